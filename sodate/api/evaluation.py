@@ -1,0 +1,163 @@
+"""`evaluate`: the same held-out prompts to every contestant, graded, compared pairwise, and kept as a report."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sodate.api.loading import load
+from sodate.core import home
+from sodate.core.errors import SodateError, UsageError
+from sodate.core.files import sha256_file, write_json, write_text
+from sodate.core.text import tr
+from sodate.core.types import Conversation, Example, Message, TaskItem
+from sodate.evaluate.run import EvalItem, EvalResult
+from sodate.evaluate.run import evaluate as compare
+from sodate.render import toolcalls
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The comparison and where its report lies."""
+
+    result: EvalResult
+    report: Path
+
+
+def evaluate(
+    models: Sequence[str] | str,
+    data: str | Path,
+    graders: Sequence[str] | str,
+    *,
+    baseline: str | None = None,
+    limit: int | None = None,
+    shots: str | Path | None = None,
+    max_new_tokens: int | None = None,
+    batch_size: int = 32,
+    seed: int = 0,
+    title: str = "",
+    replay: str = "",
+    on_event: Callable[[str, Any], None] = lambda kind, data: None,
+) -> Evaluation:
+    """Generates greedily for every held-out row and grades against its last assistant message.
+
+    `shots` adds one more contestant: the baseline with the rows of that file as examples in its prompt. `limit` takes
+    the first rows. `max_new_tokens` defaults to 1.5 × the longest reference + 16 tokens.
+    """
+    from sodate.evaluate.report import write_report
+    from sodate.evaluate.run import check_references
+    from sodate.grade import parse_grader
+
+    names = [models] if isinstance(models, str) else list(models)
+    specs = [graders] if isinstance(graders, str) else list(graders)
+    baseline = baseline or names[0]
+    contestants = [(name, ()) for name in dict.fromkeys([baseline, *names])]
+    if shots is not None:
+        examples = _shots(Path(shots))
+        count = sum(m.role == "assistant" for m in examples)
+        contestants.insert(1, (f"{baseline} + {count} shots", examples))
+    made = [parse_grader(spec) for spec in specs]
+    items, tools = _items(Path(data), limit)
+    check_references(items, made)
+    replies: dict[str, list[str]] = {}
+    loaded: Any = None
+    for name, examples in contestants:
+        reference = baseline if examples else name
+        if loaded is None or loaded[0] != reference:
+            loaded = None  # the old model goes before the new one comes
+            on_event("loading", reference)
+            loaded = (reference, load(reference))
+        replies[name] = _generate(loaded[1], name, items, tools, examples, max_new_tokens, batch_size, on_event)
+    result = compare(replies, items, made, baseline, seed=seed)
+    stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
+    folder = home.reports_dir() / f"{stamp}-{secrets.token_hex(2)}"
+    lines = [{"model": m, "item": i, "reply": text} for m, texts in replies.items() for i, text in enumerate(texts)]
+    write_text(folder / "replies.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    write_json(folder / "result.json", result.to_json())
+    meta = {"data": str(data), "data sha256": sha256_file(Path(data)), "graders": ", ".join(specs), "seed": str(seed)}
+    page = write_report(result, folder / "report.html", title=title or Path(data).stem, meta=meta, replay=replay)
+    return Evaluation(result, page)
+
+
+def _items(data: Path, limit: int | None) -> tuple[list[EvalItem], list[tuple[Any, ...]]]:
+    """Held-out items of a file, with each row's tools. A row that can't be read stops the evaluation."""
+    from sodate.data.load import Loaded
+    from sodate.data.load import load as read
+
+    items: list[EvalItem] = []
+    tools: list[tuple[Any, ...]] = []
+    for row in read(data, None, None)[1]:
+        if not isinstance(row, Loaded):
+            if row.severity == "warning":
+                continue
+            raise SodateError(f"{row.file}:{row.line}: {row.message}", tr("Mend or remove this row.", "この行を直すか除いてください。"))
+        if limit is not None and len(items) >= limit:
+            break
+        items.append(_item(row.example))
+        tools.append(tuple(row.example.tools))
+    if not items:
+        raise UsageError(tr(f"{data} has no rows.", f"{data} に行がありません。"))
+    return items, tools
+
+
+def _item(example: Example) -> EvalItem:
+    if isinstance(example, Conversation) and example.reply is not None:
+        return EvalItem(example.prompt, as_text(example.reply), example.source)
+    if isinstance(example, TaskItem):
+        answer = example.item.get("reference_answer")
+        text = answer if isinstance(answer, str) or answer is None else json.dumps(answer, ensure_ascii=False)
+        return EvalItem(example.prompt, text, example.source, example.item)
+    raise UsageError(
+        tr("Preference pairs have no single right reply to grade against.", "選好データには採点の基準になる唯一の返答がありません。"),
+        tr("Give a file of conversations or of prompts with reference answers.", "会話、または参照解答つきのファイルを指定してください。"),
+    )
+
+
+def as_text(message: Message) -> str:
+    """A reply as graders see it: its content, tool calls written out behind it."""
+    if not message.tool_calls:
+        return message.content
+    (written,), _ = toolcalls.as_text([message], ())
+    return written.content
+
+
+def _shots(path: Path) -> tuple[Message, ...]:
+    """The rows of a file as turns to put before a prompt; their own system turns are left out."""
+    from sodate.data.check import check
+
+    examples = [e for e in check([path]).iter_examples() if isinstance(e, Conversation)]
+    return tuple(m for e in examples for m in e.messages if m.role != "system")
+
+
+def _with_shots(prompt: Sequence[Message], shots: tuple[Message, ...]) -> list[Message]:
+    head = [m for m in prompt[:1] if m.role == "system"]
+    return [*head, *shots, *prompt[len(head) :]]
+
+
+def _generate(
+    model: Any, name: str, items: list[EvalItem], tools: list[tuple[Any, ...]], shots: tuple[Message, ...],
+    max_new_tokens: int | None, batch_size: int, on_event: Callable[[str, Any], None],
+) -> list[str]:  # fmt: skip
+    from sodate.generate.engine import Sampling
+
+    if max_new_tokens is None:
+        longest = max((model.renderer.token_count(item.reference or "") for item in items), default=0)
+        max_new_tokens = int(1.5 * longest) + 16 if longest else 256
+    total = len(items)
+    done = 0
+
+    def on_reply(number: int, reply: Any) -> None:
+        nonlocal done
+        done += 1
+        on_event("reply", {"model": name, "done": done, "total": total, "tokens": len(reply.ids)})
+
+    prompts = [_with_shots(item.prompt, shots) for item in items]
+    replies = model.replies(
+        prompts, Sampling(max_new_tokens=max_new_tokens), tools=tools, batch_size=batch_size, on_reply=on_reply
+    )
+    return [as_text(model.renderer.parse(reply.ids)) for reply in replies]

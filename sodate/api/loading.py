@@ -1,0 +1,104 @@
+"""References to models, and models ready to answer.
+
+A reference is a version (`orders@1`, or `orders` for its newest) or a base model (`smollm2-135m`, a hub id, a folder).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sodate.core.errors import SodateError
+from sodate.core.text import tr
+from sodate.core.types import Message
+from sodate.model.store import find
+from sodate.release.registry import find_version
+
+if TYPE_CHECKING:
+    from sodate.generate.engine import Reply, Sampling
+    from sodate.render.renderer import Renderer
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What a name stands for: a folder of weights, an adapter over it, the template to use."""
+
+    name: str
+    base: str  # the base model's id in the store, `name@revision`
+    folder: Path
+    adapter: Path | None
+    template: str | None  # None: the folder's own
+
+
+def refer(name: str) -> Reference:
+    """Resolves a reference; raises SodateError or UsageError saying what is known."""
+    version = find_version(name)
+    if version is None:
+        from sodate.model.sources import resolve
+
+        entry = resolve(name)
+        return Reference(name, entry.id, entry.path, None, None)
+    manifest = version.manifest
+    template = (version.path / "template.jinja").read_text("utf-8")
+    if version.adapter is None:
+        return Reference(version.id, manifest["base"], version.path / "model", None, template)
+    entry = find(manifest["base"])
+    if entry is None:
+        raise SodateError(
+            tr(f"{version.id} needs the base model {manifest['base']}, which is not here.",
+               f"{version.id} に必要な基盤モデル {manifest['base']} がありません。"),
+            f"sodate models pull {manifest['base'].rpartition('@')[0]}",
+        )  # fmt: skip
+    return Reference(version.id, entry.id, entry.path, version.adapter, template)
+
+
+class Model:
+    """A model ready to answer, with the renderer it was trained with."""
+
+    def __init__(self, reference: Reference, renderer: Renderer, model: Any) -> None:
+        self.reference = reference
+        self.renderer = renderer
+        self.model = model
+
+    def replies(
+        self,
+        prompts: Sequence[Sequence[Message]],
+        sampling: Sampling,
+        *,
+        tools: Sequence[Sequence[Mapping[str, Any]]] | None = None,
+        batch_size: int = 32,
+        on_reply: Callable[[int, Reply], None] | None = None,
+        on_token: Callable[[int, int], None] | None = None,
+    ) -> list[Reply]:
+        """A reply to each prompt, as token ids."""
+        from sodate.generate.engine import generate
+
+        ids = [self.renderer.prompt(p, tools[i] if tools else ()) for i, p in enumerate(prompts)]
+        return generate(
+            self.model, ids, self.renderer.stop_ids, sampling, batch_size=batch_size, on_reply=on_reply, on_token=on_token
+        )
+
+    def reply(self, messages: Sequence[Message] | str, **sampling: Any) -> Message:
+        """The assistant's next message. A string is one user turn; keywords are those of `Sampling`."""
+        from sodate.generate.engine import Sampling
+
+        turns = [Message("user", messages)] if isinstance(messages, str) else messages
+        return self.renderer.parse(self.replies([turns], Sampling(**sampling))[0].ids)
+
+
+def load(name: str, *, device: str = "auto", dtype: str = "auto") -> Model:
+    """A version or base model, ready to answer. Adapters are merged into the weights: nothing extra per token."""
+    from sodate.model import load as loading
+    from sodate.model import lora
+    from sodate.render.renderer import Renderer
+
+    reference = refer(name)
+    where = loading.pick_device(device)
+    renderer = Renderer.from_folder(reference.folder, reference.template)
+    model = loading.load_base(reference.folder, device=where, dtype=loading.pick_dtype(dtype, where))
+    if reference.adapter is not None:
+        loading.load_adapter(model, reference.adapter)
+        lora.merge(model)
+    return Model(reference, renderer, model)

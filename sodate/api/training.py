@@ -1,0 +1,190 @@
+"""`train` and `resume`: a recipe in, a run folder and an immutable version out."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from sodate.api.loading import Reference, refer
+from sodate.core import home
+from sodate.core.errors import SodateError, UsageError
+from sodate.core.recipe import METHODS, SFTRecipe, load_recipe, validated
+from sodate.core.runs import RunFolder, now
+from sodate.core.text import tr
+from sodate.core.types import Conversation
+
+Listener = Callable[[str, Any], None]
+"""Called with what happens: ("checked", Checked), ("decisions", [...]), ("step", metrics line), ("saving", version)."""
+
+
+def train(recipe: SFTRecipe | str | Path | None = None, *, on_event: Listener = lambda kind, data: None, **keys: Any) -> dict[str, Any]:
+    """Trains by a recipe (or a YAML file, or keys alone) and registers a version; returns the run's summary.
+
+    Raises UsageError for the recipe, SodateError for data or model, Interrupted when stopped with a checkpoint kept.
+    """
+    if not isinstance(recipe, SFTRecipe):
+        recipe = load_recipe(Path(recipe) if recipe else None, keys)
+    recipe = recipe.model_copy(update={k: tuple(str(Path(p).absolute()) for p in getattr(recipe, k)) for k in ("data", "eval")})
+    if recipe.name is not None:
+        home.checked_name(recipe.name, "name")
+    return _execute(recipe, None, on_event)
+
+
+def resume(run: str, *, on_event: Listener = lambda kind, data: None) -> dict[str, Any]:
+    """Goes on with an interrupted run from its newest sound checkpoint; a finished run is returned as it is."""
+    folder = RunFolder.find(run)
+    manifest = folder.manifest
+    if manifest["status"] == "done":
+        result: dict[str, Any] = manifest["result"]
+        return result
+    kind = METHODS[manifest["recipe"]["method"]]
+    return _execute(validated(kind, manifest["recipe"], str(folder.path / "run.json")), folder, on_event)
+
+
+def _execute(recipe: SFTRecipe, run: RunFolder | None, on_event: Listener) -> dict[str, Any]:
+    from sodate.data.check import check
+    from sodate.release.registry import code_version
+    from sodate.render.renderer import Renderer
+
+    on_event("loading", recipe.model)
+    reference = refer(recipe.model)
+    renderer = Renderer.from_folder(reference.folder, recipe.template or reference.template)
+    context = _context_length(reference.folder)
+    limit = context if recipe.max_length == "auto" else recipe.max_length
+    held_out = Path(recipe.eval[0]) if recipe.eval else None
+    shared: dict[str, Any] = {"renderer": renderer, "columns": recipe.columns or None, "encoding": recipe.encoding, "max_length": limit}
+    checked = check([Path(p) for p in recipe.data], against=held_out, **shared)
+    on_event("checked", checked)
+    rows = [renderer.render(e) for e in checked.iter_examples() if isinstance(e, Conversation)]
+    if not rows:
+        raise SodateError(
+            tr(f"No row of {', '.join(recipe.data)} can be used for supervised fine-tuning.",
+               f"{', '.join(recipe.data)} に教師あり学習に使える行がありません。"),
+            tr("See `sodate data check` for the reasons.", "理由は `sodate data check` で確かめてください。"),
+        )  # fmt: skip
+    watched = check([Path(p) for p in recipe.eval], **shared) if recipe.eval else None
+    held = [renderer.render(e) for e in watched.iter_examples() if isinstance(e, Conversation)] if watched else []
+    about = {
+        "recipe": recipe.model_dump(mode="json"),
+        "base": reference.base,
+        "renderer": renderer.digest,
+        "template_source": renderer.source,
+        "data": {"sha256": checked.fingerprint(), "rows_in": checked.ledger.rows_in, "rows_used": checked.ledger.rows_used},
+        "eval": {"sha256": watched.fingerprint(), "rows_used": watched.ledger.rows_used} if watched else None,
+        "code": code_version(),
+    }
+    if run is None:
+        run = RunFolder.create(about)
+    else:
+        _refuse_changes(run, about)
+    on_event("run", run)
+    with run.locked():
+        try:
+            return _train_locked(recipe, reference, renderer, rows, held, run, on_event)
+        except BaseException as error:
+            stopped = isinstance(error, KeyboardInterrupt) or getattr(error, "exit_code", 1) == 130
+            run.update(status="interrupted" if stopped else "failed", error=str(error), ended_at=now())
+            raise
+
+
+def _train_locked(
+    recipe: SFTRecipe, reference: Reference, renderer: Any, rows: list[Any], held: list[Any], run: RunFolder, on_event: Listener
+) -> dict[str, Any]:
+    from sodate.model import load, lora
+    from sodate.release.registry import register
+    from sodate.train import loop
+    from sodate.train.resolve import Facts, resolve
+    from sodate.train.sft import SFT
+
+    device = load.pick_device(recipe.device)
+    model = load.load_base(reference.folder, device=device, dtype=load.pick_dtype(recipe.dtype, device))
+    resolved = resolve(recipe, Facts(
+        rows=len(rows), longest=max(len(s.ids) for row in [*rows, *held] for s in row), hidden_size=model.config.hidden_size,
+        targets=lora.all_targets(model), cuda=device.type == "cuda", has_eval=bool(held),
+    ))  # fmt: skip
+    adapter = _prepare(model, recipe, reference, resolved)
+    on_event("decisions", resolved.decisions)
+    run.update(status="running", plan=asdict(resolved.plan), decisions=[asdict(d) for d in resolved.decisions],
+               device=str(device), threads=loop.threads())  # fmt: skip
+    method = SFT(model, rows, held, micro_tokens=resolved.micro_tokens)
+    state = loop.train(model, method, resolved.plan, run, lambda line: on_event("step", line))
+    name = recipe.name or Path(recipe.data[0]).stem.split(".")[0]
+
+    def write_weights(folder: Path) -> None:
+        if adapter is not None:
+            (folder / "adapter").mkdir()
+            load.save_adapter(model, adapter, reference.base, folder / "adapter")
+        else:
+            (folder / "model").mkdir()
+            load.save_full(model, reference.folder, folder / "model")
+
+    manifest = run.manifest
+    kept = ("recipe", "plan", "base", "renderer", "template_source", "data", "eval")
+    version = register(name, {"run": run.name, **{k: manifest[k] for k in kept}}, renderer.template, write_weights)
+    lines = run.metrics()
+    result = {
+        "run": run.name, "version": version.id, "run_dir": str(run.path), "steps": state.step, "tokens": state.tokens,
+        "supervised_tokens": state.supervised_tokens, "train_seconds": state.train_seconds,
+        "peak_rss_bytes": peak_rss_bytes(), "first_loss": lines[0]["loss"], "final_loss": lines[-1]["loss"],
+        "best_step": state.best_step, "best_eval_loss": state.best_loss, "stopped_early": state.stopped,
+    }  # fmt: skip
+    run.update(status="done", result=result, ended_at=now())
+    return result
+
+
+def _prepare(model: Any, recipe: SFTRecipe, reference: Reference, resolved: Any) -> Any:
+    """Puts the adapter on (or makes everything trainable); returns its configuration, None for full fine-tuning."""
+    from sodate.model import load, lora
+
+    start = Path(recipe.init_adapter) if recipe.init_adapter else reference.adapter
+    if recipe.adapter == "full":
+        if recipe.init_adapter:
+            raise UsageError(
+                tr("init_adapter needs adapter=lora.", "init_adapter には adapter=lora が必要です。"))
+        if start is not None:
+            load.load_adapter(model, start)
+            lora.merge(model)
+        for parameter in model.parameters():
+            parameter.requires_grad_(True)
+        return None
+    if start is None:
+        config = lora.LoraConfig(resolved.lora_rank, resolved.lora_alpha, resolved.lora_targets)
+        lora.add(model, config, recipe.seed)
+        return config
+    config = load.load_adapter(model, start)
+    for key, value in (("lora_rank", config.rank), ("lora_alpha", config.alpha)):
+        given = getattr(recipe, key)
+        if given not in ("auto", value):
+            raise UsageError(
+                tr(f"{key} = {given}, but the adapter in {start} has {value}.", f"{key} = {given} ですが、{start} のアダプタは {value} です。"),
+                tr(f"Leave {key} out.", f"{key} の指定を外してください。"))
+    return config
+
+
+def _refuse_changes(run: RunFolder, about: dict[str, Any]) -> None:
+    """A resumed run must see the same data, model and template, or it would not be the same run."""
+    manifest = run.manifest
+    for key, what in (("data", tr("training data", "学習データ")), ("eval", tr("held-out data", "評価データ")),
+                      ("base", tr("base model", "基盤モデル")), ("renderer", tr("template or tokenizer", "テンプレートまたはトークナイザー"))):  # fmt: skip
+        if manifest[key] != about[key]:
+            raise SodateError(
+                tr(f"The {what} changed since run {run.name} began.", f"実行 {run.name} の開始後に{what}が変わりました。"),
+                tr("Start a new run; resuming would mix two datasets in one result.",
+                   "新しく実行してください。再開すると異なる内容が混ざります。"))
+
+
+def _context_length(folder: Path) -> int:
+    from sodate.core.files import read_json
+
+    config = read_json(folder / "config.json")
+    return int(config.get("max_position_embeddings") or 2**31 - 1)
+
+
+def peak_rss_bytes() -> int:
+    """Highest resident memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,139 @@
+"""Nothing half-written, nothing lost: temp file → fsync → rename → fsync of the folder (ALICE, OSDI'14)."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import socket
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from sodate.core.errors import SodateError
+from sodate.core.text import tr
+
+CHUNK = 1 << 20
+
+
+def fsync_dir(folder: Path) -> None:
+    """Makes a rename inside `folder` survive a power cut."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Write-binary handle whose content appears at `path` complete or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temp = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with temp.open("wb") as handle:
+            yield handle
+            handle.flush()
+            os.fsync(handle.fileno())
+        temp.replace(path)
+        fsync_dir(path.parent)
+    except BaseException:
+        temp.unlink(missing_ok=True)
+        raise
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    with atomic_file(path) as handle:
+        handle.write(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise SodateError(tr(f"{path} is missing.", f"{path} がありません。")) from None
+    except ValueError as error:
+        raise SodateError(tr(f"{path} is damaged: {error}.", f"{path} が壊れています: {error}")) from None
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A staging folder that becomes `path` in one rename. If `path` exists already, FileExistsError and no change."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stage = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.tmp"
+    stage.mkdir()
+    try:
+        yield stage
+        for file in stage.rglob("*"):
+            if file.is_file():
+                with file.open("rb") as handle:
+                    os.fsync(handle.fileno())
+        fsync_dir(stage)
+        if path.exists():
+            raise FileExistsError(path)
+        try:
+            stage.rename(path)
+        except OSError as error:
+            # Renaming onto a non-empty folder fails with ENOTEMPTY: another writer was first.
+            raise FileExistsError(path) from error
+        fsync_dir(path.parent)
+    except BaseException:
+        shutil.rmtree(stage, ignore_errors=True)
+        raise
+
+
+def sweep_temporaries(folder: Path) -> None:
+    """Removes what a killed writer left behind. Call only while holding the folder's lock."""
+    for leftover in folder.glob(".*.tmp"):
+        shutil.rmtree(leftover, ignore_errors=True) if leftover.is_dir() else leftover.unlink(missing_ok=True)
+
+
+def sha256_file(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as handle:
+        while chunk := handle.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def sha256_json(value: Any) -> str:
+    """Content address of a JSON value: keys sorted, no spaces, UTF-8."""
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@contextlib.contextmanager
+def lock(path: Path, what: str) -> Iterator[None]:
+    """One writer. The kernel drops the lock with its process, so a kill -9 leaves nothing stale behind.
+
+    The file stays and holds the last owner's pid, for the sentence a second process gets; unlinking it would let two
+    processes lock two different files of the same name.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.seek(0)
+            holder = handle.read().strip() or "?"
+            raise SodateError(
+                tr(f"{what} is in use by another process ({holder}).", f"{what} は別のプロセス ({holder}) が使用中です。"),
+                tr("Wait until it ends, or stop it first.", "終了を待つか、先にそちらを止めてください。"),
+            ) from None
+        handle.seek(0)
+        handle.truncate()
+        handle.write(f"pid {os.getpid()} on {socket.gethostname()}")
+        handle.flush()
+        yield

@@ -1,0 +1,45 @@
+"""Where everything lives: SODATE_HOME (default ~/.sodate), and names that can never become paths."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from sodate.core.errors import UsageError
+from sodate.core.text import tr
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def home() -> Path:
+    return Path(os.environ.get("SODATE_HOME") or Path.home() / ".sodate").expanduser().absolute()
+
+
+def models_dir() -> Path:
+    return home() / "models"
+
+
+def runs_dir() -> Path:
+    return home() / "runs"
+
+
+def versions_dir() -> Path:
+    return home() / "versions"
+
+
+def reports_dir() -> Path:
+    return home() / "reports"
+
+
+def checked_name(name: str, what: str) -> str:
+    """`name` if it is safe as one path component: no slash, no leading dot, at most 64 plain characters."""
+    if not NAME.fullmatch(name):
+        raise UsageError(
+            tr(f"{what} {name!r} is not a usable name.", f"{what} {name!r} は名前として使えません。"),
+            tr(
+                "Use up to 64 letters, digits, '.', '_' or '-', starting with a letter or digit.",
+                "英数字で始まる、英数字・'.'・'_'・'-' の 64 文字以内にしてください。",
+            ),
+        )
+    return name

@@ -1,0 +1,138 @@
+"""Recipes: the typed configuration of a training method. Unknown keys are refused; every `auto` becomes a value with
+its reason before training starts, and both are kept with the run."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, field_validator
+
+from sodate.core.errors import UsageError
+from sodate.core.text import tr
+
+Auto = Literal["auto"]
+
+
+class SFTRecipe(BaseModel):
+    """Supervised fine-tuning. Lengths are in tokens, `lr` is the peak learning rate of AdamW."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: Literal["sft"] = "sft"
+    model: str
+    data: tuple[str, ...] = Field(min_length=1)
+    eval: tuple[str, ...] = ()
+    name: str | None = None
+    template: str | None = None
+    encoding: str | None = None
+    columns: dict[str, str] = {}
+
+    adapter: Literal["lora", "full"] = "lora"
+    init_adapter: str | None = None
+    lora_rank: PositiveInt | Auto = "auto"
+    lora_alpha: PositiveFloat | Auto = "auto"
+    lora_targets: tuple[str, ...] | Auto = "auto"
+
+    epochs: PositiveFloat | Auto = "auto"
+    max_steps: PositiveInt | None = None
+    batch_size: PositiveInt | Auto = "auto"
+    micro_tokens: PositiveInt | Auto = "auto"
+    max_length: PositiveInt | Auto = "auto"
+    shuffle: bool = True
+    seed: int = Field(0, ge=0, lt=2**31)
+
+    lr: PositiveFloat | Auto = "auto"
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    warmup_steps: int = Field(0, ge=0)
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: PositiveFloat = 1.0
+
+    eval_every: PositiveInt | Auto = "auto"
+    early_stop: PositiveInt | None = 3
+    save_every: PositiveInt | Auto = "auto"
+    device: str = "auto"
+    dtype: Literal["float32", "bfloat16", "auto"] = "auto"
+
+    @field_validator("data", "eval", "lora_targets", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        """A single path is a list of one; a comma list from the command line is split."""
+        if isinstance(value, str) and value != "auto":
+            return tuple(part for part in value.split(",") if part)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What an `auto` became, and why."""
+
+    key: str
+    value: Any
+    reason: str
+
+
+METHODS: dict[str, type[SFTRecipe]] = {"sft": SFTRecipe}
+
+
+def load_recipe(path: Path | None, overrides: dict[str, Any]) -> SFTRecipe:
+    """A recipe from a YAML file and `key=value` overrides (which win). File paths in it are relative to the file."""
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            loaded = yaml.safe_load(path.read_text("utf-8"))
+        except FileNotFoundError:
+            raise UsageError(tr(f"Recipe {path} is not there.", f"レシピ {path} がありません。")) from None
+        except yaml.YAMLError as error:
+            raise UsageError(tr(f"{path} is not valid YAML: {error}", f"{path} は正しい YAML ではありません: {error}")) from None
+        if not isinstance(loaded, dict):
+            raise UsageError(tr(f"{path} is not a mapping of keys to values.", f"{path} がキーと値の対応になっていません。"))
+        values = {key: _beside(path, key, value) for key, value in loaded.items()}
+    values |= overrides
+    method = values.get("method", "sft")
+    if method not in METHODS:
+        raise UsageError(
+            tr(f"There is no method {method!r}.", f"手法 {method!r} はありません。"),
+            tr(f"Known: {', '.join(METHODS)}.", f"使えるもの: {', '.join(METHODS)}"),
+        )
+    return validated(METHODS[method], values, str(path) if path else "")
+
+
+def validated(kind: type[SFTRecipe], values: dict[str, Any], where: str) -> SFTRecipe:
+    """The recipe, or a UsageError that names the key, what is wrong with it, and the nearest right one."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0]) if first["loc"] else ""
+        at = f"{where}: " if where else ""
+        if first["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(key, kind.model_fields, 1)
+            hint = tr(f"Did you mean {near[0]}?", f"{near[0]} のことですか?") if near else ""
+            known = ", ".join(kind.model_fields)
+            raise UsageError(
+                tr(f"{at}unknown key {key!r}. {hint}".rstrip(), f"{at}知らないキー {key!r} です。{hint}"),
+                tr(f"Known keys: {known}.", f"使えるキー: {known}"),
+            ) from None
+        if first["type"] == "missing":
+            raise UsageError(
+                tr(f"{at}{key!r} is missing.", f"{at}{key!r} がありません。"),
+                tr(f"Give it in the recipe or as --{key}.", f"レシピか --{key} で指定してください。"),
+            ) from None
+        raise UsageError(
+            tr(f"{at}{key} = {first['input']!r}: {first['msg']}.", f"{at}{key} = {first['input']!r}: {first['msg']}")
+        ) from None
+
+
+def _beside(recipe: Path, key: str, value: Any) -> Any:
+    """Relative files in a recipe are found beside it, wherever the command is run."""
+    if key in ("data", "eval"):
+        many = [value] if isinstance(value, str) else list(value or ())
+        return tuple(str(recipe.parent / part) for part in many)
+    if key in ("init_adapter", "model", "template") and isinstance(value, str):
+        beside = recipe.parent / value
+        return str(beside) if beside.exists() else value
+    return value

@@ -1,0 +1,128 @@
+"""The run folder: one execution of a recipe, complete enough to be continued, replayed and trusted.
+
+    run.json        recipe as given and as resolved, decisions, data hash, code version, status
+    metrics.jsonl   one line per optimiser step
+    events.jsonl    what happened, in order
+    checkpoints/    see sodate.model.checkpoint
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sodate.core import home
+from sodate.core.errors import SodateError, UsageError
+from sodate.core.files import lock, read_json, sweep_temporaries, write_json
+from sodate.core.text import tr
+
+def now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+class RunFolder:
+    """A run on disk. Everything but reading needs `locked()`: one writer."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.name = path.name
+
+    @classmethod
+    def create(cls, manifest: dict[str, Any]) -> RunFolder:
+        stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
+        path = home.runs_dir() / f"{manifest['recipe']['method']}-{stamp}-{secrets.token_hex(2)}"
+        path.mkdir(parents=True)
+        write_json(path / "run.json", manifest | {"run": path.name, "created_at": now(), "status": "running"})
+        return cls(path)
+
+    @classmethod
+    def find(cls, name: str) -> RunFolder:
+        """A run by name; raises UsageError naming the nearest ones."""
+        path = home.runs_dir() / home.checked_name(name, tr("Run", "実行"))
+        if not (path / "run.json").exists():
+            known = ", ".join(r.name for r in list_runs()[-5:]) or "-"
+            raise UsageError(
+                tr(f"There is no run {name!r}.", f"実行 {name!r} はありません。"),
+                tr(f"The latest are: {known}.", f"最近の実行: {known}"),
+            )
+        return cls(path)
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        value: dict[str, Any] = read_json(self.path / "run.json")
+        return value
+
+    def status(self) -> str:
+        """running, interrupted, failed or done. A run whose process is gone says interrupted, whatever it wrote last."""
+        written: str = self.manifest["status"]
+        if written != "running":
+            return written
+        try:
+            with lock(self.path / "lock", self.name):
+                return "interrupted"
+        except SodateError:
+            return "running"
+
+    def update(self, **changes: Any) -> None:
+        write_json(self.path / "run.json", self.manifest | changes)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        with lock(self.path / "lock", tr(f"Run {self.name}", f"実行 {self.name}")):
+            sweep_temporaries(self.path)
+            yield
+
+    def event(self, kind: str, **data: Any) -> None:
+        _append(self.path / "events.jsonl", {"at": now(), "kind": kind, **data})
+
+    def metric(self, line: dict[str, Any]) -> None:
+        _append(self.path / "metrics.jsonl", line)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        return _lines(self.path / "metrics.jsonl")
+
+    def rewind_metrics(self, step: int) -> None:
+        """Drops lines after `step`, and a half-written last line: they will be made again, the same."""
+        path = self.path / "metrics.jsonl"
+        kept = [line for line in _lines(path) if line["step"] <= step]
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        temp = path.with_suffix(".tmp")
+        temp.write_text(text, "utf-8")
+        temp.replace(path)
+
+
+def list_runs() -> list[RunFolder]:
+    """Every run, oldest first."""
+    root = home.runs_dir()
+    paths = [p for p in root.iterdir() if (p / "run.json").exists()] if root.exists() else []
+    return [RunFolder(p) for p in sorted(paths, key=lambda p: str(RunFolder(p).manifest.get("created_at")) + p.name)]
+
+
+def _append(path: Path, value: dict[str, Any]) -> None:
+    """One line in one write, so that a reader or a crash never sees two lines mixed."""
+    data = (json.dumps(value, ensure_ascii=False) + "\n").encode()
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        written = os.write(fd, data)
+    finally:
+        os.close(fd)
+    if written != len(data):
+        raise SodateError(tr(f"Could not write to {path}: the disk is full.", f"{path} に書けません: ディスクがいっぱいです。"))
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    out = []
+    for line in path.read_text("utf-8").splitlines():
+        try:
+            out.append(json.loads(line))
+        except ValueError:
+            break  # the tail a crash left
+    return out

@@ -1,0 +1,88 @@
+"""The words of the house as plain values: what an example is, and where it came from.
+
+Everything here is frozen and made of tuples, so that an example can be hashed, shared between threads and compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Role = Literal["system", "user", "assistant", "tool"]
+ROLES: tuple[Role, ...] = ("system", "user", "assistant", "tool")
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One function call an assistant makes. `arguments` is JSON text, as on the OpenAI wire."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn. `weight` is meaningful on assistant turns only: 1 is trained, 0 is context (OpenAI's `weight`)."""
+
+    role: Role
+    content: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    name: str | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a row came from. `line` is 1-based; for Parquet and JSON arrays it is the 1-based row."""
+
+    file: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """Messages (+ tools) with a weight per assistant message: the one in-memory form of a supervised example."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[Mapping[str, Any], ...] = ()
+    source: Source | None = None
+
+    @property
+    def prompt(self) -> tuple[Message, ...]:
+        """Everything before the last assistant message: what a model is shown when this row is held out."""
+        for i in range(len(self.messages) - 1, -1, -1):
+            if self.messages[i].role == "assistant":
+                return self.messages[:i]
+        return self.messages
+
+    @property
+    def reply(self) -> Message | None:
+        """The last assistant message: the reference when this row is held out."""
+        return next((m for m in reversed(self.messages) if m.role == "assistant"), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """A prompt with a chosen and a rejected reply (each one or more messages, the last by the assistant)."""
+
+    prompt: tuple[Message, ...]
+    chosen: tuple[Message, ...]
+    rejected: tuple[Message, ...]
+    tools: tuple[Mapping[str, Any], ...] = ()
+    source: Source | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskItem:
+    """A prompt plus whatever a grader needs to judge a reply: `item` holds every other key of the row."""
+
+    prompt: tuple[Message, ...]
+    item: Mapping[str, Any]
+    tools: tuple[Mapping[str, Any], ...] = ()
+    source: Source | None = None
+
+
+Example = Conversation | Preference | TaskItem

@@ -1,0 +1,344 @@
+"""`sodate data check`: every row of every file used or set aside with its reason, in one pass, then the same rows again
+as examples without keeping any of them.
+
+Per used row the pass keeps about a hundred bytes for duplicates and what `NearIndex` needs; nothing else grows.
+
+What counts as a leak from the held-out file: a prompt that is the same after normalisation (any turn of a longer
+conversation counts), or almost the same with the same answer; such rows are set aside from the training file. Almost
+the same prompt with another answer is a warning: rows made from one template with other values are no leak.
+Prompts are compared without their system messages, which all rows of a job share.
+Not looked for: held-out text quoted inside a longer training text.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+from sodate.core.errors import SodateError, UsageError
+from sodate.core.text import tr
+from sodate.core.types import Conversation, Example, Message, Preference, TaskItem
+from sodate.data import load, pii
+from sodate.data.compare import FirstSeen, all_messages, answer, prompt_text, signature
+from sodate.data.leaks import HeldOut, place
+from sodate.data.ledger import Ledger, Problem
+from sodate.data.similar import NearIndex
+from sodate.data.stats import Stats
+
+# Without a model at hand, the shapes control tokens have in the templates people use.
+_CONTROL = re.compile(
+    r"<\|[A-Za-z0-9_ ]{1,40}\|>|<(?:start_of_turn|end_of_turn|bos|eos|pad|unk|s)>|</s>|\[/?INST\]|<</?SYS>>"
+)
+
+
+NEAR_BATCH, NEAR_CHARS = 256, 1 << 20  # rows and characters compared for near duplicates at a time
+
+
+class Rendered(Protocol):
+    """One training sequence: `ids` and `weights` have the same length; a weight above 0 is a token with loss."""
+
+    @property
+    def ids(self) -> Sequence[int]: ...
+    @property
+    def weights(self) -> Sequence[float]: ...
+
+
+class RendererLike(Protocol):
+    """What the data room needs of the renderer."""
+
+    def render(self, conversation: Conversation) -> Sequence[Rendered]: ...
+    def control_text(self, text: str) -> list[str]: ...
+    def token_count(self, text: str) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The outcome of a check. The examples are read again when asked for, so that a big file needs no memory."""
+
+    ledger: Ledger
+    format: str
+    stats: dict[str, Any]
+    files: tuple[Path, ...]
+    columns: Mapping[str, str]
+    encoding: str | None
+    stamps: tuple[tuple[int, int], ...]
+
+    def iter_examples(self) -> Iterator[Example]:
+        """The used examples in file order. SodateError if a file changed since the check."""
+        aside = {(problem.file, problem.line) for problem in self.ledger.set_aside}
+        for path, stamp in zip(self.files, self.stamps, strict=True):
+            if _stamp(path) != stamp:
+                raise SodateError(
+                    tr(f"{path} changed after it was checked.", f"{path} が検査の後に変更されました。"),
+                    tr("Check it again.", "もう一度検査してください。"),
+                )
+            for item in load.load(path, self.columns, self.encoding)[1]:
+                if isinstance(item, load.Loaded) and (item.row.file, item.row.line) not in aside:
+                    yield item.example
+
+    @property
+    def examples(self) -> list[Example]:
+        """All used examples at once, for files that fit in memory."""
+        return list(self.iter_examples())
+
+    def fingerprint(self) -> str:
+        """Content address of the used examples in their order."""
+        return load.fingerprint(self.iter_examples())
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "rows_in": self.ledger.rows_in,
+            "rows_used": self.ledger.rows_used,
+            "format": self.format,
+            "set_aside": [problem.to_json() for problem in self.ledger.set_aside],
+            "warnings": [problem.to_json() for problem in self.ledger.warnings],
+            "stats": self.stats,
+        }
+
+
+def check(
+    files: Sequence[Path],
+    *,
+    against: Path | None = None,
+    renderer: RendererLike | None = None,
+    columns: Mapping[str, str] | None = None,
+    encoding: str | None = None,
+    max_length: int | None = None,
+) -> Checked:
+    """Reads `files` as one dataset. `against` is a held-out file that must stay unknown; `max_length` counts tokens.
+
+    Raises UsageError for what the command got wrong, SodateError for a file with no rows or of no known format. All
+    that is wrong with single rows is in the ledger.
+    """
+    if max_length is not None and renderer is None:
+        raise UsageError(
+            tr(
+                "max_length counts tokens, which needs a model.",
+                "max_length はトークン数なので、モデルの指定が必要です。",
+            ),
+            tr("Add --model.", "--model を付けてください。"),
+        )
+    _refuse_twice([*files, *([against] if against else [])])
+    ledger, stats = Ledger(), Stats()
+    names: list[str] = []
+    kinds: set[type[Example]] = set()
+    stamps = tuple(_stamp(path) for path in files)
+    with ExitStack() as stack:
+        held_out = HeldOut(against, columns, encoding, ledger, stack) if against else None
+        checker = _RowChecker(renderer, max_length, held_out, stack)
+        for path in files:
+            before = ledger.rows_in
+            name, items = load.load(path, columns, encoding)
+            if name and name not in names:
+                names.append(name)
+            for item in items:
+                if isinstance(item, Problem):
+                    ledger.add(item)
+                    continue
+                kinds.add(type(item.example))
+                if problem := checker.refuse(item):
+                    ledger.add(problem)
+                    continue
+                ledger.use()
+                for warning in checker.warn(item):
+                    ledger.add(warning)
+                stats.add(item.example, checker.messages, checker.text, checker.tokens)
+            if ledger.rows_in == before:
+                raise SodateError(tr(f"{path} has no rows.", f"{path} に行がありません。"))
+        for warning in checker.near_duplicates():
+            ledger.add(warning)
+    places = {str(path): number for number, path in enumerate(files)}
+    ledger.warnings.sort(key=lambda warning: (places.get(warning.file, len(places)), warning.line))
+    if len(kinds) > 1:
+        raise UsageError(
+            tr(
+                f"The files mix different kinds of data: {', '.join(names)}.",
+                f"種類の違うデータが混ざっています: {', '.join(names)}",
+            ),
+            tr("Check and train them separately.", "別々に検査・学習してください。"),
+        )
+    summary = stats.summary()
+    summary["codes"] = dict(Counter(p.code for p in (*ledger.set_aside, *ledger.warnings)).most_common())
+    return Checked(ledger, "+".join(names), summary, tuple(files), columns or {}, encoding, stamps)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        raise UsageError(tr(f"{path} is not there.", f"{path} がありません。")) from None
+    return status.st_size, status.st_mtime_ns
+
+
+def _refuse_twice(paths: Sequence[Path]) -> None:
+    seen: set[Path] = set()
+    for path in paths:
+        if path.resolve() in seen:
+            raise UsageError(
+                tr(f"{path} is given twice.", f"{path} が 2 回指定されています。"),
+                tr(
+                    "Name every file once; --against takes a different file.",
+                    "同じファイルは一度だけ、--against には別のファイルを指定してください。",
+                ),
+            )
+        seen.add(path.resolve())
+
+
+def personal_data(text: str) -> frozenset[str]:
+    """Kinds of personal data in `text`. Short texts, which repeat (labels, set phrases), are remembered."""
+    return _remembered(text) if len(text) <= 64 else frozenset(finding.kind for finding in pii.find(text))
+
+
+@lru_cache(maxsize=4096)
+def _remembered(text: str) -> frozenset[str]:
+    return frozenset(finding.kind for finding in pii.find(text))
+
+
+class _RowChecker:
+    """Judges one row at a time and remembers what the next ones are compared with.
+
+    `refuse` comes first and leaves `messages`, `text` and `tokens` of the row for `warn` and the statistics.
+    """
+
+    def __init__(
+        self, renderer: RendererLike | None, max_length: int | None, held_out: HeldOut | None, stack: ExitStack
+    ) -> None:
+        self._renderer = renderer
+        self._max_length = max_length
+        self._held_out = held_out
+        self._near = stack.enter_context(closing(NearIndex()))
+        self._first = FirstSeen()  # hash of the prompt → number of the first used row that has it
+        self._others: dict[int, int] = {}  # hash of prompt and answer → number, for later rows with a known prompt
+        self._answers, self._lines, self._files = array("q"), array("I"), array("H")
+        self._names: list[str] = []
+        self._systems: set[int] = set()
+        self._waiting: list[tuple[int, str]] = []  # used rows not yet compared for near duplicates
+        self._waiting_chars = 0
+        self._contradicting: set[int] = set()
+        self._conflict: int | None = None
+        self._near_leak: Problem | None = None
+        self.messages: tuple[Message, ...] = ()
+        self.text = ""
+        self.tokens: tuple[int, int] | None = None
+
+    def refuse(self, row: load.Loaded) -> Problem | None:
+        """Why the row is set aside, or None; then it counts as used and later rows are compared with it."""
+        file, line = row.row.file, row.row.line
+        self._near_leak = None
+        if self._held_out and (leak := self._held_out.judge(row)):
+            if leak.severity == "set-aside":
+                return leak
+            self._near_leak = leak
+        asked = row.example.prompt
+        prompt = hash((signature(asked), repr(row.example.tools) if row.example.tools else ""))
+        replies = hash(answer(row.example, asked))
+        known = self._first.get(prompt)
+        twin = None
+        if known is not None:
+            twin = known if self._answers[known] == replies else self._others.get(hash((prompt, replies)))
+        if twin is not None:
+            return Problem(file, line, "exact-duplicate", (self._where(twin, file),))
+        self.messages = all_messages(row.example)
+        self.text = "\n".join([message.content for message in self.messages])
+        if problem := self._measure(row):
+            return problem
+        number = len(self._lines)
+        if known is None:
+            self._first.put(prompt, number)
+        else:
+            self._others[hash((prompt, replies))] = number
+        # Several pairs for one prompt are what preference data is made of, not a contradiction.
+        self._conflict = None if isinstance(row.example, Preference) else known
+        if not self._names or self._names[-1] != file:
+            self._names.append(file)
+        self._answers.append(replies)
+        self._lines.append(line)
+        self._files.append(len(self._names) - 1)
+        return None
+
+    def warn(self, row: load.Loaded) -> Iterator[Problem]:
+        """Everything worth saying about a used row."""
+        file, line = row.row.file, row.row.line
+        for code, args in row.notes:
+            yield Problem(file, line, code, args)
+        if self._near_leak:
+            yield self._near_leak
+        number = len(self._lines) - 1
+        if self._conflict is not None:
+            yield Problem(file, line, "conflict", (self._where(self._conflict, file),))
+            self._contradicting.add(number)
+        self._waiting.append((number, prompt_text(self.messages)))
+        self._waiting_chars += len(self.text)
+        if len(self._waiting) == NEAR_BATCH or self._waiting_chars > NEAR_CHARS:
+            yield from self.near_duplicates()
+        found: dict[str, list[str]] = {}
+        for index, message in enumerate(self.messages):
+            if message.role == "system":
+                if hash(message.content) in self._systems:
+                    continue  # said once, at the first row that has this system prompt
+                self._systems.add(hash(message.content))
+            for kind in personal_data(message.content):
+                found.setdefault(f"pii-{kind}", []).append(str(index + 1))
+            for token in self._control_text(message.content):
+                yield Problem(file, line, "control-token", (token,))
+        for code in sorted(found):
+            places = ", ".join(found[code])
+            yield Problem(file, line, code, (tr(f"message {places}", f"メッセージ {places}"),))
+
+    def near_duplicates(self) -> Iterator[Problem]:
+        """The near duplicates among the rows still waiting; a batch is several times quicker than row by row."""
+        if not self._waiting:
+            return
+        numbers, texts = [number for number, _ in self._waiting], [text for _, text in self._waiting]
+        for number, near in zip(numbers, self._near.query_add(numbers, texts), strict=True):
+            if near is not None and number not in self._contradicting:  # a conflict has been named already
+                file = self._names[self._files[number]]
+                yield Problem(file, self._lines[number], "near-duplicate", (self._where(near, file),))
+        self._waiting.clear()
+        self._contradicting.clear()
+        self._waiting_chars = 0
+
+    def _where(self, number: int, here: str) -> str:
+        return place(self._names[self._files[number]], self._lines[number], here)
+
+    def _control_text(self, text: str) -> list[str]:
+        if self._renderer:
+            return sorted(set(self._renderer.control_text(text)))
+        return sorted(set(_CONTROL.findall(text))) if "<" in text or "[" in text else []
+
+    def _measure(self, row: load.Loaded) -> Problem | None:
+        """Counts tokens with the renderer: the longest sequence against the limit, all of them for the statistics."""
+        self.tokens = None
+        if self._renderer is None:
+            return None
+        file, line = row.row.file, row.row.line
+        try:
+            longest, total, supervised = _count(self._renderer, row.example)
+        except SodateError as error:
+            return Problem(file, line, "template-refuses", (error.message,))
+        if self._max_length is not None and longest > self._max_length:
+            return Problem(file, line, "over-length", (longest, self._max_length))
+        self.tokens = (total, supervised)
+        return None
+
+
+def _count(renderer: RendererLike, example: Example) -> tuple[int, int, int]:
+    """(longest sequence, all tokens, tokens with loss) of an example. A task item's prompt is counted as text."""
+    if isinstance(example, TaskItem):
+        count = sum(renderer.token_count(message.content) for message in example.prompt)
+        return count, count, 0
+    if isinstance(example, Preference):
+        asked = tuple(replace(message, weight=0.0) for message in example.prompt)
+        conversations = [Conversation((*asked, *side), example.tools) for side in (example.chosen, example.rejected)]
+    else:
+        conversations = [example]
+    sequences = [sequence for conversation in conversations for sequence in renderer.render(conversation)]
+    lengths = [len(sequence.ids) for sequence in sequences]
+    return max(lengths), sum(lengths), sum(weight > 0 for s in sequences for weight in s.weights)

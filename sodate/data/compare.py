@@ -1,0 +1,91 @@
+"""By what two rows are compared: what they ask, what they answer, and both as one string."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Sequence
+
+from sodate.core.types import Conversation, Example, Message, Preference, TaskItem
+from sodate.data.formats import IDS
+from sodate.data.similar import normalise
+
+
+class FirstSeen:
+    """Hash → number of its first occurrence, in 16 to 24 bytes an entry where a dict takes 100 (open addressing)."""
+
+    def __init__(self) -> None:
+        self._hashes = array("q")
+        self._numbers = array("I")
+        self._slots = array("I", bytes(4 << 10))  # position in the two arrays + 1, or 0 for an empty slot
+
+    def get(self, value: int) -> int | None:
+        """The number stored with this hash, or None."""
+        entry = self._slots[self._slot(value)]
+        return self._numbers[entry - 1] if entry else None
+
+    def put(self, value: int, number: int) -> None:
+        """Stores a hash that `get` does not know."""
+        self._hashes.append(value)
+        self._numbers.append(number)
+        if 2 * len(self._hashes) <= len(self._slots):
+            self._slots[self._slot(value)] = len(self._hashes)
+            return
+        self._slots = array("I", bytes(8 * len(self._slots)))
+        for entry, known in enumerate(self._hashes, start=1):
+            self._slots[self._slot(known)] = entry
+
+    def _slot(self, value: int) -> int:
+        """Where this hash is, or the empty slot where it belongs."""
+        slots, hashes = self._slots, self._hashes
+        last = len(slots) - 1
+        at = value & last
+        while (entry := slots[at]) and hashes[entry - 1] != value:
+            at = (at + 1) & last
+        return at
+
+
+def prompt_text(messages: Iterable[Message]) -> str:
+    """The texts of all but the system messages."""
+    return "\n".join(message.content for message in messages if message.role != "system")
+
+
+def all_messages(example: Example) -> tuple[Message, ...]:
+    """Every message of an example, a preference's chosen reply before its rejected one."""
+    if isinstance(example, Conversation):
+        return example.messages
+    if isinstance(example, Preference):
+        return (*example.prompt, *example.chosen, *example.rejected)
+    return example.prompt
+
+
+def asked(example: Example) -> str:
+    """What the row asks, as compared between rows and files: the prompt without the system messages, which all rows of
+    a job share. A row with nothing before its reply (plain text) is compared as a whole."""
+    return prompt_text(example.prompt) or prompt_text(all_messages(example))
+
+
+def signature(messages: Sequence[Message]) -> str:
+    """One string per content: roles and texts and calls, but no call ids, which differ between copies."""
+    parts = []
+    for message in messages:
+        parts.append(f"{message.role}\x1f{message.content.strip()}\x1f{message.weight}")
+        for call in message.tool_calls:
+            parts.append(f"{call.name}\x1f{call.arguments}")
+    return "\x1e".join(parts)
+
+
+def answer(example: Example, prompt: Sequence[Message]) -> str:
+    """What the row teaches or expects after its prompt, as one string to compare."""
+    if isinstance(example, Conversation):
+        return signature(example.messages[len(prompt) :])
+    if isinstance(example, Preference):
+        return signature((*example.chosen, Message("tool"), *example.rejected))
+    return repr(sorted((key, value) for key, value in example.item.items() if key not in IDS))
+
+
+def said(example: Example) -> str:
+    """The answer in the form compared with held-out answers."""
+    if isinstance(example, TaskItem):
+        return normalise(answer(example, example.prompt))
+    reply = example.chosen[-1] if isinstance(example, Preference) else example.reply
+    return normalise(signature([reply])) if reply else ""

@@ -1,0 +1,393 @@
+"""The formats people have. Detected from the first rows and said aloud, then every row is parsed by that one format.
+
+`--columns prompt=質問,completion=回答` renames columns to the names a format knows, and only then is it detected.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sodate.core.errors import SodateError, UsageError
+from sodate.core.text import tr
+from sodate.core.types import Conversation, Example, Message, Preference, Source, TaskItem
+from sodate.data.jsontext import MAX_DEPTH, kind
+from sodate.data.ledger import RowError
+from sodate.data.messages import (
+    Notes,
+    Row,
+    check_calls,
+    check_order,
+    json_text,
+    nth,
+    openai_messages,
+    sharegpt_messages,
+    tools_of,
+)
+
+SNIFF_ROWS = 50
+# What --columns may map to. A reference_answer makes task items, and then keeps all other columns for the grader.
+TARGETS = (
+    *("messages", "conversations", "tools", "system", "prompt", "completion", "instruction", "input", "output"),
+    *("chosen", "rejected", "text", "reference_answer"),
+)
+_NOT_ITEM = frozenset(("messages", "prompt", "system", "tools", "functions", "parallel_tool_calls"))
+# Columns that say which row it is, not what it is about.
+IDS = frozenset(("id", "key", "metadata", "source", "created", "timestamp", "date"))
+# Columns suggested for --columns when detection fails, likeliest first.
+_PROMPT_LIKE = r"prompt|question|query|instruction|input|source|質問|問い|入力|依頼|本文|問"
+_REPLY_LIKE = r"completion|answer|response|output|reply|target|label|回答|答え|返答|出力|返信|ラベル|答"
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """`fits` looks at keys and types only; `parse` returns the example or raises RowError, and notes warnings."""
+
+    name: str
+    shape: str  # how a row of it looks, for error messages
+    keys: frozenset[str]  # a row with one of these is a broken row of this format rather than one of another
+    fits: Callable[[Row], bool]
+    parse: Callable[[Row, Source, Notes], Example]
+
+
+def detect(rows: Sequence[Row], columns: Mapping[str, str], file: str) -> Format:
+    """The format most of `rows` fit (the earlier in FORMATS on a tie). SodateError naming the columns if none does."""
+    votes: Counter[str] = Counter()
+    found: dict[str, object] = {}
+    for row in rows:
+        for key, value in row.items():
+            found.setdefault(key, value)
+        if all(column in row for column in columns.values()):
+            shape = renamed(row, columns) if columns else row
+            votes.update([f.name for f in FORMATS if f.fits(shape)][:1])
+    if votes:
+        best = max(votes.values())
+        return next(f for f in FORMATS if votes[f.name] == best)
+    names = ", ".join(found) or tr("(none)", "（なし）")
+    missing = [column for column in columns.values() if column not in found]
+    raise SodateError(
+        tr(
+            f"{file}: {_absent(missing) or 'none of the known formats fits.'} Columns found: {names}.",
+            f"{file}: {_absent(missing) or '知っている形式に当てはまりません。'} 見つかった列: {names}",
+        ),
+        tr("Say which column is which: ", "どの列が何かを指定してください: ") + "--columns " + _suggestion(found),
+    )
+
+
+def _absent(columns: Sequence[str]) -> str:
+    if not columns:
+        return ""
+    names = ", ".join(columns)
+    return tr(f"there is no column {names}.", f"列 {names} がありません。")
+
+
+def _suggestion(columns: Mapping[str, object]) -> str:
+    names = [name for name in columns if not re.search(r"(^|_)(id|key|no|line)$", name, re.IGNORECASE)] or list(columns)
+    texts = [name for name in names if isinstance(columns[name], str)]
+    reply = _likeliest(_REPLY_LIKE, names) or (names[-1] if len(names) > 1 else "COLUMN")
+    rest = [name for name in texts or names if name != reply]
+    prompt = _likeliest(_PROMPT_LIKE, rest) or (rest[0] if rest else "COLUMN")
+    # A list or an object is nothing to write as a reply, but a grader can hold it against one.
+    target = "reference_answer" if isinstance(columns.get(reply), list | dict) else "completion"
+    return f"prompt={prompt},{target}={reply}"
+
+
+def _likeliest(pattern: str, names: Sequence[str]) -> str | None:
+    for word in pattern.split("|"):
+        for name in names:
+            if re.search(word, name, re.IGNORECASE):
+                return name
+    return None
+
+
+def checked_columns(columns: Mapping[str, str]) -> Mapping[str, str]:
+    """`columns` (target → column of the file) if every target is one a format knows; UsageError if not."""
+    for target in columns:
+        if target not in TARGETS:
+            raise UsageError(
+                tr(f"--columns: {target!r} is not a target.", f"--columns: {target!r} は指定できません。"),
+                tr("Targets: ", "使えるもの: ") + ", ".join(TARGETS),
+            )
+    return columns
+
+
+def renamed(row: Row, columns: Mapping[str, str]) -> Row:
+    """The row under the names its format knows. Unmapped columns stay only where a grader may need them."""
+    mapped: dict[str, Any] = {}
+    for target, column in columns.items():
+        if column not in row:
+            raise RowError("missing-column", column)
+        value = row[column]
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        mapped[target] = str(value) if number and target != "reference_answer" else value
+    if "reference_answer" in columns:
+        used = set(columns.values())
+        return {**{key: value for key, value in row.items() if key not in used and key not in mapped}, **mapped}
+    return mapped
+
+
+# Each format's parser. Parts shared by several come first.
+
+
+def _text(row: Row, key: str) -> str:
+    value = row.get(key)
+    if isinstance(value, str):
+        return value
+    if value is None:
+        raise RowError("missing-column", key)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    raise RowError("bad-type", f'"{key}"', tr("text", "文字列"), kind(value))
+
+
+def _system(row: Row) -> tuple[Message, ...]:
+    system = row.get("system")
+    return (Message("system", system),) if isinstance(system, str) and system.strip() else ()
+
+
+def _conversation(
+    messages: tuple[Message, ...], tools: tuple[Mapping[str, Any], ...], source: Source, notes: Notes
+) -> Conversation:
+    """The checks every supervised row passes, whatever format it came in."""
+    weights = [message.weight for message in messages if message.role == "assistant"]
+    if not weights:
+        raise RowError("no-assistant-reply")
+    if not any(weights):
+        raise RowError("all-weights-zero")
+    for index, message in enumerate(messages):
+        if message.role == "assistant" and message.weight and not message.tool_calls and not message.content.strip():
+            raise RowError("empty-reply", nth(index))
+    if messages[-1].role != "assistant":
+        notes.append(("last-not-assistant", (messages[-1].role,)))
+    check_order(messages, notes)
+    if tools:
+        check_calls(messages, tools, notes)
+    return Conversation(messages, tools, source)
+
+
+def _chat(row: Row, source: Source, notes: Notes) -> Example:
+    return _conversation(openai_messages(row["messages"], notes), tools_of(row), source, notes)
+
+
+def _sharegpt(row: Row, source: Source, notes: Notes) -> Example:
+    messages = sharegpt_messages(row["conversations"], row.get("system"), notes)
+    return _conversation(messages, tools_of(row), source, notes)
+
+
+def _single(row: Row, prompt: str, reply: str, source: Source, notes: Notes) -> Example:
+    if not reply.strip():
+        raise RowError("empty-reply", tr("The completion", "completion"))
+    if not prompt.strip():
+        notes.append(("empty-prompt", ()))
+    return Conversation((*_system(row), Message("user", prompt), Message("assistant", reply)), tools_of(row), source)
+
+
+def _prompt_completion(row: Row, source: Source, notes: Notes) -> Example:
+    if isinstance(row.get("label"), bool):
+        raise RowError("unpaired-preference")
+    return _single(row, _text(row, "prompt"), _text(row, "completion"), source, notes)
+
+
+def _alpaca(row: Row, source: Source, notes: Notes) -> Example:
+    instruction, extra = _text(row, "instruction"), row.get("input")
+    prompt = f"{instruction}\n\n{extra}" if isinstance(extra, str) and extra.strip() else instruction
+    return _single(row, prompt, _text(row, "output"), source, notes)
+
+
+def _plain_text(row: Row, source: Source, notes: Notes) -> Example:
+    text = _text(row, "text")
+    if not text.strip():
+        raise RowError("empty-reply", "text")
+    return Conversation((Message("assistant", text),), (), source)
+
+
+def _trl_conversational(row: Row, source: Source, notes: Notes) -> Example:
+    prompt = openai_messages([*_message_list(row, "prompt"), *_message_list(row, "completion")], notes)
+    return _conversation(prompt, tools_of(row), source, notes)
+
+
+def _message_list(row: Row, key: str) -> list[Any]:
+    value = row.get(key)
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        value = json_text(value, key)
+    if isinstance(value, dict):
+        value = [value]
+    if not isinstance(value, list):
+        raise RowError("bad-type", f'"{key}"', tr("a list of messages", "メッセージのリスト"), kind(value))
+    return value
+
+
+def _reply(value: object, key: str, notes: Notes) -> tuple[Message, ...]:
+    """A chosen or rejected reply: text, one message or a list of them, ending with the assistant and not empty."""
+    if isinstance(value, str):
+        messages: tuple[Message, ...] = (Message("assistant", value),)
+    else:
+        messages = openai_messages(_message_list({key: value}, key), notes)
+    if messages[-1].role != "assistant":
+        raise RowError("no-assistant-reply")
+    if not messages[-1].content.strip() and not messages[-1].tool_calls:
+        raise RowError("empty-reply", key)
+    return messages
+
+
+def _preference(
+    prompt: tuple[Message, ...],
+    chosen: tuple[Message, ...],
+    rejected: tuple[Message, ...],
+    tools: tuple[Mapping[str, Any], ...],
+    source: Source,
+    notes: Notes,
+) -> Example:
+    if not any(message.role != "system" and message.content.strip() for message in prompt):
+        raise RowError("missing-prompt")
+    if chosen == rejected:
+        raise RowError("same-replies")
+    check_order((*prompt, *chosen), notes)
+    return Preference(prompt, chosen, rejected, tools, source)
+
+
+def _preference_openai(row: Row, source: Source, notes: Notes) -> Example:
+    asked = row.get("input")
+    if not isinstance(asked, dict):
+        raise RowError("bad-type", '"input"', tr("an object", "オブジェクト"), kind(asked))
+    if not asked.get("messages"):
+        raise RowError("missing-prompt")
+    replies = []
+    for side in ("preferred", "non_preferred"):
+        value = row.get(f"{side}_output", row.get(f"{side}_completion"))
+        if not value:
+            raise RowError("missing-column", f"{side}_output")
+        replies.append(_reply(value, f"{side}_output", notes))
+    prompt = openai_messages(asked["messages"], notes)
+    return _preference(prompt, replies[0], replies[1], tools_of(asked), source, notes)
+
+
+def _preference_trl(row: Row, source: Source, notes: Notes) -> Example:
+    for key in ("chosen", "rejected"):
+        if not row.get(key):
+            raise RowError("missing-column", key)
+    prompt = row.get("prompt")
+    chosen, rejected = (_reply(row[key], key, notes) for key in ("chosen", "rejected"))
+    if isinstance(prompt, str) and not prompt.lstrip().startswith("[{"):
+        asked: tuple[Message, ...] = (*_system(row), Message("user", prompt))
+    elif prompt:
+        asked = openai_messages(_message_list(row, "prompt"), notes)
+    else:
+        # Both replies are whole conversations: what they share is the prompt.
+        shared = 0
+        while shared < min(len(chosen), len(rejected)) - 1 and chosen[shared] == rejected[shared]:
+            shared += 1
+        asked = chosen[:shared]
+    if asked and chosen[: len(asked)] == asked and rejected[: len(asked)] == asked:
+        chosen, rejected = chosen[len(asked) :], rejected[len(asked) :]
+    return _preference(asked, chosen, rejected, tools_of(row), source, notes)
+
+
+def _task(row: Row, source: Source, notes: Notes) -> Example:
+    if "messages" in row:
+        prompt = openai_messages(row["messages"], notes)
+    elif isinstance(row.get("prompt"), str):
+        prompt = (*_system(row), Message("user", row["prompt"]))
+    else:
+        prompt = openai_messages(_message_list(row, "prompt"), notes)
+    if not any(message.role == "user" and message.content.strip() for message in prompt):
+        raise RowError("missing-prompt")
+    if prompt[-1].role == "assistant":
+        raise RowError(
+            "unknown-format",
+            "task",
+            tr("the last message must be the user's", "最後のメッセージは user にしてください"),
+        )
+    if not any(row[key] is not None for key in row.keys() - _NOT_ITEM):
+        raise RowError("missing-column", "reference_answer")
+    check_order(prompt, notes)
+    return TaskItem(prompt, {key: value for key, value in row.items() if key not in _NOT_ITEM}, tools_of(row), source)
+
+
+def _is_task(row: Row) -> bool:
+    """A prompt without a reply, and something beside it that a grader can use (any key: only messages is reserved)."""
+    if not row.keys() - _NOT_ITEM - IDS or row.keys() & {"completion", "chosen", "rejected"}:
+        return False
+    messages = row.get("messages")
+    if isinstance(messages, list) and messages:
+        return not any(isinstance(m, dict) and m.get("role") == "assistant" for m in messages[-1:])
+    return bool(row.get("prompt"))
+
+
+def _is_message_list(value: object) -> bool:
+    if isinstance(value, str):
+        return value.lstrip().startswith("[{")
+    return isinstance(value, dict) or (isinstance(value, list) and bool(value) and isinstance(value[0], dict))
+
+
+def _is_plain_text(row: Row) -> bool:
+    # Another column of text beside it means that nobody said `text` is what should be learnt.
+    others = [v for k, v in row.items() if k != "text" and not re.search(r"id$|^meta|source|url|lang", k, re.I)]
+    return isinstance(row.get("text"), str) and not any(isinstance(value, str | list | dict) for value in others)
+
+
+FORMATS: tuple[Format, ...] = (
+    Format(
+        "preference-openai",
+        '{"input": {"messages": […]}, "preferred_output": […], "non_preferred_output": […]}',
+        frozenset(["preferred_output", "preferred_completion"]),
+        lambda r: "preferred_output" in r or "preferred_completion" in r,
+        _preference_openai,
+    ),
+    Format(
+        "preference-trl",
+        '{"prompt": …, "chosen": …, "rejected": …}',
+        frozenset(["chosen", "rejected"]),
+        lambda r: "chosen" in r or "rejected" in r,
+        _preference_trl,
+    ),
+    Format("task", '{"messages": […], "reference_answer": …}', frozenset(["messages", "prompt"]), _is_task, _task),
+    Format("openai-chat", '{"messages": […]}', frozenset(["messages"]), lambda r: "messages" in r, _chat),
+    Format(
+        "sharegpt",
+        '{"conversations": […]}',
+        frozenset(["conversations"]),
+        lambda r: "conversations" in r,
+        _sharegpt,
+    ),
+    Format(
+        "trl-conversational",
+        '{"prompt": […], "completion": […]}',
+        frozenset(["prompt", "completion"]),
+        lambda r: _is_message_list(r.get("prompt")) and _is_message_list(r.get("completion")),
+        _trl_conversational,
+    ),
+    Format(
+        "prompt-completion",
+        '{"prompt": "…", "completion": "…"}',
+        frozenset(["prompt", "completion"]),
+        lambda r: "prompt" in r and "completion" in r,
+        _prompt_completion,
+    ),
+    Format(
+        "alpaca",
+        '{"instruction": "…", "input": "…", "output": "…"}',
+        frozenset(["instruction", "output"]),
+        lambda r: "instruction" in r and "output" in r,
+        _alpaca,
+    ),
+    Format("text", '{"text": "…"}', frozenset(["text"]), _is_plain_text, _plain_text),
+)
+
+
+def parse(row: Row, form: Format, source: Source, notes: Notes) -> Example:
+    """The example in `row`. RowError where it is broken, or where it is a row of another format."""
+    if not form.fits(row) and not row.keys() & form.keys:
+        other = next((f for f in FORMATS if f.fits(row)), None)
+        if other is not None and other.name != "text":
+            raise RowError("unknown-format", form.name, tr(f"it looks like {other.name}", f"{other.name} のようです"))
+        missing = tr(f"expected {form.shape}", f"{form.shape} の形にしてください")
+        found = tr("found the columns ", "見つかった列: ") + (", ".join(map(str, row)) or tr("(none)", "（なし）"))
+        raise RowError("unknown-format", form.name, f"{missing}; {found}")
+    try:
+        return form.parse(row, source, notes)
+    except RecursionError:
+        raise RowError("too-deep", MAX_DEPTH) from None

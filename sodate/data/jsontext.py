@@ -1,0 +1,205 @@
+"""Strict JSON for untrusted rows: every defect has a code, and neither depth nor length can bring the process down."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from typing import Any, BinaryIO, NoReturn
+
+from sodate.core.text import tr
+from sodate.data.ledger import RowError
+
+MAX_ROW_BYTES = 16 << 20  # far beyond any context window; what a reader may hold of one row
+MAX_DEPTH = 100
+CHUNK = 1 << 18
+
+_STRUCTURE = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\Z)|[\[{\]}]', re.DOTALL)
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def parse_object(data: bytes) -> dict[str, Any]:
+    """The JSON object in `data` (UTF-8, already known to decode). RowError with its code for anything else."""
+    if data.count(b"{") + data.count(b"[") > MAX_DEPTH and _depth(data) > MAX_DEPTH:
+        raise RowError("too-deep", MAX_DEPTH)
+    text = data.decode("utf-8")
+    try:
+        value = _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        raise RowError("invalid-json", _explain(error, text)) from None
+    except RecursionError:
+        raise RowError("too-deep", MAX_DEPTH) from None
+    except ValueError:  # int() refuses more than 4300 digits
+        raise RowError("bad-number", tr("A number of thousands of digits", "数千桁の数")) from None
+    if type(value) is not dict:
+        raise RowError("not-an-object", kind(value))
+    if b"\\u" in data:
+        if _SURROGATE.search(data):
+            check_text(value)
+        if b"\\u0000" in data and "\0" in "".join(strings(value)):
+            raise RowError("nul")
+    return value
+
+
+def check_text(value: Any) -> None:
+    """Half a surrogate pair anywhere in `value` is a RowError."""
+    try:
+        "".join(strings(value)).encode("utf-8")
+    except UnicodeEncodeError:
+        raise RowError("lone-surrogate") from None
+
+
+def strings(value: Any) -> Iterator[str]:
+    """Every string in a JSON value, keys too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield str(key)
+            yield from strings(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from strings(item)
+
+
+def kind(value: Any) -> str:
+    """What a value is, in words a person uses."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return tr("true/false", "真偽値")
+    if isinstance(value, str):
+        return tr("text", "文字列") if value else tr("empty text", "空の文字列")
+    if isinstance(value, int | float):
+        return tr("a number", "数値")
+    return tr("a list", "リスト") if isinstance(value, list | tuple) else tr("an object", "オブジェクト")
+
+
+def _depth(data: bytes) -> int:
+    depth = deepest = 0
+    for token in _STRUCTURE.finditer(data):
+        mark = data[token.start()]
+        if mark in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif mark in b"]}":
+            depth -= 1
+    return deepest
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise RowError("duplicate-key", key)
+            seen.add(key)
+    return value
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise RowError("bad-number", text)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise RowError("bad-number", text[:40])
+    return number
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_constant, parse_float=_finite)
+
+
+def _explain(error: json.JSONDecodeError, text: str) -> str:
+    """The decoder's message in the reader's words, for the mistakes people make."""
+    at = tr(f"at character {error.pos + 1}", f"{error.pos + 1} 文字目")
+    before, here = text[: error.pos].rstrip(), text[error.pos : error.pos + 1]
+    if not text[error.pos :].strip() or error.msg.startswith("Unterminated"):
+        return tr("the row ends in the middle; is it cut off?", "途中で終わっています。途切れていませんか。")
+    if here in "}]" and before.endswith(","):
+        return tr(f"a comma before the closing {here} ({at}).", f"閉じる {here} の前に余分なカンマがあります（{at}）。")
+    if here == "'":
+        return tr(f"strings need double quotes ({at}).", f'文字列は " で囲みます（{at}）。')
+    if error.msg == "Extra data":
+        return tr(f"more than one value on the line ({at}).", f"1 行に値が 2 つ以上あります（{at}）。")
+    if "control character" in error.msg:
+        return tr(
+            f"a raw control character ({at}); a line break inside a string is written \\n.",
+            f"制御文字がそのまま入っています（{at}）。文字列の中の改行は \\n と書きます。",
+        )
+    return tr(f"{error.msg.lower()} ({at}).", f"{error.msg} ({at})。")
+
+
+_IN_STRING = re.compile(rb'["\\]')
+_OUTSIDE = re.compile(rb'["\[\]{},]')
+_LAST_KEY = re.compile(rb'"((?:[^"\\]|\\.)*)"\s*:\s*$')
+# In a document that is one object, an array under these keys is part of a row; under any other key it holds the rows.
+_ROW_KEYS = frozenset(b"messages conversations prompt completion chosen rejected tools input".split())
+
+
+def elements(stream: BinaryIO) -> Iterator[bytes | None]:
+    """The elements of a JSON document's one array as raw bytes, holding one element and one chunk at a time.
+
+    `[…]` gives its elements, `{"rows": […], …}` those of its array, a document that is itself one row gives itself.
+    An element longer than MAX_ROW_BYTES comes as None, a comma without an element as empty bytes, and an array that
+    never closes ends with `[`, which no parser accepts. Only brackets are read here; `parse_object` judges the rest.
+    Raises RowError("not-an-object") at a second array of rows: which of the two was meant?
+    """
+    depth = base = 0  # base: the depth inside the array of rows, 0 until it is found
+    in_string = skip = too_long = after_comma = closed = False
+    piece = bytearray()
+
+    def take() -> bytes | None:
+        nonlocal too_long
+        whole = None if too_long else bytes(piece).strip()
+        too_long = False
+        piece.clear()
+        return whole
+
+    while chunk := stream.read(CHUNK):
+        start = 0  # where the part of this chunk that still belongs to `piece` begins
+        at = 1 if skip else 0
+        skip = False
+        while found := (_IN_STRING if in_string else _OUTSIDE).search(chunk, at):
+            at, mark = found.end(), found.group()
+            if mark == b'"':
+                in_string = not in_string
+            elif mark == b"\\":
+                at += 1
+                skip = at > len(chunk)
+            elif mark == b"," or mark in b"]}":
+                if depth == base > 0 and not closed and mark in b",]":
+                    piece += chunk[start : at - 1]
+                    start = at
+                    element = take()
+                    if element != b"" or mark == b"," or after_comma:
+                        yield element
+                    after_comma = mark == b","
+                    closed = mark == b"]"
+                depth -= mark != b","
+            else:
+                depth += 1
+                if mark == b"[" and depth <= 2 and (depth == 1 or not base or closed):
+                    key = _LAST_KEY.search(bytes(piece[-200:] + chunk[start : at - 1])[-200:])
+                    if depth == 1 or (key and key.group(1) not in _ROW_KEYS):
+                        if closed:
+                            raise RowError("not-an-object", tr("a second array of rows", "2 つ目の行の配列"))
+                        base, start = depth, at
+                        piece.clear()
+        piece += chunk[start:]
+        if len(piece) > MAX_ROW_BYTES:
+            piece.clear()
+            too_long = True
+    rest = take()
+    if closed:
+        if base == 1 and rest:
+            yield rest
+    elif base:
+        if depth == base and rest:
+            yield rest
+        yield b"["
+    elif rest != b"":
+        yield rest

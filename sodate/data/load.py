@@ -1,0 +1,93 @@
+"""From a file to examples: the format is found in the first rows, then every row is parsed by it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sodate.core.files import sha256_json
+from sodate.core.types import Conversation, Example, Message, Preference, Source
+from sodate.data import formats
+from sodate.data.ledger import Problem, RowError
+from sodate.data.messages import Notes
+from sodate.data.read import RawRow, read_rows
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A row that parsed: the example, the row it came from and the warnings of its parser."""
+
+    row: RawRow
+    example: Example
+    notes: Notes
+
+
+def load(
+    path: Path, columns: Mapping[str, str] | None = None, encoding: str | None = None
+) -> tuple[str, Iterator[Problem | Loaded]]:
+    """The file's format name ("" if it has no readable row) and its rows in order, read as they are asked for.
+
+    Raises what `read_rows` raises, and SodateError with the columns found when no format fits.
+    """
+    columns = formats.checked_columns(columns or {})
+    source = read_rows(path, encoding)
+    head: list[RawRow | Problem] = []
+    raws: list[Mapping[str, Any]] = []
+    for item in source:
+        head.append(item)
+        if isinstance(item, RawRow):
+            raws.append(item.data)
+            if len(raws) == formats.SNIFF_ROWS:
+                break
+    if not raws:
+        return "", iter([item for item in head if isinstance(item, Problem)])
+    form = formats.detect(raws, columns, str(path))
+    return form.name, _parsed(itertools.chain(head, source), form, columns)
+
+
+def _parsed(
+    rows: Iterable[RawRow | Problem], form: formats.Format, columns: Mapping[str, str]
+) -> Iterator[Problem | Loaded]:
+    for row in rows:
+        if isinstance(row, Problem):
+            yield row
+            continue
+        notes: Notes = []
+        try:
+            data = formats.renamed(row.data, columns) if columns else row.data
+            yield Loaded(row, formats.parse(data, form, Source(row.file, row.line), notes), notes)
+        except RowError as error:
+            yield Problem(row.file, row.line, error.code, error.details)
+
+
+def example_json(example: Example) -> dict[str, Any]:
+    """The example as plain JSON without its source: what a fingerprint is taken of."""
+
+    def plain(messages: Iterable[Message]) -> list[dict[str, Any]]:
+        return [
+            {
+                "role": m.role,
+                "content": m.content,
+                "weight": m.weight,
+                "tool_calls": [[c.id, c.name, c.arguments] for c in m.tool_calls],
+                "tool_call_id": m.tool_call_id,
+                "name": m.name,
+            }
+            for m in messages
+        ]
+
+    tools = list(example.tools)
+    if isinstance(example, Conversation):
+        return {"messages": plain(example.messages), "tools": tools}
+    prompt = plain(example.prompt)
+    if isinstance(example, Preference):
+        return {"prompt": prompt, "chosen": plain(example.chosen), "rejected": plain(example.rejected), "tools": tools}
+    return {"prompt": prompt, "item": example.item, "tools": tools}
+
+
+def fingerprint(examples: Iterable[Example]) -> str:
+    """SHA-256 (hex) of the examples in their order: the data hash of a run. Where they were read from is not in it."""
+    return sha256_json([sha256_json(example_json(example)) for example in examples])

@@ -1,0 +1,210 @@
+"""One self-contained page that says who won, by how much, how surely, and on which items."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from sodate.core.files import write_text
+from sodate.core.text import language
+from sodate.evaluate import stats
+from sodate.evaluate.run import PASS, VERDICT_JA, Comparison, EvalResult, where
+
+_FLIPS = (
+    ("fixed", "fixed", "直った"),
+    ("broken", "broken", "壊れた"),
+    ("wrong", "both wrong", "どちらも誤り"),
+    ("right", "both right", "どちらも正解"),
+)
+_SHOWN = 3  # examples per kind of flip
+_MAX_TEXT = 4000  # characters of one text on the page
+
+
+def flips(result: EvalResult, comparison: Comparison) -> dict[str, list[int]]:
+    """Item indices by what became of them: `fixed`, `broken`, `wrong` (both), `right` (both)."""
+    after = result.score(comparison.candidate, comparison.grader).grades
+    before = result.score(comparison.baseline, comparison.grader).grades
+    kinds = {(False, True): "fixed", (True, False): "broken", (False, False): "wrong", (True, True): "right"}
+    groups: dict[str, list[int]] = {name: [] for name, _, _ in _FLIPS}
+    for index, (old, new) in enumerate(zip(before, after, strict=True)):
+        groups[kinds[old.score >= PASS, new.score >= PASS]].append(index)
+    return groups
+
+
+def pick_examples(result: EvalResult, count: int) -> list[int]:
+    """Item indices to show: in turn a fixed, a broken, a still wrong and a still right one, each in file order.
+
+    Judged by the first grader, between the baseline and the last candidate.
+    """
+    if not result.comparisons:
+        return list(range(min(count, result.n)))
+    last = result.comparisons[-1].candidate
+    groups = list(flips(result, next(one for one in result.comparisons if one.candidate == last)).values())
+    picked: list[int] = []
+    for round_ in range(result.n):
+        picked += [group[round_] for group in groups if round_ < len(group)]
+    return picked[:count]
+
+
+def _clean(text: str) -> str:
+    """What a page can hold: lone surrogates replaced, the rest cut at _MAX_TEXT."""
+    text = text.encode("utf-8", "replace").decode()
+    return text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + " …"
+
+
+def _example(result: EvalResult, index: int, models: list[str], graders: list[str]) -> dict[str, Any]:
+    item = result.items[index]
+    replies = []
+    for model in models:
+        grades = []
+        for grader in graders:
+            grade = result.score(model, grader).grades[index]
+            grades.append(
+                {
+                    "grader": grader,
+                    "score": f"{grade.score:.2f}",
+                    "passed": grade.score >= PASS,
+                    "reason": _clean(grade.reason),
+                }
+            )
+        replies.append({"model": model, "text": _clean(result.replies[model][index]), "grades": grades})
+    return {
+        "where": where(item, index),
+        "earlier": len(item.prompt) - 1,
+        "prompt": _clean(item.prompt[-1].content) if item.prompt else "",
+        "reference": None if item.reference is None else _clean(item.reference),
+        "replies": replies,
+    }
+
+
+def _sentence(one: Comparison, margin: float) -> tuple[str, str]:
+    """The verdict in words: (English, Japanese)."""
+    new, old = one.candidate, one.baseline
+    return {
+        "better": (f"{new} is better than {old}", f"{new} は {old} より良い"),
+        "worse": (f"{new} is worse than {old}", f"{new} は {old} より悪い"),
+        "equivalent": (
+            f"{new} and {old} are equivalent within ±{100 * margin:g} points",
+            f"{new} と {old} は ±{100 * margin:g} ポイントの範囲で同等",
+        ),
+        "inconclusive": (
+            f"These items cannot tell {new} from {old}",
+            f"このデータでは {new} と {old} の優劣を判定できない",
+        ),
+    }[one.verdict]
+
+
+def _signed(value: float) -> str:
+    return f"{100 * value:+.1f}".replace("-", "−")
+
+
+def _comparison(result: EvalResult, one: Comparison, reach: float) -> dict[str, Any]:
+    def x(value: float) -> str:
+        """A difference as a position in the plot: 0 in the middle of 400, ±reach at 10 and 390."""
+        return f"{200 + 190 * max(-1.0, min(1.0, value / reach)):.1f}"
+
+    en, ja = _sentence(one, result.margin)
+    groups = flips(result, one)
+    view: dict[str, Any] = {
+        "en": en,
+        "ja": ja,
+        "verdict": one.verdict,
+        "grader": one.grader,
+        "diff": _signed(one.diff),
+        "p": "<\u00a00.001" if one.p < 0.001 else f"=\u00a0{one.p:.3f}",
+        "plot": None,
+        "flips": [
+            {
+                "en": english,
+                "ja": japanese,
+                "count": len(groups[name]),
+                "examples": [
+                    _example(result, index, [one.baseline, one.candidate], [one.grader])
+                    for index in groups[name][:_SHOWN]
+                ],
+            }
+            for name, english, japanese in _FLIPS
+        ],
+    }
+    if one.ci:
+        band = 190 * min(1.0, result.margin / reach)
+        view |= {
+            "low": _signed(one.ci[0]),
+            "high": _signed(one.ci[1]),
+            "plot": {
+                "low": x(one.ci[0]),
+                "high": x(one.ci[1]),
+                "diff": x(one.diff),
+                "band_x": f"{200 - band:.1f}",
+                "band_width": f"{2 * band:.1f}",
+            },
+        }
+    return view
+
+
+def _row(result: EvalResult, model: str, graders: list[str]) -> dict[str, Any]:
+    cells = []
+    for grader in graders:
+        one = result.score(model, grader)
+        cells.append(
+            {
+                "mean": f"{100 * one.mean:.1f}",
+                "low": f"{100 * one.ci[0]:.1f}" if one.ci else "",
+                "high": f"{100 * one.ci[1]:.1f}" if one.ci else "",
+                "parts": [(name, f"{100 * value:.1f}") for name, value in {**one.extra, **one.parts}.items()],
+            }
+        )
+    return {"model": model, "baseline": model == result.baseline, "cells": cells}
+
+
+def write_report(
+    result: EvalResult,
+    path: Path,
+    *,
+    title: str,
+    examples: int = 3,
+    meta: Mapping[str, str] | None = None,
+    replay: str = "",
+) -> Path:
+    """Writes the page to `path` and returns it. `meta` is the table of hashes, recipe and sampling; `replay` the
+    command that makes the result again; `examples` the number of items shown with every model's reply.
+
+    Nothing is loaded from outside and nothing runs: the policy allows this page's own style sheet and no script. Every
+    text from models, data and files is escaped. Both languages are in the page; the reader's is shown first.
+    """
+    folder = Path(__file__).parent
+    style = (folder / "report.css").read_text("utf-8")
+    graders = list(dict.fromkeys(one.grader for one in result.results))
+    models = list(result.replies)
+    # One scale for all intervals, in steps of 10 points, so that they can be compared by eye.
+    extent = max((abs(end) for one in result.comparisons if one.ci for end in (*one.ci, one.diff)), default=0.1)
+    reach = min(1.0, max(0.1, math.ceil(extent * 10 - 1e-9) / 10))
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    page = environment.get_template("report.html.jinja").render(
+        language=language(),
+        style=Markup(style),  # our own file; the hash below is of exactly these bytes
+        style_hash="sha256-" + base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        title=_clean(title),
+        n=result.n,
+        smallest=f"{100 * stats.smallest_difference(result.n):.1f}",
+        margin=f"{100 * result.margin:g}",
+        reach=f"{100 * reach:.0f}",
+        verdict_ja=VERDICT_JA,
+        comparisons=[_comparison(result, one, reach) for one in result.comparisons],
+        graders=graders,
+        rows=[_row(result, model, graders) for model in models],
+        examples=[_example(result, index, models, graders) for index in pick_examples(result, examples)],
+        meta=[(key, _clean(value)) for key, value in (meta or {}).items()],
+        replay=_clean(replay),
+    )
+    write_text(path, page)
+    return path

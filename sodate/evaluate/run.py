@@ -1,0 +1,339 @@
+"""Candidates against a baseline on held-out items: every reply graded, every difference paired."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from sodate.core.errors import SodateError, UsageError
+from sodate.core.text import tr
+from sodate.core.types import Message, Source
+from sodate.evaluate import stats
+from sodate.evaluate.stats import Interval, Verdict
+from sodate.grade import Grade, Grader
+
+PASS = 0.5  # an item is right from this score on: what `fixed` and `broken` count
+
+
+@dataclass(frozen=True, slots=True)
+class EvalItem:
+    """One held-out item. `reference` is the reply to grade against; items of one `cluster` are not independent."""
+
+    prompt: tuple[Message, ...]
+    reference: str | None = None
+    source: Source | None = None
+    item: Mapping[str, Any] = field(default_factory=dict)
+    cluster: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelScore:
+    """One model under one grader. `grades` has one entry an item; `extra` holds aggregates such as macro_f1."""
+
+    model: str
+    grader: str
+    mean: float
+    ci: Interval | None
+    grades: tuple[Grade, ...]
+    extra: Mapping[str, float]
+
+    @property
+    def parts(self) -> Mapping[str, float]:
+        """The mean of each part score that every item has."""
+        names = [name for name in self.grades[0].parts if all(name in grade.parts for grade in self.grades)]
+        return {name: sum(grade.parts[name] for grade in self.grades) / len(self.grades) for name in names}
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Candidate minus baseline under one grader. `p` is Holm-adjusted over the graders of this pair, `p_raw` is not."""
+
+    candidate: str
+    baseline: str
+    grader: str
+    diff: float
+    ci: Interval | None
+    p: float
+    p_raw: float
+    verdict: Verdict
+    fixed: int
+    broken: int
+
+
+@dataclass(frozen=True, slots=True)
+class EvalResult:
+    """All that was measured. `replies[model][i]` answers `items[i]`."""
+
+    items: tuple[EvalItem, ...]
+    replies: Mapping[str, tuple[str, ...]]
+    baseline: str
+    results: tuple[ModelScore, ...]
+    comparisons: tuple[Comparison, ...]
+    margin: float
+    seed: int
+
+    @property
+    def n(self) -> int:
+        return len(self.items)
+
+    def score(self, model: str, grader: str) -> ModelScore:
+        return next(one for one in self.results if (one.model, one.grader) == (model, grader))
+
+    def to_json(self) -> dict[str, Any]:
+        """The document `sodate eval --json` prints."""
+        return {
+            "n": self.n,
+            "results": [
+                {"model": one.model, "grader": one.grader, "mean": one.mean, "ci": one.ci and list(one.ci)}
+                for one in self.results
+            ],
+            "comparisons": [
+                {
+                    "candidate": one.candidate,
+                    "baseline": one.baseline,
+                    "grader": one.grader,
+                    "diff": one.diff,
+                    "ci": one.ci and list(one.ci),
+                    "p": one.p,
+                    "verdict": one.verdict,
+                    "fixed": one.fixed,
+                    "broken": one.broken,
+                }
+                for one in self.comparisons
+            ],
+        }
+
+
+def where(item: EvalItem, index: int) -> str:
+    """An item as a person finds it: `file:line`, or its number."""
+    return f"{item.source.file}:{item.source.line}" if item.source else tr(f"item {index + 1}", f"{index + 1} 件目")
+
+
+def _graded(grader: Grader, replies: Sequence[str], items: Sequence[EvalItem], model: str) -> tuple[Grade, ...]:
+    """One grade an item. A grader that fails is an error that names item, model and grader, never a 0."""
+    grades = []
+    for index, (item, reply) in enumerate(zip(items, replies, strict=True)):
+        try:
+            grades.append(grader(reply, item.reference, item.item))
+        except Exception as error:
+            fix = error.fix if isinstance(error, SodateError) else ""
+            why = error.message if isinstance(error, SodateError) else f"{type(error).__name__}: {error}"
+            place = where(item, index)
+            raise SodateError(
+                tr(
+                    f"{place}: grader {grader.name} failed on the reply of {model}: {why}",
+                    f"{place}: {model} の返答を採点 {grader.name} で採点できません: {why}",
+                ),
+                fix,
+            ) from error
+    return tuple(grades)
+
+
+def check_references(items: Sequence[EvalItem], graders: Sequence[Grader]) -> dict[str, float]:
+    """For each grader that needs one, the mean score of the references themselves: the ceiling of any model.
+
+    Call it before generating anything. Raises SodateError for an item that cannot be judged; a ceiling below 1 means
+    that the references break the grader's own rule.
+    """
+    name = tr("the reference", "正解")
+    ceilings = {}
+    for grader in graders:
+        if grader.needs_reference:
+            grades = _graded(grader, [item.reference or "" for item in items], items, name)
+            ceilings[grader.name] = sum(grade.score for grade in grades) / max(1, len(grades))
+    return ceilings
+
+
+def _clusters(items: Sequence[EvalItem]) -> list[str] | None:
+    """A cluster id an item, or None when no item has one. An item without an id stands alone."""
+    if all(item.cluster is None for item in items):
+        return None
+    return [f"#{index}" if item.cluster is None else f"={item.cluster}" for index, item in enumerate(items)]
+
+
+def _compared(
+    candidate: Sequence[ModelScore],
+    baseline: Sequence[ModelScore],
+    clusters: list[str] | None,
+    margin: float,
+    seed: int,
+) -> list[Comparison]:
+    """One candidate against the baseline under every grader: the family that Holm adjusts over."""
+    raw: list[tuple[float, Interval | None, float, int, int]] = []
+    for new, old in zip(candidate, baseline, strict=True):
+        after, before = [grade.score for grade in new.grades], [grade.score for grade in old.grades]
+        diffs = [a - b for a, b in zip(after, before, strict=True)]
+        fixed = sum(b < PASS <= a for a, b in zip(after, before, strict=True))
+        broken = sum(a < PASS <= b for a, b in zip(after, before, strict=True))
+        if clusters is None and stats.is_binary(after + before):
+            p = stats.mcnemar_exact(fixed, broken)
+            ci = stats.paired_proportion_ci(fixed, broken, len(diffs)) if len(diffs) > 1 else None
+        else:
+            p = stats.sign_flip_p(diffs, seed=seed, clusters=clusters)
+            ci = stats.paired_bootstrap(diffs, seed=seed, clusters=clusters)
+        raw.append((sum(diffs) / len(diffs), ci, p, fixed, broken))
+    independent = len(set(clusters)) if clusters else len(candidate[0].grades)
+    adjusted = stats.holm([p for _, _, p, _, _ in raw])
+    return [
+        Comparison(
+            candidate=new.model,
+            baseline=old.model,
+            grader=new.grader,
+            diff=diff,
+            ci=ci,
+            p=p,
+            p_raw=p_raw,
+            verdict=stats.verdict(diff, ci, p, margin, n=independent),
+            fixed=fixed,
+            broken=broken,
+        )
+        for new, old, (diff, ci, p_raw, fixed, broken), p in zip(candidate, baseline, raw, adjusted, strict=True)
+    ]
+
+
+def evaluate(
+    replies: Mapping[str, Sequence[str]],
+    items: Sequence[EvalItem],
+    graders: Sequence[Grader],
+    baseline: str | None = None,
+    *,
+    seed: int = 0,
+    margin: float = stats.MARGIN,
+) -> EvalResult:
+    """Grades `replies[model][i]` on `items[i]` and compares every model with `baseline` (default: the first).
+
+    Pure: the same replies give the same result. Binary scores get exact McNemar and an Agresti–Min interval, others a
+    sign-flip test and a bootstrap; with clusters always the latter, over clusters. Verdicts use p-values that Holm
+    adjusted over the graders of one candidate.
+    Raises UsageError for no items, graders or replies, and SodateError where an item cannot be graded.
+    """
+    if not items or not graders or not replies:
+        raise UsageError(
+            tr(
+                "An evaluation needs at least one item, one grader and one model.",
+                "評価には、1 件以上のデータと、採点方法とモデルが一つ以上必要です。",
+            )
+        )
+    names = [grader.name for grader in graders]
+    if len(set(names)) < len(names):
+        raise UsageError(tr(f"A grader is named twice: {names}.", f"同じ採点方法が二度指定されています: {names}"))
+    first = next(iter(replies)) if baseline is None else baseline
+    if first not in replies:
+        raise UsageError(
+            tr(f"The baseline {first!r} is not among the models.", f"比較の基準 {first!r} がモデルの中にありません。"),
+            tr("Models: ", "モデル: ") + ", ".join(replies),
+        )
+    for model, said in replies.items():
+        if len(said) != len(items):
+            raise SodateError(
+                tr(
+                    f"{model} has {len(said)} replies for {len(items)} items.",
+                    f"{model} の返答は {len(said)} 件で、データの {len(items)} 件と合いません。",
+                )
+            )
+    clusters = _clusters(items)
+    scored: dict[str, list[ModelScore]] = {}
+    for model, said in replies.items():
+        for grader in graders:
+            grades = _graded(grader, said, items, model)
+            scores = [grade.score for grade in grades]
+            scored.setdefault(model, []).append(
+                ModelScore(
+                    model=model,
+                    grader=grader.name,
+                    mean=sum(scores) / len(scores),
+                    ci=stats.mean_ci(scores, seed=seed, clusters=clusters),
+                    grades=grades,
+                    extra=grader.aggregate(said, [item.reference for item in items]) if grader.aggregate else {},
+                )
+            )
+    comparisons = [
+        comparison
+        for model in replies
+        if model != first
+        for comparison in _compared(scored[model], scored[first], clusters, margin, seed)
+    ]
+    return EvalResult(
+        items=tuple(items),
+        replies={model: tuple(said) for model, said in replies.items()},
+        baseline=first,
+        results=tuple(one for rows in scored.values() for one in rows),
+        comparisons=tuple(comparisons),
+        margin=margin,
+        seed=seed,
+    )
+
+
+VERDICT_JA: Mapping[Verdict, str] = {
+    "better": "改善",
+    "worse": "悪化",
+    "equivalent": "同等",
+    "inconclusive": "判定できず",
+}
+_STYLE: Mapping[Verdict, str] = {
+    "better": "bold green",
+    "worse": "bold red",
+    "equivalent": "cyan",
+    "inconclusive": "yellow",
+}
+
+
+def _interval(ci: Interval | None, scale: str) -> str:
+    return "–" if ci is None else f"[{format(100 * ci[0], scale)}, {format(100 * ci[1], scale)}]"
+
+
+def print_result(result: EvalResult, console: Console) -> None:
+    """The table a person reads: each model's mean with its interval, then the paired comparisons. All in points."""
+    graders = list(dict.fromkeys(one.grader for one in result.results))
+    means = Table(title=tr(f"Mean score, 95 % interval, n = {result.n}", f"平均点と 95 % 区間 (n = {result.n})"))
+    means.add_column(tr("model", "モデル"), overflow="fold")
+    for grader in graders:
+        means.add_column(escape(grader), justify="right", overflow="fold")
+    for model in result.replies:
+        scores = [result.score(model, grader) for grader in graders]
+        cells = []
+        for one in scores:
+            extra = "".join(f"\n{name} {100 * value:.1f}" for name, value in one.extra.items())
+            cells.append(escape(f"{100 * one.mean:.1f} {_interval(one.ci, '.1f')}{extra}"))
+        means.add_row(escape(model), *cells)
+    console.print(means)
+    if not result.comparisons:
+        return
+    paired = Table(title=tr("Paired difference to ", "差 (対応のある比較)、基準: ") + escape(result.baseline))
+    for en, ja in (
+        ("model", "モデル"),
+        ("grader", "採点"),
+        ("difference", "差"),
+        ("95 % interval", "95 % 区間"),
+        ("p (Holm)", "p (Holm)"),
+        ("fixed/broken", "直った/壊れた"),
+        ("verdict", "判定"),
+    ):
+        paired.add_column(tr(en, ja), overflow="fold")
+    for row in result.comparisons:
+        word = tr(row.verdict, VERDICT_JA[row.verdict])
+        paired.add_row(
+            escape(row.candidate),
+            escape(row.grader),
+            f"{100 * row.diff:+.1f}",
+            escape(_interval(row.ci, "+.1f")),
+            "<0.001" if row.p < 0.001 else f"{row.p:.3f}",
+            f"{row.fixed}/{row.broken}",
+            f"[{_STYLE[row.verdict]}]{word}[/]",
+        )
+    console.print(paired)
+    smallest = 100 * stats.smallest_difference(result.n)
+    console.print(
+        tr(
+            f"{result.n} items show a difference of about {smallest:.1f} points or more "
+            "(80 % power, if one item in five flips).",
+            f"{result.n} 件で示せる差はおよそ {smallest:.1f} ポイント以上です"
+            " (検出力 80 %、5 件に 1 件が入れ替わる場合)。",
+        ),
+        style="dim",
+    )

@@ -1,0 +1,155 @@
+"""Batched decoding for evaluation, rollouts and chat: prompts share their prefixes, replies leave as they finish and
+new ones take their place. Greedy output equals transformers' `generate`; log-probabilities are those of the
+distribution that was sampled from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sodate.generate.cache import Cache, Prefill
+from sodate.model.attention import TrieAttention, decode
+from sodate.render.renderer import Rendered
+from sodate.render.trie import Ints, build
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a token is chosen. Temperature 0 is greedy. `top_p` keeps the smallest set of tokens with that much mass."""
+
+    max_new_tokens: int = 256
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """`ids` end with the stop token when `finish` is "stop". `log_probabilities` (nats) has one entry per id."""
+
+    ids: list[int]
+    log_probabilities: list[float]
+    finish: Literal["stop", "length"]
+
+
+@dataclass(slots=True)
+class _Running:
+    number: int  # which prompt
+    length: int  # tokens in the cache
+    random: np.random.Generator
+    ids: list[int] = field(default_factory=list)
+    log_probabilities: list[float] = field(default_factory=list)
+
+
+@torch.inference_mode()
+def generate(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    stop_ids: Sequence[int],
+    sampling: Sampling,
+    *,
+    batch_size: int = 32,
+    on_token: Callable[[int, int], None] | None = None,
+    on_reply: Callable[[int, Reply], None] | None = None,
+) -> list[Reply]:
+    """One reply per prompt, in the prompts' order.
+
+    Replies don't depend on `batch_size` beyond rounding: every prompt has its own random stream, from (seed, number).
+    `on_token(number, id)` is called for every token, `on_reply(number, reply)` when one is complete.
+    """
+    replies: dict[int, Reply] = {}
+    # Long prompts first: the cache is as long as the longest prompt, and short ones finish last in full batches.
+    waiting = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
+    if not waiting:
+        return []
+    cache = Cache(min(batch_size, len(prompts)), len(prompts[waiting[0]]) + sampling.max_new_tokens)
+    running: list[_Running] = []
+    head = model.get_output_embeddings()
+    cap = getattr(model.config, "final_logit_softcapping", None)
+
+    def choose(hidden: Tensor, which: list[_Running]) -> None:
+        logits = torch.nn.functional.linear(hidden, head.weight, head.bias).float()
+        if cap is not None:
+            logits = cap * torch.tanh(logits / cap)
+        ids, logp = _sample(logits, which, sampling)
+        for reply, token, value in zip(which, ids, logp, strict=True):
+            reply.ids.append(token)
+            reply.log_probabilities.append(value)
+            if on_token:
+                on_token(reply.number, token)
+
+    while waiting or running:
+        # Refill when a quarter of the slots is free: prefilling a few prompts at once shares their prefix.
+        free = cache.slots - len(running)
+        if waiting and (not running or free * 4 >= cache.slots or free >= len(waiting)):
+            new = [
+                _Running(i, len(prompts[i]), np.random.Generator(np.random.Philox([sampling.seed, i])))
+                for i in waiting[:free]
+            ]
+            waiting = waiting[free:]
+            choose(_prefill(model, cache, [prompts[r.number] for r in new]), new)
+            running += new
+        for slot in reversed(range(len(running))):
+            reply = running[slot]
+            stopped = reply.ids[-1] in stop_ids
+            if stopped or len(reply.ids) >= sampling.max_new_tokens:
+                done = Reply(reply.ids, reply.log_probabilities, "stop" if stopped else "length")
+                replies[reply.number] = done
+                if on_reply:
+                    on_reply(reply.number, done)
+                cache.drop(slot)
+                running[slot] = running[-1]
+                running.pop()
+        if running:
+            cache.begin_step()
+            device = model.device
+            tokens = torch.tensor([r.ids[-1] for r in running], device=device)
+            positions = (cache.lengths[: cache.active] - 1).to(device)
+            choose(decode(model, tokens, positions, cache), running)
+    return [replies[i] for i in range(len(prompts))]
+
+
+def _prefill(model: Any, cache: Cache, prompts: list[Sequence[int]]) -> Tensor:
+    """Fills the next free slots with prompts; returns each prompt's last hidden state (n, D)."""
+    # A dummy last target per prompt makes the packed input exactly the prompt.
+    rows = [Rendered([*p, 0], [0.0] * len(p) + [1.0]) for p in prompts]
+    trie = build(rows)
+    places: dict[int, Ints] = {}
+    for row, prompt in enumerate(prompts):
+        last = int(trie.source[trie.entry_prediction[trie.entry_row == row][0]])
+        segment = next(s for s in trie.segments if s.start <= last < s.end)
+        path = [trie.segments[a] for a in segment.path]
+        parts = [np.arange(s.start, s.end) for s in path] + [np.arange(segment.start, last + 1)]
+        slot = cache.active
+        places[slot] = np.concatenate(parts)
+        cache.lengths[slot] = len(prompt)
+        cache.active += 1
+    device = model.device
+    tokens, positions = (torch.as_tensor(a, device=device) for a in (trie.tokens, trie.positions))
+    hidden = decode(model, tokens, positions, Prefill(TrieAttention.over(trie), cache, places))
+    return hidden[torch.tensor([int(p[-1]) for p in places.values()], device=device)]
+
+
+def _sample(logits: Tensor, which: list[_Running], sampling: Sampling) -> tuple[list[int], list[float]]:
+    """Chosen ids and their log-probabilities, for logits (n, V)."""
+    if sampling.temperature == 0:
+        best = logits.argmax(-1)
+        value = logits.gather(1, best[:, None])[:, 0] - logits.logsumexp(-1)
+        return best.tolist(), value.tolist()
+    logp = torch.log_softmax(logits / sampling.temperature, -1)
+    if sampling.top_p < 1:
+        ordered, index = logp.sort(-1, descending=True)
+        before = ordered.exp().cumsum(-1) - ordered.exp()
+        ordered = ordered.masked_fill(before >= sampling.top_p, float("-inf"))
+        logp = torch.log_softmax(torch.empty_like(logp).scatter_(1, index, ordered), -1)
+    # Inverse transform: one uniform number per reply from its own stream.
+    uniform = torch.tensor([r.random.random() for r in which], dtype=torch.float64, device=logits.device)
+    cumulative = logp.double().exp().cumsum(-1)
+    chosen = torch.searchsorted(cumulative, (uniform * cumulative[:, -1])[:, None], right=True)[:, 0]
+    chosen.clamp_(max=logits.shape[-1] - 1)
+    return chosen.tolist(), logp.gather(1, chosen[:, None])[:, 0].tolist()

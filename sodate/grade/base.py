@@ -1,0 +1,56 @@
+"""What a grader is: a pure function from a reply to a score in [0, 1] with a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sodate.core.errors import SodateError
+from sodate.core.text import tr
+
+
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """A score in [0, 1], one sentence that says why, and named part scores (also in [0, 1])."""
+
+    score: float
+    reason: str
+    parts: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # NaN fails both comparisons, so it is refused here too.
+        if not 0.0 <= self.score <= 1.0:
+            raise ValueError(f"a score must lie in [0, 1], not {self.score}")
+
+
+GradeFunction = Callable[[str, str | None, Mapping[str, Any]], Grade]
+Aggregate = Callable[[Sequence[str], Sequence[str | None]], Mapping[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Grader:
+    """A named grader. `name` is the spec it was made from, so two graders of one kind stay apart.
+
+    `aggregate` is for figures that no mean over items gives, such as macro-F1: (replies, references) → name → figure.
+    """
+
+    name: str
+    function: GradeFunction
+    needs_reference: bool = True
+    aggregate: Aggregate | None = None
+
+    def __call__(self, reply: str, reference: str | None, item: Mapping[str, Any]) -> Grade:
+        """Judges one reply. Raises SodateError when the item itself cannot be judged, never a silent 0."""
+        if self.needs_reference and reference is None:
+            raise SodateError(
+                tr(
+                    f"{self.name} compares with a reference, and this row has none.",
+                    f"{self.name} は正解と比べる採点ですが、この行には正解がありません。",
+                ),
+                tr(
+                    "End the row with an assistant message, or use a grader that needs no reference.",
+                    "行の最後に assistant のメッセージを置くか、正解の要らない採点方法を使ってください。",
+                ),
+            )
+        return self.function(reply, reference, item)

@@ -1,0 +1,242 @@
+"""Field-wise comparison of nested JSON: which values are right, wherever they stand.
+
+A document is its leaves: every value that is no object or list, and every empty object or list. A reply's leaf is
+right when the reference has the same leaf under the same keys. Precision is right leaves per leaf of the reply, recall
+per leaf of the reference, F1 their harmonic mean; exact means that both are 1.
+
+Lists are aligned so that most leaves agree. With `order=any` (default) as sets with repetition, with `order=same` in
+sequence; beyond MAX_PAIRS pairs of objects, by position.
+Keys must be the same characters, since a program reads them. Strings are the same after `normalise` (NFKC, space).
+1000 is 1000.0 but not "1,000"; with `numbers=loose` a string that reads as a number counts as that number.
+true is not 1, and a null is not a missing key.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Literal
+
+from sodate.core.errors import SodateError
+from sodate.core.text import tr
+from sodate.grade.base import Grade, GradeFunction
+from sodate.grade.normalise import normalise
+from sodate.grade.strings import clip
+from sodate.grade.structured import NotJsonError, json_graded, read_json
+
+MAX_PAIRS = 10_000
+_NUMBER = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d{1,40})(?:\.\d{1,40})?", re.ASCII)
+
+Order = Literal["any", "same"]
+Numbers = Literal["strict", "loose"]
+Mode = Literal["f1", "exact"]
+Pair = tuple[int | None, int | None]
+
+
+def _is_leaf(value: Any) -> bool:
+    return not (isinstance(value, (dict, list)) and value)
+
+
+def _key(leaf: Any, numbers: Numbers) -> Hashable:
+    """What two leaves must share to be the same."""
+    if isinstance(leaf, bool) or leaf is None:
+        return ("constant", leaf)
+    if isinstance(leaf, (int, float)):
+        # Through the shortest text, so that a loose "0.1" meets 0.1.
+        return ("number", Decimal(str(leaf)) if numbers == "loose" else leaf)
+    if isinstance(leaf, str):
+        text = normalise(leaf)
+        if numbers == "loose" and _NUMBER.fullmatch(text):
+            return ("number", Decimal(text.replace(",", "")))
+        return ("string", text)
+    return ("empty", type(leaf).__name__)
+
+
+def leaves(value: Any) -> int:
+    """How many leaves a JSON value has; at least one."""
+    if _is_leaf(value):
+        return 1
+    return sum(leaves(inner) for inner in (value.values() if isinstance(value, dict) else value))
+
+
+def assignment(gain: Sequence[Sequence[int]]) -> list[int | None]:
+    """For each row the column it takes, no column twice, so that the gains add up to the most. O(rows² · columns).
+
+    The Hungarian method with potentials; rows and columns are swapped when there are more rows than columns.
+    """
+    rows, columns = len(gain), len(gain[0])
+    if rows > columns:
+        turned = assignment([[gain[i][j] for i in range(rows)] for j in range(columns)])
+        chosen: list[int | None] = [None] * rows
+        for j, i in enumerate(turned):
+            if i is not None:
+                chosen[i] = j
+        return chosen
+    row_potential, column_potential = [0] * (rows + 1), [0] * (columns + 1)
+    owner = [0] * (columns + 1)  # row (1-based) that holds a column; column 0 holds the row being placed
+    for row in range(1, rows + 1):
+        owner[0], here = row, 0
+        slack: list[float] = [float("inf")] * (columns + 1)
+        came_from, done = [0] * (columns + 1), [False] * (columns + 1)
+        while owner[here]:
+            done[here] = True
+            i, nearest, step = owner[here], 0, float("inf")
+            for j in range(1, columns + 1):
+                if done[j]:
+                    continue
+                cost = -gain[i - 1][j - 1] - row_potential[i] - column_potential[j]
+                if cost < slack[j]:
+                    slack[j], came_from[j] = cost, here
+                if slack[j] < step:
+                    step, nearest = slack[j], j
+            for j in range(columns + 1):
+                if done[j]:
+                    row_potential[owner[j]] += int(step)
+                    column_potential[j] -= int(step)
+                else:
+                    slack[j] -= step
+            here = nearest
+        while here:
+            owner[here] = owner[came_from[here]]
+            here = came_from[here]
+    result: list[int | None] = [None] * rows
+    for j in range(1, columns + 1):
+        if owner[j]:
+            result[owner[j] - 1] = j - 1
+    return result
+
+
+def _in_sequence(gain: Sequence[Sequence[int]]) -> list[int | None]:
+    """As `assignment`, but columns must rise with rows: dynamic programming over both prefixes."""
+    rows, columns = len(gain), len(gain[0])
+    best = [[0] * (columns + 1) for _ in range(rows + 1)]
+    for i in range(rows):
+        for j in range(columns):
+            best[i + 1][j + 1] = max(best[i][j + 1], best[i + 1][j], best[i][j] + gain[i][j])
+    chosen: list[int | None] = [None] * rows
+    i, j = rows, columns
+    while i and j:
+        if gain[i - 1][j - 1] and best[i][j] == best[i - 1][j - 1] + gain[i - 1][j - 1]:
+            i, j = i - 1, j - 1
+            chosen[i] = j
+        elif best[i][j] == best[i - 1][j]:
+            i -= 1
+        else:
+            j -= 1
+    return chosen
+
+
+class _Comparison:
+    """Compares two JSON values under one choice of order and numbers."""
+
+    def __init__(self, order: Order, numbers: Numbers) -> None:
+        self.order = order
+        self.numbers = numbers
+
+    def chosen(self, expected: list[Any], got: list[Any]) -> list[int | None]:
+        """For each expected item the index of the one it shares leaves with, or None."""
+        if len(expected) * len(got) > MAX_PAIRS:
+            return [i if i < len(got) else None for i in range(len(expected))]
+        gain = [[self.matched(left, right) for right in got] for left in expected]
+        columns = assignment(gain) if self.order == "any" else _in_sequence(gain)
+        return [j if j is not None and gain[i][j] else None for i, j in enumerate(columns)]
+
+    def align(self, expected: list[Any], got: list[Any]) -> list[Pair]:
+        """Index pairs for the reader; None where one side has nothing to go with. What shares no leaf is paired too,
+        so that a wrong item is told as a difference and not as one missing and one too many."""
+        chosen = self.chosen(expected, got)
+        taken = {j for j in chosen if j is not None}
+        free = [j for j in range(len(got)) if j not in taken]
+        pairs: list[Pair] = []
+        for i, j in enumerate(chosen):
+            if j is None:
+                # With order=same a free item may be right but out of place: that is no partner.
+                j = next((k for k in free if not self.matched(expected[i], got[k])), None)
+                if j is not None:
+                    free.remove(j)
+            pairs.append((i, j))
+        return pairs + [(None, j) for j in free]
+
+    def matched(self, expected: Any, got: Any) -> int:
+        """How many leaves agree."""
+        if _is_leaf(expected) or _is_leaf(got):
+            both = _is_leaf(expected) and _is_leaf(got)
+            return int(both and _key(expected, self.numbers) == _key(got, self.numbers))
+        if isinstance(expected, dict) and isinstance(got, dict):
+            return sum(self.matched(expected[key], got[key]) for key in expected.keys() & got.keys())
+        if isinstance(expected, list) and isinstance(got, list):
+            pairs = zip(expected, self.chosen(expected, got), strict=True)
+            return sum(self.matched(item, got[j]) for item, j in pairs if j is not None)
+        return 0
+
+    def differences(self, expected: Any, got: Any, path: str = "") -> list[str]:
+        """One short line a wrong place, in the order of the reference."""
+        here = path.removeprefix(".") or "$"
+        if isinstance(expected, dict) and isinstance(got, dict) and expected and got:
+            lines = []
+            for key in [*expected, *(key for key in got if key not in expected)]:
+                inner = f"{path}.{key}"
+                if key not in got:
+                    lines.append(tr(f"{inner[1:]} is missing", f"{inner[1:]} がない"))
+                elif key not in expected:
+                    lines.append(tr(f"{inner[1:]} is too much", f"{inner[1:]} は余分"))
+                else:
+                    lines += self.differences(expected[key], got[key], inner)
+            return lines
+        if isinstance(expected, list) and isinstance(got, list) and expected and got:
+            lines = []
+            for i, j in self.align(expected, got):
+                if j is None:
+                    lines.append(tr(f"{here}[{i}] is missing", f"{here}[{i}] がない"))
+                elif i is None:
+                    lines.append(tr(f"{here}[{j}] is too much", f"{here}[{j}] は余分"))
+                else:
+                    lines += self.differences(expected[i], got[j], f"{path}[{i}]")
+            return lines
+        if self.matched(expected, got):
+            return []
+        return [
+            tr(
+                f"{here}: {clip(str(got))}, not {clip(str(expected))}",
+                f"{here}: {clip(str(got))} (正解は {clip(str(expected))})",
+            )
+        ]
+
+
+def compare(expected: Any, got: Any, order: Order = "any", numbers: Numbers = "strict") -> dict[str, float]:
+    """`precision`, `recall`, `f1` and `exact` of one JSON value against another."""
+    matched = _Comparison(order, numbers).matched(expected, got)
+    wanted, said = leaves(expected), leaves(got)
+    return {
+        "precision": matched / said,
+        "recall": matched / wanted,
+        "f1": 2 * matched / (wanted + said),
+        "exact": float(matched == wanted == said),
+    }
+
+
+def fields(mode: Mode, order: Order, numbers: Numbers, lenient: bool) -> GradeFunction:
+    """Scores a reply's JSON against the reference's JSON by `mode`: field-wise F1, or 1 only when all is right."""
+
+    def grade(reply: str, reference: str | None, item: Mapping[str, Any]) -> Grade:
+        try:
+            expected = read_json(reference or "")
+        except NotJsonError as error:
+            raise SodateError(
+                tr(f"the reference is no valid JSON: {error}.", f"正解が JSON として不正です: {error}"),
+                tr("Mend the row, or grade it as text.", "行を直すか、文章としての採点に変えてください。"),
+            ) from None
+
+        def judge(value: Any) -> Grade:
+            parts = compare(expected, value, order, numbers)
+            if parts["exact"]:
+                reason = tr("all fields right", "全項目一致")
+            else:
+                lines = _Comparison(order, numbers).differences(expected, value)
+                reason = "; ".join(lines[:3]) + (f" (+{len(lines) - 3})" if len(lines) > 3 else "")
+            return Grade(parts[mode], reason, parts)
+
+        return json_graded(reply, lenient, judge, {"precision": 0.0, "recall": 0.0, "f1": 0.0, "exact": 0.0})
+
+    return grade

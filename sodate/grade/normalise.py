@@ -1,0 +1,37 @@
+"""One way to fold text before comparing it, and one tokeniser for text without spaces."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+# Characters nobody sees: zero-width space/joiners, word joiner, BOM, soft hyphen, direction marks and isolates.
+INVISIBLE = dict.fromkeys([*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x206A), 0xFEFF, 0x00AD])
+# NFKC leaves these variants apart, yet keyboards and mail programs mix them freely: dashes and the wave dash.
+VARIANTS = {**dict.fromkeys([*range(0x2010, 0x2016), 0x2212], "-"), 0x301C: "~"}
+KATAKANA_TO_HIRAGANA = {code: code - 0x60 for code in [*range(0x30A1, 0x30F7), 0x30FD, 0x30FE]}
+
+# Kana, Han (with extensions A and later planes), iteration and long-vowel marks, CJK punctuation.
+JAPANESE = "\u3001-\u303f\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_SPACE_BY_JAPANESE = re.compile(rf"(?<=[{JAPANESE}])\s+|\s+(?=[{JAPANESE}])")
+_SPACE = re.compile(r"\s+")
+_TOKEN = re.compile(rf"[{JAPANESE}]|(?:(?![{JAPANESE}])\w)+|[^\w\s]")
+
+
+def normalise(text: str) -> str:
+    """NFKC (full-width → half-width, ｶﾞ → ガ), invisible characters out, dash variants to `-`, `〜` to `~`,
+    white space folded to one space, and none beside a Japanese character (山田 太郎 = 山田太郎, A4 用紙 = A4用紙).
+    Upper and lower case stay apart.
+    """
+    text = unicodedata.normalize("NFKC", text.translate(INVISIBLE)).translate(VARIANTS)
+    return _SPACE_BY_JAPANESE.sub("", _SPACE.sub(" ", text)).strip()
+
+
+def fold(text: str) -> str:
+    """`normalise`, then case and kana folded (ゼッタイ = ぜったい): for finding words however they are written."""
+    return normalise(text).casefold().translate(KATAKANA_TO_HIRAGANA)
+
+
+def tokens(text: str) -> list[str]:
+    """Lower-case words for scripts with spaces, single characters for Japanese, punctuation marks alone."""
+    return _TOKEN.findall(normalise(text).casefold())

@@ -1,0 +1,263 @@
+"""Rules for free text, from a YAML file: length, です・ます, required parts in order, patterns, banned words, graders.
+
+    rules:
+      - {kind: length, min: 80, max: 400}
+      - {kind: desu_masu, min_ratio: 0.9}
+      - kind: sections
+        sections:
+          - {name: apology, any_of: [申し訳, お詫び]}
+          - {name: steps, any_of: [手順, "1."]}
+      - {kind: banned_words, words: [絶対, 必ず直ります], must: true}
+
+The score is the weighted mean of the rules. A rule with `must` that is not met in full makes the whole score 0.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sodate.core.errors import UsageError
+from sodate.core.text import tr
+from sodate.grade.base import Grade, GradeFunction, Grader
+from sodate.grade.normalise import fold, normalise
+from sodate.grade.patterns import check_pattern, found
+from sodate.grade.strings import banned_words
+
+ParseGrader = Callable[[str, Path], Grader]
+Word = Annotated[str, Field(min_length=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Rule(_Strict):
+    name: str = ""
+    weight: float = Field(default=1.0, gt=0)
+    must: bool = False
+
+
+class Length(_Rule):
+    """Characters without white space, after NFKC. Outside the range the score falls in proportion."""
+
+    kind: Literal["length"]
+    min: int = Field(default=1, ge=1)
+    max: int = Field(default=1_000_000, ge=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Length:
+        if self.min > self.max:
+            raise ValueError("min is greater than max")
+        return self
+
+
+class DesuMasu(_Rule):
+    """The share of sentences that end politely, against `min_ratio`."""
+
+    kind: Literal["desu_masu"]
+    min_ratio: float = Field(default=0.9, gt=0, le=1)
+
+
+class Section(_Strict):
+    """A part of the reply, known by any of some phrases (found as `banned_words` finds them)."""
+
+    name: str
+    any_of: tuple[Word, ...] = Field(min_length=1)
+
+
+class Sections(_Rule):
+    """The share of sections that are there; `ordered` counts the longest run in the given order."""
+
+    kind: Literal["sections"]
+    sections: tuple[Section, ...] = Field(min_length=1)
+    ordered: bool = True
+
+
+class Pattern(_Rule):
+    """A regular expression that must occur, or with `present: false` must not."""
+
+    kind: Literal["pattern"]
+    pattern: str
+    present: bool = True
+
+
+class BannedWords(_Rule):
+    kind: Literal["banned_words"]
+    words: tuple[Word, ...] = Field(min_length=1)
+
+
+class OtherGrader(_Rule):
+    """Any grader by its spec, such as `json_schema:schema.json`; paths start at the rules file."""
+
+    kind: Literal["grader"]
+    grader: str
+
+
+Rule = Annotated[Length | DesuMasu | Sections | Pattern | BannedWords | OtherGrader, Field(discriminator="kind")]
+
+
+class Rules(_Strict):
+    rules: tuple[Rule, ...] = Field(min_length=1)
+
+
+_BULLET = re.compile(r"\s*(?:[-*・●○■◆▪•]|\d{1,3}[.)．:、]|[①-⑳]|#+\s)")
+_CLOSING = "」』）)】］]}\"'”’ 　*_~♪☆★"
+_POLITE = re.compile(
+    r"(?:です|ます|ました|ません|でした|ましょう|でしょう|まして|ませ|ください|下さい)"
+    r"(?:か|ね|よ|が|けれども|けれど|けど|から|ので|の){0,4}$"
+)
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a Japanese reply, without their closing marks.
+
+    A line ends a sentence as 。！？ do, except for a bullet or heading without such a mark: that is a label.
+    """
+    result = []
+    for line in text.splitlines():
+        pieces = re.split(r"[。！？!?]+", line)
+        closed, rest = pieces[:-1], pieces[-1]
+        result += closed
+        # What follows the last mark is a sentence too, unless it is only closing brackets, or the line is a label.
+        if rest.strip(_CLOSING) and (closed or not _BULLET.match(line)):
+            result.append(rest)
+    return [piece.strip().rstrip(_CLOSING) for piece in result if piece.strip(_CLOSING)]
+
+
+def polite_ratio(text: str) -> float | None:
+    """The share of sentences that end in です・ます or a request; None when there is no sentence."""
+    found_ = sentences(text)
+    return sum(_POLITE.search(piece) is not None for piece in found_) / len(found_) if found_ else None
+
+
+def _length(rule: Length) -> GradeFunction:
+    def grade(reply: str, reference: str | None, item: Mapping[str, Any]) -> Grade:
+        n = len("".join(normalise(reply).split()))
+        score = n / rule.min if n < rule.min else rule.max / n if n > rule.max else 1.0
+        return Grade(score, tr(f"{n} characters ({rule.min}–{rule.max})", f"{n} 文字 ({rule.min}〜{rule.max})"))
+
+    return grade
+
+
+def _desu_masu(rule: DesuMasu) -> GradeFunction:
+    def grade(reply: str, reference: str | None, item: Mapping[str, Any]) -> Grade:
+        ratio = polite_ratio(reply)
+        if ratio is None:
+            return Grade(0.0, tr("no sentence", "文がない"))
+        return Grade(min(1.0, ratio / rule.min_ratio), f"です・ます {ratio:.0%}")
+
+    return grade
+
+
+def longest_run(places: list[list[tuple[int, int]]]) -> int:
+    """How many sections can be read in order, without overlap, when section i stands at any of `places[i]`
+    (start, end)."""
+    ends = [0]  # ends[k]: the earliest end of a run of k sections
+    for spots in places:
+        for k in range(len(ends) - 1, -1, -1):
+            end = min((end for start, end in spots if start >= ends[k]), default=None)
+            if end is None:
+                continue
+            if k + 1 == len(ends):
+                ends.append(end)
+            else:
+                ends[k + 1] = min(ends[k + 1], end)
+    return len(ends) - 1
+
+
+def _sections(rule: Sections) -> GradeFunction:
+    phrases = [[fold(phrase) for phrase in section.any_of] for section in rule.sections]
+
+    def grade(reply: str, reference: str | None, item: Mapping[str, Any]) -> Grade:
+        text = fold(reply)
+        places = [
+            [(m.start(), m.end()) for phrase in group for m in re.finditer(re.escape(phrase), text)]
+            for group in phrases
+        ]
+        missing = [section.name for section, spots in zip(rule.sections, places, strict=True) if not spots]
+        there = len(places) - len(missing)
+        count = longest_run(places) if rule.ordered else there
+        reason = tr(f"{count} of {len(places)} parts", f"{len(places)} 要素中 {count}")
+        if missing:
+            reason += tr("; missing: ", "、不足: ") + ", ".join(missing)
+        if count < there:
+            reason += tr("; out of order", "、順序が違う")
+        return Grade(count / len(places), reason)
+
+    return grade
+
+
+def _pattern(rule: Pattern) -> GradeFunction:
+    def grade(reply: str, reference: str | None, item: Mapping[str, Any]) -> Grade:
+        there = found(rule.pattern, reply)
+        said = tr("occurs", "あり") if there else tr("does not occur", "なし")
+        return Grade(float(there == rule.present), f"{rule.pattern}: {said}")
+
+    return grade
+
+
+def _rule_grader(rule: Rule, path: Path, parse: ParseGrader) -> Grader:
+    name = rule.name or rule.kind
+    if isinstance(rule, Length):
+        return Grader(name, _length(rule), needs_reference=False)
+    if isinstance(rule, DesuMasu):
+        return Grader(name, _desu_masu(rule), needs_reference=False)
+    if isinstance(rule, Sections):
+        return Grader(name, _sections(rule), needs_reference=False)
+    if isinstance(rule, Pattern):
+        check_pattern(rule.pattern, str(path))
+        return Grader(name, _pattern(rule), needs_reference=False)
+    if isinstance(rule, BannedWords):
+        return Grader(name, banned_words(rule.words), needs_reference=False)
+    if rule.grader.startswith("rules"):
+        raise UsageError(tr(f"{path}: a rule cannot be a rules file.", f"{path}: ルールの中で rules は使えません。"))
+    inner = parse(rule.grader, path.parent)
+    return Grader(rule.name or inner.name, inner.function, inner.needs_reference)
+
+
+def load_rules(path: Path, parse: ParseGrader) -> tuple[GradeFunction, bool]:
+    """(grade function, needs a reference) of a rules file. `parse` makes the graders that rules name.
+
+    UsageError names the file and the rule for anything that is not understood: no key is ignored.
+    """
+    try:
+        rules = Rules.model_validate(yaml.safe_load(path.read_text("utf-8-sig")))
+    except FileNotFoundError:
+        raise UsageError(tr(f"The rules file {path} is missing.", f"ルールファイル {path} がありません。")) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(
+            tr(f"{path}: {where}: {first['msg']}.", f"{path}: {where}: {first['msg']}"),
+            tr(
+                "Kinds: length, desu_masu, sections, pattern, banned_words, grader.",
+                "使える kind: length, desu_masu, sections, pattern, banned_words, grader",
+            ),
+        ) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(tr(f"{path} cannot be read: {error}.", f"{path} を読めません: {error}")) from None
+    graders = [_rule_grader(rule, path, parse) for rule in rules.rules]
+    names = [grader.name for grader in graders]
+    if len(set(names)) < len(names):
+        raise UsageError(
+            tr(f"{path}: two rules have the same name.", f"{path}: 同じ名前のルールが二つあります。"),
+            tr("Give each rule a `name`.", "それぞれに `name` を付けてください。"),
+        )
+    total = sum(rule.weight for rule in rules.rules)
+
+    def grade(reply: str, reference: str | None, item: Mapping[str, Any]) -> Grade:
+        grades = [grader(reply, reference, item) for grader in graders]
+        mean = sum(rule.weight * one.score for rule, one in zip(rules.rules, grades, strict=True)) / total
+        broken = any(rule.must and one.score < 1 for rule, one in zip(rules.rules, grades, strict=True))
+        said = [f"{name}: {one.reason}" for name, one in zip(names, grades, strict=True) if one.score < 1]
+        reason = "; ".join(said) or tr("all rules met", "すべてのルールを満たす")
+        parts = {name: one.score for name, one in zip(names, grades, strict=True)}
+        return Grade(0.0 if broken else min(1.0, mean), reason, parts)
+
+    return grade, any(grader.needs_reference for grader in graders)

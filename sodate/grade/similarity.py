@@ -1,0 +1,102 @@
+"""Text similarity in [0, 1]. Tokens are words, and single characters where Japanese has no spaces."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rapidfuzz import fuzz
+from rapidfuzz.distance import LCSseq
+
+from sodate.grade.base import Grade, GradeFunction
+from sodate.grade.normalise import normalise, tokens
+
+
+def _ngrams(items: Sequence[str], n: int) -> Counter[tuple[str, ...]]:
+    return Counter(tuple(items[i : i + n]) for i in range(len(items) - n + 1))
+
+
+def _f1(matched: int, left: int, right: int) -> float:
+    """Harmonic mean of matched/left and matched/right. Two empty sides are the same."""
+    return 2 * matched / (left + right) if left + right else 1.0
+
+
+def fuzzy_match(reply: str, reference: str) -> float:
+    """Indel similarity of the normalised texts: rapidfuzz's `ratio` / 100."""
+    return fuzz.ratio(normalise(reply), normalise(reference)) / 100
+
+
+def char_f1(reply: str, reference: str) -> float:
+    """F1 over the multisets of characters without white space, as JGLUE scores JSQuAD."""
+    left = Counter("".join(normalise(reply).split()))
+    right = Counter("".join(normalise(reference).split()))
+    return _f1((left & right).total(), left.total(), right.total())
+
+
+def rouge_n(n: int) -> Callable[[str, str], float]:
+    """F1 over token n-grams (Lin, 2004). Texts shorter than n tokens have no n-grams: equal ones score 1, others 0."""
+
+    def score(reply: str, reference: str) -> float:
+        said, wanted = tokens(reply), tokens(reference)
+        left, right = _ngrams(said, n), _ngrams(wanted, n)
+        if not left and not right:
+            return float(said == wanted)
+        return _f1((left & right).total(), left.total(), right.total())
+
+    return score
+
+
+def rouge_l(reply: str, reference: str) -> float:
+    """F1 over the longest common subsequence of tokens."""
+    said, wanted = tokens(reply), tokens(reference)
+    return _f1(LCSseq.similarity(said, wanted), len(said), len(wanted))
+
+
+def bleu(reply: str, reference: str) -> float:
+    """Sentence BLEU-4 with brevity penalty; orders above one are smoothed by +1 on both sides (Lin & Och, 2004)."""
+    said, wanted = tokens(reply), tokens(reference)
+    if not said or not wanted:
+        return float(said == wanted)
+    log_sum = 0.0
+    for n in range(1, 5):
+        left, right = _ngrams(said, n), _ngrams(wanted, n)
+        smooth = int(n > 1)
+        matched, total = (left & right).total() + smooth, left.total() + smooth
+        if not matched:
+            return 0.0
+        log_sum += math.log(matched / total)
+    penalty = min(0.0, 1 - len(wanted) / len(said))
+    return math.exp(penalty + log_sum / 4)
+
+
+def gleu(reply: str, reference: str) -> float:
+    """min(precision, recall) over all n-grams of orders 1 to 4 (Wu et al., 2016)."""
+    said, wanted = tokens(reply), tokens(reference)
+    matched = left = right = 0
+    for n in range(1, 5):
+        a, b = _ngrams(said, n), _ngrams(wanted, n)
+        matched, left, right = matched + (a & b).total(), left + a.total(), right + b.total()
+    return matched / max(left, right) if left or right else 1.0
+
+
+METRICS: Mapping[str, Callable[[str, str], float]] = {
+    "fuzzy_match": fuzzy_match,
+    "char_f1": char_f1,
+    "bleu": bleu,
+    "gleu": gleu,
+    "rouge_l": rouge_l,
+    **{f"rouge_{n}": rouge_n(n) for n in range(1, 6)},
+}
+
+
+def text_similarity(metric: str) -> GradeFunction:
+    function = METRICS[metric]
+
+    def grade(reply: str, reference: str | None, item: Mapping[str, Any]) -> Grade:
+        # The bound only takes off what rounding put on.
+        score = min(1.0, max(0.0, function(reply, reference or "")))
+        return Grade(score, f"{metric} {score:.3f}")
+
+    return grade

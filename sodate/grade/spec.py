@@ -1,0 +1,173 @@
+"""From a spec on the command line, `KIND[:options]`, to a grader.
+
+    exact                                    the same text
+    string_check:op=ilike                    eq ne like ilike; reference=TEXT instead of the row's
+    label                                    the reply is the label; macro-F1 beside the mean
+    json                                     the whole reply is JSON
+    json_schema:schema.json                  … and fits the schema
+    fields:mode=exact                        field-wise against the row's JSON: mode=f1|exact order=any|same
+                                             numbers=strict|loose
+    text_similarity:metric=char_f1           fuzzy_match char_f1 bleu gleu rouge_1…5 rouge_l
+    banned_words:words.txt                   or banned_words:安全,絶対
+    rules:rules.yaml                         several rules with weights
+
+json, json_schema and fields take `lenient=true`: JSON inside a code fence or prose counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from sodate.core.errors import UsageError
+from sodate.core.text import tr
+from sodate.grade import strings
+from sodate.grade.base import Grader
+from sodate.grade.fields import fields
+from sodate.grade.normalise import fold
+from sodate.grade.rules import load_rules
+from sodate.grade.similarity import METRICS, text_similarity
+from sodate.grade.structured import json_schema, valid_json
+
+FREE: tuple[str, ...] = ()  # an option that takes any text
+BOOLEAN = ("false", "true")
+
+
+def _options(spec: str, known: Mapping[str, Sequence[str]], positional: str = "") -> dict[str, str]:
+    """The options of `spec`; each must be in `known`, with one of its values unless FREE.
+
+    The first piece may be the value of `positional` alone, as in `json_schema:schema.json`.
+    """
+    kind, _, rest = spec.partition(":")
+    options: dict[str, str] = {}
+    for index, piece in enumerate(rest.split(",") if rest else []):
+        name, equals, value = piece.partition("=")
+        name = name.strip()
+        if not equals and positional and index == 0:
+            name, value = positional, piece
+        elif not equals or name not in known:
+            raise UsageError(
+                tr(f"Grader {kind!r} has no option {piece!r}.", f"採点 {kind!r} にオプション {piece!r} はありません。"),
+                tr("It takes: ", "使えるもの: ") + (", ".join(known) or tr("none", "なし")),
+            )
+        if name in options:
+            raise UsageError(tr(f"{spec!r} gives {name} twice.", f"{spec!r} に {name} が二度あります。"))
+        if known[name] and value not in known[name]:
+            raise UsageError(
+                tr(f"{value!r} is no value of {name} in {spec!r}.", f"{spec!r} の {name} に {value!r} は使えません。"),
+                tr("Use one of: ", "使えるもの: ") + ", ".join(known[name]),
+            )
+        options[name] = value
+    if positional and not options.get(positional):
+        raise UsageError(
+            tr(f"Grader {kind!r} needs a {positional}.", f"採点 {kind!r} には {positional} が必要です。"),
+            tr(f"Write {kind}:PATH.", f"{kind}:PATH のように書いてください。"),
+        )
+    return options
+
+
+def _exact(spec: str, base: Path) -> Grader:
+    _options(spec, {})
+    return Grader(spec, strings.exact)
+
+
+def _string_check(spec: str, base: Path) -> Grader:
+    operations: dict[str, strings.Operation] = {"eq": "eq", "ne": "ne", "neq": "ne", "like": "like", "ilike": "ilike"}
+    options = _options(spec, {"op": tuple(operations), "reference": FREE})
+    fixed = options.get("reference")
+    return Grader(spec, strings.string_check(operations[options.get("op", "eq")], fixed), needs_reference=fixed is None)
+
+
+def _label(spec: str, base: Path) -> Grader:
+    _options(spec, {})
+    return Grader(spec, strings.label, aggregate=strings.macro_f1)
+
+
+def _json(spec: str, base: Path) -> Grader:
+    options = _options(spec, {"lenient": BOOLEAN})
+    return Grader(spec, valid_json(options.get("lenient") == "true"), needs_reference=False)
+
+
+def _json_schema(spec: str, base: Path) -> Grader:
+    options = _options(spec, {"schema": FREE, "lenient": BOOLEAN}, positional="schema")
+    grade = json_schema(base / options["schema"], options.get("lenient") == "true")
+    return Grader(spec, grade, needs_reference=False)
+
+
+def _fields(spec: str, base: Path) -> Grader:
+    options = _options(
+        spec,
+        {"mode": ("f1", "exact"), "order": ("any", "same"), "numbers": ("strict", "loose"), "lenient": BOOLEAN},
+    )
+    grade = fields(
+        "exact" if options.get("mode") == "exact" else "f1",
+        "same" if options.get("order") == "same" else "any",
+        "loose" if options.get("numbers") == "loose" else "strict",
+        options.get("lenient") == "true",
+    )
+    return Grader(spec, grade)
+
+
+def _text_similarity(spec: str, base: Path) -> Grader:
+    options = _options(spec, {"metric": tuple(METRICS)})
+    return Grader(spec, text_similarity(options.get("metric", "fuzzy_match")))
+
+
+def _banned_words(spec: str, base: Path) -> Grader:
+    pieces = [piece.strip() for piece in spec.partition(":")[2].split(",") if piece.strip()]
+    path = base / pieces[0] if len(pieces) == 1 else None
+    # One piece that looks like a file is a file: a mistyped path must not become a word that is never found.
+    if path is not None and (path.is_file() or path.suffix == ".txt" or "/" in pieces[0]):
+        try:
+            lines = path.read_text("utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(
+                tr(f"The word list {path} cannot be read: {error}.", f"語のリスト {path} を読めません: {error}"),
+                tr("It is UTF-8 with one word a line.", "UTF-8 で 1 行に 1 語のファイルにしてください。"),
+            ) from None
+        pieces = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    words = [word for word in pieces if fold(word)]
+    if not words:
+        raise UsageError(
+            tr(f"{spec!r} names no word.", f"{spec!r} に語がありません。"),
+            tr(
+                "Write banned_words:words.txt or banned_words:WORD,WORD.",
+                "banned_words:words.txt か banned_words:語,語 と書いてください。",
+            ),
+        )
+    return Grader(spec, strings.banned_words(words), needs_reference=False)
+
+
+def _rules(spec: str, base: Path) -> Grader:
+    options = _options(spec, {"file": FREE}, positional="file")
+    function, needs_reference = load_rules(base / options["file"], parse_grader)
+    return Grader(spec, function, needs_reference)
+
+
+KINDS: Mapping[str, Callable[[str, Path], Grader]] = {
+    "exact": _exact,
+    "string_check": _string_check,
+    "label": _label,
+    "json": _json,
+    "json_schema": _json_schema,
+    "fields": _fields,
+    "text_similarity": _text_similarity,
+    "banned_words": _banned_words,
+    "rules": _rules,
+}
+
+
+def parse_grader(spec: str, base: Path = Path()) -> Grader:
+    """The grader that `spec` (`KIND[:options]`) describes; its paths start at `base`.
+
+    UsageError names an unknown kind, option or value and lists the known ones; files are read here, not later.
+    """
+    spec = spec.strip()
+    kind = spec.partition(":")[0]
+    maker = KINDS.get(kind)
+    if maker is None:
+        raise UsageError(
+            tr(f"There is no grader {kind!r}.", f"採点方法 {kind!r} はありません。"),
+            tr("Known graders: ", "使えるもの: ") + ", ".join(KINDS),
+        )
+    return maker(spec, base)

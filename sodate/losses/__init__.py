@@ -1,0 +1,1 @@
+"""Pure functions: tensors in, tensors out. Imports torch and nothing of the house."""

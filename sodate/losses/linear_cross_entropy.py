@@ -1,0 +1,104 @@
+"""Negative log-likelihood straight from hidden states, without ever holding all the logits.
+
+The head is a matrix product with a vocabulary of 49k to 262k rows: its logits are the largest tensor of a small model's
+step. They are made in chunks of rows, reduced to a loss and to the gradient of the hidden state at once, and dropped
+(the idea of Cut Cross-Entropy, arXiv 2411.09009, without its gradient filtering: nothing here is approximate).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# Logits held at once, in elements: 64 MiB of float32 stays in reach of a CPU's caches and a small GPU's memory.
+CHUNK_ELEMENTS = 16 * 1024 * 1024
+
+
+class _LinearNLL(torch.autograd.Function):
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, hidden: Tensor, head: Tensor, bias: Tensor | None, target: Tensor, softcap: float | None
+    ) -> tuple[Tensor, Tensor]:
+        needs_hidden, needs_head, needs_bias = ctx.needs_input_grad[:3]
+        rows = max(1, CHUNK_ELEMENTS // head.shape[0])
+        # Half precision is summed in float32; float64 stays, so that tests can see the algebra without rounding.
+        dtype = torch.promote_types(hidden.dtype, torch.float32)
+        nll = torch.empty(len(target), dtype=dtype, device=hidden.device)
+        right = torch.empty(len(target), dtype=torch.bool, device=hidden.device)
+        keep = needs_hidden or needs_head or needs_bias
+        # d nll / d hidden per row; the head's gradient mixes rows, so it must wait for the incoming gradient.
+        d_hidden = torch.empty_like(hidden) if needs_hidden else None
+        for start in range(0, len(target), rows):
+            part = slice(start, start + rows)
+            nll[part], right[part], d_logits = _chunk(hidden[part], head, bias, target[part], softcap, keep)
+            if d_hidden is not None and d_logits is not None:
+                torch.mm(d_logits, head, out=d_hidden[part])
+        ctx.save_for_backward(*(t for t in (d_hidden, hidden if needs_head else None, head, bias, target) if t is not None))
+        ctx.present = (d_hidden is not None, needs_head, bias is not None)
+        ctx.softcap, ctx.rows = softcap, rows
+        ctx.mark_non_differentiable(right)
+        return nll, right
+
+    @staticmethod
+    def backward(ctx: Any, d_nll: Tensor, _d_right: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        saved = list(ctx.saved_tensors)
+        has_d_hidden, needs_head, has_bias = ctx.present
+        d_hidden = saved.pop(0) if has_d_hidden else None
+        hidden = saved.pop(0) if needs_head else None
+        head = saved.pop(0)
+        bias = saved.pop(0) if has_bias else None
+        target = saved.pop(0)
+        d_head = d_bias = None
+        if d_hidden is not None:
+            d_hidden = d_hidden * d_nll.to(d_hidden.dtype)[:, None]
+        if hidden is not None:
+            d_head = torch.zeros_like(head)
+            d_bias = torch.zeros_like(bias) if bias is not None else None
+            for start in range(0, len(target), ctx.rows):
+                part = slice(start, start + ctx.rows)
+                _, _, d_logits = _chunk(hidden[part], head, bias, target[part], ctx.softcap, True)
+                assert d_logits is not None
+                d_logits.mul_(d_nll[part, None])
+                d_head.addmm_(d_logits.t(), hidden[part])
+                if d_bias is not None:
+                    d_bias += d_logits.sum(0)
+        return d_hidden, d_head, d_bias, None, None
+
+
+def _chunk(
+    hidden: Tensor, head: Tensor, bias: Tensor | None, target: Tensor, softcap: float | None, keep: bool
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """(nll, argmax is right, d nll / d logits) of a chunk of rows."""
+    logits = hidden @ head.t()
+    if bias is not None:
+        logits += bias
+    capped = None
+    if softcap is not None:
+        capped = torch.tanh(logits / softcap)
+        logits = softcap * capped
+    scores = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    top, best = scores.max(dim=-1)
+    at_target = scores.gather(1, target[:, None])
+    scores.sub_(top[:, None]).exp_()
+    total = scores.sum(-1, keepdim=True)
+    nll = total.log().squeeze(1) + top - at_target.squeeze(1)
+    if not keep:
+        return nll, best == target, None
+    scores.div_(total)
+    scores.scatter_add_(1, target[:, None], scores.new_full((len(target), 1), -1.0))
+    if capped is not None:
+        scores.mul_(1 - capped.to(scores.dtype) ** 2)
+    return nll, best == target, scores.to(hidden.dtype)
+
+
+def linear_nll(
+    hidden: Tensor, head: Tensor, target: Tensor, *, bias: Tensor | None = None, softcap: float | None = None
+) -> tuple[Tensor, Tensor]:
+    """-log softmax(hidden @ headᵀ + bias)[target] per row, and whether the target is the most likely token.
+
+    Shapes: hidden (P, D), head (V, D), target (P,) → nll (P,) in nats, at least float32, right (P,) bool. `softcap` c applies
+    c·tanh(logits / c) first (Gemma 2). The gradient of `hidden` is exact; that of `head` is made only when asked for.
+    """
+    return _LinearNLL.apply(hidden, head, bias, target, softcap)

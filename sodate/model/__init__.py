@@ -1,0 +1,1 @@
+"""Sources, loading, adapters, the trie forward, checkpoints."""

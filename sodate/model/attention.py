@@ -1,0 +1,124 @@
+"""Attention over a packed trie, plugged into transformers' decoders by their attention interface.
+
+Every segment attends to its ancestors' keys and, causally, to its own: no dense mask, no padding, no pass over pairs
+of tokens that can't see each other. What a layer attends to is a callable handed through the model's forward, so that
+training, prefill and decoding (sodate.generate) run the same decoder.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import AttentionInterface
+from transformers.masking_utils import AttentionMaskInterface
+
+from sodate.render.trie import Trie
+
+NAME = "sodate_trie"
+
+
+class Attend(Protocol):
+    """Attention of one layer over N packed tokens: query (1, H, N, D), key and value (1, K, N, D), K dividing H.
+
+    Returns (1, H, N, D). `scale` multiplies the scores; `window` is the sliding window in tokens, or None.
+    """
+
+    def __call__(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None, window: int | None
+    ) -> Tensor: ...
+
+
+@dataclass(frozen=True, slots=True)
+class TrieAttention:
+    """Attention to ancestors. Masks are made once and shared by all layers."""
+
+    lengths: tuple[int, ...]
+    paths: tuple[tuple[int, ...], ...]
+    depths: tuple[int, ...]
+    masks: dict[tuple[int, int, int], Tensor | None]
+
+    @classmethod
+    def over(cls, trie: Trie) -> TrieAttention:
+        lengths = tuple(s.end - s.start for s in trie.segments)
+        paths = tuple(s.path for s in trie.segments)
+        return cls(lengths, paths, tuple(sum(lengths[a] for a in path) for path in paths), {})
+
+    def __call__(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None, window: int | None
+    ) -> Tensor:
+        queries, keys, values = (t.split(self.lengths, dim=2) for t in (query, key, value))
+        grouped = query.shape[1] != key.shape[1]
+        outputs = []
+        for i, (path, depth) in enumerate(zip(self.paths, self.depths, strict=True)):
+            k = torch.cat([*(keys[a] for a in path), keys[i]], dim=2) if path else keys[i]
+            v = torch.cat([*(values[a] for a in path), values[i]], dim=2) if path else values[i]
+            mask = self._mask(depth, self.lengths[i], window, query)
+            outputs.append(
+                F.scaled_dot_product_attention(
+                    queries[i], k, v, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=grouped
+                )
+            )
+        return torch.cat(outputs, dim=2)
+
+    def _mask(self, depth: int, length: int, window: int | None, like: Tensor) -> Tensor | None:
+        """Additive mask (length, depth + length) of a segment `depth` tokens deep; None where plain causal does.
+
+        Query i (position depth + i) sees key j when j ≤ depth + i and, with a sliding window, depth + i - j < window.
+        """
+        reach = window if window is not None and window < depth + length else 0
+        if depth == 0 and not reach:
+            return None
+        key = (depth, length, reach)
+        if key not in self.masks:
+            query = torch.arange(depth, depth + length, device=like.device)[:, None]
+            cols = torch.arange(depth + length, device=like.device)[None, :]
+            hidden = cols > query
+            if reach:
+                hidden |= query - cols >= reach
+            mask = torch.zeros(hidden.shape, dtype=like.dtype, device=like.device)
+            self.masks[key] = mask.masked_fill_(hidden, float("-inf"))
+        return self.masks[key]
+
+
+def _attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    attend: Attend,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """transformers' attention interface: output (1, N, H, D)."""
+    if softcap is not None or s_aux is not None:
+        raise NotImplementedError("attention soft-capping and sinks")
+    window = sliding_window if sliding_window is not None else getattr(module, "sliding_window", None)
+    return attend(module.layer_idx, query, key, value, scaling, window).transpose(1, 2), None
+
+
+def _no_mask(*_args: Any, **_kwargs: Any) -> None:
+    """transformers asks for a mask before the layers run; `attend` knows what is visible."""
+
+
+def register() -> None:
+    """Makes `attn_implementation="sodate_trie"` known to transformers."""
+    AttentionInterface.register(NAME, _attention)
+    AttentionMaskInterface.register(NAME, _no_mask)
+
+
+def decode(model: Any, tokens: Tensor, positions: Tensor, attend: Attend) -> Tensor:
+    """(N, D): the decoder's last hidden state at N packed tokens, whose positions are given."""
+    output = model.get_decoder()(
+        input_ids=tokens[None], position_ids=positions[None], use_cache=False, attend=attend
+    )
+    hidden: Tensor = output.last_hidden_state[0]
+    return hidden

@@ -1,0 +1,56 @@
+"""One forward: a packed trie in, a negative log-likelihood per distinct prediction out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sodate.losses.linear_cross_entropy import linear_nll
+from sodate.model.attention import TrieAttention, decode
+from sodate.render.trie import Trie
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Per prediction of the trie: nll (P,) in nats, differentiable; right (P,) whether argmax was the target."""
+
+    nll: Tensor
+    right: Tensor
+    trie: Trie
+
+    def weighted_sum(self) -> Tensor:
+        """Σ weight · nll over every row's supervised tokens: the SFT loss before it is normalised."""
+        weight = torch.as_tensor(self.trie.weight, dtype=self.nll.dtype, device=self.nll.device)
+        return (weight * self.nll).sum()
+
+    def row_log_probabilities(self) -> Tensor:
+        """(rows,) Σ weight · log p over each row's supervised tokens."""
+        device = self.nll.device
+        weight = torch.as_tensor(self.trie.entry_weight, dtype=self.nll.dtype, device=device)
+        entries = -self.nll[torch.as_tensor(self.trie.entry_prediction, device=device)] * weight
+        rows = torch.zeros(self.trie.rows, dtype=self.nll.dtype, device=device)
+        return rows.index_add(0, torch.as_tensor(self.trie.entry_row, device=device), entries)
+
+
+def hidden_states(model: Any, trie: Trie) -> Tensor:
+    """(N, D): the decoder's last hidden state at every packed token."""
+    tokens, positions = (torch.as_tensor(a, device=model.device) for a in (trie.tokens, trie.positions))
+    return decode(model, tokens, positions, TrieAttention.over(trie))
+
+
+def score(model: Any, trie: Trie) -> Scores:
+    """Runs the model over a trie. The model must have been loaded with the trie attention (see load.py)."""
+    hidden = hidden_states(model, trie)
+    device = hidden.device
+    head = model.get_output_embeddings()
+    nll, right = linear_nll(
+        hidden[torch.as_tensor(trie.source, device=device)],
+        head.weight,
+        torch.as_tensor(trie.target, device=device),
+        bias=head.bias,
+        softcap=getattr(model.config, "final_logit_softcapping", None),
+    )
+    return Scores(nll, right, trie)

@@ -1,0 +1,87 @@
+"""Loading: a folder of safetensors, with or without an adapter, becomes a model that runs over tries."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sodate.core.errors import SodateError, UsageError
+from sodate.core.text import tr
+from sodate.model import attention, checkpoint, lora
+
+
+def pick_device(wanted: str) -> torch.device:
+    """`auto`: CUDA when there is one, else Apple's MPS, else the CPU."""
+    if wanted != "auto":
+        try:
+            return torch.device(wanted)
+        except RuntimeError as error:
+            raise UsageError(tr(f"device={wanted}: {error}", f"device={wanted}: {error}")) from None
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
+    """`auto`: bfloat16 on CUDA devices that have it, float32 elsewhere (bf16 products are slow on most CPUs)."""
+    if wanted != "auto":
+        dtype: torch.dtype = getattr(torch, wanted)
+        return dtype
+    return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+
+
+def load_base(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Any:
+    """The model in evaluation mode, attention over tries, nothing trainable yet changed. Never runs remote code."""
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    attention.register()
+    logging.disable_progress_bar()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, attn_implementation=attention.NAME, local_files_only=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise SodateError(
+            tr(f"The model in {folder} does not load: {error}", f"{folder} のモデルを読み込めません: {error}")
+        ) from None
+    return model.to(device).eval()
+
+
+def load_adapter(model: Any, folder: Path) -> lora.LoraConfig:
+    """Puts a PEFT LoRA adapter on the model; its tensors are trainable afterwards."""
+    config = lora.read_config(folder)
+    lora.add(model, config, seed=0)
+    file = folder / "adapter_model.safetensors"
+    lora.load_state(model, checkpoint.read_tensors(file), str(folder))
+    return config
+
+
+def save_adapter(model: Any, config: lora.LoraConfig, base: str, folder: Path) -> None:
+    """adapter_config.json and adapter_model.safetensors, as plain `peft` loads them."""
+    checkpoint.write_tensors(folder / "adapter_model.safetensors", lora.state(model), {"format": "pt"})
+    text = json.dumps(lora.config_json(config, base), indent=2) + "\n"
+    (folder / "adapter_config.json").write_text(text)
+
+
+def save_full(model: Any, source: Path, folder: Path) -> None:
+    """All weights, with the base's configuration and tokenizer files, as transformers loads them."""
+    tensors = {name: tensor for name, tensor in model.state_dict().items() if name not in _tied(model)}
+    checkpoint.write_tensors(folder / "model.safetensors", tensors, {"format": "pt"})
+    for file in source.iterdir():
+        if file.suffix in (".json", ".jinja", ".model", ".txt") and ".safetensors.index" not in file.name:
+            (folder / file.name).write_bytes(file.read_bytes())
+
+
+def _tied(model: Any) -> set[str]:
+    """Names in the state dict whose tensor is already there under another name."""
+    seen: dict[int, str] = {}
+    tied = set()
+    for name, tensor in model.state_dict().items():
+        if tensor.data_ptr() in seen and tensor.numel():
+            tied.add(name)
+        seen.setdefault(tensor.data_ptr(), name)
+    return tied

@@ -1,0 +1,1 @@
+"""Versions: immutable models that can be served."""

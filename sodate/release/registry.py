@@ -1,0 +1,118 @@
+"""Versions are immutable folders `versions/<name>/<N>`: what is served, and everything needed to know how it came to be.
+
+    version.json     base, template source, data hash, recipe, run, code version, hashes of the files below
+    adapter/         PEFT format, or model/ with all weights
+    template.jinja   the chat template it was trained with
+"""
+
+from __future__ import annotations
+
+import functools
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from sodate.core import home
+from sodate.core.errors import SodateError, UsageError
+from sodate.core.files import atomic_folder, read_json, sha256_file, write_json, write_text
+from sodate.core.runs import now
+from sodate.core.text import tr
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """An immutable `name@N` on disk."""
+
+    name: str
+    number: int
+    path: Path
+
+    @property
+    def id(self) -> str:
+        return f"{self.name}@{self.number}"
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        value: dict[str, Any] = read_json(self.path / "version.json")
+        return value
+
+    @property
+    def adapter(self) -> Path | None:
+        folder = self.path / "adapter"
+        return folder if folder.exists() else None
+
+
+def register(name: str, manifest: dict[str, Any], template: str, write_weights: Callable[[Path], None]) -> Version:
+    """Makes the next version of `name`; `write_weights(folder)` puts adapter/ or model/ inside. All or nothing."""
+    home.checked_name(name, tr("Version name", "バージョン名"))
+    while True:
+        number = max((v.number for v in list_versions(name)), default=0) + 1
+        path = home.versions_dir() / name / str(number)
+        try:
+            with atomic_folder(path) as stage:
+                write_weights(stage)
+                write_text(stage / "template.jinja", template)
+                files = {str(f.relative_to(stage)): sha256_file(f) for f in sorted(stage.rglob("*")) if f.is_file()}
+                about = {"version": f"{name}@{number}", "created_at": now(), "code": code_version(), **manifest}
+                write_json(stage / "version.json", about | {"files": files})
+            return Version(name, number, path)
+        except FileExistsError:
+            continue  # another process took this number
+
+
+def list_versions(name: str | None = None) -> list[Version]:
+    """All versions, by name and number."""
+    root = home.versions_dir()
+    names = [root / name] if name else sorted(root.iterdir()) if root.exists() else []
+    found = [
+        Version(folder.name, int(p.name), p)
+        for folder in names
+        if folder.is_dir()
+        for p in folder.iterdir()
+        if p.name.isdigit() and (p / "version.json").exists()
+    ]
+    return sorted(found, key=lambda v: (v.name, v.number))
+
+
+def find_version(reference: str) -> Version | None:
+    """`name@N`, or `name` for its newest; None when no version has that name. UsageError when only N is wrong."""
+    name, _, number = reference.partition("@")
+    if not home.NAME.fullmatch(name):
+        return None
+    versions = list_versions(name)
+    if not versions or not number:
+        return versions[-1] if versions else None
+    found = next((v for v in versions if str(v.number) == number), None)
+    if found is None:
+        raise UsageError(
+            tr(f"There is no version {reference}.", f"バージョン {reference} はありません。"),
+            tr(f"{name} has {', '.join(v.id for v in versions)}.", f"{name} には {', '.join(v.id for v in versions)} があります。"),
+        )
+    return found
+
+
+def verify(version: Version) -> None:
+    """Raises SodateError naming the first file that is not what was registered."""
+    for file, expected in version.manifest["files"].items():
+        path = version.path / file
+        if not path.exists() or sha256_file(path) != expected:
+            raise SodateError(tr(f"{path} is not what was registered.", f"{path} が登録時の内容と違います。"))
+
+
+@functools.cache
+def code_version() -> str:
+    """Package version, with commit and a `dirty` flag when running from a git checkout."""
+    version = metadata.version("sodate")
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return version
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return version
+    return f"{version}+{described.stdout.strip()}"

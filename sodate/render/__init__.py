@@ -1,0 +1,1 @@
+"""The one bridge between messages and tokens, and the packing of token sequences into a prefix tree."""

@@ -1,0 +1,109 @@
+"""Chat templates are programs from strangers: compiled in Jinja's sandbox, with caps on loops (its own), output and time.
+
+The sandbox removes attribute escapes (llama-cpp-python CVE-2024-34359, SGLang CVE-2026-5760 were its absence).
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import json
+import time
+from collections.abc import Callable
+from importlib import resources
+from typing import Any
+
+import jinja2
+import jinja2.ext
+import jinja2.nodes
+import jinja2.parser
+import jinja2.sandbox
+
+from sodate.core.errors import SodateError
+from sodate.core.text import tr
+
+MAX_CHARS = 20_000_000
+MAX_SECONDS = 20.0
+
+# What a base model without a template gets, by the control tokens its vocabulary already has.
+BUILT_IN = {"gemma": "<start_of_turn>", "chatml": "<|im_start|>", "llama3": "<|start_header_id|>"}
+
+
+class TemplateError(SodateError):
+    """The chat template cannot be compiled, raised, or ran past its caps."""
+
+
+class _Generation(jinja2.ext.Extension):
+    """Accepts `{% generation %}…{% endgeneration %}`. Masks here come from structure, so the tag changes nothing."""
+
+    tags = {"generation"}  # noqa: RUF012 (Jinja's own protocol)
+
+    def parse(self, parser: jinja2.parser.Parser) -> list[jinja2.nodes.Node]:
+        next(parser.stream)
+        return list(parser.parse_statements(("name:endgeneration",), drop_needle=True))
+
+
+class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
+    deadline = 0.0
+
+    def call(self, context: Any, obj: Any, *args: Any, **kwargs: Any) -> Any:
+        if time.monotonic() > self.deadline:
+            raise jinja2.TemplateRuntimeError("time")
+        return super().call(context, obj, *args, **kwargs)  # type: ignore[no-untyped-call]
+
+
+def _tojson(value: Any, ensure_ascii: bool = False, indent: int | None = None, **kwargs: Any) -> str:
+    # Not Jinja's own filter: that one escapes HTML, and templates are trained on plain JSON.
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **kwargs)
+
+
+def _raise_exception(message: str) -> None:
+    raise jinja2.TemplateError(message)
+
+
+def _strftime_now(form: str) -> str:
+    return datetime.datetime.now().strftime(form)
+
+
+@functools.lru_cache(maxsize=32)
+def compile_template(source: str) -> Callable[..., str]:
+    """A function from Jinja variables to text. Raises TemplateError when the source does not compile."""
+    environment = _Sandbox(
+        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols], autoescape=False
+    )
+    environment.filters["tojson"] = _tojson
+    environment.globals.update(raise_exception=_raise_exception, strftime_now=_strftime_now)
+    try:
+        template = environment.from_string(source)
+    except jinja2.TemplateError as error:
+        raise TemplateError(
+            tr(f"The chat template does not compile: {error}.", f"チャットテンプレートを解釈できません: {error}")
+        ) from None
+
+    def render(**variables: Any) -> str:
+        environment.deadline = time.monotonic() + MAX_SECONDS
+        pieces: list[str] = []
+        size = 0
+        try:
+            for piece in template.generate(**variables):
+                pieces.append(piece)
+                size += len(piece)
+                if size > MAX_CHARS or time.monotonic() > environment.deadline:
+                    raise jinja2.TemplateRuntimeError(f"output over {MAX_CHARS} characters or {MAX_SECONDS:.0f} s")
+        except (jinja2.TemplateError, TypeError, KeyError, AttributeError, ValueError, OverflowError) as error:
+            raise TemplateError(
+                tr(f"The chat template refused: {error}.", f"チャットテンプレートがエラーを返しました: {error}")
+            ) from None
+        return "".join(pieces)
+
+    return render
+
+
+def built_in(name: str) -> str:
+    """The text of one of the templates shipped here: gemma, chatml, llama3 or plain."""
+    return resources.files("sodate.render").joinpath("templates", f"{name}.jinja").read_text("utf-8")
+
+
+def fitting_built_in(vocabulary_has: Callable[[str], bool]) -> str:
+    """Name of the built-in template whose control tokens this vocabulary already has, else `plain` (EOS only)."""
+    return next((name for name, marker in BUILT_IN.items() if vocabulary_has(marker)), "plain")

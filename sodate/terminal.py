@@ -1,0 +1,343 @@
+"""What a person sees in the terminal. Results go to stdout; progress goes to stderr and vanishes when it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from sodate.core.errors import UsageError
+from sodate.core.text import tr
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+SHOWN = 5  # rows of each code that `data check` prints
+
+
+def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
+    if not rows:
+        out.print(tr("None yet.", "まだありません。"))
+        return
+    table = Table(box=None, header_style="bold")
+    for key in rows[0]:
+        table.add_column(key, overflow="fold")
+    for row in rows:
+        table.add_row(*(escape("–" if value is None else str(value)) for value in row.values()))
+    out.print(table)
+
+
+def print_tree(value: Mapping[str, Any]) -> None:
+    out.print_json(json.dumps(value, ensure_ascii=False), highlight=True)
+
+
+def print_model(entry: Any) -> None:
+    template = tr("with chat template", "チャットテンプレートあり") if entry.chat_template else tr("base model without template", "テンプレートなしの基盤モデル")
+    out.print(f"[bold]{escape(entry.id)}[/]  {entry.parameters / 1e6:.0f}M, {template}, {escape(entry.licence or '?')}")
+
+
+# ── data ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def print_check(checked: Any, model: str | None) -> None:
+    ledger = checked.ledger
+    color = "green" if not ledger.set_aside else "yellow"
+    out.print(tr(
+        f"[{color}]{ledger.rows_in} rows in = {ledger.rows_used} used + {len(ledger.set_aside)} set aside[/]  ({escape(checked.format)})",
+        f"[{color}]入力 {ledger.rows_in} 行 = 使用 {ledger.rows_used} + 除外 {len(ledger.set_aside)}[/]  ({escape(checked.format)})"))  # fmt: skip
+    for title, problems in ((tr("set aside", "除外"), ledger.set_aside), (tr("warnings", "警告"), ledger.warnings)):
+        by_code: dict[str, list[Any]] = {}
+        for problem in problems:
+            by_code.setdefault(problem.code, []).append(problem)
+        for code, group in by_code.items():
+            out.print(f"[bold]{title}: {code}[/] × {len(group)}")
+            for problem in islice(group, SHOWN):
+                out.print(f"  {escape(problem.file)}:{problem.line}  {escape(problem.message)}", soft_wrap=True)
+            if len(group) > SHOWN:
+                out.print(tr(f"  … and {len(group) - SHOWN} more (--json lists all)", f"  … 他 {len(group) - SHOWN} 件 (--json で全件)"))
+    flat = {k: v for k, v in checked.stats.items() if not isinstance(v, dict) and v is not None}
+    nested = {k: v for k, v in checked.stats.items() if isinstance(v, dict) and v and k != "codes"}
+    out.print("  ".join(f"[dim]{k}[/] {escape(str(v))}" for k, v in flat.items()), soft_wrap=True)
+    for key, values in nested.items():
+        text = ", ".join(f"{k} {_short(v)}" for k, v in islice(values.items(), 12))
+        out.print(f"[dim]{key}[/] {escape(text)}{' …' if len(values) > 12 else ''}", soft_wrap=True)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def line_numbers(text: str) -> set[int]:
+    """`1-3,7` as {1, 2, 3, 7}."""
+    numbers: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            raise UsageError(tr(f"--rows {text!r} is not like 1-3,7.", f"--rows {text!r} は 1-3,7 のように指定してください。"))
+        numbers |= set(range(int(first), int(last or first) + 1))
+    return numbers
+
+
+def show_rows(
+    file: Path, model: str, lines: set[int], template: str | None, columns: Mapping[str, str] | None, encoding: str | None
+) -> None:
+    """Rows of a file as tokens: trained ones green, context dim, control tokens in reverse."""
+    from sodate.api.loading import refer
+    from sodate.core.types import Conversation
+    from sodate.data.load import Loaded, load
+    from sodate.render.renderer import Renderer
+
+    reference = refer(model)
+    renderer = Renderer.from_folder(reference.folder, template or reference.template)
+    shown = 0
+    for row in load(file, columns, encoding)[1]:
+        line = row.row.line if isinstance(row, Loaded) else row.line
+        if line not in lines:
+            if line > max(lines):
+                break
+            continue
+        shown += 1
+        if not isinstance(row, Loaded):
+            out.print(f"[bold]{escape(str(file))}:{line}[/] [red]{escape(row.message)}[/]")
+            continue
+        if not isinstance(row.example, Conversation):
+            out.print(f"[bold]{escape(str(file))}:{line}[/] {tr('not a conversation', '会話ではありません')}")
+            continue
+        for sequence in renderer.render(row.example):
+            trained = sum(w > 0 for w in sequence.weights)
+            out.print(tr(f"[bold]{escape(str(file))}:{line}[/]  {len(sequence.ids)} tokens, {trained} trained",
+                         f"[bold]{escape(str(file))}:{line}[/]  {len(sequence.ids)} トークン、うち学習 {trained}"))  # fmt: skip
+            out.print(_coloured(renderer, sequence), soft_wrap=True)
+    if not shown:
+        raise UsageError(tr(f"{file} has no row {sorted(lines)}.", f"{file} に {sorted(lines)} 行目はありません。"))
+
+
+def _coloured(renderer: Any, sequence: Any) -> Text:
+    text = Text()
+    start = 0
+    # Runs of equal weight are decoded together, so that characters made of several tokens stay whole.
+    for end in range(1, len(sequence.ids) + 1):
+        if end == len(sequence.ids) or (sequence.weights[end] > 0) != (sequence.weights[start] > 0):
+            style = "bold green" if sequence.weights[start] > 0 else "dim"
+            text.append(renderer.decode(sequence.ids[start:end]), style)
+            start = end
+    return text
+
+
+def split(
+    files: Sequence[Path], train: Path, held_out: Path, by: str, share: float, column: str | None, seed: int,
+    columns: Mapping[str, str] | None, encoding: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    from sodate.data.split import split as split_files
+
+    if by not in ("hash", "group", "time"):
+        raise UsageError(tr(f"--by {by!r}: hash, group or time.", f"--by {by!r}: hash、group、time のいずれかです。"))
+    done = split_files(
+        files, train, held_out, by=by, share=share, column=column, seed=seed, columns=columns, encoding=encoding  # type: ignore[arg-type]
+    )
+    if as_json:
+        print(json.dumps({"train": done.train, "held_out": done.held_out, "set_aside": len(done.ledger.set_aside)}))
+    else:
+        out.print(tr(f"{done.train} rows to {train}, {done.held_out} to {held_out}.", f"{train} に {done.train} 行、{held_out} に {done.held_out} 行。"))
+        for problem in done.ledger.set_aside:
+            out.print(f"  {escape(problem.file)}:{problem.line}  {escape(problem.message)}", soft_wrap=True)
+
+
+# ── progress ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _bar(*columns: str) -> Progress:
+    return Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), *(TextColumn(c) for c in columns),
+        TimeRemainingColumn(), console=err, transient=True,
+    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def training(quiet: bool) -> Iterator[Callable[[str, Any], None]]:
+    """A listener for `sodate.train` that shows the check, the decisions, and a bar with loss, tokens/s, time left."""
+    if quiet:
+        yield lambda kind, data: None
+        return
+    with _bar("{task.completed}/{task.total}", "loss {task.fields[loss]}", "{task.fields[rate]} tok/s") as bar:
+        task = bar.add_task(tr("Loading", "読み込み中"), total=None, loss="–", rate="–")
+        totals = {"tokens": 0, "seconds": 0.0}
+
+        def listen(kind: str, data: Any) -> None:
+            if kind == "checked":
+                ledger = data.ledger
+                bar.console.print(tr(
+                    f"{ledger.rows_in} rows in = {ledger.rows_used} used + {len(ledger.set_aside)} set aside ({escape(data.format)})",
+                    f"入力 {ledger.rows_in} 行 = 使用 {ledger.rows_used} + 除外 {len(ledger.set_aside)} ({escape(data.format)})"))  # fmt: skip
+                for problem in islice(ledger.set_aside, SHOWN):
+                    bar.console.print(f"  {escape(problem.file)}:{problem.line} {escape(problem.message)}")
+            elif kind == "run":
+                bar.console.print(f"[dim]{escape(str(data.path))}[/]")
+            elif kind == "decisions":
+                for one in data:
+                    value = ", ".join(one.value) if isinstance(one.value, tuple) else one.value
+                    bar.console.print(f"  [dim]auto[/] {one.key} = {escape(str(value))}  [dim]{escape(one.reason)}[/]")
+            elif kind == "step":
+                totals["tokens"] += data["tokens"]
+                totals["seconds"] += data["seconds"]
+                rate = f"{totals['tokens'] / totals['seconds']:,.0f}"
+                bar.update(task, description=tr("Training", "学習中"), total=data["steps"], completed=data["step"],
+                           loss=f"{data['loss']:.4f}", rate=rate)  # fmt: skip
+                if "eval_loss" in data:
+                    bar.console.print(tr(f"  step {data['step']}: loss {data['loss']:.4f}, held-out loss {data['eval_loss']:.4f}",
+                                         f"  ステップ {data['step']}: 損失 {data['loss']:.4f}、評価損失 {data['eval_loss']:.4f}"))  # fmt: skip
+
+        yield listen
+
+
+@contextlib.contextmanager
+def evaluating(quiet: bool) -> Iterator[Callable[[str, Any], None]]:
+    """A listener for `sodate.evaluate`: one bar per contestant."""
+    if quiet:
+        yield lambda kind, data: None
+        return
+    with _bar("{task.completed}/{task.total}") as bar:
+        tasks: dict[str, Any] = {}
+
+        def listen(kind: str, data: Any) -> None:
+            if kind == "reply":
+                if data["model"] not in tasks:
+                    tasks[data["model"]] = bar.add_task(escape(data["model"]), total=data["total"])
+                bar.update(tasks[data["model"]], completed=data["done"])
+
+        yield listen
+
+
+@contextlib.contextmanager
+def pulling(quiet: bool) -> Iterator[Callable[[float, str], None]]:
+    """A listener for `models pull`."""
+    if quiet:
+        yield lambda fraction, text: None
+        return
+    with _bar() as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda fraction, text: bar.update(task, completed=fraction, description=escape(text))
+
+
+# ── results ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def print_trained(result: Mapping[str, Any]) -> None:
+    minutes, seconds = divmod(int(result["train_seconds"]), 60)
+    rate = result["tokens"] / max(result["train_seconds"], 1e-9)
+    out.print(tr(
+        f"[bold green]{result['version']}[/]  {result['steps']} steps in {minutes}:{seconds:02d} ({rate:,.0f} tokens/s), "
+        f"loss {result['first_loss']:.3f} → {result['final_loss']:.3f}, peak memory {result['peak_rss_bytes'] / 1e9:.1f} GB",
+        f"[bold green]{result['version']}[/]  {result['steps']} ステップ、{minutes}:{seconds:02d} ({rate:,.0f} トークン/秒)、"
+        f"損失 {result['first_loss']:.3f} → {result['final_loss']:.3f}、最大メモリ {result['peak_rss_bytes'] / 1e9:.1f} GB"))  # fmt: skip
+    if result.get("stopped_early"):
+        out.print(tr(f"  stopped early; the weights are those of step {result['best_step']}, where held-out loss was lowest",
+                     f"  早期終了。重みは評価損失が最小だったステップ {result['best_step']} のものです"))  # fmt: skip
+    out.print(f"  sodate chat {result['version']}")
+
+
+def print_evaluation(done: Any, examples: int) -> None:
+    from sodate.evaluate.report import pick_examples
+    from sodate.evaluate.run import print_result
+
+    result = done.result
+    print_result(result, out)
+    for index in pick_examples(result, examples):
+        item = result.items[index]
+        asked = next((m.content for m in reversed(item.prompt) if m.role == "user"), "")
+        out.rule(escape(f"{item.source.file}:{item.source.line}" if item.source else str(index + 1)), align="left", style="dim")
+        out.print(escape(_clip(asked)), style="dim", soft_wrap=True)
+        for model, replies in result.replies.items():
+            score = result.results[0].grader
+            mark = "✓" if result.score(model, score).grades[index].score >= 0.5 else "✗"
+            out.print(f"[bold]{mark} {escape(model)}[/]  {escape(_clip(replies[index]))}", soft_wrap=True)
+        out.print(f"[dim]  {tr('reference', '正解')}  {escape(_clip(item.reference or ''))}[/]", soft_wrap=True)
+    out.print(f"\n{tr('Report', 'レポート')}: {escape(str(done.report))}", soft_wrap=True)
+
+
+def _clip(text: str, size: int = 400) -> str:
+    return text if len(text) <= size else text[:size] + " …"
+
+
+# ── talking ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def chat(name: str, system: str | None, temperature: float, max_tokens: int) -> None:
+    """A conversation in the terminal: empty line or Ctrl-D ends it, Ctrl-C stops a reply."""
+    from sodate.api.loading import load
+    from sodate.core.types import Message
+    from sodate.generate.engine import Sampling
+
+    model = load(name)
+    err.print(tr(f"[dim]{escape(model.reference.name)} · an empty line ends[/]", f"[dim]{escape(model.reference.name)} · 空行で終了[/]"))
+    turns = [Message("system", system)] if system else []
+    while True:
+        try:
+            said = input("> ").strip()
+        except EOFError:
+            said = ""
+        if not said:
+            return
+        turns.append(Message("user", said))
+        ids: list[int] = []
+        printed = ""
+
+        def on_token(_number: int, token: int) -> None:
+            nonlocal printed
+            ids.append(token)
+            text = model.renderer.parse(ids).content
+            # An unfinished character decodes to the replacement mark; it is printed once it is whole.
+            if text.startswith(printed) and not text.endswith("\ufffd"):
+                print(text[len(printed) :], end="", flush=True)
+                printed = text
+
+        with contextlib.suppress(KeyboardInterrupt):
+            model.replies([turns], Sampling(max_new_tokens=max_tokens, temperature=temperature), on_token=on_token)
+        print()
+        turns.append(model.renderer.parse(ids))
+
+
+def generate(
+    name: str, prompt: str | None, system: str | None, data: Path | None, samples: int, temperature: float,
+    top_p: float, max_tokens: int, limit: int | None, seed: int, as_json: bool,
+) -> None:  # fmt: skip
+    """Replies on stdout: plain text for one prompt, JSON lines for a file or several samples."""
+    from sodate.api.loading import load
+    from sodate.core.types import Message
+    from sodate.data.load import Loaded
+    from sodate.data.load import load as read
+    from sodate.generate.engine import Sampling
+
+    if (prompt is None) == (data is None):
+        raise UsageError(tr("Give either --prompt or --data.", "--prompt か --data のどちらかを指定してください。"))
+    if samples > 1 and temperature == 0:
+        raise UsageError(tr("Several samples need --temperature above 0.", "複数の候補には 0 より大きい --temperature が必要です。"))
+    head = (Message("system", system),) if system else ()
+    if prompt is not None:
+        prompts = [((*head, Message("user", prompt)), ())]
+    else:
+        assert data is not None
+        rows = (row for row in read(data)[1] if isinstance(row, Loaded))
+        prompts = [((*head, *row.example.prompt), row.example.tools) for row in islice(rows, limit)]  # type: ignore[misc]
+    many = [one for one in prompts for _ in range(samples)]
+    model = load(name)
+    sampling = Sampling(max_new_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
+    replies = model.replies([p for p, _ in many], sampling, tools=[t for _, t in many])
+    texts = [model.renderer.parse(reply.ids).content for reply in replies]
+    grouped = [{"prompt": i, "replies": texts[i * samples : (i + 1) * samples]} for i in range(len(prompts))]
+    if as_json:
+        print(json.dumps(grouped, ensure_ascii=False))
+    elif prompt is not None and samples == 1:
+        print(texts[0])
+    else:
+        for group in grouped:
+            print(json.dumps(group, ensure_ascii=False))

@@ -1,0 +1,258 @@
+"""The loop all methods share: order of rows, normalisation, clipping, schedule, logging, checkpoints, resume.
+
+A step is a pure function of (weights, optimiser, row numbers), and row numbers are a pure function of (seed, epoch), so
+a run that was killed and continued ends bit for bit where an undisturbed one does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sodate.core.errors import SodateError
+from sodate.core.runs import RunFolder
+from sodate.core.text import tr
+from sodate.model import checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One micro-batch's loss, summed and not yet normalised, and what to count of it."""
+
+    loss: Tensor
+    tokens: int  # of the rows as rendered
+    supervised_tokens: int
+    computed_tokens: int  # after shared prefixes
+    sums: dict[str, float] = field(default_factory=dict)  # logged divided by the step's weight
+
+
+class Method(Protocol):
+    """What a training method gives the loop. Rows are numbers 0 … rows-1."""
+
+    rows: int
+
+    def weight(self, rows: Sequence[int]) -> float:
+        """What the summed loss of these rows is divided by, e.g. their supervised tokens."""
+
+    def parts(self, rows: Sequence[int]) -> Iterator[Part]:
+        """Micro-batches of these rows; each is backpropagated before the next is made."""
+
+    def validate(self) -> float | None:
+        """Mean loss on held-out rows, or None without any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The resolved numbers of a run. Steps are optimiser steps."""
+
+    steps: int
+    batch_size: int
+    shuffle: bool
+    seed: int
+    lr: float
+    schedule: str
+    warmup_steps: int
+    weight_decay: float
+    max_grad_norm: float
+    save_every: int
+    eval_every: int
+    early_stop: int | None
+
+
+@dataclass(slots=True)
+class State:
+    """What a checkpoint carries beside tensors."""
+
+    step: int = 0
+    best_loss: float | None = None
+    best_step: int | None = None
+    evals_without_gain: int = 0
+    stopped: bool = False
+    tokens: int = 0
+    supervised_tokens: int = 0
+    train_seconds: float = 0.0
+
+
+class Interrupted(SodateError):
+    """Ctrl-C or SIGTERM: a checkpoint was written and the run can be continued."""
+
+    exit_code = 130
+
+
+class Diverged(SodateError):
+    """The loss is not a number. The last finite state was kept."""
+
+
+def learning_rate(plan: Plan, step: int) -> float:
+    """Rate of 0-based `step`: linear warm-up, then linear or cosine decay to 0 at `plan.steps`, or constant."""
+    if step < plan.warmup_steps:
+        return plan.lr * step / plan.warmup_steps
+    progress = (step - plan.warmup_steps) / max(1, plan.steps - plan.warmup_steps)
+    if plan.schedule == "linear":
+        return plan.lr * (1 - progress)
+    if plan.schedule == "cosine":
+        return plan.lr * 0.5 * (1 + math.cos(math.pi * progress))
+    return plan.lr
+
+
+def rows_of_step(plan: Plan, rows: int, step: int) -> list[int]:
+    """Row numbers of 0-based `step`. Every epoch sees each row once; the last batch of an epoch may be smaller."""
+    per_epoch = math.ceil(rows / plan.batch_size)
+    epoch, batch = divmod(step, per_epoch)
+    order = np.arange(rows)
+    if plan.shuffle:
+        order = np.random.Generator(np.random.Philox([plan.seed, epoch])).permutation(rows)
+    return [int(r) for r in order[batch * plan.batch_size : (batch + 1) * plan.batch_size]]
+
+
+def train(
+    model: Any, method: Method, plan: Plan, run: RunFolder, on_step: Callable[[dict[str, Any]], None]
+) -> State:
+    """Trains until the plan ends, an early stop, or an interrupt. The caller holds the run's lock.
+
+    Afterwards the model holds the weights of the best validation loss, or the last ones without validation.
+    """
+    parameters = list(checkpoint.trainable(model).values())
+    fused = parameters[0].device.type in ("cpu", "cuda")
+    optimizer = torch.optim.AdamW(parameters, lr=plan.lr, weight_decay=plan.weight_decay, fused=fused)
+    folder = run.path / "checkpoints"
+    folder.mkdir(exist_ok=True)
+    saved = checkpoint.restore(folder, model, optimizer, lambda text: run.event("warning", text=text))
+    state = State(**{k: saved[k] for k in State.__slots__}) if saved else State()
+    run.rewind_metrics(state.step)
+    run.event("started" if not saved else "resumed", step=state.step)
+
+    def save() -> None:
+        keep = {state.best_step} if state.best_step is not None else set()
+        checkpoint.save(folder, state.step, model, optimizer, _as_dict(state), keep)
+
+    with _stop_requests() as stop:
+        while state.step < plan.steps and not state.stopped:
+            line = _step(model, method, plan, optimizer, parameters, state, run)
+            validated = _maybe_validate(method, plan, state, line)
+            run.metric(line)
+            on_step(line)
+            done = state.step >= plan.steps or state.stopped
+            if done or stop.is_set() or state.step % plan.save_every == 0 or (validated and state.best_step == state.step):
+                save()
+            if stop.is_set() and not done:
+                run.event("interrupted", step=state.step)
+                raise Interrupted(
+                    tr(f"Stopped at step {state.step} of {plan.steps}; a checkpoint is kept.",
+                       f"{plan.steps} ステップ中 {state.step} で停止しました。チェックポイントは保存済みです。"),
+                    tr(f"Go on with: sodate runs resume {run.name}", f"続けるには: sodate runs resume {run.name}"))
+    if state.best_step is not None and state.best_step != state.step:
+        checkpoint.load_trainable(folder / f"step-{state.best_step:06d}", model)
+        run.event("best", step=state.best_step, loss=state.best_loss)
+    return state
+
+
+def _step(
+    model: Any, method: Method, plan: Plan, optimizer: torch.optim.Optimizer, parameters: list[torch.nn.Parameter],
+    state: State, run: RunFolder,
+) -> dict[str, Any]:
+    started = time.perf_counter()
+    rows = rows_of_step(plan, method.rows, state.step)
+    weight = method.weight(rows)
+    total = 0.0
+    tokens = supervised = computed = 0
+    sums: dict[str, float] = {}
+    for part in method.parts(rows):
+        (part.loss / weight).backward()  # type: ignore[no-untyped-call]
+        total += part.loss.item()
+        tokens += part.tokens
+        supervised += part.supervised_tokens
+        computed += part.computed_tokens
+        for key, value in part.sums.items():
+            sums[key] = sums.get(key, 0.0) + value
+    loss = total / weight
+    grad_norm = torch.nn.utils.clip_grad_norm_(parameters, plan.max_grad_norm).item()
+    if not math.isfinite(loss) or not math.isfinite(grad_norm):
+        run.event("diverged", step=state.step + 1, rows=rows)
+        raise Diverged(
+            tr(f"Step {state.step + 1}: the loss is {loss}, its gradient norm {grad_norm}. Rows of the batch: {rows}.",
+               f"ステップ {state.step + 1}: 損失が {loss}、勾配ノルムが {grad_norm} です。バッチの行: {rows}"),
+            tr("Look at these rows with `sodate data show`, or lower lr. The last finite checkpoint is kept.",
+               "`sodate data show` でこれらの行を確かめるか、lr を下げてください。直前の有限な状態は残っています。"))
+    lr = learning_rate(plan, state.step)
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    state.step += 1
+    seconds = time.perf_counter() - started
+    state.tokens += tokens
+    state.supervised_tokens += supervised
+    state.train_seconds += seconds
+    return {
+        "step": state.step,
+        "steps": plan.steps,
+        "epoch": state.step / math.ceil(method.rows / plan.batch_size),
+        "loss": loss,
+        "tokens": tokens,
+        "supervised_tokens": supervised,
+        "computed_tokens": computed,
+        "seconds": seconds,
+        "lr": lr,
+        "grad_norm": grad_norm,
+        **{key: value / weight for key, value in sums.items()},
+    }
+
+
+def _maybe_validate(method: Method, plan: Plan, state: State, line: dict[str, Any]) -> bool:
+    """Adds `eval_loss` to the line when it is due; remembers the best and decides on an early stop."""
+    if state.step % plan.eval_every and state.step != plan.steps:
+        return False
+    loss = method.validate()
+    if loss is None:
+        return False
+    line["eval_loss"] = loss
+    if state.best_loss is None or loss < state.best_loss:
+        state.best_loss, state.best_step, state.evals_without_gain = loss, state.step, 0
+    else:
+        state.evals_without_gain += 1
+        state.stopped = plan.early_stop is not None and state.evals_without_gain >= plan.early_stop
+    return True
+
+
+@contextlib.contextmanager
+def _stop_requests() -> Iterator[threading.Event]:
+    """Set by the first SIGINT or SIGTERM; the second one ends the process the ordinary way."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before: dict[int, Any] = {}
+
+    def request(number: int, _frame: FrameType | None) -> None:
+        stop.set()
+        signal.signal(number, before[number])
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[number] = signal.signal(number, request)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _as_dict(state: State) -> dict[str, Any]:
+    return {key: getattr(state, key) for key in State.__slots__}
+
+
+def threads() -> int:
+    """Threads torch will use; recorded because bit-identical resume holds for one number of threads."""
+    return torch.get_num_threads() or os.cpu_count() or 1

@@ -1,0 +1,69 @@
+"""Supervised fine-tuning: cross-entropy on the replies, over a trie of the batch's conversations.
+
+    loss of a step = Σ over supervised tokens of the whole optimiser step of nll / their number
+
+so that one micro-batch of 8 rows and 8 of one row give the same numbers (the gradient-accumulation fault of
+transformers#34191 was a mean of means).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from sodate.model.forward import score
+from sodate.render import trie
+from sodate.render.renderer import Rendered
+from sodate.train.loop import Part
+
+
+class SFT:
+    """The method's data and objective. A row is a conversation: one sequence, or several where history is rewritten."""
+
+    def __init__(
+        self, model: Any, train: Sequence[list[Rendered]], held_out: Sequence[list[Rendered]], *,
+        micro_tokens: int, min_shared: int = trie.MIN_SHARED,
+    ) -> None:
+        self.model = model
+        self.train = train
+        self.held_out = held_out
+        self.micro_tokens = micro_tokens
+        self.min_shared = min_shared
+        self.rows = len(train)
+
+    def weight(self, rows: Sequence[int]) -> float:
+        return sum(supervised(s) for r in rows for s in self.train[r])
+
+    def parts(self, rows: Sequence[int]) -> Iterator[Part]:
+        for group, batch in self._packed([s for r in rows for s in self.train[r]]):
+            scores = score(self.model, batch)
+            yield Part(
+                scores.weighted_sum(),
+                tokens=sum(len(s.ids) for s in group),
+                supervised_tokens=len(batch.entry_row),
+                computed_tokens=batch.computed,
+                sums={"accuracy": float((scores.right.cpu().numpy() * batch.weight).sum())},
+            )
+
+    def validate(self) -> float | None:
+        sequences = [s for row in self.held_out for s in row]
+        if not sequences:
+            return None
+        total = weight = 0.0
+        with torch.inference_mode():
+            for _, batch in self._packed(sequences):
+                total += score(self.model, batch).weighted_sum().item()
+                weight += float(batch.weight.sum())
+        return total / weight
+
+    def _packed(self, sequences: list[Rendered]) -> Iterator[tuple[list[Rendered], trie.Trie]]:
+        for numbers in trie.pack(sequences, self.micro_tokens, self.min_shared):
+            group = [sequences[i] for i in numbers]
+            yield group, trie.build(group, self.min_shared)
+
+
+def supervised(sequence: Rendered) -> float:
+    """Σ weights of the tokens that can be predicted (the first has no predecessor)."""
+    return sum(sequence.weights[1:])

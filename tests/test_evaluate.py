@@ -1,0 +1,176 @@
+"""The evaluation as a whole: pairing, verdicts, errors, the contract and the page."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from sodate.core.errors import SodateError, UsageError
+from sodate.core.types import Message, Source
+from sodate.evaluate import stats
+from sodate.evaluate.report import flips, pick_examples, write_report
+from sodate.evaluate.run import EvalItem, EvalResult, check_references, evaluate, print_result
+from sodate.grade import Grade, Grader, parse_grader
+
+
+@pytest.fixture(autouse=True)
+def _english(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SODATE_LANG", "en")
+
+
+def items(n: int, reference: str = "yes") -> list[EvalItem]:
+    return [EvalItem((Message("user", f"q{i}"),), reference, Source("test.jsonl", i + 1)) for i in range(n)]
+
+
+def answers(right: set[int], n: int) -> list[str]:
+    return ["yes" if i in right else "no" for i in range(n)]
+
+
+def made(n: int = 40) -> EvalResult:
+    replies = {"base": answers(set(range(10)), n), "tuned": answers(set(range(2, 30)), n)}
+    return evaluate(replies, items(n), [parse_grader("exact")])
+
+
+def test_the_json_document_is_the_contract() -> None:
+    document = json.loads(json.dumps(made().to_json()))
+    assert document["n"] == 40
+    assert [row["model"] for row in document["results"]] == ["base", "tuned"]
+    assert set(document["results"][0]) == {"model", "grader", "mean", "ci"}
+    assert document["results"][0]["mean"] == 0.25
+    assert document["results"][0]["ci"] == pytest.approx(stats.wilson(10, 40))
+    (row,) = document["comparisons"]
+    assert set(row) == {"candidate", "baseline", "grader", "diff", "ci", "p", "verdict", "fixed", "broken"}
+    assert (row["candidate"], row["baseline"], row["grader"]) == ("tuned", "base", "exact")
+    assert (row["fixed"], row["broken"]) == (20, 2)  # 10…29 fixed, 0 and 1 broken
+    assert row["diff"] == pytest.approx(0.45)
+    assert row["p"] == pytest.approx(stats.mcnemar_exact(20, 2))
+    assert row["verdict"] == "better"
+
+
+def test_the_same_replies_give_the_same_document_and_swapping_models_mirrors_it() -> None:
+    assert made().to_json() == made().to_json()
+    replies = {"base": answers(set(range(10)), 40), "tuned": answers(set(range(2, 30)), 40)}
+    (forward,) = made().comparisons
+    (back,) = evaluate(replies, items(40), [parse_grader("exact")], baseline="tuned").comparisons
+    assert (back.candidate, back.verdict, back.fixed, back.broken) == ("base", "worse", 2, 20)
+    assert back.diff == -forward.diff and back.p == forward.p and forward.ci and back.ci
+    assert back.ci == pytest.approx((-forward.ci[1], -forward.ci[0]))
+
+
+def test_every_model_is_compared_with_the_baseline_and_holm_runs_over_its_graders() -> None:
+    replies = {"base": answers(set(), 12), "a": answers({0, 1, 2, 3, 4, 5}, 12), "b": answers({0}, 12)}
+    result = evaluate(replies, items(12), [parse_grader("exact"), parse_grader("label")])
+    assert [(row.candidate, row.grader) for row in result.comparisons] == [
+        ("a", "exact"),
+        ("a", "label"),
+        ("b", "exact"),
+        ("b", "label"),
+    ]
+    # Six flips one way: 2/64 raw, twice that with two graders, so it no longer passes.
+    assert result.comparisons[0].p_raw == pytest.approx(2 / 64)
+    assert result.comparisons[0].p == pytest.approx(4 / 64)
+    assert result.comparisons[0].verdict == "inconclusive"
+    assert result.score("a", "label").extra["macro_f1"] == pytest.approx(2 * 6 / (12 + 6))
+
+
+def test_identical_replies_are_equivalent_only_when_there_are_enough_of_them() -> None:
+    few = evaluate({"a": answers({1}, 20), "b": answers({1}, 20)}, items(20), [parse_grader("exact")])
+    many = evaluate({"a": answers({1}, 80), "b": answers({1}, 80)}, items(80), [parse_grader("exact")])
+    assert [few.comparisons[0].verdict, many.comparisons[0].verdict] == ["inconclusive", "equivalent"]
+
+
+def test_one_item_gives_no_interval_and_no_verdict() -> None:
+    result = evaluate({"a": ["no"], "b": ["yes"]}, items(1), [parse_grader("exact")])
+    assert result.to_json()["results"][0]["ci"] is None
+    assert result.comparisons[0].ci is None and result.comparisons[0].verdict == "inconclusive"
+
+
+def test_items_of_one_cluster_count_once() -> None:
+    rows = [EvalItem((Message("user", "q"),), "yes", cluster=f"mail {i // 20}") for i in range(40)]
+    replies = {"a": answers(set(), 40), "b": answers(set(range(40)), 40)}
+    (row,) = evaluate(replies, rows, [parse_grader("exact")]).comparisons
+    assert row.p == 0.5 and row.verdict == "inconclusive"  # two mails, however many items
+
+
+def test_a_grader_that_fails_names_file_line_model_and_itself() -> None:
+    def explode(reply: str, reference: str | None, item: object) -> Grade:
+        raise ZeroDivisionError("division by zero")
+
+    with pytest.raises(SodateError, match=r"test\.jsonl:1: grader bomb failed on the reply of base: ZeroDivisionError"):
+        evaluate({"base": ["x"]}, items(1), [Grader("bomb", explode)])
+    with pytest.raises(SodateError, match=r"test\.jsonl:1.*fields.*the reference is no valid JSON"):
+        evaluate({"base": ["{}"]}, items(1), [parse_grader("fields")])
+    with pytest.raises(SodateError, match=r"item 1.*has none"):
+        evaluate({"base": ["x"]}, [EvalItem((), None)], [parse_grader("exact")])
+
+
+def test_references_are_checked_before_anything_is_generated(tmp_path: Path) -> None:
+    assert check_references(items(3), [parse_grader("exact"), parse_grader("json")]) == {"exact": 1.0}
+    with pytest.raises(SodateError, match=r"test\.jsonl:1"):
+        check_references(items(3), [parse_grader("fields")])
+
+
+def test_wrong_calls_are_refused() -> None:
+    grader = parse_grader("exact")
+    with pytest.raises(UsageError, match="at least one"):
+        evaluate({}, items(1), [grader])
+    with pytest.raises(UsageError, match="named twice"):
+        evaluate({"a": ["x"]}, items(1), [grader, grader])
+    with pytest.raises(UsageError, match="baseline 'z'"):
+        evaluate({"a": ["x"]}, items(1), [grader], baseline="z")
+    with pytest.raises(SodateError, match="2 replies for 1 items"):
+        evaluate({"a": ["x", "y"]}, items(1), [grader])
+
+
+def test_the_terminal_table_prints_model_names_as_they_are() -> None:
+    out = io.StringIO()
+    result = evaluate({"[red]base": answers(set(), 9), "b": answers({1}, 9)}, items(9), [parse_grader("exact")])
+    print_result(result, Console(file=out, width=120))
+    text = out.getvalue()
+    assert "[red]base" in text and "inconclusive" in text and "1/0" in text
+    assert "41.8 points" in text  # 2.8016 * sqrt(0.2 / 9)
+
+
+def test_examples_are_taken_from_every_kind_of_flip() -> None:
+    result = made()
+    groups = flips(result, result.comparisons[0])
+    assert {name: len(group) for name, group in groups.items()} == {"fixed": 20, "broken": 2, "wrong": 10, "right": 8}
+    assert pick_examples(result, 5) == [10, 0, 30, 2, 11]
+    assert pick_examples(evaluate({"a": ["x"]}, items(1), [parse_grader("exact")]), 3) == [0]
+
+
+def test_the_page_runs_nothing_loads_nothing_and_shows_hostile_text_as_text(tmp_path: Path) -> None:
+    attack = "<script>alert(1)</script><img src=x onerror=alert(1)>\ud800</style>\u202e"
+    rows = [EvalItem((Message("user", attack),), attack, Source("<b>.jsonl", 1))] * 3
+    replies = {"<i>base": [attack] * 3, "b'\"><svg onload=x>": ["{{ 7*7 }}", "", attack]}
+    result = evaluate(replies, rows, [parse_grader("exact"), parse_grader("label")])
+    path = write_report(result, tmp_path / "report.html", title=attack, meta={"<u>": attack}, replay="sodate <eval>")
+    page = path.read_text("utf-8")
+    tags = set(re.findall(r"<\s*(\w+)", page))
+    assert not tags & {"script", "img", "i", "b.jsonl", "u", "eval", "iframe", "link", "object"}
+    assert "&lt;script&gt;" in page and "{{ 7*7 }}" in page
+    assert not re.search(r"<[^>]*\s(?:on\w+|src|href|style)\s*=", page)
+    (style,) = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"default-src 'none'; style-src 'sha256-{digest}'" in page.replace("&#39;", "'")
+    assert "url(" not in style and "@import" not in style
+
+
+def test_the_page_holds_both_languages_and_opens_in_the_readers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SODATE_LANG", "ja")
+    page = write_report(made(), tmp_path / "r.html", title="t").read_text("utf-8")
+    assert '<html lang="ja">' in page and 'id="show-ja" checked' in page
+    assert "tuned is better than base" in page and "tuned は base より良い" in page
+    assert "+45.0" in page and ">20</b>" in page
+    # A single model has nothing to be compared with, and still a page.
+    alone = evaluate({"a": answers({1}, 5)}, items(5), [parse_grader("exact")])
+    assert "20.0" in write_report(alone, tmp_path / "a.html", title="t").read_text("utf-8")
