@@ -1,0 +1,39 @@
+# Everything runs in .venv, made here from pinned constraints.txt. `make` alone says what there is.
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+.PHONY: help setup demo demo-ja test check bench clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup: .venv/.done  ## make .venv and install what constraints.txt pins
+
+.venv/.done: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "sodate needs Python 3.11 or newer: make setup PYTHON=python3.11"; exit 1; }
+	@echo "Installing into .venv (about 1.5 GB, a few minutes) …"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: setup  ## order mails → JSON: train SmolLM2-135M, measure it on held-out mails
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh orders
+
+demo-ja: setup  ## Japanese support replies with Gemma-3-270M
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh support-ja
+
+test: setup  ## the whole test suite
+	@$(BIN)/python -m pytest
+
+check: setup  ## lint, types, import rules, docs that execute
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy sodate
+	@$(BIN)/python -m pytest tests/test_house.py tests/test_docs.py
+
+bench: setup  ## speed and memory beside TRL, in one run
+	@$(BIN)/python bench/train.py
+
+clean:  ## remove .venv and caches (models and runs in SODATE_HOME stay)
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis sodate.egg-info
