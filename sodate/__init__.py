@@ -1,8 +1,10 @@
-"""sodate raises a language model you own: `check` data, `train`, `evaluate`, `load`. Nothing heavy is imported until used."""
+"""sodate raises a language model you own: `check` data, `train`, `evaluate`, `load`. What is heavy is imported late."""
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,6 +16,17 @@ if TYPE_CHECKING:
 
 _WHERE = {"check": "data", "evaluate": "evaluation", "load": "loading", "resume": "training", "train": "training"}
 __all__ = ["check", "evaluate", "load", "resume", "train"]
+
+
+class _Package(ModuleType):
+    """`sodate.train` is the verb. Importing the room sodate/train would bind its module under the same name."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _WHERE and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

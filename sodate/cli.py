@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -19,7 +19,9 @@ data_app, runs_app, versions_app, models_app = (typer.Typer(no_args_is_help=True
 app.add_typer(data_app, name="data", help=tr("Check, show and split data.", "データの検査・表示・分割。"))
 app.add_typer(runs_app, name="runs", help=tr("List and resume training runs.", "学習の一覧と再開。"))
 app.add_typer(versions_app, name="versions", help=tr("List and show versions.", "バージョンの一覧と表示。"))
-app.add_typer(models_app, name="models", help=tr("Pull, list and remove base models.", "基盤モデルの取得・一覧・削除。"))
+app.add_typer(
+    models_app, name="models", help=tr("Pull, list and remove base models.", "基盤モデルの取得・一覧・削除。")
+)
 
 Json = Annotated[bool, typer.Option("--json", help=tr("One JSON document on stdout.", "標準出力に JSON を 1 つ出す。"))]
 Files = Annotated[list[Path], typer.Argument(help=tr("Data files.", "データファイル。"))]
@@ -53,10 +55,12 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("SODATE_DEBUG"):
             raise
-        print(tr(f"sodate: unexpected {type(error).__name__}: {error}", f"sodate: 予期しないエラー {type(error).__name__}: {error}"),
-              file=sys.stderr)  # fmt: skip
-        print(tr("  Run again with `sodate --debug …` for the traceback.", "  詳しくは `sodate --debug …` で実行してください。"),
-              file=sys.stderr)  # fmt: skip
+        kind = type(error).__name__
+        print(tr(f"sodate: unexpected {kind}: {error}", f"sodate: 予期しないエラー {kind}: {error}"), file=sys.stderr)
+        hint = tr(
+            "Run again with `sodate --debug …` for the traceback.", "詳しくは `sodate --debug …` で実行してください。"
+        )
+        print(f"  {hint}", file=sys.stderr)
         sys.exit(1)
 
 
@@ -70,18 +74,29 @@ def _pairs(text: str | None, option: str) -> dict[str, str] | None:
         return None
     parts = [part.partition("=") for part in text.split(",")]
     if not all(key and equals and value for key, equals, value in parts):
-        raise UsageError(tr(f"{option} {text!r} is not of the form key=value,key=value.", f"{option} {text!r} は key=value,key=value の形ではありません。"))
+        raise UsageError(
+            tr(
+                f"{option} {text!r} is not of the form key=value,key=value.",
+                f"{option} {text!r} は key=value,key=value の形ではありません。",
+            )
+        )
     return {key.strip(): value.strip() for key, _, value in parts}
 
 
 # ── data ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@data_app.command("check", help=tr("Every row used, or set aside with its reason.", "全行を検査し、使えない行を理由とともに示す。"))
+@data_app.command(
+    "check", help=tr("Every row used, or set aside with its reason.", "全行を検査し、使えない行を理由とともに示す。")
+)
 def data_check(
     files: Files,
-    against: Annotated[Path | None, typer.Option(help=tr("Held-out file to keep unseen.", "学習に混ぜない評価用ファイル。"))] = None,
-    model: Annotated[str | None, typer.Option(help=tr("Count this model's tokens.", "このモデルのトークン数を数える。"))] = None,
+    against: Annotated[
+        Path | None, typer.Option(help=tr("Held-out file to keep unseen.", "学習に混ぜない評価用ファイル。"))
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help=tr("Count this model's tokens.", "このモデルのトークン数を数える。"))
+    ] = None,
     columns: Columns = None,
     encoding: Encoding = None,
     max_length: Annotated[int | None, typer.Option(help=tr("Longest row in tokens.", "最大トークン数。"))] = None,
@@ -90,7 +105,12 @@ def data_check(
     import sodate
 
     checked = sodate.check(
-        files, against=against, model=model, columns=_pairs(columns, "--columns"), encoding=encoding, max_length=max_length
+        files,
+        against=against,
+        model=model,
+        columns=_pairs(columns, "--columns"),
+        encoding=encoding,
+        max_length=max_length,
     )
     if as_json:
         _print_json(checked.to_json())
@@ -102,10 +122,15 @@ def data_check(
         raise typer.Exit(1)
 
 
-@data_app.command("show", help=tr("Rows as the model sees them, trained tokens coloured.", "モデルから見た行。学習されるトークンに色。"))
+@data_app.command(
+    "show",
+    help=tr("Rows as the model sees them, trained tokens coloured.", "モデルから見た行。学習されるトークンに色。"),
+)
 def data_show(
     file: Path,
-    model: Annotated[str, typer.Option(help=tr("Whose template and tokens.", "テンプレートを使うモデル。"))] = "smollm2-135m",
+    model: Annotated[
+        str, typer.Option(help=tr("Whose template and tokens.", "テンプレートを使うモデル。"))
+    ] = "smollm2-135m",
     rows: Annotated[str, typer.Option(help=tr("Line numbers, e.g. 1-3,7.", "行番号。例: 1-3,7"))] = "1-3",
     template: Annotated[str | None, typer.Option(help="chatml, gemma, llama3, plain, FILE.jinja")] = None,
     columns: Columns = None,
@@ -121,9 +146,13 @@ def data_split(
     files: Files,
     train: Annotated[Path, typer.Option(help=tr("Where training rows go.", "学習用の出力先。"))],
     held_out: Annotated[Path, typer.Option("--held-out", help=tr("Where held-out rows go.", "評価用の出力先。"))],
-    by: Annotated[str, typer.Option(help="hash | group | time")] = "hash",
+    by: Annotated[
+        Literal["hash", "group", "time"], typer.Option(help=tr("How rows are assigned.", "分け方。"))
+    ] = "hash",
     share: Annotated[float, typer.Option(help=tr("Share held out.", "評価用の割合。"))] = 0.1,
-    column: Annotated[str | None, typer.Option(help=tr("Column of the group or time.", "グループまたは時刻の列。"))] = None,
+    column: Annotated[
+        str | None, typer.Option(help=tr("Column of the group or time.", "グループまたは時刻の列。"))
+    ] = None,
     seed: int = 0,
     columns: Columns = None,
     encoding: Encoding = None,
@@ -137,16 +166,24 @@ def data_split(
 # ── train ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@app.command(help=tr("Train by RECIPE.yaml or by --model and --data.", "RECIPE.yaml、または --model と --data で学習。"))
+@app.command(
+    help=tr("Train by RECIPE.yaml or by --model and --data.", "RECIPE.yaml、または --model と --data で学習。")
+)
 def train(
     recipe: Annotated[list[str] | None, typer.Argument(metavar="[RECIPE.yaml] [KEY=VALUE]...")] = None,
-    model: Annotated[str | None, typer.Option(help=tr("Base model or version.", "基盤モデルまたはバージョン。"))] = None,
+    model: Annotated[
+        str | None, typer.Option(help=tr("Base model or version.", "基盤モデルまたはバージョン。"))
+    ] = None,
     data: Annotated[list[str] | None, typer.Option(help=tr("Training file(s).", "学習ファイル。"))] = None,
-    held_out: Annotated[list[str] | None, typer.Option("--eval", help=tr("File watched during training.", "学習中に見る評価ファイル。"))] = None,
+    held_out: Annotated[
+        list[str] | None, typer.Option("--eval", help=tr("File watched during training.", "学習中に見る評価ファイル。"))
+    ] = None,
     name: Annotated[str | None, typer.Option(help=tr("Name of the version.", "バージョンの名前。"))] = None,
     method: Annotated[str | None, typer.Option(help="sft")] = None,
     adapter: Annotated[str | None, typer.Option(help="lora | full")] = None,
-    init_adapter: Annotated[str | None, typer.Option(help=tr("PEFT adapter to start from.", "初期値にする PEFT アダプタ。"))] = None,
+    init_adapter: Annotated[
+        str | None, typer.Option(help=tr("PEFT adapter to start from.", "初期値にする PEFT アダプタ。"))
+    ] = None,
     as_json: Json = False,
 ) -> None:
     import yaml
@@ -158,8 +195,12 @@ def train(
     words = recipe or []
     files = [w for w in words if "=" not in w]
     if len(files) > 1:
-        raise UsageError(tr(f"One recipe at a time: {', '.join(files)}.", f"レシピは 1 つだけ指定してください: {', '.join(files)}"))
-    keys: dict[str, Any] = {key: yaml.safe_load(value) for key, _, value in (w.partition("=") for w in words if "=" in w)}
+        raise UsageError(
+            tr(f"One recipe at a time: {', '.join(files)}.", f"レシピは 1 つだけ指定してください: {', '.join(files)}")
+        )
+    keys: dict[str, Any] = {
+        key: yaml.safe_load(value) for key, _, value in (w.partition("=") for w in words if "=" in w)
+    }
     options = {"model": model, "data": data, "eval": held_out, "name": name, "method": method, "adapter": adapter,
                "init_adapter": init_adapter}  # fmt: skip
     keys |= {key: value for key, value in options.items() if value}
@@ -200,11 +241,20 @@ def evaluate(
     models: Annotated[list[str], typer.Argument(help=tr("Versions or base models.", "バージョンまたは基盤モデル。"))],
     data: Annotated[Path, typer.Option(help=tr("Held-out file.", "評価用ファイル。"))],
     grader: Annotated[list[str], typer.Option(help="exact, json_schema:FILE, fields, label, rules:FILE …")],
-    baseline: Annotated[str | None, typer.Option(help=tr("Compared with (default: the first).", "比較の基準 (既定は先頭)。"))] = None,
-    shots: Annotated[Path | None, typer.Option(help=tr("Also the baseline with these examples in its prompt.", "例をプロンプトに入れた基準モデルも比べる。"))] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help=tr("Compared with (default: the first).", "比較の基準 (既定は先頭)。"))
+    ] = None,
+    shots: Annotated[
+        Path | None,
+        typer.Option(
+            help=tr(
+                "Also the baseline with these examples in its prompt.", "例をプロンプトに入れた基準モデルも比べる。"
+            )
+        ),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help=tr("First N rows.", "先頭の N 行。"))] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help=tr("Longest reply.", "返答の最大トークン数。"))] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help=tr("Replies made at once.", "同時に生成する数。"))] = 32,
+    batch_size: Annotated[int, typer.Option(min=1, help=tr("Replies made at once.", "同時に生成する数。"))] = 64,
     examples: Annotated[int, typer.Option(min=0, help=tr("Before/after examples to print.", "表示する例の数。"))] = 3,
     seed: int = 0,
     as_json: Json = False,
@@ -242,7 +292,9 @@ def generate(
     model: str,
     prompt: Annotated[str | None, typer.Option(help=tr("One user message.", "ユーザーの発言。"))] = None,
     system: Annotated[str | None, typer.Option(help=tr("System prompt.", "システムプロンプト。"))] = None,
-    data: Annotated[Path | None, typer.Option(help=tr("File whose rows are answered, as JSON lines.", "各行に返答するファイル。"))] = None,
+    data: Annotated[
+        Path | None, typer.Option(help=tr("File whose rows are answered, as JSON lines.", "各行に返答するファイル。"))
+    ] = None,
     samples: Annotated[int, typer.Option(min=1, help=tr("Replies per prompt.", "プロンプトごとの返答の数。"))] = 1,
     temperature: Annotated[float, typer.Option(min=0)] = 0.0,
     top_p: Annotated[float, typer.Option(min=0, max=1)] = 1.0,
@@ -267,8 +319,8 @@ def versions_list(as_json: Json = False) -> None:
     rows = []
     for version in list_versions():
         about = version.manifest
-        rows.append({"version": version.id, "base": about["base"], "method": about["recipe"]["method"],
-                     "rows": about["data"]["rows_used"], "created_at": about["created_at"], "path": str(version.path)})  # fmt: skip
+        kept = {"base": about["base"], "method": about["recipe"]["method"], "rows": about["data"]["rows_used"]}
+        rows.append({"version": version.id, **kept, "created_at": about["created_at"], "path": str(version.path)})
     _print_json(rows) if as_json else terminal.print_table(rows)
 
 
@@ -279,13 +331,21 @@ def versions_show(version: str, as_json: Json = False) -> None:
 
     found = find_version(version)
     if found is None:
-        raise UsageError(tr(f"There is no version {version!r}.", f"バージョン {version!r} はありません。"), "sodate versions list")
+        raise UsageError(
+            tr(f"There is no version {version!r}.", f"バージョン {version!r} はありません。"), "sodate versions list"
+        )
     verify(found)
     about = {**found.manifest, "path": str(found.path)}
     _print_json(about) if as_json else terminal.print_tree(about)
 
 
-@models_app.command("pull", help=tr("Fetch a base model: built-in name, hub id, folder or .gguf.", "基盤モデルを取り込む: 組み込み名、ハブ ID、フォルダー、.gguf。"))
+@models_app.command(
+    "pull",
+    help=tr(
+        "Fetch a base model: built-in name, hub id, folder or .gguf.",
+        "基盤モデルを取り込む: 組み込み名、ハブ ID、フォルダー、.gguf。",
+    ),
+)
 def models_pull(name: str, revision: str | None = None, as_json: Json = False) -> None:
     from sodate import terminal
     from sodate.model.sources import pull
@@ -304,8 +364,7 @@ def models_list(as_json: Json = False) -> None:
     if as_json:
         _print_json([e.to_json() for e in entries])
     else:
-        terminal.print_table([{"model": e.id, "architecture": e.architecture, "parameters": f"{e.parameters / 1e6:.0f}M",
-                               "licence": e.licence or "?"} for e in entries])  # fmt: skip
+        terminal.print_models(entries)
 
 
 @models_app.command("show", help=tr("Everything known of a model.", "モデルの詳細。"))
@@ -330,7 +389,9 @@ def models_remove(name: str, as_json: Json = False) -> None:
             tr("Without it they could not be loaded any more.", "削除するとこれらを読み込めなくなります。"),
         )
     removed = [e.id for e in remove_model(name)]
-    _print_json({"removed": removed}) if as_json else print(tr(f"Removed {', '.join(removed)}.", f"{', '.join(removed)} を削除しました。"))
+    _print_json({"removed": removed}) if as_json else print(
+        tr(f"Removed {', '.join(removed)}.", f"{', '.join(removed)} を削除しました。")
+    )
 
 
 if __name__ == "__main__":

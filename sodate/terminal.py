@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.markup import escape
@@ -21,6 +21,7 @@ from sodate.core.text import tr
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
+By = Literal["hash", "group", "time"]
 SHOWN = 5  # rows of each code that `data check` prints
 
 
@@ -40,8 +41,17 @@ def print_tree(value: Mapping[str, Any]) -> None:
     out.print_json(json.dumps(value, ensure_ascii=False), highlight=True)
 
 
+def print_models(entries: Sequence[Any]) -> None:
+    print_table([{"model": e.id, "architecture": e.architecture, "parameters": f"{e.parameters / 1e6:.0f}M",
+                  "licence": e.licence or "?"} for e in entries])  # fmt: skip
+
+
 def print_model(entry: Any) -> None:
-    template = tr("with chat template", "チャットテンプレートあり") if entry.chat_template else tr("base model without template", "テンプレートなしの基盤モデル")
+    template = (
+        tr("with chat template", "チャットテンプレートあり")
+        if entry.chat_template
+        else tr("base model without template", "テンプレートなしの基盤モデル")
+    )
     out.print(f"[bold]{escape(entry.id)}[/]  {entry.parameters / 1e6:.0f}M, {template}, {escape(entry.licence or '?')}")
 
 
@@ -50,10 +60,7 @@ def print_model(entry: Any) -> None:
 
 def print_check(checked: Any, model: str | None) -> None:
     ledger = checked.ledger
-    color = "green" if not ledger.set_aside else "yellow"
-    out.print(tr(
-        f"[{color}]{ledger.rows_in} rows in = {ledger.rows_used} used + {len(ledger.set_aside)} set aside[/]  ({escape(checked.format)})",
-        f"[{color}]入力 {ledger.rows_in} 行 = 使用 {ledger.rows_used} + 除外 {len(ledger.set_aside)}[/]  ({escape(checked.format)})"))  # fmt: skip
+    out.print(_rows_line(checked), style="yellow" if ledger.set_aside else "green")
     for title, problems in ((tr("set aside", "除外"), ledger.set_aside), (tr("warnings", "警告"), ledger.warnings)):
         by_code: dict[str, list[Any]] = {}
         for problem in problems:
@@ -63,13 +70,26 @@ def print_check(checked: Any, model: str | None) -> None:
             for problem in islice(group, SHOWN):
                 out.print(f"  {escape(problem.file)}:{problem.line}  {escape(problem.message)}", soft_wrap=True)
             if len(group) > SHOWN:
-                out.print(tr(f"  … and {len(group) - SHOWN} more (--json lists all)", f"  … 他 {len(group) - SHOWN} 件 (--json で全件)"))
+                out.print(
+                    tr(
+                        f"  … and {len(group) - SHOWN} more (--json lists all)",
+                        f"  … 他 {len(group) - SHOWN} 件 (--json で全件)",
+                    )
+                )
     flat = {k: v for k, v in checked.stats.items() if not isinstance(v, dict) and v is not None}
     nested = {k: v for k, v in checked.stats.items() if isinstance(v, dict) and v and k != "codes"}
     out.print("  ".join(f"[dim]{k}[/] {escape(str(v))}" for k, v in flat.items()), soft_wrap=True)
     for key, values in nested.items():
         text = ", ".join(f"{k} {_short(v)}" for k, v in islice(values.items(), 12))
         out.print(f"[dim]{key}[/] {escape(text)}{' …' if len(values) > 12 else ''}", soft_wrap=True)
+
+
+def _rows_line(checked: Any) -> str:
+    rows_in, used, aside = checked.ledger.rows_in, checked.ledger.rows_used, len(checked.ledger.set_aside)
+    counts = tr(
+        f"{rows_in} rows in = {used} used + {aside} set aside", f"入力 {rows_in} 行 = 使用 {used} + 除外 {aside}"
+    )
+    return f"{counts}  ({escape(checked.format)})"
 
 
 def _short(value: Any) -> str:
@@ -82,13 +102,20 @@ def line_numbers(text: str) -> set[int]:
     for part in text.split(","):
         first, dash, last = part.partition("-")
         if not first.isdigit() or (dash and not last.isdigit()):
-            raise UsageError(tr(f"--rows {text!r} is not like 1-3,7.", f"--rows {text!r} は 1-3,7 のように指定してください。"))
+            raise UsageError(
+                tr(f"--rows {text!r} is not like 1-3,7.", f"--rows {text!r} は 1-3,7 のように指定してください。")
+            )
         numbers |= set(range(int(first), int(last or first) + 1))
     return numbers
 
 
 def show_rows(
-    file: Path, model: str, lines: set[int], template: str | None, columns: Mapping[str, str] | None, encoding: str | None
+    file: Path,
+    model: str,
+    lines: set[int],
+    template: str | None,
+    columns: Mapping[str, str] | None,
+    encoding: str | None,
 ) -> None:
     """Rows of a file as tokens: trained ones green, context dim, control tokens in reverse."""
     from sodate.api.loading import refer
@@ -114,8 +141,9 @@ def show_rows(
             continue
         for sequence in renderer.render(row.example):
             trained = sum(w > 0 for w in sequence.weights)
-            out.print(tr(f"[bold]{escape(str(file))}:{line}[/]  {len(sequence.ids)} tokens, {trained} trained",
-                         f"[bold]{escape(str(file))}:{line}[/]  {len(sequence.ids)} トークン、うち学習 {trained}"))  # fmt: skip
+            count = len(sequence.ids)
+            counts = tr(f"{count} tokens, {trained} trained", f"{count} トークン、うち学習 {trained}")
+            out.print(f"[bold]{escape(str(file))}:{line}[/]  {counts}")
             out.print(_coloured(renderer, sequence), soft_wrap=True)
     if not shown:
         raise UsageError(tr(f"{file} has no row {sorted(lines)}.", f"{file} に {sorted(lines)} 行目はありません。"))
@@ -134,20 +162,23 @@ def _coloured(renderer: Any, sequence: Any) -> Text:
 
 
 def split(
-    files: Sequence[Path], train: Path, held_out: Path, by: str, share: float, column: str | None, seed: int,
+    files: Sequence[Path], train: Path, held_out: Path, by: By, share: float, column: str | None, seed: int,
     columns: Mapping[str, str] | None, encoding: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     from sodate.data.split import split as split_files
 
-    if by not in ("hash", "group", "time"):
-        raise UsageError(tr(f"--by {by!r}: hash, group or time.", f"--by {by!r}: hash、group、time のいずれかです。"))
     done = split_files(
-        files, train, held_out, by=by, share=share, column=column, seed=seed, columns=columns, encoding=encoding  # type: ignore[arg-type]
+        files, train, held_out, by=by, share=share, column=column, seed=seed, columns=columns, encoding=encoding
     )
     if as_json:
         print(json.dumps({"train": done.train, "held_out": done.held_out, "set_aside": len(done.ledger.set_aside)}))
     else:
-        out.print(tr(f"{done.train} rows to {train}, {done.held_out} to {held_out}.", f"{train} に {done.train} 行、{held_out} に {done.held_out} 行。"))
+        out.print(
+            tr(
+                f"{done.train} rows to {train}, {done.held_out} to {held_out}.",
+                f"{train} に {done.train} 行、{held_out} に {done.held_out} 行。",
+            )
+        )
         for problem in done.ledger.set_aside:
             out.print(f"  {escape(problem.file)}:{problem.line}  {escape(problem.message)}", soft_wrap=True)
 
@@ -175,9 +206,7 @@ def training(quiet: bool) -> Iterator[Callable[[str, Any], None]]:
         def listen(kind: str, data: Any) -> None:
             if kind == "checked":
                 ledger = data.ledger
-                bar.console.print(tr(
-                    f"{ledger.rows_in} rows in = {ledger.rows_used} used + {len(ledger.set_aside)} set aside ({escape(data.format)})",
-                    f"入力 {ledger.rows_in} 行 = 使用 {ledger.rows_used} + 除外 {len(ledger.set_aside)} ({escape(data.format)})"))  # fmt: skip
+                bar.console.print(_rows_line(data))
                 for problem in islice(ledger.set_aside, SHOWN):
                     bar.console.print(f"  {escape(problem.file)}:{problem.line} {escape(problem.message)}")
             elif kind == "run":
@@ -193,8 +222,10 @@ def training(quiet: bool) -> Iterator[Callable[[str, Any], None]]:
                 bar.update(task, description=tr("Training", "学習中"), total=data["steps"], completed=data["step"],
                            loss=f"{data['loss']:.4f}", rate=rate)  # fmt: skip
                 if "eval_loss" in data:
-                    bar.console.print(tr(f"  step {data['step']}: loss {data['loss']:.4f}, held-out loss {data['eval_loss']:.4f}",
-                                         f"  ステップ {data['step']}: 損失 {data['loss']:.4f}、評価損失 {data['eval_loss']:.4f}"))  # fmt: skip
+                    step, loss, held_out = data["step"], f"{data['loss']:.4f}", f"{data['eval_loss']:.4f}"
+                    said = tr(f"step {step}: loss {loss}, held-out loss {held_out}",
+                              f"ステップ {step}: 損失 {loss}、評価損失 {held_out}")  # fmt: skip
+                    bar.console.print(f"  {said}")
 
         yield listen
 
@@ -234,14 +265,18 @@ def pulling(quiet: bool) -> Iterator[Callable[[float, str], None]]:
 def print_trained(result: Mapping[str, Any]) -> None:
     minutes, seconds = divmod(int(result["train_seconds"]), 60)
     rate = result["tokens"] / max(result["train_seconds"], 1e-9)
-    out.print(tr(
-        f"[bold green]{result['version']}[/]  {result['steps']} steps in {minutes}:{seconds:02d} ({rate:,.0f} tokens/s), "
-        f"loss {result['first_loss']:.3f} → {result['final_loss']:.3f}, peak memory {result['peak_rss_bytes'] / 1e9:.1f} GB",
-        f"[bold green]{result['version']}[/]  {result['steps']} ステップ、{minutes}:{seconds:02d} ({rate:,.0f} トークン/秒)、"
-        f"損失 {result['first_loss']:.3f} → {result['final_loss']:.3f}、最大メモリ {result['peak_rss_bytes'] / 1e9:.1f} GB"))  # fmt: skip
+    steps, time = result["steps"], f"{minutes}:{seconds:02d}"
+    loss, memory = (
+        f"{result['first_loss']:.3f} → {result['final_loss']:.3f}",
+        f"{result['peak_rss_bytes'] / 1e9:.1f} GB",
+    )
+    said = tr(f"{steps} steps in {time} ({rate:,.0f} tokens/s), loss {loss}, peak memory {memory}",
+              f"{steps} ステップ、{time} ({rate:,.0f} トークン/秒)、損失 {loss}、最大メモリ {memory}")  # fmt: skip
+    out.print(f"[bold green]{result['version']}[/]  {said}")
     if result.get("stopped_early"):
-        out.print(tr(f"  stopped early; the weights are those of step {result['best_step']}, where held-out loss was lowest",
-                     f"  早期終了。重みは評価損失が最小だったステップ {result['best_step']} のものです"))  # fmt: skip
+        best = result["best_step"]
+        out.print(tr(f"  stopped early; the weights are those of step {best}, where held-out loss was lowest",
+                     f"  早期終了。重みは評価損失が最小だったステップ {best} のものです"))  # fmt: skip
     out.print(f"  sodate chat {result['version']}")
 
 
@@ -254,7 +289,11 @@ def print_evaluation(done: Any, examples: int) -> None:
     for index in pick_examples(result, examples):
         item = result.items[index]
         asked = next((m.content for m in reversed(item.prompt) if m.role == "user"), "")
-        out.rule(escape(f"{item.source.file}:{item.source.line}" if item.source else str(index + 1)), align="left", style="dim")
+        out.rule(
+            escape(f"{item.source.file}:{item.source.line}" if item.source else str(index + 1)),
+            align="left",
+            style="dim",
+        )
         out.print(escape(_clip(asked)), style="dim", soft_wrap=True)
         for model, replies in result.replies.items():
             score = result.results[0].grader
@@ -278,7 +317,12 @@ def chat(name: str, system: str | None, temperature: float, max_tokens: int) -> 
     from sodate.generate.engine import Sampling
 
     model = load(name)
-    err.print(tr(f"[dim]{escape(model.reference.name)} · an empty line ends[/]", f"[dim]{escape(model.reference.name)} · 空行で終了[/]"))
+    err.print(
+        tr(
+            f"[dim]{escape(model.reference.name)} · an empty line ends[/]",
+            f"[dim]{escape(model.reference.name)} · 空行で終了[/]",
+        )
+    )
     turns = [Message("system", system)] if system else []
     while True:
         try:
@@ -291,7 +335,7 @@ def chat(name: str, system: str | None, temperature: float, max_tokens: int) -> 
         ids: list[int] = []
         printed = ""
 
-        def on_token(_number: int, token: int) -> None:
+        def on_token(_number: int, token: int, ids: list[int] = ids) -> None:
             nonlocal printed
             ids.append(token)
             text = model.renderer.parse(ids).content
@@ -320,7 +364,9 @@ def generate(
     if (prompt is None) == (data is None):
         raise UsageError(tr("Give either --prompt or --data.", "--prompt か --data のどちらかを指定してください。"))
     if samples > 1 and temperature == 0:
-        raise UsageError(tr("Several samples need --temperature above 0.", "複数の候補には 0 より大きい --temperature が必要です。"))
+        raise UsageError(
+            tr("Several samples need --temperature above 0.", "複数の候補には 0 より大きい --temperature が必要です。")
+        )
     head = (Message("system", system),) if system else ()
     if prompt is not None:
         prompts = [((*head, Message("user", prompt)), ())]

@@ -61,7 +61,7 @@ def test_prompt_and_reply_are_the_supervised_sequence_token_for_token(name: str,
 
 
 def test_a_merge_across_the_generation_prompt_is_not_trained() -> None:
-    # GPT-2's split reads "\n\n0" as "\n" + "\n" + "0", but a prompt ending in "\n\n" as one token. Serving begins there.
+    # GPT-2's split reads "\n\n0" as three tokens; a prompt ending in "\n\n" as one token. Serving begins there.
     tokenizer = tiny.tokenizer(gpt2=True)
     renderer = Renderer(tokenizer, tiny.LLAMA3, bos_token="<bos>", eos_token="<eos>")
     turns = (Message("user", "q"), Message("assistant", "0"))
@@ -84,14 +84,14 @@ def test_parse_inverts_render(name: str, text: str) -> None:
 def test_every_trained_reply_ends_in_a_supervised_stop_token(name: str, conversation: Conversation) -> None:
     renderer = RENDERERS[name]
     (rendered,) = renderer.render(conversation)
-    ends = [
-        t for t, w in enumerate(rendered.weights) if w and (t + 1 == len(rendered.weights) or not rendered.weights[t + 1])
-    ]
+    after = [*rendered.weights[1:], 0.0]
+    ends = [t for t, weight in enumerate(rendered.weights) if weight and not after[t]]
     assert len(ends) == sum(m.role == "assistant" and m.weight > 0 for m in conversation.messages)
     assert all(rendered.ids[t] == renderer.stop_ids[0] for t in ends)
 
 
-forgeries = st.lists(st.sampled_from([*tiny.SPECIAL, "<|im_", "start|>", "<|im_start|<|im_start|>>", "x", "\n", "日"]), max_size=6)
+scraps = ["<|im_", "start|>", "<|im_start|<|im_start|>>", "x", "\n", "日"]
+forgeries = st.lists(st.sampled_from([*tiny.SPECIAL, *scraps]), max_size=6)
 
 
 @given(names, forgeries.map("".join), st.sampled_from(["user", "assistant", "system"]))
@@ -121,9 +121,8 @@ def test_forged_text_is_still_there_as_text() -> None:
 
 def test_exactly_one_bos() -> None:
     for name in ("gemma", "llama3"):
-        (rendered,) = RENDERERS[name].render(
-            Conversation((Message("user", "<bos>a"), Message("assistant", "b"), Message("user", "c"), Message("assistant", "d")))
-        )
+        turns = (Message("user", "<bos>a"), Message("assistant", "b"), Message("user", "c"), Message("assistant", "d"))
+        (rendered,) = RENDERERS[name].render(Conversation(turns))
         assert rendered.ids.count(TOKENIZER.token_to_id("<bos>")) == 1
         assert rendered.ids[0] == TOKENIZER.token_to_id("<bos>")
 
@@ -137,7 +136,7 @@ def test_a_template_without_system_role_gets_system_text_in_the_user_turn() -> N
 @pytest.mark.parametrize(
     ("template", "law"),
     [
-        ("{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}", "the stop token is supervised"),
+        ("{% for m in messages %}{{ m['role'] + ': ' + m['content'] }}{% endfor %}", "the stop token is supervised"),
         (tiny.CHATML.replace("'<|im_start|>assistant\\n'", "'<|im_start|>bot\\n'"), "prompt + reply = sequence"),
         (tiny.CHATML.replace("+ '<|im_end|>' + '\\n'", "+ '\\n'"), "the stop token is supervised"),
         (tiny.CHATML.replace("m['content']", "m['content'] | upper"), "every message appears once"),
@@ -159,7 +158,8 @@ def test_a_template_that_rewrites_history_gives_one_sequence_per_trained_reply()
         "m['content']", "(m['content'] if loop.last or m['role'] != 'assistant' else m['content'].split('~')[-1])"
     )
     renderer = Renderer(TOKENIZER, template, bos_token="<bos>", eos_token="<eos>")
-    turns = (Message("user", "q1"), Message("assistant", "think~a1"), Message("user", "q2"), Message("assistant", "hm~a2"))
+    first_turns = (Message("user", "q1"), Message("assistant", "think~a1"), Message("user", "q2"))
+    turns = (*first_turns, Message("assistant", "hm~a2"))
     first, second = renderer.render(Conversation(turns))
     trained = [renderer.decode([i for i, w in zip(r.ids, r.weights, strict=True) if w]) for r in (first, second)]
     assert trained == ["think~a1<|im_end|>", "hm~a2<|im_end|>"]
@@ -181,9 +181,7 @@ def test_tool_calls_survive_a_template_that_knows_no_tools() -> None:
 def test_a_preference_shares_its_prompt_and_trains_only_the_replies() -> None:
     renderer = RENDERERS["llama3"]
     prompt = (Message("user", "Hi"), Message("assistant", "Hello"), Message("user", "Refund?"))
-    pair = renderer.render_pair(
-        Preference(prompt, (Message("assistant", "Gladly."),), (Message("assistant", "No."),))
-    )
+    pair = renderer.render_pair(Preference(prompt, (Message("assistant", "Gladly."),), (Message("assistant", "No."),)))
     shared = len(renderer.prompt(prompt))
     assert pair.chosen.ids[:shared] == pair.rejected.ids[:shared] == renderer.prompt(prompt)
     assert not any(pair.chosen.weights[:shared])
@@ -203,7 +201,10 @@ def test_the_built_in_templates_keep_the_laws(name: str) -> None:
     from sodate.render.template import built_in
 
     renderer = Renderer(TOKENIZER, built_in(name), bos_token="<bos>", eos_token="<eos>")
-    turns = (Message("system", "s"), Message("user", "u"), Message("assistant", "a"), Message("user", "v"), Message("assistant", "b"))
+    turns = (
+        *(Message("system", "s"), Message("user", "u"), Message("assistant", "a")),
+        *(Message("user", "v"), Message("assistant", "b")),
+    )
     (rendered,) = renderer.render(Conversation(turns))
     assert rendered.ids[: len(renderer.prompt(turns[:4]))] == renderer.prompt(turns[:4])
 

@@ -38,7 +38,7 @@ def evaluate(
     limit: int | None = None,
     shots: str | Path | None = None,
     max_new_tokens: int | None = None,
-    batch_size: int = 32,
+    batch_size: int = 64,
     seed: int = 0,
     title: str = "",
     replay: str = "",
@@ -56,7 +56,7 @@ def evaluate(
     names = [models] if isinstance(models, str) else list(models)
     specs = [graders] if isinstance(graders, str) else list(graders)
     baseline = baseline or names[0]
-    contestants = [(name, ()) for name in dict.fromkeys([baseline, *names])]
+    contestants: list[tuple[str, tuple[Message, ...]]] = [(name, ()) for name in dict.fromkeys([baseline, *names])]
     if shots is not None:
         examples = _shots(Path(shots))
         count = sum(m.role == "assistant" for m in examples)
@@ -95,7 +95,10 @@ def _items(data: Path, limit: int | None) -> tuple[list[EvalItem], list[tuple[An
         if not isinstance(row, Loaded):
             if row.severity == "warning":
                 continue
-            raise SodateError(f"{row.file}:{row.line}: {row.message}", tr("Mend or remove this row.", "この行を直すか除いてください。"))
+            raise SodateError(
+                f"{row.file}:{row.line}: {row.message}",
+                tr("Mend or remove this row.", "この行を直すか除いてください。"),
+            )
         if limit is not None and len(items) >= limit:
             break
         items.append(_item(row.example))
@@ -113,8 +116,14 @@ def _item(example: Example) -> EvalItem:
         text = answer if isinstance(answer, str) or answer is None else json.dumps(answer, ensure_ascii=False)
         return EvalItem(example.prompt, text, example.source, example.item)
     raise UsageError(
-        tr("Preference pairs have no single right reply to grade against.", "選好データには採点の基準になる唯一の返答がありません。"),
-        tr("Give a file of conversations or of prompts with reference answers.", "会話、または参照解答つきのファイルを指定してください。"),
+        tr(
+            "Preference pairs have no single right reply to grade against.",
+            "選好データには採点の基準になる唯一の返答がありません。",
+        ),
+        tr(
+            "Give a file of conversations or of prompts with reference answers.",
+            "会話、または参照解答つきのファイルを指定してください。",
+        ),
     )
 
 

@@ -44,14 +44,14 @@ def refer(name: str) -> Reference:
     template = (version.path / "template.jinja").read_text("utf-8")
     if version.adapter is None:
         return Reference(version.id, manifest["base"], version.path / "model", None, template)
-    entry = find(manifest["base"])
-    if entry is None:
+    base = find(manifest["base"])
+    if base is None:
         raise SodateError(
             tr(f"{version.id} needs the base model {manifest['base']}, which is not here.",
                f"{version.id} に必要な基盤モデル {manifest['base']} がありません。"),
             f"sodate models pull {manifest['base'].rpartition('@')[0]}",
         )  # fmt: skip
-    return Reference(version.id, entry.id, entry.path, version.adapter, template)
+    return Reference(version.id, base.id, base.path, version.adapter, template)
 
 
 class Model:
@@ -77,7 +77,13 @@ class Model:
 
         ids = [self.renderer.prompt(p, tools[i] if tools else ()) for i, p in enumerate(prompts)]
         return generate(
-            self.model, ids, self.renderer.stop_ids, sampling, batch_size=batch_size, on_reply=on_reply, on_token=on_token
+            self.model,
+            ids,
+            self.renderer.stop_ids,
+            sampling,
+            batch_size=batch_size,
+            on_reply=on_reply,
+            on_token=on_token,
         )
 
     def reply(self, messages: Sequence[Message] | str, **sampling: Any) -> Message:
@@ -90,8 +96,8 @@ class Model:
 
 def load(name: str, *, device: str = "auto", dtype: str = "auto") -> Model:
     """A version or base model, ready to answer. Adapters are merged into the weights: nothing extra per token."""
+    from sodate.model import decoding, lora
     from sodate.model import load as loading
-    from sodate.model import lora
     from sodate.render.renderer import Renderer
 
     reference = refer(name)
@@ -101,4 +107,5 @@ def load(name: str, *, device: str = "auto", dtype: str = "auto") -> Model:
     if reference.adapter is not None:
         loading.load_adapter(model, reference.adapter)
         lora.merge(model)
+    decoding.prepare(model)
     return Model(reference, renderer, model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import sys
 from collections.abc import Callable
@@ -21,14 +22,20 @@ Listener = Callable[[str, Any], None]
 """Called with what happens: ("checked", Checked), ("decisions", [...]), ("step", metrics line), ("saving", version)."""
 
 
-def train(recipe: SFTRecipe | str | Path | None = None, *, on_event: Listener = lambda kind, data: None, **keys: Any) -> dict[str, Any]:
+def train(
+    recipe: SFTRecipe | str | Path | None = None, *, on_event: Listener = lambda kind, data: None, **keys: Any
+) -> dict[str, Any]:
     """Trains by a recipe (or a YAML file, or keys alone) and registers a version; returns the run's summary.
 
     Raises UsageError for the recipe, SodateError for data or model, Interrupted when stopped with a checkpoint kept.
     """
     if not isinstance(recipe, SFTRecipe):
         recipe = load_recipe(Path(recipe) if recipe else None, keys)
-    recipe = recipe.model_copy(update={k: tuple(str(Path(p).absolute()) for p in getattr(recipe, k)) for k in ("data", "eval")})
+    recipe = recipe.model_copy(
+        update={k: tuple(str(Path(p).absolute()) for p in getattr(recipe, k)) for k in ("data", "eval")}
+    )
+    if recipe.init_adapter is not None:
+        recipe = recipe.model_copy(update={"init_adapter": str(Path(recipe.init_adapter).absolute())})
     if recipe.name is not None:
         home.checked_name(recipe.name, "name")
     return _execute(recipe, None, on_event)
@@ -56,11 +63,16 @@ def _execute(recipe: SFTRecipe, run: RunFolder | None, on_event: Listener) -> di
     context = _context_length(reference.folder)
     limit = context if recipe.max_length == "auto" else recipe.max_length
     held_out = Path(recipe.eval[0]) if recipe.eval else None
-    shared: dict[str, Any] = {"renderer": renderer, "columns": recipe.columns or None, "encoding": recipe.encoding, "max_length": limit}
+    shared: dict[str, Any] = {
+        "renderer": renderer,
+        "columns": recipe.columns or None,
+        "encoding": recipe.encoding,
+        "max_length": limit,
+    }
     checked = check([Path(p) for p in recipe.data], against=held_out, **shared)
     on_event("checked", checked)
-    rows = [renderer.render(e) for e in checked.iter_examples() if isinstance(e, Conversation)]
-    if not rows:
+    examples = [e for e in checked.iter_examples() if isinstance(e, Conversation)]
+    if not examples:
         raise SodateError(
             tr(f"No row of {', '.join(recipe.data)} can be used for supervised fine-tuning.",
                f"{', '.join(recipe.data)} に教師あり学習に使える行がありません。"),
@@ -73,7 +85,11 @@ def _execute(recipe: SFTRecipe, run: RunFolder | None, on_event: Listener) -> di
         "base": reference.base,
         "renderer": renderer.digest,
         "template_source": renderer.source,
-        "data": {"sha256": checked.fingerprint(), "rows_in": checked.ledger.rows_in, "rows_used": checked.ledger.rows_used},
+        "data": {
+            "sha256": checked.fingerprint(),
+            "rows_in": checked.ledger.rows_in,
+            "rows_used": checked.ledger.rows_used,
+        },
         "eval": {"sha256": watched.fingerprint(), "rows_used": watched.ledger.rows_used} if watched else None,
         "code": code_version(),
     }
@@ -84,35 +100,45 @@ def _execute(recipe: SFTRecipe, run: RunFolder | None, on_event: Listener) -> di
     on_event("run", run)
     with run.locked():
         try:
-            return _train_locked(recipe, reference, renderer, rows, held, run, on_event)
+            return _train_locked(recipe, reference, renderer, examples, held, run, on_event)
         except BaseException as error:
             stopped = isinstance(error, KeyboardInterrupt) or getattr(error, "exit_code", 1) == 130
-            run.update(status="interrupted" if stopped else "failed", error=str(error), ended_at=now())
+            with contextlib.suppress(OSError, SodateError):  # a full disk: the status is then told by the lock
+                run.update(status="interrupted" if stopped else "failed", error=str(error), ended_at=now())
             raise
 
 
 def _train_locked(
-    recipe: SFTRecipe, reference: Reference, renderer: Any, rows: list[Any], held: list[Any], run: RunFolder, on_event: Listener
+    recipe: SFTRecipe,
+    reference: Reference,
+    renderer: Any,
+    examples: list[Conversation],
+    held: list[Any],
+    run: RunFolder,
+    on_event: Listener,
 ) -> dict[str, Any]:
     from sodate.model import load, lora
-    from sodate.release.registry import register
+    from sodate.model.store import safe_name
+    from sodate.release.registry import list_versions, register
     from sodate.train import loop
     from sodate.train.resolve import Facts, resolve
     from sodate.train.sft import SFT
 
+    rows = [renderer.render(example) for example in examples]
     device = load.pick_device(recipe.device)
     model = load.load_base(reference.folder, device=device, dtype=load.pick_dtype(recipe.dtype, device))
     resolved = resolve(recipe, Facts(
-        rows=len(rows), longest=max(len(s.ids) for row in [*rows, *held] for s in row), hidden_size=model.config.hidden_size,
-        targets=lora.all_targets(model), cuda=device.type == "cuda", has_eval=bool(held),
+        rows=len(rows), longest=max(len(s.ids) for row in [*rows, *held] for s in row),
+        hidden_size=model.config.hidden_size, targets=lora.all_targets(model), cuda=device.type == "cuda",
+        has_eval=bool(held),
     ))  # fmt: skip
     adapter = _prepare(model, recipe, reference, resolved)
     on_event("decisions", resolved.decisions)
     run.update(status="running", plan=asdict(resolved.plan), decisions=[asdict(d) for d in resolved.decisions],
                device=str(device), threads=loop.threads())  # fmt: skip
-    method = SFT(model, rows, held, micro_tokens=resolved.micro_tokens)
+    names = [f"{Path(e.source.file).name}:{e.source.line}" if e.source else "?" for e in examples]
+    method = SFT(model, rows, held, names=names, micro_tokens=resolved.micro_tokens)
     state = loop.train(model, method, resolved.plan, run, lambda line: on_event("step", line))
-    name = recipe.name or Path(recipe.data[0]).stem.split(".")[0]
 
     def write_weights(folder: Path) -> None:
         if adapter is not None:
@@ -124,7 +150,11 @@ def _train_locked(
 
     manifest = run.manifest
     kept = ("recipe", "plan", "base", "renderer", "template_source", "data", "eval")
-    version = register(name, {"run": run.name, **{k: manifest[k] for k in kept}}, renderer.template, write_weights)
+    name = recipe.name or safe_name(Path(recipe.data[0]).name.split(".")[0])
+    # A run killed between registering and saying so has its version already.
+    version = next((v for v in list_versions(name) if v.manifest.get("run") == run.name), None) or register(
+        name, {"run": run.name, **{k: manifest[k] for k in kept}}, renderer.template, write_weights
+    )
     lines = run.metrics()
     result = {
         "run": run.name, "version": version.id, "run_dir": str(run.path), "steps": state.step, "tokens": state.tokens,
@@ -143,8 +173,7 @@ def _prepare(model: Any, recipe: SFTRecipe, reference: Reference, resolved: Any)
     start = Path(recipe.init_adapter) if recipe.init_adapter else reference.adapter
     if recipe.adapter == "full":
         if recipe.init_adapter:
-            raise UsageError(
-                tr("init_adapter needs adapter=lora.", "init_adapter には adapter=lora が必要です。"))
+            raise UsageError(tr("init_adapter needs adapter=lora.", "init_adapter には adapter=lora が必要です。"))
         if start is not None:
             load.load_adapter(model, start)
             lora.merge(model)
@@ -160,8 +189,12 @@ def _prepare(model: Any, recipe: SFTRecipe, reference: Reference, resolved: Any)
         given = getattr(recipe, key)
         if given not in ("auto", value):
             raise UsageError(
-                tr(f"{key} = {given}, but the adapter in {start} has {value}.", f"{key} = {given} ですが、{start} のアダプタは {value} です。"),
-                tr(f"Leave {key} out.", f"{key} の指定を外してください。"))
+                tr(
+                    f"{key} = {given}, but the adapter in {start} has {value}.",
+                    f"{key} = {given} ですが、{start} のアダプタは {value} です。",
+                ),
+                tr(f"Leave {key} out.", f"{key} の指定を外してください。"),
+            )
     return config
 
 
@@ -169,12 +202,19 @@ def _refuse_changes(run: RunFolder, about: dict[str, Any]) -> None:
     """A resumed run must see the same data, model and template, or it would not be the same run."""
     manifest = run.manifest
     for key, what in (("data", tr("training data", "学習データ")), ("eval", tr("held-out data", "評価データ")),
-                      ("base", tr("base model", "基盤モデル")), ("renderer", tr("template or tokenizer", "テンプレートまたはトークナイザー"))):  # fmt: skip
+                      ("base", tr("base model", "基盤モデル")),
+                      ("renderer", tr("template or tokenizer", "テンプレートまたはトークナイザー"))):  # fmt: skip
         if manifest[key] != about[key]:
             raise SodateError(
-                tr(f"The {what} changed since run {run.name} began.", f"実行 {run.name} の開始後に{what}が変わりました。"),
-                tr("Start a new run; resuming would mix two datasets in one result.",
-                   "新しく実行してください。再開すると異なる内容が混ざります。"))
+                tr(
+                    f"The {what} changed since run {run.name} began.",
+                    f"実行 {run.name} の開始後に{what}が変わりました。",
+                ),
+                tr(
+                    "Start a new run; resuming would mix two datasets in one result.",
+                    "新しく実行してください。再開すると異なる内容が混ざります。",
+                ),
+            )
 
 
 def _context_length(folder: Path) -> int:

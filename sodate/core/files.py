@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -30,17 +31,39 @@ def fsync_dir(folder: Path) -> None:
 
 
 @contextlib.contextmanager
+def full_disk_said(path: Path) -> Iterator[None]:
+    """Writing `path`: an error of a full disk becomes the sentence that says so; others pass."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise full_disk(path) from error
+        raise
+
+
+def full_disk(path: Path) -> SodateError:
+    return SodateError(
+        tr(f"Not enough disk space to write {path}.", f"空き容量が足りず、{path} を書けません。"),
+        tr(
+            "Free some space, or set SODATE_HOME to a larger disk.",
+            "空きを作るか、SODATE_HOME を大きなディスクに向けてください。",
+        ),
+    )
+
+
+@contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """Write-binary handle whose content appears at `path` complete or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temp = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        with temp.open("wb") as handle:
-            yield handle
-            handle.flush()
-            os.fsync(handle.fileno())
-        temp.replace(path)
-        fsync_dir(path.parent)
+        with full_disk_said(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temp.open("wb") as handle:
+                yield handle
+                handle.flush()
+                os.fsync(handle.fileno())
+            temp.replace(path)
+            fsync_dir(path.parent)
     except BaseException:
         temp.unlink(missing_ok=True)
         raise
@@ -71,24 +94,25 @@ def read_json(path: Path) -> Any:
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """A staging folder that becomes `path` in one rename. If `path` exists already, FileExistsError and no change."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     stage = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.tmp"
-    stage.mkdir()
     try:
-        yield stage
-        for file in stage.rglob("*"):
-            if file.is_file():
-                with file.open("rb") as handle:
-                    os.fsync(handle.fileno())
-        fsync_dir(stage)
-        if path.exists():
-            raise FileExistsError(path)
-        try:
-            stage.rename(path)
-        except OSError as error:
-            # Renaming onto a non-empty folder fails with ENOTEMPTY: another writer was first.
-            raise FileExistsError(path) from error
-        fsync_dir(path.parent)
+        with full_disk_said(path):
+            stage.mkdir(parents=True)
+            yield stage
+            for file in stage.rglob("*"):
+                if file.is_file():
+                    with file.open("rb") as handle:
+                        os.fsync(handle.fileno())
+            fsync_dir(stage)
+            if path.exists():
+                raise FileExistsError(path)
+            try:
+                stage.rename(path)
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise
+                raise FileExistsError(path) from error  # another writer was first
+            fsync_dir(path.parent)
     except BaseException:
         shutil.rmtree(stage, ignore_errors=True)
         raise
@@ -129,11 +153,14 @@ def lock(path: Path, what: str) -> Iterator[None]:
             handle.seek(0)
             holder = handle.read().strip() or "?"
             raise SodateError(
-                tr(f"{what} is in use by another process ({holder}).", f"{what} は別のプロセス ({holder}) が使用中です。"),
+                tr(
+                    f"{what} is in use by another process ({holder}).",
+                    f"{what} は別のプロセス ({holder}) が使用中です。",
+                ),
                 tr("Wait until it ends, or stop it first.", "終了を待つか、先にそちらを止めてください。"),
             ) from None
-        handle.seek(0)
-        handle.truncate()
-        handle.write(f"pid {os.getpid()} on {socket.gethostname()}")
-        handle.flush()
+        # Past the buffer, which a full disk would make fail a second time when the file is closed.
+        with full_disk_said(path):
+            os.ftruncate(handle.fileno(), 0)
+            os.write(handle.fileno(), f"pid {os.getpid()} on {socket.gethostname()}".encode())
         yield

@@ -87,9 +87,13 @@ def load_recipe(path: Path | None, overrides: dict[str, Any]) -> SFTRecipe:
         except FileNotFoundError:
             raise UsageError(tr(f"Recipe {path} is not there.", f"レシピ {path} がありません。")) from None
         except yaml.YAMLError as error:
-            raise UsageError(tr(f"{path} is not valid YAML: {error}", f"{path} は正しい YAML ではありません: {error}")) from None
+            raise UsageError(
+                tr(f"{path} is not valid YAML: {error}", f"{path} は正しい YAML ではありません: {error}")
+            ) from None
         if not isinstance(loaded, dict):
-            raise UsageError(tr(f"{path} is not a mapping of keys to values.", f"{path} がキーと値の対応になっていません。"))
+            raise UsageError(
+                tr(f"{path} is not a mapping of keys to values.", f"{path} がキーと値の対応になっていません。")
+            )
         values = {key: _beside(path, key, value) for key, value in loaded.items()}
     values |= overrides
     method = values.get("method", "sft")

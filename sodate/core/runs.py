@@ -1,9 +1,9 @@
 """The run folder: one execution of a recipe, complete enough to be continued, replayed and trusted.
 
-    run.json        recipe as given and as resolved, decisions, data hash, code version, status
-    metrics.jsonl   one line per optimiser step
-    events.jsonl    what happened, in order
-    checkpoints/    see sodate.model.checkpoint
+run.json        recipe as given and as resolved, decisions, data hash, code version, status
+metrics.jsonl   one line per optimiser step
+events.jsonl    what happened, in order
+checkpoints/    see sodate.model.checkpoint
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from typing import Any
 
 from sodate.core import home
 from sodate.core.errors import SodateError, UsageError
-from sodate.core.files import lock, read_json, sweep_temporaries, write_json
+from sodate.core.files import full_disk, full_disk_said, lock, read_json, sweep_temporaries, write_json, write_text
 from sodate.core.text import tr
+
 
 def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -59,7 +60,7 @@ class RunFolder:
         return value
 
     def status(self) -> str:
-        """running, interrupted, failed or done. A run whose process is gone says interrupted, whatever it wrote last."""
+        """running, interrupted, failed or done. A run whose process is gone is interrupted, whatever it wrote last."""
         written: str = self.manifest["status"]
         if written != "running":
             return written
@@ -92,9 +93,7 @@ class RunFolder:
         path = self.path / "metrics.jsonl"
         kept = [line for line in _lines(path) if line["step"] <= step]
         text = "".join(json.dumps(line) + "\n" for line in kept)
-        temp = path.with_suffix(".tmp")
-        temp.write_text(text, "utf-8")
-        temp.replace(path)
+        write_text(path, text)
 
 
 def list_runs() -> list[RunFolder]:
@@ -107,13 +106,16 @@ def list_runs() -> list[RunFolder]:
 def _append(path: Path, value: dict[str, Any]) -> None:
     """One line in one write, so that a reader or a crash never sees two lines mixed."""
     data = (json.dumps(value, ensure_ascii=False) + "\n").encode()
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        written = os.write(fd, data)
-    finally:
-        os.close(fd)
-    if written != len(data):
-        raise SodateError(tr(f"Could not write to {path}: the disk is full.", f"{path} に書けません: ディスクがいっぱいです。"))
+    with full_disk_said(path):
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            written = os.write(fd, data)
+            if written != len(data):
+                # What did fit goes again, or the next line would be glued to it.
+                os.ftruncate(fd, os.fstat(fd).st_size - written)
+                raise full_disk(path)
+        finally:
+            os.close(fd)
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

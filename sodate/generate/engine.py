@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sodate.generate.cache import Cache, Prefill
 from sodate.model.attention import TrieAttention, decode
+from sodate.model.decoding import product
 from sodate.render.renderer import Rendered
 from sodate.render.trie import Ints, build
 
@@ -73,7 +74,7 @@ def generate(
     cap = getattr(model.config, "final_logit_softcapping", None)
 
     def choose(hidden: Tensor, which: list[_Running]) -> None:
-        logits = torch.nn.functional.linear(hidden, head.weight, head.bias).float()
+        logits = product(hidden, head.weight, head.bias).float()
         if cap is not None:
             logits = cap * torch.tanh(logits / cap)
         ids, logp = _sample(logits, which, sampling)

@@ -247,7 +247,7 @@ def load_schema(path: Path) -> Any:
                 f"{path}: unevaluatedProperties と patternProperties の併用には対応していません。",
             )
         )
-    safe = jsonschema.validators.extend(
+    safe = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
         jsonschema.Draft202012Validator,
         {
             "pattern": _pattern,

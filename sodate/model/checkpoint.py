@@ -1,10 +1,10 @@
 """The only module that writes weights. Safetensors, hashed, complete or absent; a damaged one is named and passed over.
 
-    checkpoints/step-000120/
-      model.safetensors       trainable tensors
-      optimizer.safetensors   AdamW's moments, by parameter
-      rng.safetensors         random number generator states
-      state.json              step, loop state, SHA-256 of the three
+checkpoints/step-000120/
+  model.safetensors       trainable tensors
+  optimizer.safetensors   AdamW's moments, by parameter
+  rng.safetensors         random number generator states
+  state.json              loop state, SHA-256 of it and of the three
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from sodate.core.errors import SodateError
-from sodate.core.files import atomic_file, atomic_folder, read_json, sha256_file, write_json
+from sodate.core.files import atomic_file, atomic_folder, read_json, sha256_file, sha256_json, write_json
 from sodate.core.text import tr
 
 PARTS = ("model", "optimizer", "rng")
@@ -64,7 +64,7 @@ def save(
             write_tensors(stage / "optimizer.safetensors", moments)
             write_tensors(stage / "rng.safetensors", _rng_state())
             hashes = {part: sha256_file(stage / f"{part}.safetensors") for part in PARTS}
-            write_json(stage / "state.json", {"step": step, **state, "sha256": hashes})
+            write_json(stage / "state.json", {"state": state, "sha256": {"state": sha256_json(state), **hashes}})
     steps = sorted(_steps(folder))
     for old in steps[:-2]:
         if old not in keep:
@@ -81,7 +81,8 @@ def restore(
         try:
             state = verified(path)
         except SodateError as error:
-            warn(tr(f"Checkpoint skipped: {error}", f"チェックポイントを飛ばします: {error}"))
+            warn(tr(f"Checkpoint removed: {error}", f"チェックポイントを取り除きます: {error}"))
+            shutil.rmtree(path)  # its step comes again, and is then written anew
             continue
         load_trainable(path, model)
         moments = read_tensors(path / "optimizer.safetensors")
@@ -92,12 +93,20 @@ def restore(
 
 
 def verified(path: Path) -> dict[str, Any]:
-    """state.json of a checkpoint whose files all match their hashes; SodateError naming the file otherwise."""
-    state: dict[str, Any] = read_json(path / "state.json")
-    for part, expected in state["sha256"].items():
-        file = path / f"{part}.safetensors"
-        if not file.exists() or sha256_file(file) != expected:
-            raise SodateError(tr(f"{file} is damaged: its hash does not match.", f"{file} が壊れています: ハッシュが一致しません。"))
+    """The loop state of a checkpoint whose files all match their hashes; SodateError naming the file otherwise."""
+    about = read_json(path / "state.json")
+    try:
+        state: dict[str, Any] = about["state"]
+        found = {"state": sha256_json(state)}
+        found |= {part: sha256_file(file) for part in PARTS if (file := path / f"{part}.safetensors").exists()}
+        wrong = next((part for part in ("state", *PARTS) if found.get(part) != about["sha256"][part]), None)
+    except (KeyError, TypeError):
+        wrong = "state"
+    if wrong is not None:
+        file = path / ("state.json" if wrong == "state" else f"{wrong}.safetensors")
+        raise SodateError(
+            tr(f"{file} is damaged: its hash does not match.", f"{file} が壊れています: ハッシュが一致しません。")
+        )
     return state
 
 

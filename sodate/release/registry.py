@@ -1,8 +1,8 @@
-"""Versions are immutable folders `versions/<name>/<N>`: what is served, and everything needed to know how it came to be.
+"""Versions are immutable folders `versions/<name>/<N>`: what answers, and how it came to be.
 
-    version.json     base, template source, data hash, recipe, run, code version, hashes of the files below
-    adapter/         PEFT format, or model/ with all weights
-    template.jinja   the chat template it was trained with
+version.json     base, template source, data hash, recipe, run, code version, hashes of the files below
+adapter/         PEFT format, or model/ with all weights
+template.jinja   the chat template it was trained with
 """
 
 from __future__ import annotations
@@ -89,16 +89,21 @@ def find_version(reference: str) -> Version | None:
     if found is None:
         raise UsageError(
             tr(f"There is no version {reference}.", f"バージョン {reference} はありません。"),
-            tr(f"{name} has {', '.join(v.id for v in versions)}.", f"{name} には {', '.join(v.id for v in versions)} があります。"),
+            tr(
+                f"{name} has {', '.join(v.id for v in versions)}.",
+                f"{name} には {', '.join(v.id for v in versions)} があります。",
+            ),
         )
     return found
 
 
 def verify(version: Version) -> None:
-    """Raises SodateError naming the first file that is not what was registered."""
-    for file, expected in version.manifest["files"].items():
+    """Raises SodateError naming the first file that is not what was registered: changed, gone or added."""
+    registered = version.manifest["files"]
+    there = {str(f.relative_to(version.path)) for f in version.path.rglob("*") if f.is_file()} - {"version.json"}
+    for file in sorted(there | set(registered)):
         path = version.path / file
-        if not path.exists() or sha256_file(path) != expected:
+        if file not in there or file not in registered or sha256_file(path) != registered[file]:
             raise SodateError(tr(f"{path} is not what was registered.", f"{path} が登録時の内容と違います。"))
 
 

@@ -13,7 +13,6 @@ token it happens to contain, and cut there too, so that no user can forge a turn
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,11 +24,10 @@ from sodate.core.errors import SodateError
 from sodate.core.files import sha256_json
 from sodate.core.text import tr
 from sodate.core.types import Conversation, Message, Preference
-from sodate.render import toolcalls
-from sodate.render.template import TemplateError, built_in, compile_template, fitting_built_in
+from sodate.render import sources, toolcalls
+from sodate.render.guard import CUT, guard_for, guarded, is_markup
+from sodate.render.template import TemplateError, compile_template
 
-# A Unicode noncharacter: never valid in interchanged text, so it can mark a cut without meaning anything.
-CUT = "\ufdd0"
 # Quotes, markup and Japanese, so that a template that escapes or rewrites text is caught.
 _PROBE = 'Zq7 "probe" <b> 日本'
 
@@ -84,10 +82,12 @@ class Renderer:
         added = tokenizer.get_added_tokens_decoder()
         special = [token.content for token in added.values() if token.special]
         # Tokens such as <think> or <tool_call> are not marked special but steer the model all the same.
-        steering = [t.content for t in added.values() if not t.special and _is_markup(t.content) and t.content in template]
+        steering = [
+            t.content for t in added.values() if not t.special and is_markup(t.content) and t.content in template
+        ]
         self._special_ids = {i for i, token in added.items() if token.special}
-        self._forgeable = _matcher(special + steering)
-        self._special = _matcher(special)
+        self._forgeable = guard_for(special + steering)
+        self._special = guard_for(special)
         self._pad_piece = self._encode_pads()
         self._fold_system = False
         self._native_tools = False
@@ -103,15 +103,8 @@ class Renderer:
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         config_path = folder / "tokenizer_config.json"
         config = json.loads(config_path.read_text("utf-8")) if config_path.exists() else {}
-        own = _own_template(folder, config)
-        if template is not None:
-            text, source = _named_template(template)
-        elif own is not None:
-            text, source = own, "model"
-        else:
-            name = fitting_built_in(lambda token: tokenizer.token_to_id(token) is not None)
-            text, source = built_in(name), f"built-in:{name}"
-        bos, eos = (_token_text(config.get(key)) for key in ("bos_token", "eos_token"))
+        text, source = sources.pick(folder, config, template, lambda token: tokenizer.token_to_id(token) is not None)
+        bos, eos = (sources.token_text(config.get(key)) for key in ("bos_token", "eos_token"))
         return cls(tokenizer, text, bos_token=bos, eos_token=eos, source=source)
 
     @property
@@ -141,7 +134,9 @@ class Renderer:
             prompt = self._text(messages[:i], tools, generation=True)
             text = full if full.startswith(prompt) and i == len(messages) - 1 else self._text(messages[: i + 1], tools)
             if not text.startswith(prompt):
-                raise BrokenTemplate("prompt + reply = sequence", f"turn {i + 1} does not follow its generation prompt.")
+                raise BrokenTemplate(
+                    "prompt + reply = sequence", f"turn {i + 1} does not follow its generation prompt."
+                )
             if not sequences or not text.startswith(sequences[-1][0]):
                 sequences.append((text, self._reply_starts(messages[:i], tools, text), []))
             _, starts, spans = sequences[-1]
@@ -157,7 +152,7 @@ class Renderer:
         ]
 
     def render_pair(self, pair: Preference) -> RenderedPair:
-        """Both replies behind the same prompt; raises BrokenTemplate if the template can't hold them as one sequence."""
+        """Both replies behind the same prompt; raises BrokenTemplate where a reply is not one sequence."""
         sides = []
         for reply in (pair.chosen, pair.rejected):
             prompt = tuple(replace(m, weight=0.0) if m.role == "assistant" else m for m in pair.prompt)
@@ -217,7 +212,7 @@ class Renderer:
             messages = _fold_system(messages)
         return self._template(
             messages=[self._as_dict(m) for m in messages],
-            tools=[_guarded(t, self._forgeable) for t in tools] or None,
+            tools=[guarded(t, self._forgeable) for t in tools] or None,
             add_generation_prompt=generation,
             bos_token=self.bos_token,
             eos_token=self.eos_token,
@@ -235,7 +230,7 @@ class Renderer:
                     "id": guard(call.id)[0],
                     "function": {
                         "name": guard(call.name)[0],
-                        "arguments": _guarded(toolcalls.arguments(call), guard),
+                        "arguments": guarded(toolcalls.arguments(call), guard),
                     },
                 }
                 for call in message.tool_calls
@@ -272,7 +267,7 @@ class Renderer:
     def _encode_weighted(self, text: str, starts: list[int], spans: list[tuple[int, int, float]]) -> Rendered:
         ids: list[int] = []
         weights: list[float] = []
-        cuts = {start: 0.0 for start in starts}
+        cuts = dict.fromkeys(starts, 0.0)
         for start, end, weight in spans:
             cuts[start] = weight
             cuts[end] = 0.0
@@ -306,7 +301,11 @@ class Renderer:
 
     def _learn_structure(self) -> None:
         """Finds the stop token, the reply prefix, and what the template can't express; refuses what breaks a law."""
-        user, answer, again = Message("user", "Q" + _PROBE), Message("assistant", "A" + _PROBE), Message("user", "R" + _PROBE)
+        user, answer, again = (
+            Message("user", "Q" + _PROBE),
+            Message("assistant", "A" + _PROBE),
+            Message("user", "R" + _PROBE),
+        )
         prompt = self._text((user,), (), generation=True)
         text = self._text((user, answer), ())
         if not text.startswith(prompt):
@@ -326,11 +325,11 @@ class Renderer:
         stop = next((i for i in self._encode_piece(tail) if i in self._special_ids), None)
         if stop is None:
             detail = tr(
-                f"a reply is followed by {tail[:20]!r}, in which there is no control token, so a model never learns to stop.",
+                f"a reply is followed by {tail[:20]!r}, which has no control token: a model never learns to stop.",
                 f"返答の後の {tail[:20]!r} に制御トークンがなく、モデルは止まることを学べません。",
             )
             raise BrokenTemplate("the stop token is supervised", detail)
-        self.stop_token = self.tokenizer.id_to_token(stop)
+        self.stop_token: str = str(self.tokenizer.id_to_token(stop))
         self._reply_suffix = tail[: tail.index(self.stop_token)]
         self.stop_ids = tuple(dict.fromkeys([stop, *self._eos_ids()]))
         self._check_one_bos(text)
@@ -350,19 +349,24 @@ class Renderer:
         if not bos or bos == self.stop_token or not text.startswith(bos):
             return
         # SmolLM2's BOS is <|im_start|>, which opens every turn; there the count means nothing.
-        opens_turns = text.count(bos) == self._text((Message("user", "Q"),) , ()).count(bos) + 1
+        opens_turns = text.count(bos) == self._text((Message("user", "Q"),), ()).count(bos) + 1
         if text.count(bos) != 1 and not opens_turns:
             raise BrokenTemplate("exactly one BOS", f"{bos} × {text.count(bos)}")
 
     def _tools_survive(self) -> bool:
         """Whether a tool call rendered by the template itself parses back; otherwise calls are written as text."""
-        tool = {"type": "function", "function": {"name": "zq_tool", "description": "", "parameters": {"type": "object"}}}
+        tool = {
+            "type": "function",
+            "function": {"name": "zq_tool", "description": "", "parameters": {"type": "object"}},
+        }
         call = toolcalls.probe()
         self._native_tools = True
         try:
             question = (Message("user", "Q"),)
             prompt = self._text(question, (tool,), generation=True)
-            text = self._text((*question, call, Message("tool", "zq_result", tool_call_id=call.tool_calls[0].id)), (tool,))
+            text = self._text(
+                (*question, call, Message("tool", "zq_result", tool_call_id=call.tool_calls[0].id)), (tool,)
+            )
             alone = self._text((*question, call), (tool,))
             if "zq_tool" not in prompt or "zq_result" not in text or not alone.startswith(prompt):
                 return False
@@ -373,46 +377,6 @@ class Renderer:
         finally:
             self._native_tools = False
         return len(back) == 1 and toolcalls.arguments(back[0]) == toolcalls.arguments(call.tool_calls[0])
-
-
-def _is_markup(token: str) -> bool:
-    return len(token) > 2 and token[0] in "<[" and token[-1] in ">]"
-
-
-def _matcher(tokens: Sequence[str]) -> Any:
-    """A function text → (text with CUT inside every control token, the control tokens found)."""
-    tokens = sorted({t for t in tokens if len(t) > 1}, key=len, reverse=True)
-    first = tuple({t[0] for t in tokens})
-    pattern = re.compile("|".join(map(re.escape, tokens))) if tokens else None
-
-    def guard(text: str) -> tuple[str, list[str]]:
-        if CUT in text:
-            text = text.replace(CUT, "\ufffd")
-        if pattern is None or not any(c in text for c in first):
-            return text, []
-        found: list[str] = []
-
-        def cut(match: re.Match[str]) -> str:
-            found.append(match[0])
-            return match[0][0] + CUT + match[0][1:]
-
-        # Breaking one token can leave another whole inside it, so repeat until none is left.
-        while (broken := pattern.sub(cut, text)) != text:
-            text = broken
-        return text, found
-
-    return guard
-
-
-def _guarded(value: Any, guard: Any) -> Any:
-    """A JSON value with every string in it guarded."""
-    if isinstance(value, str):
-        return guard(value)[0]
-    if isinstance(value, Mapping):
-        return {guard(k)[0] if isinstance(k, str) else k: _guarded(v, guard) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_guarded(v, guard) for v in value]
-    return value
 
 
 def _fold_system(messages: Sequence[Message]) -> list[Message]:
@@ -428,33 +392,3 @@ def _fold_system(messages: Sequence[Message]) -> list[Message]:
         else:
             out.append(message)
     return out
-
-
-def _token_text(value: Any) -> str:
-    return str(value.get("content", "")) if isinstance(value, dict) else value or ""
-
-
-def _own_template(folder: Path, config: Mapping[str, Any]) -> str | None:
-    file = folder / "chat_template.jinja"
-    if file.exists():
-        return file.read_text("utf-8")
-    own = config.get("chat_template")
-    if isinstance(own, list):  # several named templates: the field's default is called "default"
-        own = next((t["template"] for t in own if t.get("name") == "default"), None)
-    return own
-
-
-def _named_template(name: str) -> tuple[str, str]:
-    if "{" in name:
-        return name, "given"
-    if name.endswith(".jinja"):
-        path = Path(name)
-        if not path.exists():
-            raise SodateError(tr(f"Template file {name} is not there.", f"テンプレート {name} がありません。"))
-        return path.read_text("utf-8"), f"file:{path.name}"
-    if name not in ("chatml", "gemma", "llama3", "plain"):
-        raise SodateError(
-            tr(f"There is no built-in template {name!r}.", f"組み込みテンプレート {name!r} はありません。"),
-            tr("Use chatml, gemma, llama3, plain or a .jinja file.", "chatml、gemma、llama3、plain か .jinja ファイルを指定してください。"),
-        )
-    return built_in(name), f"built-in:{name}"

@@ -1,4 +1,4 @@
-"""Chat templates are programs from strangers: compiled in Jinja's sandbox, with caps on loops (its own), output and time.
+"""Chat templates are programs from strangers: Jinja's sandbox, with caps on loops (its own), output and time.
 
 The sandbox removes attribute escapes (llama-cpp-python CVE-2024-34359, SGLang CVE-2026-5760 were its absence).
 """
@@ -49,7 +49,7 @@ class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
     def call(self, context: Any, obj: Any, *args: Any, **kwargs: Any) -> Any:
         if time.monotonic() > self.deadline:
             raise jinja2.TemplateRuntimeError("time")
-        return super().call(context, obj, *args, **kwargs)  # type: ignore[no-untyped-call]
+        return super().call(context, obj, *args, **kwargs)
 
 
 def _tojson(value: Any, ensure_ascii: bool = False, indent: int | None = None, **kwargs: Any) -> str:

@@ -53,7 +53,9 @@ def _as_call(text: str, index: int) -> ToolCall | None:
     if given is None or set(value) - {"name", "arguments", "parameters", "id", "type"}:
         return None
     # Ids are not tokens the model writes; numbering them is stable and unique within the message.
-    return ToolCall(f"call_{index}", value["name"], given if isinstance(given, str) else json.dumps(given, ensure_ascii=False))
+    return ToolCall(
+        f"call_{index}", value["name"], given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+    )
 
 
 def as_text(

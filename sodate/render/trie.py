@@ -110,7 +110,7 @@ def build(sequences: Sequence[Rendered], min_shared: int = MIN_SHARED) -> Trie:
         segments=tuple(segments),
         source=pairs[0],
         target=pairs[1],
-        weight=np.bincount(entry_prediction, entry_weight, pairs.shape[1]),
+        weight=np.bincount(entry_prediction, entry_weight, pairs.shape[1]).astype(np.float64),
         entry_row=_cat(owners),
         entry_prediction=entry_prediction.astype(np.int64),
         entry_weight=entry_weight,
@@ -131,7 +131,8 @@ def pack(sequences: Sequence[Rendered], budget: int, min_shared: int = MIN_SHARE
         cost = len(ids)
         if group:
             shared = _shared(sequences[group[-1]].ids, ids)
-            cost -= shared if shared >= min_shared else 0
+            # A later row may split a shared node just before its end, and fewer than `min_shared` tokens aren't shared.
+            cost -= max(0, shared - (min_shared - 1))
         if group and size + cost > budget:
             yield group
             group, size, cost = [], 0, len(ids)

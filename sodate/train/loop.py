@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from sodate.core.errors import SodateError
+from sodate.core.files import sweep_temporaries
 from sodate.core.runs import RunFolder
 from sodate.core.text import tr
 from sodate.model import checkpoint
@@ -42,6 +43,7 @@ class Method(Protocol):
     """What a training method gives the loop. Rows are numbers 0 … rows-1."""
 
     rows: int
+    names: Sequence[str]  # of each row, e.g. file:line, for the sentence when training goes wrong
 
     def weight(self, rows: Sequence[int]) -> float:
         """What the summed loss of these rows is divided by, e.g. their supervised tokens."""
@@ -117,9 +119,7 @@ def rows_of_step(plan: Plan, rows: int, step: int) -> list[int]:
     return [int(r) for r in order[batch * plan.batch_size : (batch + 1) * plan.batch_size]]
 
 
-def train(
-    model: Any, method: Method, plan: Plan, run: RunFolder, on_step: Callable[[dict[str, Any]], None]
-) -> State:
+def train(model: Any, method: Method, plan: Plan, run: RunFolder, on_step: Callable[[dict[str, Any]], None]) -> State:
     """Trains until the plan ends, an early stop, or an interrupt. The caller holds the run's lock.
 
     Afterwards the model holds the weights of the best validation loss, or the last ones without validation.
@@ -129,6 +129,7 @@ def train(
     optimizer = torch.optim.AdamW(parameters, lr=plan.lr, weight_decay=plan.weight_decay, fused=fused)
     folder = run.path / "checkpoints"
     folder.mkdir(exist_ok=True)
+    sweep_temporaries(folder)
     saved = checkpoint.restore(folder, model, optimizer, lambda text: run.event("warning", text=text))
     state = State(**{k: saved[k] for k in State.__slots__}) if saved else State()
     run.rewind_metrics(state.step)
@@ -145,14 +146,22 @@ def train(
             run.metric(line)
             on_step(line)
             done = state.step >= plan.steps or state.stopped
-            if done or stop.is_set() or state.step % plan.save_every == 0 or (validated and state.best_step == state.step):
+            if (
+                done
+                or stop.is_set()
+                or state.step % plan.save_every == 0
+                or (validated and state.best_step == state.step)
+            ):
                 save()
             if stop.is_set() and not done:
                 run.event("interrupted", step=state.step)
                 raise Interrupted(
-                    tr(f"Stopped at step {state.step} of {plan.steps}; a checkpoint is kept.",
-                       f"{plan.steps} ステップ中 {state.step} で停止しました。チェックポイントは保存済みです。"),
-                    tr(f"Go on with: sodate runs resume {run.name}", f"続けるには: sodate runs resume {run.name}"))
+                    tr(
+                        f"Stopped at step {state.step} of {plan.steps}; a checkpoint is kept.",
+                        f"{plan.steps} ステップ中 {state.step} で停止しました。チェックポイントは保存済みです。",
+                    ),
+                    tr(f"Go on with: sodate runs resume {run.name}", f"続けるには: sodate runs resume {run.name}"),
+                )
     if state.best_step is not None and state.best_step != state.step:
         checkpoint.load_trainable(folder / f"step-{state.best_step:06d}", model)
         run.event("best", step=state.best_step, loss=state.best_loss)
@@ -160,8 +169,13 @@ def train(
 
 
 def _step(
-    model: Any, method: Method, plan: Plan, optimizer: torch.optim.Optimizer, parameters: list[torch.nn.Parameter],
-    state: State, run: RunFolder,
+    model: Any,
+    method: Method,
+    plan: Plan,
+    optimizer: torch.optim.Optimizer,
+    parameters: list[torch.nn.Parameter],
+    state: State,
+    run: RunFolder,
 ) -> dict[str, Any]:
     started = time.perf_counter()
     rows = rows_of_step(plan, method.rows, state.step)
@@ -180,12 +194,18 @@ def _step(
     loss = total / weight
     grad_norm = torch.nn.utils.clip_grad_norm_(parameters, plan.max_grad_norm).item()
     if not math.isfinite(loss) or not math.isfinite(grad_norm):
-        run.event("diverged", step=state.step + 1, rows=rows)
+        names = [method.names[row] for row in rows]
+        run.event("diverged", step=state.step + 1, rows=names)
         raise Diverged(
-            tr(f"Step {state.step + 1}: the loss is {loss}, its gradient norm {grad_norm}. Rows of the batch: {rows}.",
-               f"ステップ {state.step + 1}: 損失が {loss}、勾配ノルムが {grad_norm} です。バッチの行: {rows}"),
-            tr("Look at these rows with `sodate data show`, or lower lr. The last finite checkpoint is kept.",
-               "`sodate data show` でこれらの行を確かめるか、lr を下げてください。直前の有限な状態は残っています。"))
+            tr(
+                f"Step {state.step + 1}: loss {loss}, gradient norm {grad_norm}. Its rows: {', '.join(names)}.",
+                f"ステップ {state.step + 1}: 損失 {loss}、勾配ノルム {grad_norm}。行: {', '.join(names)}",
+            ),
+            tr(
+                "Look at these rows with `sodate data show`, or lower lr. The last finite checkpoint is kept.",
+                "`sodate data show` でこれらの行を確かめるか、lr を下げてください。直前の有限な状態は残っています。",
+            ),
+        )
     lr = learning_rate(plan, state.step)
     for group in optimizer.param_groups:
         group["lr"] = lr
@@ -240,8 +260,8 @@ def _stop_requests() -> Iterator[threading.Event]:
         stop.set()
         signal.signal(number, before[number])
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        before[number] = signal.signal(number, request)
+    for wanted in (signal.SIGINT, signal.SIGTERM):
+        before[wanted] = signal.signal(wanted, request)
     try:
         yield stop
     finally:

@@ -23,14 +23,21 @@ class SFT:
     """The method's data and objective. A row is a conversation: one sequence, or several where history is rewritten."""
 
     def __init__(
-        self, model: Any, train: Sequence[list[Rendered]], held_out: Sequence[list[Rendered]], *,
-        micro_tokens: int, min_shared: int = trie.MIN_SHARED,
+        self,
+        model: Any,
+        train: Sequence[list[Rendered]],
+        held_out: Sequence[list[Rendered]],
+        *,
+        names: Sequence[str],
+        micro_tokens: int,
+        min_shared: int = trie.MIN_SHARED,
     ) -> None:
         self.model = model
         self.train = train
         self.held_out = held_out
         self.micro_tokens = micro_tokens
         self.min_shared = min_shared
+        self.names = names
         self.rows = len(train)
 
     def weight(self, rows: Sequence[int]) -> float:

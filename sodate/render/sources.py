@@ -1,0 +1,60 @@
+"""Which chat template a model folder gets: the one asked for, its own, or a built-in one that fits its vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sodate.core.errors import SodateError
+from sodate.core.text import tr
+from sodate.render.template import built_in, fitting_built_in
+
+NAMES = ("chatml", "gemma", "llama3", "plain")
+
+
+def pick(
+    folder: Path, config: Mapping[str, Any], wanted: str | None, vocabulary_has: Callable[[str], bool]
+) -> tuple[str, str]:
+    """(template text, where it is from). `config` is tokenizer_config.json; `wanted` as in `Renderer.from_folder`."""
+    if wanted is not None:
+        return _named(wanted)
+    own = _own(folder, config)
+    if own is not None:
+        return own, "model"
+    name = fitting_built_in(vocabulary_has)
+    return built_in(name), f"built-in:{name}"
+
+
+def token_text(value: Any) -> str:
+    """A token of tokenizer_config.json, written as text or as an object with `content`; "" where there is none."""
+    return str(value.get("content", "")) if isinstance(value, dict) else value or ""
+
+
+def _own(folder: Path, config: Mapping[str, Any]) -> str | None:
+    file = folder / "chat_template.jinja"
+    if file.exists():
+        return file.read_text("utf-8")
+    own = config.get("chat_template")
+    if isinstance(own, list):  # several named templates: the field's default is called "default"
+        own = next((t["template"] for t in own if t.get("name") == "default"), None)
+    return own
+
+
+def _named(name: str) -> tuple[str, str]:
+    if "{" in name:
+        return name, "given"
+    if name.endswith(".jinja"):
+        path = Path(name)
+        if not path.exists():
+            raise SodateError(tr(f"Template file {name} is not there.", f"テンプレート {name} がありません。"))
+        return path.read_text("utf-8"), f"file:{path.name}"
+    if name not in NAMES:
+        raise SodateError(
+            tr(f"There is no built-in template {name!r}.", f"組み込みテンプレート {name!r} はありません。"),
+            tr(
+                f"Use {', '.join(NAMES)} or a .jinja file.",
+                f"{'、'.join(NAMES)} か .jinja ファイルを指定してください。",
+            ),
+        )
+    return built_in(name), f"built-in:{name}"

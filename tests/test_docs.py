@@ -1,0 +1,259 @@
+"""The documents say what is: their commands run, their links lead somewhere, their tables agree with the program."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from sodate.cli import app
+from sodate.core.recipe import SFTRecipe
+from sodate.grade.spec import KINDS
+from tests import tiny
+
+ROOT = Path(__file__).parents[1]
+READMES = [ROOT / "README.md", ROOT / "README.ja.md"]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.md")])
+MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def commands(page: Path) -> list[str]:
+    """The commands in a page's sh blocks, comments left out and continued lines joined."""
+    lines = "\n".join(blocks(page, "sh")).replace("\\\n", " ").splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
+def leaf(words: list[str]) -> tuple[typer.core.TyperCommand, list[str]]:
+    """The command that `sodate WORDS…` calls, and the arguments it gets."""
+    command: Any = typer.main.get_command(app)
+    words = words[1:]
+    while isinstance(command, typer.core.TyperGroup):
+        assert words, f"no verb: {words}"
+        assert words[0] in command.commands, f"sodate has no verb {words[0]}"
+        command, words = command.commands[words[0]], words[1:]
+    return command, words
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_every_command_in_a_page_is_one_that_exists(page: Path) -> None:
+    for line in commands(page):
+        words = shlex.split(line)
+        if words[0] == "make":
+            assert all(re.search(rf"^{target}:", MAKEFILE, re.MULTILINE) for target in words[1:]), line
+        elif words[0] == "sodate":
+            command, rest = leaf(words)
+            command.make_context("sodate", rest)
+        else:
+            assert line == ". .venv/bin/activate" or (words[0] == "cd" and (ROOT / words[1]).is_dir()), line
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_every_verb_and_option_named_in_the_text_exists(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for words in map(str.split, re.findall(r"`sodate((?: [a-z]+)*)[^`]*`", text)):
+        group: Any = typer.main.get_command(app)
+        for word in words:
+            if isinstance(group, typer.core.TyperGroup):
+                assert word in group.commands, f"sodate {' '.join(words)}"
+                group = group.commands[word]
+    for target in re.findall(r"`make ([a-z-]+)`", text):
+        assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), target
+
+
+def test_both_readmes_have_the_same_commands_links_and_sections() -> None:
+    english, japanese = READMES
+    assert commands(english) == commands(japanese)
+    links = [set(re.findall(r"\]\(([^)#]+)", page.read_text("utf-8"))) for page in READMES]
+    assert {link.replace(".ja.md", ".md") for link in links[0]} == {link.replace(".ja.md", ".md") for link in links[1]}
+    headings = [re.findall(r"^#+ ", page.read_text("utf-8"), re.MULTILINE) for page in READMES]
+    assert headings[0] == headings[1]
+
+
+def anchors(page: Path) -> set[str]:
+    """Fragments of a page's headings, as the usual renderers make them."""
+    found = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)]+)\)", page.read_text("utf-8")):
+        if link.startswith("https://"):
+            continue
+        name, _, fragment = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), link
+        assert not fragment or fragment in anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_every_source_file_named_in_the_text_exists(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for name in re.findall(r"`((?:sodate|tests|docs|bench|examples)/[\w./-]*)`", text):
+        assert (ROOT / name).exists(), name
+    for name in re.findall(r"`python (\S+\.py)[^`]*`", text):
+        assert (ROOT / name).exists(), name
+
+
+def test_the_picture_of_the_rooms_names_every_room() -> None:
+    from tests.test_house import LEVEL
+
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    drawn = {room: int(level) for level, room in re.findall(r"^\| (\d) \| `(\w+)` \|", text, re.MULTILINE)}
+    there = {
+        p.stem for p in (ROOT / "sodate").iterdir() if not p.name.startswith("_") and (p.suffix == ".py" or p.is_dir())
+    }
+    assert set(drawn) == there - {"py"}
+    assert sorted(drawn, key=drawn.__getitem__) == sorted(drawn, key=LEVEL.__getitem__)
+    for one in drawn:
+        assert all((drawn[one] < drawn[other]) == (LEVEL[one] < LEVEL[other]) for other in drawn)
+
+
+def test_the_recipe_page_lists_every_key_with_its_default() -> None:
+    text = (ROOT / "docs" / "recipe.md").read_text("utf-8")
+    listed = re.findall(r"^\| `(\w+)` \| (.+?) \| .+ \|$", text, re.MULTILINE)
+    expected = []
+    for key, field in SFTRecipe.model_fields.items():
+        if field.is_required():
+            expected.append((key, "required"))
+        elif field.default in (None, (), {}):
+            expected.append((key, "none"))
+        else:
+            value = field.default if isinstance(field.default, str) else json.dumps(field.default)
+            expected.append((key, f"`{value}`"))
+    assert listed == expected
+
+
+def test_the_generated_parts_are_up_to_date() -> None:
+    command = [sys.executable, str(ROOT / "docs" / "generate.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}\nRun: python docs/generate.py"
+
+
+def test_the_pages_name_only_graders_that_exist() -> None:
+    for page in READMES:
+        text = page.read_text("utf-8")
+        named = set(re.findall(r"`(\w+)`", text)) & {
+            "label",
+            "fields",
+            "json_schema",
+            "text_similarity",
+            "rules",
+            "string_check",
+        }
+        assert named
+        assert named <= set(KINDS)
+
+
+# ── running what the pages say ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with a stranger's files, a tiny model under the built-in name, and no network."""
+    from sodate.model.checks import check_folder, tokenizer_facts
+    from sodate.model.store import keep
+
+    folder = tmp_path_factory.mktemp("docs")
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": f"Please send {n} boxes of {what}."},
+                {"role": "assistant", "content": f"{n} {what}"},
+            ]
+        }
+        for n in range(2, 12)
+        for what in ("apples", "pears", "oak shelves", "brass hinges")
+    ]
+    for name in ("mails", "support"):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    (folder / "tickets.csv").write_text("質問,回答\n届きません,配送\n壊れました,故障\n返品したい,返品\n", "utf-8")
+
+    def refuse(*args: object, **kwargs: object) -> NoReturn:
+        raise AssertionError("a command of the documents reached for the network")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SODATE_HOME", str(folder / "home"))
+        patch.setenv("SODATE_LANG", "en")
+        patch.setattr(socket.socket, "connect", refuse)
+        patch.setattr(socket.socket, "connect_ex", refuse)
+        patch.setattr(socket, "getaddrinfo", refuse)
+        made = tiny.llama_folder(folder / "made")
+        prepared = folder / "home" / "prepared"
+        shutil.copytree(made, prepared)
+        facts = check_folder(prepared) | tokenizer_facts(prepared)
+        keep(prepared, "tiny", facts | {"name": "smollm2-135m", "source": "test", "licence": "apache-2.0"})
+        patch.chdir(folder)
+        yield folder
+
+
+def run(line: str) -> str:
+    done = CliRunner().invoke(app, shlex.split(line)[1:], catch_exceptions=False)
+    assert done.exit_code == 0, f"{line}\n{done.output}"
+    return done.output
+
+
+def test_the_commands_of_the_readme_run_on_a_strangers_file_without_network(workplace: Path) -> None:
+    lines = [line for line in commands(READMES[0]) if line.startswith("sodate")]
+    said = {line: run(line) for line in lines}
+    assert "40 rows in = 40 used + 0 set aside" in said["sodate data check mails.jsonl"]
+    trained = [line for line in lines if line.startswith("sodate train")]
+    assert all(re.search(r"@1\b.* steps in ", said[line]) for line in trained)
+    (judged,) = [line for line in lines if line.startswith("sodate eval")]
+    assert "Paired difference" in said[judged]
+    report = Path(re.search(r"Report: (.+)", said[judged])[1])  # type: ignore[index]
+    assert report.is_file()
+    print(said[judged])
+    (compared,) = json.loads(report.with_name("result.json").read_text("utf-8"))["comparisons"]
+    assert compared["candidate"] == "mails"
+    assert compared["verdict"] in ("better", "worse", "equivalent", "inconclusive")
+
+
+def test_what_lies_on_disk_afterwards_is_what_the_architecture_page_draws(workplace: Path) -> None:
+    home = workplace / "home"
+    (version,) = home.glob("versions/mails/1")
+    assert {p.name for p in version.iterdir()} == {"version.json", "adapter", "template.jinja"}
+    run_folder = home / "runs" / json.loads((version / "version.json").read_text("utf-8"))["run"]
+    drawn = {"run.json", "metrics.jsonl", "events.jsonl", "lock", "checkpoints"}
+    assert {p.name for p in run_folder.iterdir()} == drawn
+    assert {p.name for p in next(home.glob("reports/*")).iterdir()} == {"report.html", "result.json", "replies.jsonl"}
+    assert (next(home.glob("models/smollm2-135m@*")) / "sodate-model.json").is_file()
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    for name in (*drawn, "version.json", "adapter", "template.jinja", "report.html", "result.json", "replies.jsonl"):
+        assert re.search(rf"^ .*\b{re.escape(name)}", text, re.MULTILINE), name
+
+
+def test_the_commands_of_the_data_page_run(workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(workplace / "tickets.csv", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for line in commands(ROOT / "docs" / "data.md"):
+        run(line)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_every_python_block_runs(page: Path, workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for code in blocks(page, "python"):
+        exec(compile(code, str(page), "exec"), {"__name__": "__main__"})  # our own documents
+
+
+def test_the_program_on_the_path_answers() -> None:
+    program = Path(sys.executable).with_name("sodate")
+    environment = {**os.environ, "SODATE_LANG": "en"}
+    done = subprocess.run([program, "--help"], capture_output=True, text=True, check=True, env=environment)
+    assert "Raise a language model you own." in done.stdout

@@ -1,0 +1,201 @@
+"""Generation against transformers' `generate` and against whole forwards of what was generated."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sodate.generate.engine import Reply, Sampling, generate
+from tests.families import VOCABULARY, WINDOW, pair
+
+Models = tuple[Any, Any]
+
+
+@pytest.fixture(scope="module", params=["llama", "gemma3", "qwen3"])
+def models(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Models:
+    return pair(request.param, tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Models:
+    return pair("llama", tmp_path_factory.mktemp("llama"))
+
+
+def prompts() -> list[list[int]]:
+    """Nine prompts: five begin alike, one is a prefix of another, two are the same, one is a single token."""
+    draw = torch.Generator().manual_seed(11)
+
+    def tokens(n: int) -> list[int]:
+        return torch.randint(3, VOCABULARY, (n,), generator=draw).tolist()
+
+    head = tokens(4 * WINDOW)
+    same = head + tokens(3)
+    return [same, head, head + tokens(9), tokens(5), [7], same, head[:10] + tokens(2), tokens(13), tokens(2 * WINDOW)]
+
+
+def with_transformers(model: Any, prompt: list[int], stop_ids: list[int], limit: int) -> list[int]:
+    ids = torch.tensor([prompt])
+    out = model.generate(
+        ids, attention_mask=torch.ones_like(ids), max_new_tokens=limit, do_sample=False, eos_token_id=stop_ids or [-1],
+        pad_token_id=2,
+    )  # fmt: skip
+    return [int(t) for t in out[0, len(prompt) :]]
+
+
+def stops(replies: list[list[int]]) -> list[int]:
+    """Two tokens that end some replies early and others not at all."""
+    count = Counter(t for reply in replies for t in set(reply[2:]))
+    return [token for token, n in count.most_common() if n <= len(replies) // 2][:2]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+def test_greedy_replies_are_those_of_transformers(models: Models, batch_size: int) -> None:
+    ours, plain = models
+    free = [with_transformers(plain, p, [], 24) for p in prompts()]
+    assert [r.ids for r in generate(ours, prompts(), [], Sampling(24), batch_size=batch_size)] == free
+    stop_ids = stops(free)
+    expected = [with_transformers(plain, p, stop_ids, 24) for p in prompts()]
+    assert len({len(ids) for ids in expected}) > 2  # replies end at different times
+    found = generate(ours, prompts(), stop_ids, Sampling(24), batch_size=batch_size)
+    assert [r.ids for r in found] == expected
+    assert [r.finish for r in found] == ["stop" if ids[-1] in stop_ids else "length" for ids in expected]
+
+
+def test_replies_leave_as_they_finish_and_waiting_prompts_take_their_place(llama: Models) -> None:
+    ours, plain = llama
+    stop_ids = stops([with_transformers(plain, p, [], 24) for p in prompts()])
+    said: list[tuple[str, int]] = []
+    replies = generate(
+        ours, prompts(), stop_ids, Sampling(24), batch_size=2,
+        on_token=lambda number, token: said.append(("token", number)),
+        on_reply=lambda number, reply: said.append(("reply", number)),
+    )  # fmt: skip
+    assert sorted(n for kind, n in said if kind == "reply") == list(range(9))
+    for number, reply in enumerate(replies):
+        assert said.count(("token", number)) == len(reply.ids)
+        assert max(i for i, s in enumerate(said) if s == ("token", number)) < said.index(("reply", number))
+    # Never more than two are under way, and a new one starts before the last of the first two has ended.
+    running: set[int] = set()
+    joined = 0
+    for kind, number in said:
+        if kind == "token":
+            joined += number not in running and len(running) == 1 and number != said[1][1]
+            running.add(number)
+            assert len(running) <= 2
+        else:
+            running.remove(number)
+    assert joined
+
+
+@pytest.mark.parametrize(("temperature", "top_p"), [(0.0, 1.0), (1.0, 1.0), (0.7, 1.0), (1.3, 0.8)])
+def test_log_probabilities_are_those_of_the_whole_forward(models: Models, temperature: float, top_p: float) -> None:
+    ours, plain = models
+    replies = generate(ours, prompts(), [5], Sampling(12, temperature, top_p, seed=3), batch_size=4)
+    for prompt, reply in zip(prompts(), replies, strict=True):
+        with torch.no_grad():
+            logits = plain(torch.tensor([prompt + reply.ids])).logits[0, len(prompt) - 1 : -1]
+        for row, token, value in zip(logits, reply.ids, reply.log_probabilities, strict=True):
+            logp = (row / (temperature or 1.0)).log_softmax(-1)
+            kept = nucleus(logp.exp().tolist(), top_p)
+            assert token in kept
+            expected = logp[token] - torch.logsumexp(logp[kept], 0)
+            assert value == pytest.approx(float(expected), abs=1e-5, rel=1e-5)
+
+
+def nucleus(probabilities: list[float], top_p: float) -> list[int]:
+    """The fewest most likely tokens whose probabilities reach `top_p`."""
+    kept, total = [], 0.0
+    for token in sorted(range(len(probabilities)), key=lambda t: -probabilities[t]):
+        if total >= top_p:
+            break
+        kept.append(token)
+        total += probabilities[token]
+    return kept
+
+
+@pytest.fixture(scope="module")
+def coin(tmp_path_factory: pytest.TempPathFactory) -> Models:
+    """A Llama with a vocabulary of two tokens."""
+    return pair(
+        "llama", tmp_path_factory.mktemp("coin"), vocab_size=2, bos_token_id=None, eos_token_id=None, pad_token_id=None
+    )
+
+
+def share(plain: Any, prompt: list[int], temperature: float) -> float:
+    with torch.no_grad():
+        return float((plain(torch.tensor([prompt])).logits[0, -1] / temperature).softmax(-1)[1])
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_sampled_frequencies_are_the_distributions(coin: Models, temperature: float) -> None:
+    ours, plain = coin
+    prompt = next(p for p in ([0, 1], [1, 0, 0], [1, 1], [0, 0, 1], [1]) if 0.2 < share(plain, p, temperature) < 0.8)
+    p = share(plain, prompt, temperature)
+    n = 4000
+    replies = generate(ours, [prompt] * n, [], Sampling(1, temperature, seed=1), batch_size=1000)
+    ones = sum(r.ids == [1] for r in replies)
+    # χ² of one degree of freedom: 10.83 is passed once in a thousand seeds.
+    chi = (ones - n * p) ** 2 / (n * p) + ((n - ones) - n * (1 - p)) ** 2 / (n * (1 - p))
+    assert chi < 10.83, (ones / n, p)
+
+
+def test_a_second_token_is_sampled_given_the_first(coin: Models) -> None:
+    ours, plain = coin
+    n = 3000
+    replies = generate(ours, [[0, 1]] * n, [], Sampling(2, 1.5, seed=2), batch_size=1000)
+    counts = Counter(tuple(r.ids) for r in replies)
+    chi = 0.0
+    for first in (0, 1):
+        for second in (0, 1):
+            a, b = share(plain, [0, 1], 1.5), share(plain, [0, 1, first], 1.5)
+            expected = n * (a if first else 1 - a) * (b if second else 1 - b)
+            chi += (counts[first, second] - expected) ** 2 / expected
+    assert chi < 16.27  # three degrees of freedom, once in a thousand seeds
+
+
+def test_samples_depend_on_the_seed_and_the_prompts_number_only(llama: Models) -> None:
+    ours, _ = llama
+    one, again, many, other = (
+        [r.ids for r in generate(ours, prompts(), [], Sampling(8, 1.0, seed=seed), batch_size=size)]
+        for seed, size in ((0, 3), (0, 3), (0, 9), (1, 3))
+    )
+    assert one == again == many != other
+    assert one[0] != one[5]  # the same prompt, another number
+
+
+def test_a_tiny_top_p_is_greedy(llama: Models) -> None:
+    ours, _ = llama
+    greedy = [r.ids for r in generate(ours, prompts(), [], Sampling(10))]
+    assert [r.ids for r in generate(ours, prompts(), [], Sampling(10, 1.0, top_p=1e-9))] == greedy
+    sharp = generate(ours, prompts(), [], Sampling(10, temperature=1e-4))
+    assert [r.ids for r in sharp] == greedy
+
+
+def test_one_new_token_and_no_prompts(llama: Models) -> None:
+    ours, plain = llama
+    replies = generate(ours, prompts(), [], Sampling(1), batch_size=4)
+    assert [r.ids for r in replies] == [with_transformers(plain, p, [], 1) for p in prompts()]
+    assert {r.finish for r in replies} == {"length"} and all(len(r.log_probabilities) == 1 for r in replies)
+    (stop,) = replies[3].ids
+    assert generate(ours, prompts(), [stop], Sampling(1))[3] == Reply([stop], replies[3].log_probabilities, "stop")
+    assert generate(ours, [], [], Sampling(1)) == []
+
+
+def test_generation_leaves_the_model_as_it_was(tmp_path: Path) -> None:
+    ours, plain = pair("gemma3", tmp_path)
+    before = {name: tensor.clone() for name, tensor in ours.state_dict().items()}
+    generate(ours, prompts(), [], Sampling(5))
+    assert all(torch.equal(before[name], tensor) for name, tensor in ours.state_dict().items())
+    from sodate.model.forward import score
+    from sodate.render.renderer import Rendered
+    from sodate.render.trie import build
+
+    ours.requires_grad_(True)
+    ids = prompts()[0]
+    loss = score(ours, build([Rendered(ids, [1.0] * len(ids))])).weighted_sum()
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert all(p.grad is not None for p in ours.parameters())

@@ -1,0 +1,160 @@
+"""Losses and gradients over tries against transformers' own eager attention on one row at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sodate.losses import linear_cross_entropy
+from sodate.losses.linear_cross_entropy import linear_nll
+from sodate.model.forward import score
+from sodate.render.renderer import Rendered
+from sodate.render.trie import build
+from tests.families import FAMILIES, VOCABULARY, exact, pair
+
+
+def rows() -> list[Rendered]:
+    """Seven rows: three share 20 tokens, two of them 24, one is a prefix of another, one shares nothing."""
+    draw = torch.Generator().manual_seed(3)
+
+    def tokens(n: int) -> list[int]:
+        return torch.randint(0, VOCABULARY, (n,), generator=draw).tolist()
+
+    head, more = tokens(20), tokens(4)
+    ids = [
+        head + more + tokens(9),
+        head + more + tokens(3),
+        head + tokens(12),
+        head,
+        tokens(17),
+        tokens(5),
+        head[:3] + tokens(2),
+    ]
+    weights = [[0.0] * (len(i) // 2) + [1.0, 0.5, 0.0, 1.0, 1.0, 0.25] * 9 for i in ids]
+    return [Rendered(i, w[: len(i)]) for i, w in zip(ids, weights, strict=True)]
+
+
+def precise_attention(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float, **_: Any
+) -> tuple[Tensor, None]:
+    """transformers' eager attention without its softmax in float32."""
+    groups = query.shape[1] // key.shape[1]
+    key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    weights = (query @ key.transpose(2, 3) * scaling + mask).softmax(-1)
+    return (weights @ value).transpose(1, 2).contiguous(), None
+
+
+def one_row_at_a_time(model: Any, batch: list[Rendered]) -> Tensor:
+    """(rows,) Σ weight · log p by a whole forward of each row alone."""
+    out = []
+    for row in batch:
+        logits = model(torch.tensor([row.ids])).logits[0, :-1]
+        logp = logits.log_softmax(-1).gather(1, torch.tensor(row.ids[1:])[:, None])[:, 0]
+        out.append((logp * torch.tensor(row.weights[1:], dtype=logp.dtype)).sum())
+    return torch.stack(out)
+
+
+def gradients(model: Any, loss: Tensor) -> dict[str, Tensor]:
+    model.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+def difference(a: Tensor, b: Tensor) -> float:
+    return float(((a - b).norm() / b.norm()).detach())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_losses_and_gradients_equal_those_of_rows_computed_alone(
+    family: str, dtype: torch.dtype, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, plain = pair(family, tmp_path, dtype)
+    if dtype == torch.float64:
+        exact(ours), exact(plain)
+        module = __import__(type(plain).__module__, fromlist=["x"])
+        monkeypatch.setattr(module, "eager_attention_forward", precise_attention)
+    close = 1e-10 if dtype == torch.float64 else 1e-5
+    batch = rows()
+    expected = one_row_at_a_time(plain, batch)
+    wanted = gradients(plain, -expected.sum())
+    for min_shared in (1, 8, 10**9):
+        scores = score(ours, build(batch, min_shared))
+        loss = scores.weighted_sum()
+        assert loss.item() == pytest.approx(-expected.sum().item(), rel=close)
+        assert difference(scores.row_log_probabilities(), expected) < close
+        found = gradients(ours, loss)
+        assert set(found) == set(wanted)
+        for name, gradient in wanted.items():
+            assert difference(found[name], gradient) < close, (name, min_shared)
+
+
+def test_right_says_where_the_most_likely_token_is_the_target(tmp_path: Path) -> None:
+    ours, plain = pair("llama", tmp_path)
+    (row, *_) = rows()
+    best = plain(torch.tensor([row.ids])).logits[0].argmax(-1).tolist()
+    # Every second target is what the model would say itself.
+    ids = [t if i % 2 else None for i, t in enumerate(best)]
+    targets = [Rendered([*row.ids[: i + 1], t if t is not None else (best[i] + 1) % VOCABULARY], [0.0] * (i + 1) + [1.0])
+               for i, t in enumerate(ids)]  # fmt: skip
+    scores = score(ours, build(targets, 1))
+    order = torch.argsort(torch.as_tensor(scores.trie.source))
+    assert scores.right[order].tolist() == [i % 2 == 1 for i in range(len(ids))]
+
+
+@pytest.mark.parametrize("softcap", [None, 3.0])
+@pytest.mark.parametrize("with_bias", [False, True])
+@pytest.mark.parametrize("chunk", [1, 3 * 23, 10**9], ids=["1 row", "3 rows", "all rows"])
+def test_linear_nll_is_cross_entropy(
+    chunk: int, with_bias: bool, softcap: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linear_cross_entropy, "CHUNK_ELEMENTS", chunk)
+    draw = torch.Generator().manual_seed(1)
+    hidden = torch.randn(11, 7, dtype=torch.float64, generator=draw).requires_grad_()
+    head = torch.randn(23, 7, dtype=torch.float64, generator=draw).requires_grad_()
+    bias = torch.randn(23, dtype=torch.float64, generator=draw).requires_grad_() if with_bias else None
+    target = torch.randint(0, 23, (11,), generator=draw)
+    weight = torch.rand(11, dtype=torch.float64, generator=draw)
+    leaves = [leaf for leaf in (hidden, head, bias) if leaf is not None]
+
+    logits = hidden @ head.t() + (bias if bias is not None else 0)
+    capped = logits if softcap is None else softcap * torch.tanh(logits / softcap)
+    expected = F.cross_entropy(capped, target, reduction="none")
+    wanted = torch.autograd.grad((weight * expected).sum(), leaves)
+    nll, right = linear_nll(hidden, head, target, bias=bias, softcap=softcap)
+    found = torch.autograd.grad((weight * nll).sum(), leaves)
+
+    torch.testing.assert_close(nll, expected, rtol=1e-12, atol=1e-12)
+    assert right.tolist() == (capped.argmax(-1) == target).tolist()
+    for mine, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-11, atol=1e-12)
+
+
+def test_linear_nll_by_hand() -> None:
+    # Logits (0, ln 3): probabilities 1/4 and 3/4.
+    hidden, head = torch.tensor([[1.0], [1.0]]), torch.tensor([[0.0], [1.0986123]])
+    nll, right = linear_nll(hidden, head, torch.tensor([0, 1]))
+    assert nll.tolist() == pytest.approx([1.3862944, 0.2876821]) and right.tolist() == [False, True]
+
+
+def test_half_precision_is_summed_in_float32() -> None:
+    draw = torch.Generator().manual_seed(2)
+    hidden, head = (torch.randn(n, 16, generator=draw).to(torch.bfloat16) for n in (6, 512))
+    target = torch.randint(0, 512, (6,), generator=draw)
+    nll, _ = linear_nll(hidden, head, target)
+    logits = (hidden @ head.t()).float()
+    assert nll.dtype == torch.float32
+    torch.testing.assert_close(nll, F.cross_entropy(logits, target, reduction="none"), rtol=1e-5, atol=1e-5)
+
+
+def test_huge_logits_stay_finite() -> None:
+    hidden, head = torch.tensor([[1e4]]).requires_grad_(), torch.tensor([[1.0], [-1.0]])
+    nll, _ = linear_nll(hidden, head, torch.tensor([1]))
+    nll.sum().backward()  # type: ignore[no-untyped-call]
+    # log(e^1e4 + e^-1e4) + 1e4, to rounding
+    assert nll.item() == pytest.approx(2e4) and hidden.grad is not None and hidden.grad.tolist() == [[2.0]]

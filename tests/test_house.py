@@ -1,0 +1,225 @@
+"""The rules of the house, read from the source: who may import whom, who writes weights, who may reach the network."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sodate.core.recipe import METHODS
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "sodate"
+FILES = sorted(PACKAGE.rglob("*.py"))
+TREES = {file: ast.parse(file.read_text("utf-8")) for file in FILES}
+
+# A room imports rooms of earlier lines only. docs/architecture.md draws the same picture.
+LEVELS = (
+    ("core",),
+    ("losses", "render"),
+    ("data", "model"),
+    ("generate", "grade", "retrieve"),
+    ("train", "evaluate"),
+    ("release",),
+    ("serve", "learn"),
+    ("api",),
+    ("terminal",),
+    ("cli",),
+)
+LEVEL = {room: number for number, rooms in enumerate(LEVELS) for room in rooms}
+NETWORK = {"aiohttp", "ftplib", "http", "httpx", "huggingface_hub", "requests", "smtplib", "socket", "ssl", "urllib"}
+MAX_LINES = 400
+
+
+def name_of(file: Path) -> str:
+    return file.relative_to(ROOT).as_posix()
+
+
+def room_of(file: Path) -> str:
+    """The room a file belongs to; the package's own __init__ only hands out what is in api."""
+    parts = file.relative_to(PACKAGE).with_suffix("").parts
+    return "api" if parts == ("__init__",) else parts[0]
+
+
+def imports(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """Every module imported anywhere in a file, also inside functions, with its line: `from a import b` is `a.b`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"line {node.lineno}: imports are absolute"
+            yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
+
+
+def dotted(node: ast.AST) -> str:
+    """`a.b.c` of an expression, "" for anything else."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute) and (before := dotted(node.value)):
+        return f"{before}.{node.attr}"
+    return ""
+
+
+def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            method = f".{node.func.attr}" if isinstance(node.func, ast.Attribute) else ""
+            yield dotted(node.func) or method, node
+
+
+def roots(file: Path) -> set[str]:
+    """Top-level packages a file imports."""
+    return {name.partition(".")[0] for name, _ in imports(TREES[file])}
+
+
+def test_every_file_is_in_a_room_that_the_picture_knows() -> None:
+    assert {room_of(file) for file in FILES} <= set(LEVEL)
+
+
+def test_imports_point_one_way_and_rooms_of_one_level_know_nothing_of_each_other() -> None:
+    wrong = []
+    for file in FILES:
+        room = room_of(file)
+        for name, line in imports(TREES[file]):
+            package, _, rest = name.partition(".")
+            if package != "sodate":
+                continue
+            head = rest.partition(".")[0]
+            other = head if head in LEVEL else "api"  # `import sodate` and `from sodate import train` are the API
+            if other != room and LEVEL[other] >= LEVEL[room]:
+                wrong.append(f"{name_of(file)}:{line} imports {name}")
+    assert not wrong
+
+
+def test_core_is_light_and_losses_know_only_tensors() -> None:
+    for file in FILES:
+        if room_of(file) == "core":
+            assert not roots(file) & {"torch", "transformers", "fastapi", "starlette", "safetensors"}, name_of(file)
+        if room_of(file) == "losses":
+            assert roots(file) - set(sys.stdlib_module_names) <= {"torch"}, name_of(file)
+
+
+def test_one_module_writes_weights_and_only_as_safetensors() -> None:
+    writers, converters = set(), set()
+    for file, tree in TREES.items():
+        for name, _ in calls(tree):
+            last = name.rpartition(".")[2]
+            if last in ("save", "save_file", "save_model", "serialize", "serialize_file") and "safetensors" in roots(
+                file
+            ):
+                writers.add((name_of(file), name.partition(".")[0]))
+            if last == "save_pretrained":
+                converters.add(name_of(file))
+            assert name not in ("torch.save", "torch.load", "torch.jit.save", "numpy.save", "np.save"), name_of(file)
+    assert writers == {("sodate/model/checkpoint.py", "safetensors")}
+    # Converting a GGUF file, transformers writes the folder that it has just read: the base model, not what was learnt.
+    assert converters == {"sodate/model/convert.py"}
+
+
+def test_nothing_that_arrives_can_run_code() -> None:
+    for file, tree in TREES.items():
+        assert not roots(file) & {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}, name_of(file)
+        for name, call in calls(tree):
+            where = f"{name_of(file)}:{call.lineno}"
+            assert name not in ("eval", "exec", "compile", "__import__", "yaml.load", "os.system", "os.popen"), where
+            given = {word.arg: word.value for word in call.keywords}
+            for word in ("trust_remote_code", "shell"):
+                value = given.get(word)
+                assert value is None or (isinstance(value, ast.Constant) and value.value is False), f"{where} {word}"
+
+
+def test_only_the_modules_that_fetch_a_model_reach_the_network() -> None:
+    reach = {(name_of(file), name) for file in FILES for name in roots(file) & NETWORK}
+    # core/files asks the socket module for this host's name, to say who holds a lock.
+    assert reach == {("sodate/model/hub.py", "huggingface_hub"), ("sodate/core/files.py", "socket")}
+    used = {name for name, _ in calls(TREES[PACKAGE / "core" / "files.py"]) if name.startswith("socket.")}
+    assert used == {"socket.gethostname"}
+    # pip fetches the two built-in models; git says which commit this is.
+    started = {name_of(file) for file in FILES if "subprocess" in roots(file)}
+    assert started == {"sodate/model/wheels.py", "sodate/release/registry.py"}
+
+
+@pytest.mark.parametrize("statement", ["import sodate", "import sodate.cli"])
+def test_nothing_heavy_is_imported_before_a_verb_runs(statement: str) -> None:
+    heavy = ["torch", "transformers", "numpy", "pyarrow", "pydantic", "yaml", "jinja2", "safetensors"]
+    code = f"import sys\n{statement}\nprint([m for m in {heavy!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_file_is_short_enough_to_be_read_in_one_sitting() -> None:
+    files = [file for folder in ("sodate", "examples", "bench") for file in (ROOT / folder).rglob("*.py")]
+    lengths = {name_of(file): len(file.read_text("utf-8").splitlines()) for file in files}
+    assert not {name: lines for name, lines in lengths.items() if lines >= MAX_LINES}
+
+
+def test_everything_public_in_the_api_says_what_it_does() -> None:
+    silent = []
+    for file in sorted((PACKAGE / "api").glob("*.py")):
+        tree = TREES[file]
+        scopes: list[ast.AST] = [tree, *(n for n in ast.walk(tree) if isinstance(n, ast.ClassDef))]
+        for scope in scopes:
+            for node in ast.iter_child_nodes(scope):
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                    public = not node.name.startswith("_")
+                    if public and not ast.get_docstring(node):
+                        silent.append(f"{name_of(file)}:{node.lineno} {node.name}")
+    assert not silent
+
+
+def read_keys(tree: ast.AST) -> Iterator[str]:
+    """Recipe keys that a file reads: `recipe.key`, `auto("key", …)`, `getattr(recipe, "key")`, `["recipe"]["key"]`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and dotted(node.value).rpartition(".")[2] == "recipe":
+            yield node.attr
+        elif isinstance(node, ast.Subscript) and isinstance(node.value, ast.Subscript):
+            outer, inner = node.value.slice, node.slice
+            if isinstance(outer, ast.Constant) and outer.value == "recipe" and isinstance(inner, ast.Constant):
+                yield str(inner.value)
+    for name, call in calls(tree):
+        at = {"auto": 0, "getattr": 1}.get(name)
+        if at is not None and len(call.args) > at and isinstance(call.args[at], ast.Constant):
+            yield str(call.args[at].value)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_every_recipe_key_is_read_somewhere(method: str) -> None:
+    read = {key for file in FILES if file.name != "recipe.py" for key in read_keys(TREES[file])}
+    assert not set(METHODS[method].model_fields) - read
+
+
+def repository_files() -> list[Path]:
+    """What a clone would hold: tracked files and new ones that git does not ignore; without git, all but caches."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    try:
+        listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
+        files = [ROOT / name for name in listed if name]
+    except (OSError, subprocess.CalledProcessError):
+        caches = (".venv", ".git", "__pycache__", "sodate.egg-info")
+        files = [file for file in ROOT.rglob("*") if not set(file.relative_to(ROOT).parts) & set(caches)]
+    return [file for file in files if file.is_file() and not any(p.endswith("_cache") for p in file.parts)]
+
+
+# Hosts that may be named: where a standard, a licence or a paper lies, and names reserved for examples.
+HOSTS = {
+    *("json-schema.org", "www.w3.org", "www.apache.org", "arxiv.org", "ai.google.dev", "huggingface.co", "github.com"),
+    *("example.com", "example.jp", "example.org", "localhost", "127.0.0.1"),
+}
+LOCAL_PATH = re.compile(r"(?<![\w.>}])/(?:root|home/\w+|Users/\w+|work|workspace|mnt/\w+)/\w")
+
+
+def test_no_file_names_this_machine_or_a_package_registry() -> None:
+    own = [str(ROOT), str(Path.home()), "PIP_" + "INDEX_URL", "--" + "index-url"]
+    found = []
+    for file in repository_files():
+        text = file.read_text("utf-8", "replace")
+        for number, line in enumerate(text.splitlines(), 1):
+            hosts = {host.lower() for host in re.findall(r"https?://(?:[^/@\s]*@)?([\w-]+(?:\.[\w-]+)+)", line)}
+            wrong = [*LOCAL_PATH.findall(line), *(p for p in own if len(p) > 5 and p in line), *sorted(hosts - HOSTS)]
+            found += [f"{name_of(file)}:{number}: {what}" for what in wrong]
+    assert not found

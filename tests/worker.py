@@ -1,0 +1,91 @@
+"""The command line in a process of its own that starts in milliseconds: forked from a server which has done the imports.
+
+The server has never computed anything, so its children start with the same threads as a fresh `sodate` would.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["sodate.api.training", "sodate.train.loop", "tests.preloaded"])
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    code: int  # negative: the signal that ended it
+    out: str
+    err: str
+
+
+def start(*words: str, home: Path, kill_at_write: int | None = None, interrupt_at_step: int | None = None) -> Any:
+    """`sodate WORDS`, running. It can be told to end itself with SIGKILL at its Nth fsync, or SIGINT after a step."""
+    process = _context.Process(target=_child, args=(words, str(home), kill_at_write, interrupt_at_step))
+    process.start()
+    return process
+
+
+def run(*words: str, home: Path, kill_at_write: int | None = None, interrupt_at_step: int | None = None) -> Ended:
+    """`sodate WORDS`, ended."""
+    process = start(*words, home=home, kill_at_write=kill_at_write, interrupt_at_step=interrupt_at_step)
+    process.join(120)
+    return ended(process, home)
+
+
+def ended(process: Any, home: Path) -> Ended:
+    assert process.exitcode is not None, "still running after two minutes"
+    texts = [(home / f"{process.pid}.{name}").read_text("utf-8") for name in ("out", "err")]
+    return Ended(process.exitcode, *texts)
+
+
+def _child(words: tuple[str, ...], home: str, kill_at_write: int | None, interrupt_at_step: int | None) -> None:
+    os.environ["SODATE_HOME"] = home
+    for name in ("out", "err"):
+        fd = os.open(f"{home}/{os.getpid()}.{name}", os.O_WRONLY | os.O_CREAT, 0o644)
+        os.dup2(fd, 1 if name == "out" else 2)
+    if kill_at_write is not None:
+        _kill_at_fsync(kill_at_write)
+    if interrupt_at_step is not None:
+        _interrupt_after(interrupt_at_step)
+    from sodate import cli
+
+    sys.argv = ["sodate", *words]
+    try:
+        cli.main()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+
+def _kill_at_fsync(number: int) -> None:
+    """A power cut between two steps of a write: the kernel ends this process without a word."""
+    real, calls = os.fsync, 0
+
+    def fsync(fd: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        real(fd)
+
+    os.fsync = fsync
+
+
+def _interrupt_after(step: int) -> None:
+    """Ctrl-C while step `step` + 1 is under way: as soon as the line of `step` is in the metrics."""
+    from sodate.core.runs import RunFolder
+
+    real = RunFolder.metric
+
+    def metric(self: RunFolder, line: dict[str, Any]) -> None:
+        real(self, line)
+        if line["step"] == step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    RunFolder.metric = metric  # type: ignore[method-assign]
