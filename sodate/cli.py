@@ -378,14 +378,14 @@ def models_show(name: str, as_json: Json = False) -> None:
 
 @models_app.command("remove", help=tr("Delete a model nothing needs.", "使われていないモデルを削除する。"))
 def models_remove(name: str, as_json: Json = False) -> None:
-    from sodate.model.store import remove_model, show_model
+    from sodate.model.store import list_models, remove_model
     from sodate.release.registry import list_versions
 
-    entry = show_model(name)
-    users = [v.id for v in list_versions() if v.manifest["base"] == entry.id and v.adapter is not None]
+    going = {entry.id for entry in list_models() if name in (entry.name, entry.id)}
+    users = [v.id for v in list_versions() if v.manifest["base"] in going and v.adapter is not None]
     if users:
         raise SodateError(
-            tr(f"{entry.id} is the base of {', '.join(users)}.", f"{entry.id} は {', '.join(users)} の基盤です。"),
+            tr(f"{name} is the base of {', '.join(users)}.", f"{name} は {', '.join(users)} の基盤です。"),
             tr("Without it they could not be loaded any more.", "削除するとこれらを読み込めなくなります。"),
         )
     removed = [e.id for e in remove_model(name)]

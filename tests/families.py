@@ -26,7 +26,8 @@ def make(family: str, seed: int = 0, **changes: Any) -> Any:
         "llama": ("Llama", {"attention_bias": True, "tie_word_embeddings": False}),
         "qwen3": ("Qwen3", {}),
         "gemma3": ("Gemma3", {
-            "sliding_window": WINDOW, "num_hidden_layers": 3, "final_logit_softcapping": 5.0, "query_pre_attn_scalar": 8,
+            "sliding_window": WINDOW, "num_hidden_layers": 3, "final_logit_softcapping": 5.0,
+            "query_pre_attn_scalar": 8,
             "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
         }),
         "mistral": ("Mistral", {"sliding_window": WINDOW}),

@@ -186,7 +186,7 @@ def test_one_new_token_and_no_prompts(llama: Models) -> None:
 
 
 def test_generation_leaves_the_model_as_it_was(tmp_path: Path) -> None:
-    ours, plain = pair("gemma3", tmp_path)
+    ours, _ = pair("gemma3", tmp_path)
     before = {name: tensor.clone() for name, tensor in ours.state_dict().items()}
     generate(ours, prompts(), [], Sampling(5))
     assert all(torch.equal(before[name], tensor) for name, tensor in ours.state_dict().items())

@@ -10,13 +10,15 @@ import re
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.types import Message, Source
 from sodate.evaluate import stats
 from sodate.evaluate.report import flips, pick_examples, write_report
-from sodate.evaluate.run import EvalItem, EvalResult, check_references, evaluate, print_result
+from sodate.evaluate.run import EvalItem, EvalResult, check_references, evaluate
+from sodate.evaluate.table import print_result
 from sodate.grade import Grade, Grader, parse_grader
 
 
@@ -58,7 +60,7 @@ def test_the_same_replies_give_the_same_document_and_swapping_models_mirrors_it(
     assert made().to_json() == made().to_json()
     replies = {"base": answers(set(range(10)), 40), "tuned": answers(set(range(2, 30)), 40)}
     (forward,) = made().comparisons
-    (back,) = evaluate(replies, items(40), [parse_grader("exact")], baseline="tuned").comparisons
+    (back,) = evaluate(replies, items(40), [parse_grader("exact")], baselines="tuned").comparisons
     assert (back.candidate, back.verdict, back.fixed, back.broken) == ("base", "worse", 2, 20)
     assert back.diff == -forward.diff and back.p == forward.p and forward.ci and back.ci
     assert back.ci == pytest.approx((-forward.ci[1], -forward.ci[0]))
@@ -78,6 +80,23 @@ def test_every_model_is_compared_with_the_baseline_and_holm_runs_over_its_grader
     assert result.comparisons[0].p == pytest.approx(4 / 64)
     assert result.comparisons[0].verdict == "inconclusive"
     assert result.score("a", "label").extra["macro_f1"] == pytest.approx(2 * 6 / (12 + 6))
+
+
+def test_with_two_baselines_every_pair_is_compared_once_and_holm_stays_within_a_pair() -> None:
+    replies = {"base": answers(set(), 12), "shots": answers({0}, 12), "a": answers({0, 1, 2, 3, 4, 5, 6}, 12)}
+    graders = [parse_grader("exact"), parse_grader("label")]
+    result = evaluate(replies, items(12), graders, ["base", "shots"])
+    assert list(result.pairs()) == [("a", "base"), ("a", "shots"), ("shots", "base")]
+    assert [(row["baseline"], row["fixed"]) for row in result.to_json()["comparisons"][::2]] == [
+        ("base", 7),
+        ("shots", 6),
+        ("base", 1),
+    ]
+    # Two graders in the family: 7 flips one way are 2/128 raw, 6 are 2/64.
+    assert [one.p for one in result.comparisons[::2]] == pytest.approx([4 / 128, 4 / 64, 1.0])
+    assert evaluate(replies, items(12), graders, "base").pairs()["a", "base"] == result.pairs()["a", "base"]
+    # The examples are chosen from the first pair: 0…6 fixed, 7…11 still wrong.
+    assert pick_examples(result, 3) == [0, 7, 1]
 
 
 def test_identical_replies_are_equivalent_only_when_there_are_enough_of_them() -> None:
@@ -124,7 +143,7 @@ def test_wrong_calls_are_refused() -> None:
     with pytest.raises(UsageError, match="named twice"):
         evaluate({"a": ["x"]}, items(1), [grader, grader])
     with pytest.raises(UsageError, match="baseline 'z'"):
-        evaluate({"a": ["x"]}, items(1), [grader], baseline="z")
+        evaluate({"a": ["x"]}, items(1), [grader], baselines="z")
     with pytest.raises(SodateError, match="2 replies for 1 items"):
         evaluate({"a": ["x", "y"]}, items(1), [grader])
 
@@ -134,8 +153,26 @@ def test_the_terminal_table_prints_model_names_as_they_are() -> None:
     result = evaluate({"[red]base": answers(set(), 9), "b": answers({1}, 9)}, items(9), [parse_grader("exact")])
     print_result(result, Console(file=out, width=120))
     text = out.getvalue()
-    assert "[red]base" in text and "inconclusive" in text and "1/0" in text
+    assert "b vs [red]base" in text and "inconclusive" in text and "1/0" in text
     assert "41.8 points" in text  # 2.8016 * sqrt(0.2 / 9)
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_at_80_columns_no_word_of_the_table_is_broken(language: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SODATE_LANG", language)
+    out = io.StringIO()
+    replies = {"smollm2-135m": ["no"] * 100, "smollm2-135m + 3 shots": answers({1}, 100), "orders": ["yes"] * 100}
+    graders = [parse_grader("exact"), Grader("json_schema:schema.json", parse_grader("exact"))]
+    result = evaluate(replies, items(100), graders, ["smollm2-135m", "smollm2-135m + 3 shots"])
+    print_result(result, Console(file=out, width=80))
+    lines = out.getvalue().splitlines()
+    assert all(cell_len(line) <= 80 for line in lines)
+    rows = [line.split() for line in lines if line.startswith("json_schema:schema.json") and "/" in line]
+    better, unsure = ("better", "inconclusive") if language == "en" else ("改善", "判定できず")
+    assert [row[-1] for row in rows] == [better, better, unsure]
+    assert [row[-2] for row in rows] == ["100/0", "99/0", "1/0"]
+    # The columns of all pairs stand under one another.
+    assert len({line.index("/0") for line in lines if "/0 " in line}) == 1
 
 
 def test_examples_are_taken_from_every_kind_of_flip() -> None:

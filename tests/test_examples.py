@@ -71,7 +71,7 @@ def test_the_generator_writes_the_shipped_files_again_byte_for_byte(example: str
     folder = EXAMPLES / example
     subprocess.run([sys.executable, "-B", str(folder / "make.py"), "--out", str(tmp_path)], check=True)
     made = sorted(path.name for path in tmp_path.iterdir())
-    assert {"train.jsonl", "valid.jsonl", "heldout.jsonl"} <= set(made)
+    assert {"train.jsonl", "valid.jsonl", "heldout.jsonl", "fewshot.jsonl"} <= set(made)
     for name in made:
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name
 
@@ -155,10 +155,11 @@ def test_the_orders_cover_what_the_job_needs() -> None:
         assert {len(answer["items"]) for answer in found} == {1, 2, 3}
 
 
-def test_the_few_shot_rows_are_training_rows() -> None:
-    training = rows(ORDERS / "train.jsonl")
-    shots = rows(ORDERS / "fewshot.jsonl")
-    assert len(shots) == 3
+@pytest.mark.parametrize(("example", "count"), [("orders", 3), ("support-ja", 2)])
+def test_the_few_shot_rows_are_training_rows(example: str, count: int) -> None:
+    training = rows(EXAMPLES / example / "train.jsonl")
+    shots = rows(EXAMPLES / example / "fewshot.jsonl")
+    assert len(shots) == count
     assert all(shot in training for shot in shots)
 
 

@@ -99,9 +99,8 @@ def test_right_says_where_the_most_likely_token_is_the_target(tmp_path: Path) ->
     (row, *_) = rows()
     best = plain(torch.tensor([row.ids])).logits[0].argmax(-1).tolist()
     # Every second target is what the model would say itself.
-    ids = [t if i % 2 else None for i, t in enumerate(best)]
-    targets = [Rendered([*row.ids[: i + 1], t if t is not None else (best[i] + 1) % VOCABULARY], [0.0] * (i + 1) + [1.0])
-               for i, t in enumerate(ids)]  # fmt: skip
+    ids = [t if i % 2 else (t + 1) % VOCABULARY for i, t in enumerate(best)]
+    targets = [Rendered([*row.ids[: i + 1], t], [0.0] * (i + 1) + [1.0]) for i, t in enumerate(ids)]
     scores = score(ours, build(targets, 1))
     order = torch.argsort(torch.as_tensor(scores.trie.source))
     assert scores.right[order].tolist() == [i % 2 == 1 for i in range(len(ids))]

@@ -1,4 +1,4 @@
-"""What the loop promises: the order of rows, the schedule, and that a stopped run ends where an undisturbed one does."""
+"""What the loop promises: order of rows, schedule, and that a stopped run ends where an undisturbed one does."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_every_epoch_sees_every_row_once(rows: int, batch_size: int, seed: int, 
 def test_the_order_is_a_function_of_seed_and_epoch_alone() -> None:
     late = [rows_of_step(PLAN, 100, step) for step in (60, 7, 60)]
     assert late[0] == late[2] == rows_of_step(replace(PLAN, lr=5.0, steps=900), 100, 60)
-    first, second = (sum((rows_of_step(PLAN, 100, e * 25 + b) for b in range(25)), []) for e in (0, 1))
+    first, second = ([r for b in range(25) for r in rows_of_step(PLAN, 100, e * 25 + b)] for e in (0, 1))
     assert first != second and first != list(range(100))
     assert rows_of_step(replace(PLAN, seed=1), 100, 60) != late[0]
 
@@ -80,7 +80,7 @@ class Line:
     """Least squares on ten points; row 7 can be poisoned."""
 
     rows = 10
-    names = [f"points.csv:{n + 2}" for n in range(10)]
+    names = tuple(f"points.csv:{n + 2}" for n in range(10))
 
     def __init__(self, poison: bool = False) -> None:
         torch.manual_seed(0)
@@ -302,7 +302,10 @@ def assert_same_result(home: Path, undisturbed: Path, done: worker.Ended) -> Non
     assert curve(home) == curve(undisturbed)
     assert adapter_bytes(home) == adapter_bytes(undisturbed)
     assert [p.name for p in (home / "versions" / "orders").iterdir() if p.name.isdigit()] == ["1"]
-    result, expected = json.loads(done.out), json.loads((undisturbed / "runs" / the_run(undisturbed) / "run.json").read_text())
+    result, expected = (
+        json.loads(done.out),
+        json.loads((undisturbed / "runs" / the_run(undisturbed) / "run.json").read_text()),
+    )
     clock = {"run", "run_dir", "train_seconds", "peak_rss_bytes"}
     assert {k: v for k, v in result.items() if k not in clock} == {
         k: v for k, v in expected["result"].items() if k not in clock
@@ -374,9 +377,7 @@ def test_eight_rows_at_once_and_one_at_a_time_give_the_same_numbers(
         assert float((tensor - many_tensors[name]).norm()) <= 1e-6 * max(1.0, float(tensor.norm()))
 
 
-def test_held_out_rows_are_watched_without_touching_the_training(
-    farm: Farm, undisturbed: Path, tmp_path: Path
-) -> None:
+def test_held_out_rows_are_watched_without_touching_the_training(farm: Farm, undisturbed: Path, tmp_path: Path) -> None:
     home = farm.new_home(tmp_path / "home")
     alone = [w for w in words(farm) if w not in ("--eval", str(farm.held))]
     assert worker.run(*alone, home=home).code == 0
@@ -393,7 +394,9 @@ def test_a_poisoned_weight_stops_with_the_rows_named(farm: Farm, tmp_path: Path)
     safetensors.torch.save_file(weights, folder / "model.safetensors", {"format": "pt"})
     home = tmp_path / "home"
     home.mkdir()
-    done = worker.run("train", "--model", str(folder), "--data", str(farm.train), "shuffle=false", "batch_size=2", home=home)
+    done = worker.run(
+        "train", "--model", str(folder), "--data", str(farm.train), "shuffle=false", "batch_size=2", home=home
+    )
     assert done.code == 1 and "Step 1: loss nan" in done.err
     assert "orders.jsonl:1, orders.jsonl:2." in done.err and "orders.jsonl:3" not in done.err
     (listed,) = json.loads(worker.run("runs", "list", "--json", home=home).out)

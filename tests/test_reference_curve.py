@@ -1,4 +1,4 @@
-"""The loss curve beside a loop that shares no code with ours: padded batches, transformers' attention, peft, plain AdamW."""
+"""The loss curve beside a loop that shares no code with ours: padded batches, eager attention, peft, plain AdamW."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sodate.model.lora import LoraConfig, add, all_targets
 from tests.farm import Farm, adapter_bytes, curve, plant
 
 ROWS = 14
-STEPS, BATCH, LR = 12, 4, 4e-3
+STEPS, BATCH, LR = 12, 4, 3e-2
 
 
 def initial_adapter(farm: Farm, folder: Path) -> Path:
@@ -41,7 +41,7 @@ def reference(farm: Farm, adapter: Path) -> tuple[list[float], dict[str, torch.T
         prompt = tokenizer.apply_chat_template(messages[:-1], add_generation_prompt=True)["input_ids"]
         whole = tokenizer.apply_chat_template(messages)["input_ids"]
         # The reply ends with its stop token; the line break the template puts behind is not trained.
-        end = len(whole) - 1 - whole[::-1].index(tokenizer.convert_tokens_to_ids("<|im_end|>")) + 1
+        end = len(whole) - whole[::-1].index(tokenizer.convert_tokens_to_ids("<|im_end|>"))
         rows.append((whole, [-100] * len(prompt) + whole[len(prompt) : end] + [-100] * (len(whole) - end)))
     base = AutoModelForCausalLM.from_pretrained(farm.folder, dtype=torch.float32, attn_implementation="eager")
     model = PeftModel.from_pretrained(base, adapter, is_trainable=True)
@@ -76,13 +76,11 @@ def test_the_loss_curve_is_that_of_a_plain_loop(tmp_path: Path, monkeypatch: pyt
     expected, tensors = reference(farm, adapter)
     monkeypatch.setenv("SODATE_HOME", str(farm.home))
     keys: dict[str, Any] = {"model": farm.model, "data": [str(farm.train)], "init_adapter": str(adapter)}
-    sodate.train(
-        **keys, shuffle=False, batch_size=BATCH, max_steps=STEPS, lr=LR, weight_decay=0.01, max_grad_norm=0.3
-    )
+    sodate.train(**keys, shuffle=False, batch_size=BATCH, max_steps=STEPS, lr=LR, weight_decay=0.01, max_grad_norm=0.3)
     found = [line["loss"] for line in curve(farm.home)]
     assert found[0] == pytest.approx(expected[0], rel=1e-5)
     assert found == pytest.approx(expected, rel=1e-3)
-    assert expected[-1] < 0.9 * expected[0]  # something was learnt
+    assert expected[-1] < 0.95 * expected[0]  # something was learnt
     trained = safetensors.torch.load(adapter_bytes(farm.home))
     assert len(trained) == len(tensors)
     for name, tensor in tensors.items():

@@ -91,7 +91,9 @@ def test_a_file_that_was_added_is_named(home: Path) -> None:
         verify(version)
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "/etc", ".hidden", "a b", "a\n", "注文", "x" * 65, "a\0b"])
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../x", "a/b", "/etc", ".hidden", "a b", "a\n", "注文", "x" * 65, "a\0b"]
+)
 def test_names_that_could_be_paths_are_refused(home: Path, name: str) -> None:
     with pytest.raises(UsageError, match="not a usable name"):
         make(name)

@@ -1,4 +1,4 @@
-"""The command line in a process of its own that starts in milliseconds: forked from a server which has done the imports.
+"""The command line in a process of its own that starts in milliseconds, forked from a server that did the imports.
 
 The server has never computed anything, so its children start with the same threads as a fresh `sodate` would.
 """
@@ -24,28 +24,30 @@ class Ended:
     err: str
 
 
-def start(*words: str, home: Path, kill_at_write: int | None = None, interrupt_at_step: int | None = None) -> Any:
-    """`sodate WORDS`, running. It can be told to end itself with SIGKILL at its Nth fsync, or SIGINT after a step."""
-    process = _context.Process(target=_child, args=(words, str(home), kill_at_write, interrupt_at_step))
+def run(
+    *words: str,
+    home: Path,
+    stdin: str = "",
+    language: str = "en",
+    kill_at_write: int | None = None,
+    interrupt_at_step: int | None = None,
+) -> Ended:
+    """`sodate WORDS`, ended. It can be told to end itself with SIGKILL at its Nth fsync, or SIGINT after a step."""
+    (home / "stdin").write_text(stdin, "utf-8")
+    process = _context.Process(target=_child, args=(words, str(home), language, kill_at_write, interrupt_at_step))
     process.start()
-    return process
-
-
-def run(*words: str, home: Path, kill_at_write: int | None = None, interrupt_at_step: int | None = None) -> Ended:
-    """`sodate WORDS`, ended."""
-    process = start(*words, home=home, kill_at_write=kill_at_write, interrupt_at_step=interrupt_at_step)
     process.join(120)
-    return ended(process, home)
-
-
-def ended(process: Any, home: Path) -> Ended:
     assert process.exitcode is not None, "still running after two minutes"
     texts = [(home / f"{process.pid}.{name}").read_text("utf-8") for name in ("out", "err")]
     return Ended(process.exitcode, *texts)
 
 
-def _child(words: tuple[str, ...], home: str, kill_at_write: int | None, interrupt_at_step: int | None) -> None:
-    os.environ["SODATE_HOME"] = home
+def _child(
+    words: tuple[str, ...], home: str, language: str, kill_at_write: int | None, interrupt_at_step: int | None
+) -> None:
+    os.environ |= {"SODATE_HOME": home, "SODATE_LANG": language}
+    os.dup2(os.open(f"{home}/stdin", os.O_RDONLY), 0)
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 (multiprocessing had put /dev/null there)
     for name in ("out", "err"):
         fd = os.open(f"{home}/{os.getpid()}.{name}", os.O_WRONLY | os.O_CREAT, 0o644)
         os.dup2(fd, 1 if name == "out" else 2)

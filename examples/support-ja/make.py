@@ -1,4 +1,4 @@
-"""お客様対応の例を書き出します。Write the customer-support example: train.jsonl, valid.jsonl and heldout.jsonl.
+"""お客様対応の例を書き出します。Write the customer-support example: train, valid, heldout and fewshot.jsonl.
 
     python make.py [--out FOLDER]
 
@@ -81,16 +81,32 @@ def make_set(rng: random.Random, parts: Parts, rows: int) -> list[dict[str, Any]
     return made
 
 
+def pick_fewshot(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Training rows for the few-shot baseline: the shortest about an appliance and the shortest about anything else."""
+    products = {case.product for case in TRAIN.cases if case.goods}
+    kinds: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
+    for row in rows:
+        kinds[any(product in row["messages"][1]["content"] for product in products)].append(row)
+    return [min(kind, key=lambda row: (len(str(row)), str(row))) for kind in kinds.values()]
+
+
+def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
+    """One JSON object a line, UTF-8, Unix line ends."""
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
 def main() -> None:
-    """Writes the three files into --out (default: beside this script)."""
+    """Writes every file into --out (default: beside this script)."""
     parser = argparse.ArgumentParser(description="Write the customer-support example.")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     out: Path = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
     for name, parts in (("train", TRAIN), ("valid", VALID), ("heldout", HELDOUT)):
         rows = make_set(random.Random(f"{SEED}-{name}"), parts, ROWS[name])
-        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        (out / f"{name}.jsonl").write_text(text, encoding="utf-8", newline="\n")
+        write_jsonl(out / f"{name}.jsonl", rows)
+        if name == "train":
+            write_jsonl(out / "fewshot.jsonl", pick_fewshot(rows))
 
 
 if __name__ == "__main__":

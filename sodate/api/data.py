@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from sodate.core.types import Conversation
 from sodate.data.check import Checked
 from sodate.data.check import check as check_files
+
+if TYPE_CHECKING:
+    from sodate.render.renderer import Renderer
+
+SAMPLED_BATCHES = 64
 
 
 def check(
@@ -18,19 +26,70 @@ def check(
     encoding: str | None = None,
     max_length: int | None = None,
 ) -> Checked:
-    """Checks training files, with token counts and control tokens when a model is named.
+    """Checks training files. When a model is named, also counts tokens, finds control tokens, and forecasts an epoch.
 
     `against` is a held-out file that must stay unknown to training; `max_length` is in tokens.
     """
     paths = [files] if isinstance(files, (str, Path)) else files
-    renderer = None
+    renderer = reference = None
     if model is not None:
         from sodate.api.loading import refer
         from sodate.render.renderer import Renderer
 
         reference = refer(model)
         renderer = Renderer.from_folder(reference.folder, reference.template)
-    return check_files(
+    checked = check_files(
         [Path(p) for p in paths], against=Path(against) if against else None, renderer=renderer, columns=columns,
         encoding=encoding, max_length=max_length,
     )  # fmt: skip
+    if reference is not None and renderer is not None and checked.stats["kinds"].get("conversation"):
+        checked.stats["forecast"] = _forecast(checked, renderer, reference.folder)
+    return checked
+
+
+def _forecast(checked: Checked, renderer: Renderer, folder: Path) -> dict[str, Any]:
+    """One epoch of LoRA at the defaults on this machine. Shared beginnings are counted in a sample of the batches."""
+    from sodate.core.recipe import SFTRecipe
+    from sodate.model import forecast
+    from sodate.render import trie
+    from sodate.train.resolve import Facts, resolve
+
+    model = forecast.facts(folder)
+    longest = checked.stats["tokens"]["max"]
+    rows = checked.ledger.rows_used
+    known = Facts(rows=rows, longest=longest, hidden_size=model.hidden, targets=(), cuda=False, has_eval=False)
+    plan = resolve(SFTRecipe(model="", data=("",)), known)
+    sample = [renderer.render(example) for example in _sampled(checked, SAMPLED_BATCHES * plan.plan.batch_size)]
+    tokens = computed = predictions = at_once = 0
+    for start in range(0, len(sample), plan.plan.batch_size):
+        batch = [sequence for row in sample[start : start + plan.plan.batch_size] for sequence in row]
+        for numbers in trie.pack(batch, plan.micro_tokens):
+            packed = trie.build([batch[number] for number in numbers])
+            computed += packed.computed
+            predictions += len(packed.source)
+            at_once = max(at_once, packed.computed)
+        tokens += sum(len(sequence.ids) for sequence in batch)
+    total = checked.stats["tokens"]["total"]
+    scale = total / tokens  # 1 where every row is in the sample
+    work = forecast.Work(round(computed * scale), round(predictions * scale), at_once)
+    gflops = forecast.measure_gflops(model.hidden)
+    return {
+        "tokens": total,
+        "computed_tokens": work.computed,
+        "seconds": round(forecast.seconds(model, work, gflops), 1),
+        "bytes": forecast.peak_bytes(model, work, plan.lora_rank),
+        "gemm_gflops": round(gflops, 1),
+    }
+
+
+def _sampled(checked: Checked, size: int) -> list[Conversation]:
+    """At most `size` of the used rows, evenly drawn in one pass and shuffled as training shuffles them."""
+    rng = random.Random(0)
+    drawn: list[Conversation] = []
+    for number, example in enumerate(e for e in checked.iter_examples() if isinstance(e, Conversation)):
+        if number < size:
+            drawn.append(example)
+        elif (place := rng.randrange(number + 1)) < size:
+            drawn[place] = example
+    rng.shuffle(drawn)
+    return drawn

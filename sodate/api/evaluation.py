@@ -46,8 +46,9 @@ def evaluate(
 ) -> Evaluation:
     """Generates greedily for every held-out row and grades against its last assistant message.
 
-    `shots` adds one more contestant: the baseline with the rows of that file as examples in its prompt. `limit` takes
-    the first rows. `max_new_tokens` defaults to 1.5 × the longest reference + 16 tokens.
+    Every model is compared with `baseline` (default: the first). `shots` adds a second baseline: the first one with the
+    rows of that file as examples in its prompt. `limit` takes the first rows. `max_new_tokens` defaults to the longest
+    reference, a quarter more and 8 tokens.
     """
     from sodate.evaluate.report import write_report
     from sodate.evaluate.run import check_references
@@ -57,10 +58,12 @@ def evaluate(
     specs = [graders] if isinstance(graders, str) else list(graders)
     baseline = baseline or names[0]
     contestants: list[tuple[str, tuple[Message, ...]]] = [(name, ()) for name in dict.fromkeys([baseline, *names])]
+    baselines = [baseline]
     if shots is not None:
         examples = _shots(Path(shots))
         count = sum(m.role == "assistant" for m in examples)
-        contestants.insert(1, (f"{baseline} + {count} shots", examples))
+        baselines.append(f"{baseline} + {count} shots")
+        contestants.insert(1, (baselines[1], examples))
     made = [parse_grader(spec) for spec in specs]
     items, tools = _items(Path(data), limit)
     check_references(items, made)
@@ -73,7 +76,7 @@ def evaluate(
             on_event("loading", reference)
             loaded = (reference, load(reference))
         replies[name] = _generate(loaded[1], name, items, tools, examples, max_new_tokens, batch_size, on_event)
-    result = compare(replies, items, made, baseline, seed=seed)
+    result = compare(replies, items, made, baselines, seed=seed)
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
     folder = home.reports_dir() / f"{stamp}-{secrets.token_hex(2)}"
     lines = [{"model": m, "item": i, "reply": text} for m, texts in replies.items() for i, text in enumerate(texts)]
@@ -156,7 +159,7 @@ def _generate(
 
     if max_new_tokens is None:
         longest = max((model.renderer.token_count(item.reference or "") for item in items), default=0)
-        max_new_tokens = int(1.5 * longest) + 16 if longest else 256
+        max_new_tokens = longest + longest // 4 + 8 if longest else 256
     total = len(items)
     done = 0
 

@@ -117,7 +117,7 @@ def _train_locked(
     run: RunFolder,
     on_event: Listener,
 ) -> dict[str, Any]:
-    from sodate.model import load, lora
+    from sodate.model import fused, load, lora
     from sodate.model.store import safe_name
     from sodate.release.registry import list_versions, register
     from sodate.train import loop
@@ -133,6 +133,8 @@ def _train_locked(
         has_eval=bool(held),
     ))  # fmt: skip
     adapter = _prepare(model, recipe, reference, resolved)
+    if adapter is not None:
+        fused.prepare(model)
     on_event("decisions", resolved.decisions)
     run.update(status="running", plan=asdict(resolved.plan), decisions=[asdict(d) for d in resolved.decisions],
                device=str(device), threads=loop.threads())  # fmt: skip

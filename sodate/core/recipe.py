@@ -43,12 +43,12 @@ class SFTRecipe(BaseModel):
     micro_tokens: PositiveInt | Auto = "auto"
     max_length: PositiveInt | Auto = "auto"
     shuffle: bool = True
-    seed: int = Field(0, ge=0, lt=2**31)
+    seed: int = Field(default=0, ge=0, lt=2**31)
 
     lr: PositiveFloat | Auto = "auto"
     schedule: Literal["linear", "cosine", "constant"] = "linear"
-    warmup_steps: int = Field(0, ge=0)
-    weight_decay: float = Field(0.0, ge=0)
+    warmup_steps: int = Field(default=0, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0)
     max_grad_norm: PositiveFloat = 1.0
 
     eval_every: PositiveInt | Auto = "auto"

@@ -41,12 +41,13 @@ def flips(result: EvalResult, comparison: Comparison) -> dict[str, list[int]]:
 def pick_examples(result: EvalResult, count: int) -> list[int]:
     """Item indices to show: in turn a fixed, a broken, a still wrong and a still right one, each in file order.
 
-    Judged by the first grader, between the baseline and the last candidate.
+    Judged by the first grader, between the last candidate that is no baseline itself and the first baseline.
     """
     if not result.comparisons:
         return list(range(min(count, result.n)))
-    last = result.comparisons[-1].candidate
-    groups = list(flips(result, next(one for one in result.comparisons if one.candidate == last)).values())
+    pairs = result.pairs()
+    last = next((model for model in reversed(result.replies) if model not in result.baselines), result.baselines[-1])
+    groups = list(flips(result, pairs[last, result.baselines[0]][0]).values())
     picked: list[int] = []
     for round_ in range(result.n):
         picked += [group[round_] for group in groups if round_ < len(group)]
@@ -107,8 +108,8 @@ def _signed(value: float) -> str:
 
 def _comparison(result: EvalResult, one: Comparison, reach: float) -> dict[str, Any]:
     def x(value: float) -> str:
-        """A difference as a position in the plot: 0 in the middle of 400, ±reach at 10 and 390."""
-        return f"{200 + 190 * max(-1.0, min(1.0, value / reach)):.1f}"
+        """A difference as a position in the plot: 0 in the middle of 200, ±reach at 6 and 194."""
+        return f"{100 + 94 * max(-1.0, min(1.0, value / reach)):.1f}"
 
     en, ja = _sentence(one, result.margin)
     groups = flips(result, one)
@@ -118,7 +119,9 @@ def _comparison(result: EvalResult, one: Comparison, reach: float) -> dict[str, 
         "verdict": one.verdict,
         "grader": one.grader,
         "diff": _signed(one.diff),
-        "p": "<\u00a00.001" if one.p < 0.001 else f"=\u00a0{one.p:.3f}",
+        "p": "<\u00a00.001" if one.p < 0.001 else f"{one.p:.3f}",
+        "fixed": one.fixed,
+        "broken": one.broken,
         "plot": None,
         "flips": [
             {
@@ -134,7 +137,7 @@ def _comparison(result: EvalResult, one: Comparison, reach: float) -> dict[str, 
         ],
     }
     if one.ci:
-        band = 190 * min(1.0, result.margin / reach)
+        band = 94 * min(1.0, result.margin / reach)
         view |= {
             "low": _signed(one.ci[0]),
             "high": _signed(one.ci[1]),
@@ -142,7 +145,7 @@ def _comparison(result: EvalResult, one: Comparison, reach: float) -> dict[str, 
                 "low": x(one.ci[0]),
                 "high": x(one.ci[1]),
                 "diff": x(one.diff),
-                "band_x": f"{200 - band:.1f}",
+                "band_x": f"{100 - band:.1f}",
                 "band_width": f"{2 * band:.1f}",
             },
         }
@@ -161,7 +164,7 @@ def _row(result: EvalResult, model: str, graders: list[str]) -> dict[str, Any]:
                 "parts": [(name, f"{100 * value:.1f}") for name, value in {**one.extra, **one.parts}.items()],
             }
         )
-    return {"model": model, "baseline": model == result.baseline, "cells": cells}
+    return {"model": model, "baseline": model in result.baselines, "cells": cells}
 
 
 def write_report(
@@ -199,7 +202,10 @@ def write_report(
         margin=f"{100 * result.margin:g}",
         reach=f"{100 * reach:.0f}",
         verdict_ja=VERDICT_JA,
-        comparisons=[_comparison(result, one, reach) for one in result.comparisons],
+        pairs=[
+            {"candidate": new, "baseline": old, "rows": [_comparison(result, one, reach) for one in rows]}
+            for (new, old), rows in result.pairs().items()
+        ],
         graders=graders,
         rows=[_row(result, model, graders) for model in models],
         examples=[_example(result, index, models, graders) for index in pick_examples(result, examples)],

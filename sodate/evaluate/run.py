@@ -6,10 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
 from sodate.core.types import Message, Source
@@ -17,6 +13,12 @@ from sodate.evaluate import stats
 from sodate.evaluate.stats import Interval, Verdict
 from sodate.grade import Grade, Grader
 
+VERDICT_JA: Mapping[Verdict, str] = {
+    "better": "改善",
+    "worse": "悪化",
+    "equivalent": "同等",
+    "inconclusive": "判定できず",
+}
 PASS = 0.5  # an item is right from this score on: what `fixed` and `broken` count
 
 
@@ -67,11 +69,11 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class EvalResult:
-    """All that was measured. `replies[model][i]` answers `items[i]`."""
+    """All that was measured. `replies[model][i]` answers `items[i]`; `comparisons` go pair by pair."""
 
     items: tuple[EvalItem, ...]
     replies: Mapping[str, tuple[str, ...]]
-    baseline: str
+    baselines: tuple[str, ...]
     results: tuple[ModelScore, ...]
     comparisons: tuple[Comparison, ...]
     margin: float
@@ -80,6 +82,13 @@ class EvalResult:
     @property
     def n(self) -> int:
         return len(self.items)
+
+    def pairs(self) -> dict[tuple[str, str], list[Comparison]]:
+        """The comparisons by (candidate, baseline), those of candidates that are no baseline themselves first."""
+        found: dict[tuple[str, str], list[Comparison]] = {}
+        for one in self.comparisons:
+            found.setdefault((one.candidate, one.baseline), []).append(one)
+        return found
 
     def score(self, model: str, grader: str) -> ModelScore:
         return next(one for one in self.results if (one.model, one.grader) == (model, grader))
@@ -163,7 +172,7 @@ def _compared(
     margin: float,
     seed: int,
 ) -> list[Comparison]:
-    """One candidate against the baseline under every grader: the family that Holm adjusts over."""
+    """One candidate against one baseline under every grader: the family that Holm adjusts over."""
     raw: list[tuple[float, Interval | None, float, int, int]] = []
     for new, old in zip(candidate, baseline, strict=True):
         after, before = [grade.score for grade in new.grades], [grade.score for grade in old.grades]
@@ -200,16 +209,17 @@ def evaluate(
     replies: Mapping[str, Sequence[str]],
     items: Sequence[EvalItem],
     graders: Sequence[Grader],
-    baseline: str | None = None,
+    baselines: str | Sequence[str] = (),
     *,
     seed: int = 0,
     margin: float = stats.MARGIN,
 ) -> EvalResult:
-    """Grades `replies[model][i]` on `items[i]` and compares every model with `baseline` (default: the first).
+    """Grades `replies[model][i]` on `items[i]` and compares every model with each baseline (default: the first model).
+    Baselines are compared with the baselines named before them.
 
     Pure: the same replies give the same result. Binary scores get exact McNemar and an Agresti–Min interval, others a
     sign-flip test and a bootstrap; with clusters always the latter, over clusters. Verdicts use p-values that Holm
-    adjusted over the graders of one candidate.
+    adjusted over the graders of one candidate and one baseline.
     Raises UsageError for no items, graders or replies, and SodateError where an item cannot be graded.
     """
     if not items or not graders or not replies:
@@ -222,10 +232,13 @@ def evaluate(
     names = [grader.name for grader in graders]
     if len(set(names)) < len(names):
         raise UsageError(tr(f"A grader is named twice: {names}.", f"同じ採点方法が二度指定されています: {names}"))
-    first = next(iter(replies)) if baseline is None else baseline
-    if first not in replies:
+    against = (baselines,) if isinstance(baselines, str) else tuple(dict.fromkeys(baselines)) or (next(iter(replies)),)
+    if unknown := next((name for name in against if name not in replies), None):
         raise UsageError(
-            tr(f"The baseline {first!r} is not among the models.", f"比較の基準 {first!r} がモデルの中にありません。"),
+            tr(
+                f"The baseline {unknown!r} is not among the models.",
+                f"比較の基準 {unknown!r} がモデルの中にありません。",
+            ),
             tr("Models: ", "モデル: ") + ", ".join(replies),
         )
     for model, said in replies.items():
@@ -252,88 +265,15 @@ def evaluate(
                     extra=grader.aggregate(said, [item.reference for item in items]) if grader.aggregate else {},
                 )
             )
-    comparisons = [
-        comparison
-        for model in replies
-        if model != first
-        for comparison in _compared(scored[model], scored[first], clusters, margin, seed)
-    ]
+    pairs = [(model, old) for model in replies if model not in against for old in against]
+    pairs += [(model, old) for index, model in enumerate(against) for old in against[:index]]
+    comparisons = [one for new, old in pairs for one in _compared(scored[new], scored[old], clusters, margin, seed)]
     return EvalResult(
         items=tuple(items),
         replies={model: tuple(said) for model, said in replies.items()},
-        baseline=first,
+        baselines=against,
         results=tuple(one for rows in scored.values() for one in rows),
         comparisons=tuple(comparisons),
         margin=margin,
         seed=seed,
-    )
-
-
-VERDICT_JA: Mapping[Verdict, str] = {
-    "better": "改善",
-    "worse": "悪化",
-    "equivalent": "同等",
-    "inconclusive": "判定できず",
-}
-_STYLE: Mapping[Verdict, str] = {
-    "better": "bold green",
-    "worse": "bold red",
-    "equivalent": "cyan",
-    "inconclusive": "yellow",
-}
-
-
-def _interval(ci: Interval | None, scale: str) -> str:
-    return "–" if ci is None else f"[{format(100 * ci[0], scale)}, {format(100 * ci[1], scale)}]"
-
-
-def print_result(result: EvalResult, console: Console) -> None:
-    """The table a person reads: each model's mean with its interval, then the paired comparisons. All in points."""
-    graders = list(dict.fromkeys(one.grader for one in result.results))
-    means = Table(title=tr(f"Mean score, 95 % interval, n = {result.n}", f"平均点と 95 % 区間 (n = {result.n})"))
-    means.add_column(tr("model", "モデル"), overflow="fold")
-    for grader in graders:
-        means.add_column(escape(grader), justify="right", overflow="fold")
-    for model in result.replies:
-        scores = [result.score(model, grader) for grader in graders]
-        cells = []
-        for one in scores:
-            extra = "".join(f"\n{name} {100 * value:.1f}" for name, value in one.extra.items())
-            cells.append(escape(f"{100 * one.mean:.1f} {_interval(one.ci, '.1f')}{extra}"))
-        means.add_row(escape(model), *cells)
-    console.print(means)
-    if not result.comparisons:
-        return
-    paired = Table(title=tr("Paired difference to ", "差 (対応のある比較)、基準: ") + escape(result.baseline))
-    for en, ja in (
-        ("model", "モデル"),
-        ("grader", "採点"),
-        ("difference", "差"),
-        ("95 % interval", "95 % 区間"),
-        ("p (Holm)", "p (Holm)"),
-        ("fixed/broken", "直った/壊れた"),
-        ("verdict", "判定"),
-    ):
-        paired.add_column(tr(en, ja), overflow="fold")
-    for row in result.comparisons:
-        word = tr(row.verdict, VERDICT_JA[row.verdict])
-        paired.add_row(
-            escape(row.candidate),
-            escape(row.grader),
-            f"{100 * row.diff:+.1f}",
-            escape(_interval(row.ci, "+.1f")),
-            "<0.001" if row.p < 0.001 else f"{row.p:.3f}",
-            f"{row.fixed}/{row.broken}",
-            f"[{_STYLE[row.verdict]}]{word}[/]",
-        )
-    console.print(paired)
-    smallest = 100 * stats.smallest_difference(result.n)
-    console.print(
-        tr(
-            f"{result.n} items show a difference of about {smallest:.1f} points or more "
-            "(80 % power, if one item in five flips).",
-            f"{result.n} 件で示せる差はおよそ {smallest:.1f} ポイント以上です"
-            " (検出力 80 %、5 件に 1 件が入れ替わる場合)。",
-        ),
-        style="dim",
     )

@@ -74,8 +74,11 @@ class Cache:
         # Query heads that share a key head become rows of one product: nothing is repeated in memory.
         rows = query[0].transpose(0, 1).reshape(n, groups, heads // groups, dim)
         out = F.scaled_dot_product_attention(
-            rows, keys[:n, :, :longest], values[:n, :, :longest],
-            attn_mask=mask.expand(n, 1, heads // groups, longest), scale=scale,
+            rows,
+            keys[:n, :, :longest],
+            values[:n, :, :longest],
+            attn_mask=mask.expand(n, 1, heads // groups, longest),
+            scale=scale,
         )
         return out.reshape(n, heads, dim).transpose(0, 1)[None]
 

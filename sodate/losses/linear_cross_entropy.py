@@ -18,7 +18,7 @@ CHUNK_ELEMENTS = 16 * 1024 * 1024
 
 class _LinearNLL(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, hidden: Tensor, head: Tensor, bias: Tensor | None, target: Tensor, softcap: float | None
     ) -> tuple[Tensor, Tensor]:
         needs_hidden, needs_head, needs_bias = ctx.needs_input_grad[:3]
@@ -35,14 +35,16 @@ class _LinearNLL(torch.autograd.Function):
             nll[part], right[part], d_logits = _chunk(hidden[part], head, bias, target[part], softcap, keep)
             if d_hidden is not None and d_logits is not None:
                 torch.mm(d_logits, head, out=d_hidden[part])
-        ctx.save_for_backward(*(t for t in (d_hidden, hidden if needs_head else None, head, bias, target) if t is not None))
+        ctx.save_for_backward(
+            *(t for t in (d_hidden, hidden if needs_head else None, head, bias, target) if t is not None)
+        )
         ctx.present = (d_hidden is not None, needs_head, bias is not None)
         ctx.softcap, ctx.rows = softcap, rows
         ctx.mark_non_differentiable(right)
         return nll, right
 
     @staticmethod
-    def backward(ctx: Any, d_nll: Tensor, _d_right: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, d_nll: Tensor, _d_right: Tensor | None) -> tuple[Tensor | None, ...]:
         saved = list(ctx.saved_tensors)
         has_d_hidden, needs_head, has_bias = ctx.present
         d_hidden = saved.pop(0) if has_d_hidden else None
@@ -98,7 +100,9 @@ def linear_nll(
 ) -> tuple[Tensor, Tensor]:
     """-log softmax(hidden @ headᵀ + bias)[target] per row, and whether the target is the most likely token.
 
-    Shapes: hidden (P, D), head (V, D), target (P,) → nll (P,) in nats, at least float32, right (P,) bool. `softcap` c applies
-    c·tanh(logits / c) first (Gemma 2). The gradient of `hidden` is exact; that of `head` is made only when asked for.
+    Shapes: hidden (P, D), head (V, D), target (P,) → nll (P,) in nats, at least float32, right (P,) bool. `softcap`
+    c applies c·tanh(logits / c) first (Gemma 2). The gradient of `hidden` is exact; that of `head` is made only when
+    asked for.
     """
-    return _LinearNLL.apply(hidden, head, bias, target, softcap)
+    nll, right = _LinearNLL.apply(hidden, head, bias, target, softcap)  # type: ignore[no-untyped-call]
+    return nll, right

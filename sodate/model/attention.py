@@ -117,8 +117,6 @@ def register() -> None:
 
 def decode(model: Any, tokens: Tensor, positions: Tensor, attend: Attend) -> Tensor:
     """(N, D): the decoder's last hidden state at N packed tokens, whose positions are given."""
-    output = model.get_decoder()(
-        input_ids=tokens[None], position_ids=positions[None], use_cache=False, attend=attend
-    )
+    output = model.get_decoder()(input_ids=tokens[None], position_ids=positions[None], use_cache=False, attend=attend)
     hidden: Tensor = output.last_hidden_state[0]
     return hidden

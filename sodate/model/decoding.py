@@ -21,7 +21,7 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     y = torch.mm(weight, rows.t())
     if bias is not None:
         y += bias[:, None]
-    return y.t().unflatten(0, x.shape[:-1])
+    return y.t().view(*x.shape[:-1], -1)
 
 
 class LeftLinear(nn.Module):

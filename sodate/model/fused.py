@@ -1,8 +1,8 @@
 """Fewer passes and fewer saved tensors for the parts every Llama-like decoder has, in place of transformers' modules.
 
-The gated MLP  y = (act(x Wgᵀ) ∘ (x Wuᵀ)) Wdᵀ  with adapters on its three layers saves x and the two products, and remakes
-the activation and the gated product in backward: two tensors of the layer's widest kind less than autograd keeps. RMSNorm
-(arXiv 1910.07467) saves x and one number per token. Both compute the same values as the modules they replace.
+The gated MLP  y = (act(x Wgᵀ) ∘ (x Wuᵀ)) Wdᵀ  with adapters on its three layers saves x and the two products, and
+remakes the activation and the gated product in backward: two tensors of the layer's widest kind less than autograd
+keeps. RMSNorm (arXiv 1910.07467) saves x and one number per token. Both compute what the modules they replace do.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def _activate_backward(kind: str, grad: Tensor, gate: Tensor) -> Tensor:
     if kind == "silu":
         out: Tensor = torch.ops.aten.silu_backward(grad, gate)
         return out
-    out = torch.ops.aten.gelu_backward(grad, gate, approximate="tanh")
-    return out
+    back: Tensor = torch.ops.aten.gelu_backward(grad, gate, approximate="tanh")
+    return back
 
 
 def _product(rows: Tensor, weight: Tensor, a: Tensor, b: Tensor, s: float) -> Tensor:
@@ -41,7 +41,7 @@ def _adapter_grads(dy: Tensor, rows: Tensor, a: Tensor, b: Tensor, s: float) -> 
 
 class _GatedMLP(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, x: Tensor, wg: Tensor, ag: Tensor, bg: Tensor, wu: Tensor, au: Tensor, bu: Tensor,
         wd: Tensor, ad: Tensor, bd: Tensor, kind: str, scales: tuple[float, float, float],
     ) -> Tensor:  # fmt: skip
@@ -49,10 +49,11 @@ class _GatedMLP(torch.autograd.Function):
         gate, up = _product(rows, wg, ag, bg, scales[0]), _product(rows, wu, au, bu, scales[1])
         ctx.save_for_backward(x, gate, up, wg, ag, bg, wu, au, bu, wd, ad, bd)
         ctx.kind, ctx.scales = kind, scales
-        return _product(_activate(kind, gate).mul_(up), wd, ad, bd, scales[2]).view_as(x)
+        y: Tensor = _product(_activate(kind, gate).mul_(up), wd, ad, bd, scales[2])
+        return y.view_as(x)
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, gate, up, wg, ag, bg, wu, au, bu, wd, ad, bd = ctx.saved_tensors
         rows, dy = x.reshape(-1, x.shape[-1]), dy.reshape(-1, x.shape[-1])
         active = _activate(ctx.kind, gate)
@@ -83,7 +84,7 @@ class GatedMLP(nn.Module):
             plain: Tensor = d(self.act_fn(g(x)) * u(x))
             return plain
         low = [t.to(x.dtype) for layer in (g, u, d) for t in (layer.lora_A, layer.lora_B)]
-        out: Tensor = _GatedMLP.apply(
+        out: Tensor = _GatedMLP.apply(  # type: ignore[no-untyped-call]
             x, g.weight, *low[:2], u.weight, *low[2:4], d.weight, *low[4:], self.kind, (g.scale, u.scale, d.scale)
         )
         return out
@@ -91,13 +92,14 @@ class GatedMLP(nn.Module):
 
 class _RMSNorm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         rstd = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
         ctx.save_for_backward(x, rstd, weight)
-        return (x * rstd).mul_(weight)
+        y: Tensor = (x * rstd).mul_(weight)
+        return y
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, rstd, weight = ctx.saved_tensors
         # x̂ = x·rstd;  dx = rstd·(w·dy - x̂·mean(w·dy·x̂))
         grad = dy * weight
@@ -114,7 +116,7 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = _RMSNorm.apply(x, self.weight, self.eps)
+        out: Tensor = _RMSNorm.apply(x, self.weight, self.eps)  # type: ignore[no-untyped-call]
         return out
 
 
@@ -130,7 +132,7 @@ def _norm_weight(module: nn.Module) -> Tensor | None:
         if eps is None:
             return None
         effective = effective * (1 + eps) ** 0.5
-        same = torch.allclose(_RMSNorm.apply(x, effective, eps), module(x), rtol=1e-4, atol=1e-5)
+        same = torch.allclose(_RMSNorm.apply(x, effective, eps), module(x), rtol=1e-4, atol=1e-5)  # type: ignore[no-untyped-call]
     return effective if same else None
 
 

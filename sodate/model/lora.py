@@ -41,7 +41,7 @@ class LoraConfig:
 
 class _LoraProduct(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, s: float) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, s: float) -> Tensor:
         ctx.save_for_backward(x, weight, a, b)
         ctx.s = s
         rows = x.reshape(-1, x.shape[-1])
@@ -50,7 +50,7 @@ class _LoraProduct(torch.autograd.Function):
         return y.view(*x.shape[:-1], -1)
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, a, b = ctx.saved_tensors
         rows = x.reshape(-1, x.shape[-1])
         dy = dy.reshape(-1, dy.shape[-1])
@@ -84,7 +84,7 @@ class LoraLinear(nn.Module):
         if not self.enabled:
             return nn.functional.linear(x, self.weight, self.bias)
         a, b = self.lora_A.to(x.dtype), self.lora_B.to(x.dtype)
-        product: Tensor = _LoraProduct.apply(x, self.weight, self.bias, a, b, self.scale)
+        product: Tensor = _LoraProduct.apply(x, self.weight, self.bias, a, b, self.scale)  # type: ignore[no-untyped-call]
         return product
 
     def merged(self) -> Tensor:
@@ -112,7 +112,10 @@ def add(model: nn.Module, config: LoraConfig, seed: int) -> None:
     names = [name for name in decoder_linears(model) if name.rsplit(".", 1)[-1] in config.targets]
     if not names:
         raise UsageError(
-            tr(f"No layer is called {', '.join(config.targets)}.", f"{', '.join(config.targets)} という層はありません。"),
+            tr(
+                f"No layer is called {', '.join(config.targets)}.",
+                f"{', '.join(config.targets)} という層はありません。",
+            ),
             tr(f"This model has {', '.join(all_targets(model))}.", f"このモデルの層: {', '.join(all_targets(model))}"),
         )
     for name in names:
@@ -142,15 +145,21 @@ def load_state(model: nn.Module, tensors: dict[str, Tensor], where: str) -> None
     if set(mine) != set(tensors):
         odd = sorted(set(mine) ^ set(tensors))[0]
         raise SodateError(
-            tr(f"The adapter in {where} is not for this model: {odd} does not match.",
-               f"{where} のアダプタはこのモデル用ではありません: {odd} が一致しません。"))
+            tr(
+                f"The adapter in {where} is not for this model: {odd} does not match.",
+                f"{where} のアダプタはこのモデル用ではありません: {odd} が一致しません。",
+            )
+        )
     with torch.no_grad():
         for name, tensor in mine.items():
             if tensor.shape != tensors[name].shape:
                 raise SodateError(
-                    tr(f"The adapter in {where} is not for this model: {name} has shape {tuple(tensors[name].shape)}, "
-                       f"not {tuple(tensor.shape)}.",
-                       f"{where} のアダプタはこのモデル用ではありません: {name} の形が違います。"))
+                    tr(
+                        f"The adapter in {where} is not for this model: {name} has shape {tuple(tensors[name].shape)}, "
+                        f"not {tuple(tensor.shape)}.",
+                        f"{where} のアダプタはこのモデル用ではありません: {name} の形が違います。",
+                    )
+                )
             tensor.copy_(tensors[name])
 
 
@@ -158,16 +167,36 @@ def read_config(folder: Path) -> LoraConfig:
     """An adapter_config.json written by PEFT or by us; raises SodateError on a kind this module can't reproduce."""
     config = read_json(folder / "adapter_config.json")
     kind = config.get("peft_type")
-    unsupported = [k for k in ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "layers_to_transform",
-                               "lora_bias", "fan_in_fan_out", "layer_replication") if config.get(k)]
+    unsupported = [
+        k
+        for k in (
+            "use_dora",
+            "rank_pattern",
+            "alpha_pattern",
+            "modules_to_save",
+            "layers_to_transform",
+            "lora_bias",
+            "fan_in_fan_out",
+            "layer_replication",
+        )
+        if config.get(k)
+    ]
     if kind != "LORA" or unsupported or config.get("bias", "none") != "none":
         what = ", ".join(unsupported) or f"peft_type {kind}, bias {config.get('bias')}"
-        raise SodateError(tr(f"The adapter in {folder} uses {what}, which is not supported.",
-                             f"{folder} のアダプタの {what} には対応していません。"))
+        raise SodateError(
+            tr(
+                f"The adapter in {folder} uses {what}, which is not supported.",
+                f"{folder} のアダプタの {what} には対応していません。",
+            )
+        )
     targets = config["target_modules"]
     if isinstance(targets, str):
-        raise SodateError(tr(f"{folder}: target_modules is a pattern; list the layer names instead.",
-                             f"{folder}: target_modules がパターンです。層の名前を列挙してください。"))
+        raise SodateError(
+            tr(
+                f"{folder}: target_modules is a pattern; list the layer names instead.",
+                f"{folder}: target_modules がパターンです。層の名前を列挙してください。",
+            )
+        )
     return LoraConfig(config["r"], config["lora_alpha"], tuple(sorted(targets)), bool(config.get("use_rslora")))
 
 

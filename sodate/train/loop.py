@@ -184,7 +184,7 @@ def _step(
     tokens = supervised = computed = 0
     sums: dict[str, float] = {}
     for part in method.parts(rows):
-        (part.loss / weight).backward()  # type: ignore[no-untyped-call]
+        (part.loss / weight).backward()
         total += part.loss.item()
         tokens += part.tokens
         supervised += part.supervised_tokens

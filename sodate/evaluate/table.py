@@ -1,0 +1,100 @@
+"""An evaluation in the terminal: each model's mean under each grader, then every pair with its verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sodate.core.text import tr
+from sodate.evaluate import stats
+from sodate.evaluate.run import VERDICT_JA, Comparison, EvalResult
+from sodate.evaluate.stats import Interval, Verdict
+
+_STYLE: Mapping[Verdict, str] = {
+    "better": "bold green",
+    "worse": "bold red",
+    "equivalent": "cyan",
+    "inconclusive": "yellow",
+}
+_WIDEST_BAR = 24
+
+
+def print_result(result: EvalResult, console: Console) -> None:
+    """All in points out of 100. Only names are ever broken over lines, and only where the terminal is narrow."""
+    console.print(
+        tr(
+            f"Mean score with 95 % interval, {result.n} held-out items",
+            f"平均点と 95 % 区間、評価データ {result.n} 件",
+        ),
+        style="bold",
+    )
+    console.print(_means(result, console.width))
+    for (candidate, baseline), rows in result.pairs().items():
+        console.print()
+        console.print(Text(tr(f"{candidate} vs {baseline}", f"{candidate} と {baseline} の比較"), style="bold"))
+        console.print(_pair(rows))
+    if result.comparisons:
+        smallest = f"{100 * stats.smallest_difference(result.n):.1f}"
+        for en, ja in (
+            (
+                "\nPaired item by item; p is Holm-adjusted over the graders of a pair.",
+                "\n同じデータどうしの比較。p は一組の中の採点方法の数だけ Holm 法で補正。",
+            ),
+            (
+                f"{result.n} items show differences of about {smallest} points or more",
+                f"{result.n} 件で示せる差は、およそ {smallest} ポイント以上",
+            ),
+            ("(80 % power, if one item in five flips).", "(検出力 80 %、5 件に 1 件が入れ替わる場合)。"),
+        ):
+            console.print(Text(tr(en, ja), style="dim"))
+
+
+def _means(result: EvalResult, width: int) -> Table:
+    """A block per grader, a row per model, with a bar where there is room for one."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column(overflow="fold")
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(no_wrap=True)
+    longest = max(Text(model).cell_len for model in result.replies)
+    bar = min(_WIDEST_BAR, width - longest - 32)  # what name, mean and interval leave
+    for grader in dict.fromkeys(one.grader for one in result.results):
+        table.add_row(Text(grader, style="cyan"))
+        for model in result.replies:
+            one = result.score(model, grader)
+            filled = round(bar * one.mean) if bar >= 8 else 0
+            style = "dim" if model in result.baselines else "green"
+            table.add_row(
+                Text(f"  {model}"), f"{100 * one.mean:.1f}", _interval(one.ci, ".1f"), Text("━" * filled, style)
+            )
+            for name, value in one.extra.items():
+                table.add_row(Text(f"    {name}", style="dim"), Text(f"{100 * value:.1f}", style="dim"))
+    return table
+
+
+def _pair(rows: list[Comparison]) -> Table:
+    """A row per grader. The least widths keep the columns of all pairs under one another."""
+    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column(tr("grader", "採点"), overflow="fold")
+    for title, width in ((tr("diff.", "差"), 6), (tr("95 % interval", "95 % 区間"), 15), ("p", 6)):
+        table.add_column(title, justify="right", no_wrap=True, min_width=width)
+    table.add_column(tr("fixed/\nbroken", "直った/\n壊れた"), justify="right", no_wrap=True)
+    table.add_column(tr("verdict", "判定"), no_wrap=True)
+    for row in rows:
+        table.add_row(
+            Text(row.grader),
+            f"{100 * row.diff:+.1f}",
+            _interval(row.ci, "+.1f"),
+            "<0.001" if row.p < 0.001 else f"{row.p:.3f}",
+            f"{row.fixed}/{row.broken}",
+            Text(tr(row.verdict, VERDICT_JA[row.verdict]), style=_STYLE[row.verdict]),
+        )
+    return table
+
+
+def _interval(ci: Interval | None, scale: str) -> Text:
+    """Text, since [ would open markup."""
+    return Text("–" if ci is None else f"[{format(100 * ci[0], scale)}, {format(100 * ci[1], scale)}]")
