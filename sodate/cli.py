@@ -95,7 +95,8 @@ def data_check(
         Path | None, typer.Option(help=tr("Held-out file to keep unseen.", "学習に混ぜない評価用ファイル。"))
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help=tr("Count this model's tokens.", "このモデルのトークン数を数える。"))
+        str | None,
+        typer.Option(help=tr("Count tokens, forecast time, memory.", "トークン数、時間とメモリの見込み。")),
     ] = None,
     columns: Columns = None,
     encoding: Encoding = None,
@@ -248,7 +249,7 @@ def evaluate(
         Path | None,
         typer.Option(
             help=tr(
-                "Also the baseline with these examples in its prompt.", "例をプロンプトに入れた基準モデルも比べる。"
+                "A second baseline: these examples in the prompt.", "第二の基準: 例をプロンプトに入れた基準モデル。"
             )
         ),
     ] = None,

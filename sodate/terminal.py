@@ -83,27 +83,9 @@ def print_check(checked: Any, model: str | None) -> None:
         text = ", ".join(f"{k} {_short(v)}" for k, v in islice(values.items(), 12))
         out.print(f"[dim]{key}[/] {escape(text)}{' …' if len(values) > 12 else ''}", soft_wrap=True)
     if "forecast" in checked.stats:
-        ahead = checked.stats["forecast"]
-        tokens, computed = f"{ahead['tokens']:,}", f"{ahead['computed_tokens']:,}"
-        duration, memory = _duration(ahead["seconds"]), f"{ahead['bytes'] / 1e9:.1f} GB"
-        out.print(
-            tr(
-                f"One epoch of LoRA with {escape(str(model))}: about {duration} and {memory} on this machine, now at "
-                f"{ahead['gemm_gflops']:.0f} GFLOP/s ({tokens} tokens, {computed} computed: shared beginnings once).",
-                f"{escape(str(model))} の LoRA 学習 1 エポックの見込み: このマシン "
-                f"(いま {ahead['gemm_gflops']:.0f} GFLOP/s) で約{duration}、メモリ {memory}。"
-                f"{tokens} トークン、うち計算するのは {computed} (共通の書き出しは一度だけ)。",
-            ),
-            soft_wrap=True,
-        )
+        from sodate.model.forecast import sentence
 
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return tr(f"{max(1, round(seconds))} s", f" {max(1, round(seconds))} 秒")
-    if seconds < 90 * 60:
-        return tr(f"{round(seconds / 60)} min", f" {round(seconds / 60)} 分")
-    return tr(f"{seconds / 3600:.1f} h", f" {seconds / 3600:.1f} 時間")
+        out.print(escape(sentence(str(model), checked.stats["forecast"])), soft_wrap=True)
 
 
 def _rows_line(checked: Any) -> str:

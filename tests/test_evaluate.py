@@ -13,6 +13,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+import sodate
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.types import Message, Source
 from sodate.evaluate import stats
@@ -20,6 +21,7 @@ from sodate.evaluate.report import flips, pick_examples, write_report
 from sodate.evaluate.run import EvalItem, EvalResult, check_references, evaluate
 from sodate.evaluate.table import print_result
 from sodate.grade import Grade, Grader, parse_grader
+from tests import tiny
 
 
 @pytest.fixture(autouse=True)
@@ -211,3 +213,17 @@ def test_the_page_holds_both_languages_and_opens_in_the_readers(
     # A single model has nothing to be compared with, and still a page.
     alone = evaluate({"a": answers({1}, 5)}, items(5), [parse_grader("exact")])
     assert "20.0" in write_report(alone, tmp_path / "a.html", title="t").read_text("utf-8")
+
+
+def test_with_shots_the_candidate_meets_both_the_base_and_the_base_with_examples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SODATE_HOME", str(tmp_path / "home"))
+    base, tuned = (str(tiny.llama_folder(tmp_path / f"m{seed}", seed=seed)) for seed in (0, 1))
+    lines = [{"messages": [{"role": "user", "content": f"q{n}"}, {"role": "assistant", "content": "y"}]} for n in "ab"]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    done = sodate.evaluate(tuned, file, "exact", baseline=base, shots=file, limit=2)
+    assert list(done.result.pairs()) == [(tuned, base), (tuned, f"{base} + 2 shots"), (f"{base} + 2 shots", base)]
+    page = done.report.read_text("utf-8")
+    assert page.count('<section class="card pair-card">') == 3

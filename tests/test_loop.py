@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 import sodate
 from sodate.core.errors import SodateError
 from sodate.core.runs import RunFolder
-from sodate.model.checkpoint import read_tensors
+from sodate.model.checkpoint import read_tensors, verified
 from sodate.train.loop import Part, Plan, learning_rate, rows_of_step, train
 from tests import worker
 from tests.farm import Farm, adapter_bytes, curve, events, order, plant, the_run, write_rows
@@ -118,6 +118,10 @@ def lines(run: RunFolder) -> list[dict[str, Any]]:
     return [{k: v for k, v in line.items() if k != "seconds"} for line in run.metrics()]
 
 
+def said(run: RunFolder) -> list[dict[str, Any]]:
+    return [json.loads(text) for text in (run.path / "events.jsonl").read_text("utf-8").splitlines()]
+
+
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return set(a) == set(b) and all(torch.equal(a[name], b[name]) for name in a)
 
@@ -145,8 +149,9 @@ def test_a_step_is_adamw_on_the_mean_of_its_rows(tmp_path: Path) -> None:
         torch.testing.assert_close(found[name], tensor.detach(), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("half", [False, True], ids=["nothing fits", "half fits"])
 def test_a_full_disk_at_any_write_says_so_and_costs_nothing_but_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    half: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "fsync", lambda fd: None)  # real ones take most of this test's time
     plan = replace(PLAN, steps=5, save_every=2, eval_every=2)
@@ -155,7 +160,7 @@ def test_a_full_disk_at_any_write_says_so_and_costs_nothing_but_time(
     for number in range(1, 1000):
         run = new_run(tmp_path / str(number))
         with pytest.MonkeyPatch.context() as patch:
-            fail_from_write(patch, number)
+            fail_from_write(patch, number, half)
             try:
                 fit(run, plan)
                 break
@@ -164,12 +169,13 @@ def test_a_full_disk_at_any_write_says_so_and_costs_nothing_but_time(
         assert same(fit(run, plan), expected)
         assert lines(run) == lines(undisturbed)
         assert not [*run.path.rglob("*.tmp")]
+        said(run)  # every line is whole, though some were cut off at first
         shutil.rmtree(run.path)
     assert number > 40  # 5 lines of metrics, 3 checkpoints of 4 files: each was the first to fail
 
 
-def fail_from_write(patch: pytest.MonkeyPatch, number: int) -> None:
-    """A disk that is full from its `number`-th write on: half of it is written, where a write can be halved."""
+def fail_from_write(patch: pytest.MonkeyPatch, number: int, half: bool) -> None:
+    """A disk that is full from its `number`-th write on; half of that one may still fit."""
     calls = 0
 
     def full() -> bool:
@@ -180,7 +186,7 @@ def fail_from_write(patch: pytest.MonkeyPatch, number: int) -> None:
     def write(fd: int, data: bytes, real: Any = os.write) -> int:
         if not full():
             return int(real(fd, data))
-        if calls % 2:
+        if half and calls == number:
             return int(real(fd, data[: len(data) // 2]))
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -260,12 +266,13 @@ def test_a_checkpoint_with_any_bit_flipped_is_named_and_the_one_before_is_used(p
         file.write_bytes(content)
         assert same(fit(run, plan), expected)
         assert lines(run) == lines(undisturbed)
-        said = [json.loads(text) for text in (run.path / "events.jsonl").read_text().splitlines()]
-        (warning,) = [e["text"] for e in said if e["kind"] == "warning"]
+        (warning,) = [e["text"] for e in said(run) if e["kind"] == "warning"]
         # A hash in state.json that does not fit blames the file it is of.
         named = part if part != "state.json" else ""
         assert f"step-000006/{named}" in warning and " is damaged: " in warning
-        assert [e["step"] for e in said if e["kind"] == "resumed"] == [4]
+        assert [e["step"] for e in said(run) if e["kind"] == "resumed"] == [4]
+        for kept in (run.path / "checkpoints").iterdir():
+            verified(kept)  # the damaged one was written anew
 
 
 # ── the whole command, in processes of its own ───────────────────────────────────────────────────────────────────────
@@ -451,7 +458,7 @@ def test_a_disk_that_fills_up_while_training_is_told_in_one_sentence(
         home = farm.new_home(tmp_path / str(number))
         monkeypatch.setenv("SODATE_HOME", str(home))
         with pytest.MonkeyPatch.context() as patch:
-            fail_from_write(patch, number)
+            fail_from_write(patch, number, half=number % 2 == 0)
             with pytest.raises(SodateError, match="Not enough disk space to write"):
                 sodate.train(**keys)
         assert_same_result(home, undisturbed, go_on(farm, home))

@@ -1,4 +1,4 @@
-"""Near duplicates and leaks among many texts, one text at a time, on one core.
+"""Near duplicates among many texts, one text at a time, on one core.
 
 Two texts are near duplicates when the Jaccard similarity of their character 5-grams reaches a threshold (Japanese has
 no spaces, so words are no unit here). Nothing is reported that the exact similarity of the two texts does not confirm.
@@ -330,65 +330,3 @@ class _Sketch:
         values = low[: self._used].T.astype(np.uint64).reshape(len(texts), BANDS, -1)
         bands = _mix((values * self._fold).sum(axis=2) + _PLACE) & _LOW
         return bands.astype(np.uint32), low[:_SKIM].T.astype(np.uint8)
-
-
-WINDOW_CHARS = 30  # without spaces
-WINDOW_WORDS = 13  # as in the n-gram leak checks of GPT-3 (Brown et al. 2020, appendix C)
-_WIDE = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-
-
-class OverlapIndex:
-    """Finds texts that share a long stretch word for word, such as a held-out question inside a training document.
-
-    A stretch is 13 words, or 30 characters where a text has Chinese, Japanese or Korean characters (spaces do not count
-    there). A text shorter than one stretch never matches: `NearIndex` is for those. Repeated stretches, such as a
-    prompt every row begins with, match too, so give only what differs from row to row.
-    """
-
-    def __init__(self) -> None:
-        self._spool = _Spool()
-        self._keys = array("q")
-        self._postings = _Postings()
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    def close(self) -> None:
-        """Lets go of the temporary file now; otherwise it goes with the index."""
-        self._spool.close()
-
-    def add(self, key: int, text: str) -> None:
-        """Adds a text under a number of the caller's."""
-        text = normalise(text)
-        hashes = np.unique(_short(_stretches(text)))
-        self._postings.add(hashes)
-        self._spool.append(text)
-        self._keys.append(key)
-        self._postings.settle()
-
-    def query(self, text: str) -> int | None:
-        """The key of the first added text that shares a stretch with this one, or None."""
-        mine = _stretches(normalise(text))
-        if not mine:
-            return None
-        hashes = _short(mine)
-        rows = self._postings.settled(hashes[None])[0] | self._postings.fresh(hashes.tolist())
-        for row in sorted(rows):
-            if not mine.isdisjoint(_stretches(self._spool[row])):
-                return self._keys[row]
-        return None
-
-
-def _stretches(text: str) -> frozenset[str]:
-    """All stretches of a normalised text: of words, and of characters if it has any that are written without spaces."""
-    words = text.split()
-    found = {" ".join(words[i : i + WINDOW_WORDS]) for i in range(len(words) - WINDOW_WORDS + 1)}
-    if _WIDE.search(text):
-        joined = "".join(words)
-        found.update(joined[i : i + WINDOW_CHARS] for i in range(len(joined) - WINDOW_CHARS + 1))
-    return frozenset(found)
-
-
-def _short(stretches: frozenset[str]) -> _U32:
-    """32-bit hashes that hold within this process."""
-    return np.array([hash(s) & 0xFFFFFFFF for s in stretches], dtype=np.uint32)

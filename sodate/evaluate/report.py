@@ -46,7 +46,9 @@ def pick_examples(result: EvalResult, count: int) -> list[int]:
     if not result.comparisons:
         return list(range(min(count, result.n)))
     pairs = result.pairs()
-    last = next((model for model in reversed(result.replies) if model not in result.baselines), result.baselines[-1])
+    last = next(
+        (model for model in reversed(list(result.replies)) if model not in result.baselines), result.baselines[-1]
+    )
     groups = list(flips(result, pairs[last, result.baselines[0]][0]).values())
     picked: list[int] = []
     for round_ in range(result.n):
