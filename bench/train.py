@@ -2,10 +2,10 @@
 
     python bench/train.py [--rounds 3] [--rows 64]
 
-Each round runs sodate, TRL padded and TRL packed in turn, each in a process of its own; the ratio is taken round by round
-against the faster TRL, so that a machine whose speed drifts does not decide. Seconds are those of the training loop
-without loading; memory is the process's highest resident size. Fails when the held-out losses of the three adapters
-differ by more than 2 % (packing changes which rows share a step, so it is only reported).
+Each round runs sodate, TRL padded and TRL packed in turn, each in a process of its own; the ratio is taken round by
+round against the faster TRL, so that a machine whose speed drifts does not decide. Seconds are those of the training
+loop without loading; memory is the process's highest resident size. Fails when the held-out loss differs from that of
+TRL padded by more than 2 % (packing changes which rows share a step, so its loss is only reported).
 """
 
 from __future__ import annotations

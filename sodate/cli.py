@@ -26,6 +26,7 @@ app.add_typer(
 Json = Annotated[bool, typer.Option("--json", help=tr("One JSON document on stdout.", "標準出力に JSON を 1 つ出す。"))]
 Files = Annotated[list[Path], typer.Argument(help=tr("Data files.", "データファイル。"))]
 Columns = Annotated[str | None, typer.Option(help="prompt=質問,completion=回答")]
+By = Annotated[Literal["hash", "group", "time"], typer.Option(help=tr("How rows are assigned.", "分け方。"))]
 Encoding = Annotated[str | None, typer.Option(help="shift_jis, euc_jp, utf-16 …")]
 
 
@@ -147,9 +148,7 @@ def data_split(
     files: Files,
     train: Annotated[Path, typer.Option(help=tr("Where training rows go.", "学習用の出力先。"))],
     held_out: Annotated[Path, typer.Option("--held-out", help=tr("Where held-out rows go.", "評価用の出力先。"))],
-    by: Annotated[
-        Literal["hash", "group", "time"], typer.Option(help=tr("How rows are assigned.", "分け方。"))
-    ] = "hash",
+    by: By = "hash",
     share: Annotated[float, typer.Option(help=tr("Share held out.", "評価用の割合。"))] = 0.1,
     column: Annotated[
         str | None, typer.Option(help=tr("Column of the group or time.", "グループまたは時刻の列。"))
@@ -177,7 +176,7 @@ def train(
     ] = None,
     data: Annotated[list[str] | None, typer.Option(help=tr("Training file(s).", "学習ファイル。"))] = None,
     held_out: Annotated[
-        list[str] | None, typer.Option("--eval", help=tr("File watched during training.", "学習中に見る評価ファイル。"))
+        str | None, typer.Option("--eval", help=tr("File watched during training.", "学習中に見る評価ファイル。"))
     ] = None,
     name: Annotated[str | None, typer.Option(help=tr("Name of the version.", "バージョンの名前。"))] = None,
     method: Annotated[str | None, typer.Option(help="sft")] = None,
@@ -328,6 +327,7 @@ def versions_list(as_json: Json = False) -> None:
 @versions_app.command("show", help=tr("Everything known of a version.", "バージョンの詳細。"))
 def versions_show(version: str, as_json: Json = False) -> None:
     from sodate import terminal
+    from sodate.api.evaluation import reports_about
     from sodate.release.registry import find_version, verify
 
     found = find_version(version)
@@ -336,7 +336,7 @@ def versions_show(version: str, as_json: Json = False) -> None:
             tr(f"There is no version {version!r}.", f"バージョン {version!r} はありません。"), "sodate versions list"
         )
     verify(found)
-    about = {**found.manifest, "path": str(found.path)}
+    about = {**found.manifest, "path": str(found.path), "reports": reports_about(found.id)}
     _print_json(about) if as_json else terminal.print_tree(about)
 
 

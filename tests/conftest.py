@@ -11,6 +11,8 @@ import pytest
 from sodate.model.sources import pull
 from sodate.model.store import ModelEntry
 
+os.environ["SODATE_LANG"] = "en"  # sentences in assertions are English, whatever the machine's locale
+
 
 @pytest.fixture(scope="session")
 def smollm2() -> Iterator[ModelEntry]:

@@ -219,7 +219,7 @@ def test_a_message_about_an_appliance_names_it(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("example", ["orders", "support-ja"])
 def test_the_recipe_loads_and_its_files_are_there(example: str) -> None:
     recipe = load_recipe(EXAMPLES / example / "recipe.yaml", {})
-    assert all(Path(path).is_file() for path in recipe.data + recipe.eval)
+    assert all(Path(path).is_file() for path in (*recipe.data, recipe.eval or ""))
 
 
 @pytest.mark.parametrize("example", ["orders", "support-ja"])

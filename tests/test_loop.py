@@ -452,7 +452,7 @@ def test_a_version_is_named_after_its_file_even_when_that_is_no_name(farm: Farm,
 def test_a_disk_that_fills_up_while_training_is_told_in_one_sentence(
     farm: Farm, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keys: dict[str, Any] = {"model": farm.model, "data": [str(farm.train)], "eval": [str(farm.held)], "batch_size": 4}
+    keys: dict[str, Any] = {"model": farm.model, "data": [str(farm.train)], "eval": str(farm.held), "batch_size": 4}
     keys |= {"max_steps": 7, "save_every": 2, "eval_every": 3, "early_stop": None, "lr": 0.01}
     for number in (1, 4, 30, 68, 88):
         home = farm.new_home(tmp_path / str(number))

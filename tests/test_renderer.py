@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -188,12 +190,11 @@ def test_a_preference_shares_its_prompt_and_trains_only_the_replies() -> None:
     assert all(pair.rejected.weights[shared : shared + len(renderer.reply(Message("assistant", "No.")))])
 
 
-def test_a_base_model_gets_the_built_in_template_its_vocabulary_fits() -> None:
-    from sodate.render.template import fitting_built_in
-
-    assert fitting_built_in({"<start_of_turn>", "<eos>"}.__contains__) == "gemma"
-    assert fitting_built_in({"<|im_start|>"}.__contains__) == "chatml"
-    assert fitting_built_in({"</s>"}.__contains__) == "plain"
+def test_a_base_model_without_template_gets_one_that_ends_turns_with_its_eos(tmp_path: Path) -> None:
+    renderer = Renderer.from_folder(tiny.llama_folder(tmp_path / "base", template=None))
+    assert renderer.source == "built-in:plain"
+    assert renderer.decode(renderer.prompt((Message("user", "hi"),))) == "<bos>user:\nhi<eos>\nassistant:\n"
+    assert renderer.decode(renderer.reply(Message("assistant", "yes"))) == "yes<eos>"
 
 
 @pytest.mark.parametrize("name", ["gemma", "chatml", "llama3", "plain"])

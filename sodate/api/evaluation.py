@@ -13,7 +13,7 @@ from typing import Any
 from sodate.api.loading import load
 from sodate.core import home
 from sodate.core.errors import SodateError, UsageError
-from sodate.core.files import sha256_file, write_json, write_text
+from sodate.core.files import read_json, sha256_file, write_json, write_text
 from sodate.core.text import tr
 from sodate.core.types import Conversation, Example, Message, TaskItem
 from sodate.evaluate.run import EvalItem, EvalResult
@@ -68,6 +68,7 @@ def evaluate(
     items, tools = _items(Path(data), limit)
     check_references(items, made)
     replies: dict[str, list[str]] = {}
+    measured: dict[str, str] = {}  # what each given name stood for: `orders` → `orders@3`
     loaded: Any = None
     for name, examples in contestants:
         reference = baseline if examples else name
@@ -75,16 +76,34 @@ def evaluate(
             loaded = None  # the old model goes before the new one comes
             on_event("loading", reference)
             loaded = (reference, load(reference))
+            measured[reference] = loaded[1].reference.name
         replies[name] = _generate(loaded[1], name, items, tools, examples, max_new_tokens, batch_size, on_event)
     result = compare(replies, items, made, baselines, seed=seed)
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
     folder = home.reports_dir() / f"{stamp}-{secrets.token_hex(2)}"
     lines = [{"model": m, "item": i, "reply": text} for m, texts in replies.items() for i, text in enumerate(texts)]
     write_text(folder / "replies.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
-    write_json(folder / "result.json", result.to_json())
-    meta = {"data": str(data), "data sha256": sha256_file(Path(data)), "graders": ", ".join(specs), "seed": str(seed)}
+    write_json(folder / "result.json", {**result.to_json(), "measured": measured})
+    meta = {
+        "models": ", ".join(dict.fromkeys(measured.values())),
+        "data": str(data),
+        "data sha256": sha256_file(Path(data)),
+        "graders": ", ".join(specs),
+        "seed": str(seed),
+    }
     page = write_report(result, folder / "report.html", title=title or Path(data).stem, meta=meta, replay=replay)
     return Evaluation(result, page)
+
+
+def reports_about(version: str) -> list[str]:
+    """Report pages in which `version` was measured, oldest first."""
+    root = home.reports_dir()
+    results = sorted(root.glob("*/result.json")) if root.exists() else []
+    return [
+        str(path.with_name("report.html"))
+        for path in results
+        if version in read_json(path).get("measured", {}).values()
+    ]
 
 
 def _items(data: Path, limit: int | None) -> tuple[list[EvalItem], list[tuple[Any, ...]]]:

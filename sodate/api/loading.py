@@ -26,7 +26,7 @@ class Reference:
     """What a name stands for: a folder of weights, an adapter over it, the template to use."""
 
     name: str
-    base: str  # the base model's id in the store, `name@revision`
+    base: str  # what an adapter trained on it would need: a model's id in the store, or a version with all weights
     folder: Path
     adapter: Path | None
     template: str | None  # None: the folder's own
@@ -38,20 +38,22 @@ def refer(name: str) -> Reference:
     if version is None:
         from sodate.model.sources import resolve
 
-        entry = resolve(name)
-        return Reference(name, entry.id, entry.path, None, None)
-    manifest = version.manifest
+        model = resolve(name)
+        return Reference(name, model.id, model.path, None, None)
+    base = version.manifest["base"]
     template = (version.path / "template.jinja").read_text("utf-8")
     if version.adapter is None:
-        return Reference(version.id, manifest["base"], version.path / "model", None, template)
-    base = find(manifest["base"])
-    if base is None:
-        raise SodateError(
-            tr(f"{version.id} needs the base model {manifest['base']}, which is not here.",
-               f"{version.id} に必要な基盤モデル {manifest['base']} がありません。"),
-            f"sodate models pull {manifest['base'].rpartition('@')[0]}",
-        )  # fmt: skip
-    return Reference(version.id, base.id, base.path, version.adapter, template)
+        return Reference(version.id, version.id, version.path / "model", None, template)
+    entry = find(base)
+    if entry is not None:
+        return Reference(version.id, base, entry.path, version.adapter, template)
+    if find_version(base) is not None:  # an adapter over a version with all weights
+        return Reference(version.id, base, refer(base).folder, version.adapter, template)
+    raise SodateError(
+        tr(f"{version.id} needs the base model {base}, which is not here.",
+           f"{version.id} に必要な基盤モデル {base} がありません。"),
+        f"sodate models pull {base.rpartition('@')[0]}",
+    )  # fmt: skip
 
 
 class Model:

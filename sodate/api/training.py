@@ -17,6 +17,8 @@ from sodate.core.recipe import METHODS, SFTRecipe, load_recipe, validated
 from sodate.core.runs import RunFolder, now
 from sodate.core.text import tr
 from sodate.core.types import Conversation
+from sodate.model.store import find
+from sodate.model.wheels import BUILT_IN
 
 Listener = Callable[[str, Any], None]
 """Called with what happens: ("checked", Checked), ("decisions", [...]), ("step", metrics line), ("saving", version)."""
@@ -31,14 +33,30 @@ def train(
     """
     if not isinstance(recipe, SFTRecipe):
         recipe = load_recipe(Path(recipe) if recipe else None, keys)
-    recipe = recipe.model_copy(
-        update={k: tuple(str(Path(p).absolute()) for p in getattr(recipe, k)) for k in ("data", "eval")}
-    )
-    if recipe.init_adapter is not None:
-        recipe = recipe.model_copy(update={"init_adapter": str(Path(recipe.init_adapter).absolute())})
     if recipe.name is not None:
-        home.checked_name(recipe.name, "name")
-    return _execute(recipe, None, on_event)
+        _check_name(recipe.name)
+    return _execute(_absolute(recipe), None, on_event)
+
+
+def _absolute(recipe: SFTRecipe) -> SFTRecipe:
+    """The recipe with absolute paths, so that a run can be resumed from any folder."""
+    paths: dict[str, Any] = {"data": tuple(str(Path(p).absolute()) for p in recipe.data)}
+    for key in ("eval", "init_adapter"):
+        if (value := getattr(recipe, key)) is not None:
+            paths[key] = str(Path(value).absolute())
+    if Path(recipe.model).is_dir():
+        paths["model"] = str(Path(recipe.model).absolute())
+    return recipe.model_copy(update=paths)
+
+
+def _check_name(name: str) -> None:
+    """A version's name is a plain name, and not a model's: `name` must go on meaning the model."""
+    home.checked_name(name, "name")
+    if name in BUILT_IN or find(name) is not None:
+        raise UsageError(
+            tr(f"name = {name!r} is the name of a base model.", f"name = {name!r} は基盤モデルの名前です。"),
+            tr("Choose another name for the version.", "バージョンには別の名前を付けてください。"),
+        )
 
 
 def resume(run: str, *, on_event: Listener = lambda kind, data: None) -> dict[str, Any]:
@@ -62,7 +80,7 @@ def _execute(recipe: SFTRecipe, run: RunFolder | None, on_event: Listener) -> di
     renderer = Renderer.from_folder(reference.folder, recipe.template or reference.template)
     context = _context_length(reference.folder)
     limit = context if recipe.max_length == "auto" else recipe.max_length
-    held_out = Path(recipe.eval[0]) if recipe.eval else None
+    held_out = Path(recipe.eval) if recipe.eval else None
     shared: dict[str, Any] = {
         "renderer": renderer,
         "columns": recipe.columns or None,
@@ -78,7 +96,7 @@ def _execute(recipe: SFTRecipe, run: RunFolder | None, on_event: Listener) -> di
                f"{', '.join(recipe.data)} に教師あり学習に使える行がありません。"),
             tr("See `sodate data check` for the reasons.", "理由は `sodate data check` で確かめてください。"),
         )  # fmt: skip
-    watched = check([Path(p) for p in recipe.eval], **shared) if recipe.eval else None
+    watched = check([held_out], **shared) if held_out else None
     held = [renderer.render(e) for e in watched.iter_examples() if isinstance(e, Conversation)] if watched else []
     about = {
         "recipe": recipe.model_dump(mode="json"),
@@ -154,16 +172,18 @@ def _train_locked(
     kept = ("recipe", "plan", "base", "renderer", "template_source", "data", "eval")
     name = recipe.name or safe_name(Path(recipe.data[0]).name.split(".")[0])
     # A run killed between registering and saying so has its version already.
-    version = next((v for v in list_versions(name) if v.manifest.get("run") == run.name), None) or register(
-        name, {"run": run.name, **{k: manifest[k] for k in kept}}, renderer.template, write_weights
-    )
     lines = run.metrics()
-    result = {
-        "run": run.name, "version": version.id, "run_dir": str(run.path), "steps": state.step, "tokens": state.tokens,
+    report = {
+        "steps": state.step, "tokens": state.tokens,
         "supervised_tokens": state.supervised_tokens, "train_seconds": state.train_seconds,
         "peak_rss_bytes": peak_rss_bytes(), "first_loss": lines[0]["loss"], "final_loss": lines[-1]["loss"],
         "best_step": state.best_step, "best_eval_loss": state.best_loss, "stopped_early": state.stopped,
     }  # fmt: skip
+    about = {"run": run.name, **{k: manifest[k] for k in kept}, "report": report}
+    version = next((v for v in list_versions(name) if v.manifest.get("run") == run.name), None) or register(
+        name, about, renderer.template, write_weights
+    )
+    result = {"run": run.name, "version": version.id, "run_dir": str(run.path), **report}
     run.update(status="done", result=result, ended_at=now())
     return result
 

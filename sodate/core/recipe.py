@@ -25,7 +25,7 @@ class SFTRecipe(BaseModel):
     method: Literal["sft"] = "sft"
     model: str
     data: tuple[str, ...] = Field(min_length=1)
-    eval: tuple[str, ...] = ()
+    eval: str | None = None
     name: str | None = None
     template: str | None = None
     encoding: str | None = None
@@ -57,7 +57,7 @@ class SFTRecipe(BaseModel):
     device: str = "auto"
     dtype: Literal["float32", "bfloat16", "auto"] = "auto"
 
-    @field_validator("data", "eval", "lora_targets", mode="before")
+    @field_validator("data", "lora_targets", mode="before")
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         """A single path is a list of one; a comma list from the command line is split."""
@@ -133,9 +133,11 @@ def validated(kind: type[SFTRecipe], values: dict[str, Any], where: str) -> SFTR
 
 def _beside(recipe: Path, key: str, value: Any) -> Any:
     """Relative files in a recipe are found beside it, wherever the command is run."""
-    if key in ("data", "eval"):
+    if key == "data":
         many = [value] if isinstance(value, str) else list(value or ())
         return tuple(str(recipe.parent / part) for part in many)
+    if key == "eval" and isinstance(value, str):
+        return str(recipe.parent / value)
     if key in ("init_adapter", "model", "template") and isinstance(value, str):
         beside = recipe.parent / value
         return str(beside) if beside.exists() else value

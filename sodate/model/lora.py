@@ -22,6 +22,11 @@ from sodate.core.files import read_json
 from sodate.core.text import tr
 
 PREFIX = "base_model.model."
+_HARMLESS = {
+    "auto_mapping", "base_model_name_or_path", "bias", "inference_mode", "init_lora_weights", "layers_pattern",
+    "lora_alpha", "lora_dropout", "megatron_core", "peft_type", "peft_version", "qalora_group_size", "r", "revision",
+    "target_modules", "task_type", "use_rslora",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,20 +172,10 @@ def read_config(folder: Path) -> LoraConfig:
     """An adapter_config.json written by PEFT or by us; raises SodateError on a kind this module can't reproduce."""
     config = read_json(folder / "adapter_config.json")
     kind = config.get("peft_type")
-    unsupported = [
-        k
-        for k in (
-            "use_dora",
-            "rank_pattern",
-            "alpha_pattern",
-            "modules_to_save",
-            "layers_to_transform",
-            "lora_bias",
-            "fan_in_fan_out",
-            "layer_replication",
-        )
-        if config.get(k)
-    ]
+    # PEFT writes every field it knows; one that is set and unknown here may change what the adapter computes.
+    unsupported = sorted(k for k, value in config.items() if value and k not in _HARMLESS)
+    if config.get("init_lora_weights", True) not in (True, False, "gaussian"):
+        unsupported.append("init_lora_weights")  # PiSSA and its kin change the base weights too
     if kind != "LORA" or unsupported or config.get("bias", "none") != "none":
         what = ", ".join(unsupported) or f"peft_type {kind}, bias {config.get('bias')}"
         raise SodateError(

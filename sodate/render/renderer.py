@@ -98,12 +98,12 @@ class Renderer:
         """From a model folder (tokenizer.json, tokenizer_config.json, chat_template.jinja).
 
         `template` overrides: the name of a built-in one, a path ending in .jinja, or the template text itself.
-        A base model without a template gets the built-in one that fits its vocabulary; `source` says so.
+        A base model without a template gets `plain`; `source` says so.
         """
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         config_path = folder / "tokenizer_config.json"
         config = json.loads(config_path.read_text("utf-8")) if config_path.exists() else {}
-        text, source = sources.pick(folder, config, template, lambda token: tokenizer.token_to_id(token) is not None)
+        text, source = sources.pick(folder, config, template)
         bos, eos = (sources.token_text(config.get(key)) for key in ("bos_token", "eos_token"))
         return cls(tokenizer, text, bos_token=bos, eos_token=eos, source=source)
 

@@ -25,9 +25,6 @@ from sodate.core.text import tr
 MAX_CHARS = 20_000_000
 MAX_SECONDS = 20.0
 
-# What a base model without a template gets, by the control tokens its vocabulary already has.
-BUILT_IN = {"gemma": "<start_of_turn>", "chatml": "<|im_start|>", "llama3": "<|start_header_id|>"}
-
 
 class TemplateError(SodateError):
     """The chat template cannot be compiled, raised, or ran past its caps."""
@@ -102,8 +99,3 @@ def compile_template(source: str) -> Callable[..., str]:
 def built_in(name: str) -> str:
     """The text of one of the templates shipped here: gemma, chatml, llama3 or plain."""
     return resources.files("sodate.render").joinpath("templates", f"{name}.jinja").read_text("utf-8")
-
-
-def fitting_built_in(vocabulary_has: Callable[[str], bool]) -> str:
-    """Name of the built-in template whose control tokens this vocabulary already has, else `plain` (EOS only)."""
-    return next((name for name, marker in BUILT_IN.items() if vocabulary_has(marker)), "plain")

@@ -238,6 +238,11 @@ def _maybe_validate(method: Method, plan: Plan, state: State, line: dict[str, An
     loss = method.validate()
     if loss is None:
         return False
+    if not math.isfinite(loss):
+        raise Diverged(
+            tr(f"Step {state.step}: the held-out loss is {loss}.", f"ステップ {state.step}: 評価損失が {loss} です。"),
+            tr("Lower lr, or look at the held-out rows.", "lr を下げるか、評価用の行を確かめてください。"),
+        )
     line["eval_loss"] = loss
     if state.best_loss is None or loss < state.best_loss:
         state.best_loss, state.best_step, state.evals_without_gain = loss, state.step, 0
