@@ -18,7 +18,8 @@ import typer
 from typer.testing import CliRunner
 
 from sodate.cli import app
-from sodate.data.formats import FORMATS, TARGETS
+from sodate.data.columns import TARGETS
+from sodate.data.formats import FORMATS
 from sodate.data.ledger import CODES
 from sodate.grade import spec
 

@@ -69,19 +69,10 @@ def _print_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False))
 
 
-def _pairs(text: str | None, option: str) -> dict[str, str] | None:
-    """`a=b,c=d` as a mapping."""
-    if text is None:
-        return None
-    parts = [part.partition("=") for part in text.split(",")]
-    if not all(key and equals and value for key, equals, value in parts):
-        raise UsageError(
-            tr(
-                f"{option} {text!r} is not of the form key=value,key=value.",
-                f"{option} {text!r} は key=value,key=value の形ではありません。",
-            )
-        )
-    return {key.strip(): value.strip() for key, _, value in parts}
+def _pairs(columns: str | None) -> dict[str, str] | None:
+    from sodate.core.recipe import column_pairs
+
+    return column_pairs(columns) if columns else None
 
 
 # ── data ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -110,7 +101,7 @@ def data_check(
         files,
         against=against,
         model=model,
-        columns=_pairs(columns, "--columns"),
+        columns=_pairs(columns),
         encoding=encoding,
         max_length=max_length,
     )
@@ -140,7 +131,7 @@ def data_show(
 ) -> None:
     from sodate import terminal
 
-    terminal.show_rows(file, model, terminal.line_numbers(rows), template, _pairs(columns, "--columns"), encoding)
+    terminal.show_rows(file, model, terminal.line_numbers(rows), template, _pairs(columns), encoding)
 
 
 @data_app.command("split", help=tr("Split off held-out rows before anything else.", "最初に評価用の行を分けておく。"))
@@ -160,7 +151,7 @@ def data_split(
 ) -> None:
     from sodate import terminal
 
-    terminal.split(files, train, held_out, by, share, column, seed, _pairs(columns, "--columns"), encoding, as_json)
+    terminal.split(files, train, held_out, by, share, column, seed, _pairs(columns), encoding, as_json)
 
 
 # ── train ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -184,6 +175,8 @@ def train(
     init_adapter: Annotated[
         str | None, typer.Option(help=tr("PEFT adapter to start from.", "初期値にする PEFT アダプタ。"))
     ] = None,
+    columns: Columns = None,
+    encoding: Encoding = None,
     as_json: Json = False,
 ) -> None:
     import yaml
@@ -202,7 +195,7 @@ def train(
         key: yaml.safe_load(value) for key, _, value in (w.partition("=") for w in words if "=" in w)
     }
     options = {"model": model, "data": data, "eval": held_out, "name": name, "method": method, "adapter": adapter,
-               "init_adapter": init_adapter}  # fmt: skip
+               "init_adapter": init_adapter, "columns": columns, "encoding": encoding}  # fmt: skip
     keys |= {key: value for key, value in options.items() if value}
     loaded = load_recipe(Path(files[0]) if files else None, keys)
     with terminal.training(quiet=as_json) as listen:

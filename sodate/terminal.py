@@ -342,7 +342,7 @@ def chat(name: str, system: str | None, temperature: float, max_tokens: int) -> 
         def on_token(_number: int, token: int, ids: list[int] = ids) -> None:
             nonlocal printed
             ids.append(token)
-            text = model.renderer.parse(ids).content
+            text = model.renderer.text(ids)
             # An unfinished character decodes to the replacement mark; it is printed once it is whole.
             if text.startswith(printed) and not text.endswith("\ufffd"):
                 print(text[len(printed) :], end="", flush=True)
@@ -382,7 +382,7 @@ def generate(
     model = load(name)
     sampling = Sampling(max_new_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
     replies = model.replies([p for p, _ in many], sampling, tools=[t for _, t in many])
-    texts = [model.renderer.parse(reply.ids).content for reply in replies]
+    texts = [model.renderer.text(reply.ids) for reply in replies]
     grouped = [{"prompt": i, "replies": texts[i * samples : (i + 1) * samples]} for i in range(len(prompts))]
     if as_json:
         print(json.dumps(grouped, ensure_ascii=False))

@@ -222,7 +222,7 @@ def test_no_is_1(farm: Farm, tmp_path: Path) -> None:
     empty.write_text('{"messages": [\n')
     assert worker.run("data", "check", str(empty), home=farm.home).code == 1
     done = worker.run("train", "--model", farm.model, "--data", str(empty), home=farm.home)
-    assert done.code == 1 and "No row of" in done.err and done.out == ""
+    assert done.code == 1 and "Every row of" in done.err and done.out == ""
 
 
 def test_everything_is_also_said_in_japanese(farm: Farm) -> None:

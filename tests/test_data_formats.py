@@ -7,12 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
-from sodate.core.errors import SodateError
+import sodate
+from sodate.cli import app
+from sodate.core.errors import SodateError, UsageError
+from sodate.core.recipe import load_recipe
 from sodate.core.types import Conversation, Example, Message, Preference, TaskItem, ToolCall
 from sodate.data import check
+from sodate.data.formats import NoFormatError
+from sodate.data.load import load
 
-U, A = Message("user", "U"), Message("assistant", "A")
+U, A, A0 = Message("user", "U"), Message("assistant", "A"), Message("assistant", "A", weight=0.0)
 UD, AD = {"role": "user", "content": "U"}, {"role": "assistant", "content": "A"}
 WEATHER = {"type": "function", "function": {"name": "w", "parameters": {"type": "object"}}}
 
@@ -47,9 +53,18 @@ def read_one(row: dict[str, Any], tmp_path: Path, **more: Any) -> tuple[str, Exa
         ),
         ({"prompt": "U", "completion": "A"}, "prompt-completion", (U, A)),
         ({"prompt": "U", "completion": "A", "system": "S"}, "prompt-completion", (Message("system", "S"), U, A)),
+        ({"prompt": "U", "response": "A", "score": 1}, "prompt-completion (prompt, response)", (U, A)),
+        ({"Question": "U", "Answer": "A"}, "prompt-completion (Question, Answer)", (U, A)),
+        ({"質問": "U", "回答": "A", "system": "S"}, "prompt-completion (質問, 回答)", (Message("system", "S"), U, A)),
+        ({"input": "U", "output": "A"}, "prompt-completion (input, output)", (U, A)),
+        ({"text": "U", "label": "A"}, "prompt-completion (text, label)", (U, A)),
         ({"prompt": [UD], "completion": [AD]}, "trl-conversational", (U, A)),
+        ({"prompt": [UD, AD, UD], "completion": [AD]}, "trl-conversational", (U, A0, U, A)),
+        ({"prompt": [UD, {**AD, "weight": 1}, UD], "completion": [AD]}, "trl-conversational", (U, A, U, A)),
         ({"instruction": "U", "input": "", "output": "A"}, "alpaca", (U, A)),
         ({"instruction": "I", "input": "X", "output": "A"}, "alpaca", (Message("user", "I\n\nX"), A)),
+        ({"instruction": "U", "output": "A", "history": [["U", "A"]]}, "alpaca", (U, A0, U, A)),
+        ({"instruction": "U", "output": "A", "history": "[]", "system": "S"}, "alpaca", (Message("system", "S"), U, A)),
         ({"conversations": [{"from": "human", "value": "U"}, {"from": "gpt", "value": "A"}]}, "sharegpt", (U, A)),
         (
             {"system": "S", "conversations": [{"from": "human", "value": "U"}, {"from": "gpt", "value": "A"}]},
@@ -144,6 +159,9 @@ def test_preference_formats(row: dict[str, Any], name: str, tmp_path: Path) -> N
         ({"messages": [UD], "reference_answer": {"k": 5}}, {"reference_answer": {"k": 5}}),
         ({"messages": [UD], "solution": "5", "level": 2}, {"solution": "5", "level": 2}),
         ({"prompt": "U", "answers": ["a", "b"]}, {"answers": ["a", "b"]}),
+        ({"prompt": "U", "answer": "5", "reference_answer": 5}, {"answer": "5", "reference_answer": 5}),
+        ({"messages": [UD], "answer": "5"}, {"answer": "5"}),
+        ({"prompt": [UD], "answer": "5"}, {"answer": "5"}),
     ],
 )
 def test_task_formats(row: dict[str, Any], item: dict[str, Any], tmp_path: Path) -> None:
@@ -153,17 +171,18 @@ def test_task_formats(row: dict[str, Any], item: dict[str, Any], tmp_path: Path)
 
 
 def test_columns_map_any_other_format(tmp_path: Path) -> None:
-    row = {"質問": "U", "回答": "A", "番号": 3}
+    row = {"質問文": "U", "回答文": "A", "番号": 3}
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps(row), "utf-8")
-    with pytest.raises(SodateError) as failed:
-        check([path])
-    assert "質問, 回答, 番号" in failed.value.message
-    assert "--columns prompt=質問,completion=回答" in failed.value.fix
-    name, example = read_one(row, tmp_path, columns={"prompt": "質問", "completion": "回答"})
+    (aside,) = check([path]).ledger.set_aside
+    assert aside.code == "unknown-format" and "質問文, 回答文, 番号" in aside.message
+    assert "--columns prompt=質問文,completion=回答文" in aside.message
+    with pytest.raises(NoFormatError, match="質問文, 回答文, 番号"):
+        load(path)
+    name, example = read_one(row, tmp_path, columns={"prompt": "質問文", "completion": "回答文"})
     assert isinstance(example, Conversation) and (name, example.messages) == ("prompt-completion", (U, A))
-    name, example = read_one(row, tmp_path, columns={"prompt": "質問", "reference_answer": "番号"})
-    assert isinstance(example, TaskItem) and example.item == {"回答": "A", "reference_answer": 3}
+    name, example = read_one(row, tmp_path, columns={"prompt": "質問文", "reference_answer": "番号"})
+    assert isinstance(example, TaskItem) and example.item == {"回答文": "A", "reference_answer": 3}
     name, example = read_one({"q": "U", "label": 1}, tmp_path, columns={"prompt": "q", "completion": "label"})
     assert isinstance(example, Conversation) and example.messages[-1].content == "1"
     with pytest.raises(SodateError, match=r"no column frage, antwort\. Columns found: q, label"):
@@ -174,3 +193,71 @@ def test_an_unpaired_preference_is_not_trained_as_if_it_were_good(tmp_path: Path
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps({"prompt": "U", "completion": "A", "label": False}))
     assert [p.code for p in check([path]).ledger.set_aside] == ["unpaired-preference"]
+    path.write_text(json.dumps({"prompt": "U", "response": "A", "label": False}))
+    assert [p.code for p in check([path]).ledger.set_aside] == ["unpaired-preference"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "U", "response": "A", "answer": "B"},  # two replies
+        {"prompt": "U", "question": "V", "response": "A"},  # two prompts
+        {"context": "C", "question": "U", "answer": "A"},  # the context would be lost
+        {"instruction": "I", "input": None, "response": "A"},
+        {"question": "U", "answer": ["A"]},
+    ],
+)
+def test_an_ambiguous_pair_is_not_guessed(row: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps(row) + "\n" + json.dumps(row) + "\n{\n")
+    checked = check([path])
+    problems = [(p.line, p.code) for p in checked.ledger.set_aside]
+    assert problems == [(1, "unknown-format"), (2, "unknown-format"), (3, "invalid-json")]
+    assert "--columns prompt=" in checked.ledger.set_aside[0].message
+    document = checked.to_json()
+    assert (document["format"], document["rows_in"], document["rows_used"]) == ("", 3, 0)
+    assert json.dumps(document) and checked.examples == []
+
+
+def test_a_broken_history_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    for history in ("no JSON", "x", [["q"]], [["q", 1]], {"q": "a"}):
+        path.write_text(json.dumps({"instruction": "U", "output": "A", "history": history}))
+        assert [p.code for p in check([path]).ledger.set_aside] == ["bad-type"], history
+
+
+def test_a_recipe_names_columns_as_the_command_line_does(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("番号,質問文,回答文\n1,営業時間は?,十時からです。\n", "utf-8")
+    written = tmp_path / "r.yaml"
+    written.write_text("model: m\ndata: a.csv\ncolumns: 'prompt=質問文, completion=回答文'\n", "utf-8")
+    recipe = load_recipe(written, {})
+    assert recipe.columns == {"prompt": "質問文", "completion": "回答文"}
+    assert recipe == load_recipe(written, {"columns": recipe.columns})
+    (example,) = check([Path(p) for p in recipe.data], columns=recipe.columns).examples
+    assert isinstance(example, Conversation)
+    assert [m.content for m in example.messages] == ["営業時間は?", "十時からです。"]
+    with pytest.raises(UsageError, match="key=value"):
+        load_recipe(written, {"columns": "prompt"})
+
+
+def test_train_takes_columns_and_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+
+    def fake(recipe: Any, on_event: Any) -> dict[str, Any]:
+        given.append((recipe.columns, recipe.encoding))
+        return {}
+
+    monkeypatch.setattr(sodate, "train", fake)
+    words = ["train", "--model", "m", "--data", "a.csv", "--json", "--columns", "prompt=質問,completion=回答"]
+    done = CliRunner().invoke(app, [*words, "--encoding", "shift_jis"])
+    assert done.exit_code == 0 and given == [({"prompt": "質問", "completion": "回答"}, "shift_jis")]
+
+
+def test_json_is_printed_when_no_format_fits(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"a": "x", "b": "y"}\n')
+    done = CliRunner().invoke(app, ["data", "check", str(path), "--json"])
+    document = json.loads(done.stdout)
+    assert done.exit_code == 1 and [p["code"] for p in document["set_aside"]] == ["unknown-format"]
+    assert CliRunner().invoke(app, ["data", "check", str(path)]).exit_code == 1

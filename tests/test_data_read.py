@@ -70,6 +70,34 @@ def test_lines_are_counted_as_an_editor_counts_them(tmp_path: Path) -> None:
     assert problems_of(path) == [(6, "wrong-columns"), (7, "invalid-csv")]
 
 
+@pytest.mark.parametrize(("kind", "delimiter"), [("csv", ";"), ("csv", "\t"), ("tsv", ";")])
+def test_the_delimiter_of_the_header_is_used_and_said(kind: str, delimiter: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a.{kind}"
+    path.write_bytes(("\n" + table(delimiter)).encode())
+    assert rows_of(path) == ROWS
+    assert problems_of(path) == [(1, "delimiter")]
+    assert [row.line for row in read_rows(path) if isinstance(row, RawRow)] == [3, 5]
+
+
+def test_a_semicolon_within_a_header_that_has_commas_or_quotes_is_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    for text, row in {"a;b,c\n1,2\n": {"a;b": "1", "c": "2"}, '"a;b"\n1;2\n': {"a;b": "1;2"}}.items():
+        path.write_text(text)
+        assert rows_of(path) == [row] and problems_of(path) == []
+
+
+@pytest.mark.parametrize(("kind", "d"), [("csv", ","), ("tsv", "\t")])
+def test_every_line_that_a_stray_quote_swallows_is_set_aside(kind: str, d: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a.{kind}"
+    path.write_text(f'a{d}b\n1{d}ok\n2{d}"stray\n3{d}lost\n\n4{d}"end\n5{d}ok\n6{d}"open\n7{d}lost\n')
+    assert [row["a"] for row in rows_of(path)] == ["1", "5"]
+    assert problems_of(path) == [(n, "invalid-csv") for n in (3, 4, 6, 8, 9)]
+    path.write_text(f'a{d}b\n"x\n1{d}2"\n3{d}4\n')  # closed again, but a column is missing
+    assert [row["a"] for row in rows_of(path)] == ["3"]
+    assert problems_of(path) == [(2, "wrong-columns"), (3, "invalid-csv")]
+    assert "line 2" in [p.message for p in read_rows(path) if isinstance(p, Problem)][1]
+
+
 @pytest.mark.parametrize(
     ("codec", "option"),
     [

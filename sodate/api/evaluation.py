@@ -191,4 +191,8 @@ def _generate(
     replies = model.replies(
         prompts, Sampling(max_new_tokens=max_new_tokens), tools=tools, batch_size=batch_size, on_reply=on_reply
     )
-    return [as_text(model.renderer.parse(reply.ids)) for reply in replies]
+    renderer = model.renderer
+    return [
+        as_text(renderer.parse(reply.ids, offered)) if offered else renderer.text(reply.ids)
+        for reply, offered in zip(replies, tools, strict=True)
+    ]

@@ -13,6 +13,7 @@ from typing import Any
 from sodate.api.loading import Reference, refer
 from sodate.core import home
 from sodate.core.errors import SodateError, UsageError
+from sodate.core.files import sha256_file
 from sodate.core.recipe import METHODS, SFTRecipe, load_recipe, validated
 from sodate.core.runs import RunFolder, now
 from sodate.core.text import tr
@@ -44,8 +45,10 @@ def _absolute(recipe: SFTRecipe) -> SFTRecipe:
     for key in ("eval", "init_adapter"):
         if (value := getattr(recipe, key)) is not None:
             paths[key] = str(Path(value).absolute())
-    if Path(recipe.model).is_dir():
+    if Path(recipe.model).exists():
         paths["model"] = str(Path(recipe.model).absolute())
+    if recipe.template is not None and recipe.template.endswith(".jinja"):
+        paths["template"] = str(Path(recipe.template).absolute())
     return recipe.model_copy(update=paths)
 
 
@@ -77,6 +80,8 @@ def _execute(recipe: SFTRecipe, run: RunFolder | None, on_event: Listener) -> di
 
     on_event("loading", recipe.model)
     reference = refer(recipe.model)
+    if reference.template is not None:  # a version: `orders` may mean another one by the time the run is resumed
+        recipe = recipe.model_copy(update={"model": reference.name})
     renderer = Renderer.from_folder(reference.folder, recipe.template or reference.template)
     context = _context_length(reference.folder)
     limit = context if recipe.max_length == "auto" else recipe.max_length
@@ -91,12 +96,10 @@ def _execute(recipe: SFTRecipe, run: RunFolder | None, on_event: Listener) -> di
     on_event("checked", checked)
     examples = [e for e in checked.iter_examples() if isinstance(e, Conversation)]
     if not examples:
-        raise SodateError(
-            tr(f"No row of {', '.join(recipe.data)} can be used for supervised fine-tuning.",
-               f"{', '.join(recipe.data)} に教師あり学習に使える行がありません。"),
-            tr("See `sodate data check` for the reasons.", "理由は `sodate data check` で確かめてください。"),
-        )  # fmt: skip
+        raise _nothing_to_train(recipe.data, checked)
     watched = check([held_out], **shared) if held_out else None
+    if watched and watched.ledger.set_aside:
+        on_event("checked", watched)
     held = [renderer.render(e) for e in watched.iter_examples() if isinstance(e, Conversation)] if watched else []
     about = {
         "recipe": recipe.model_dump(mode="json"),
@@ -108,9 +111,12 @@ def _execute(recipe: SFTRecipe, run: RunFolder | None, on_event: Listener) -> di
             "rows_in": checked.ledger.rows_in,
             "rows_used": checked.ledger.rows_used,
         },
+        "start": {"model": reference.name, "adapter_sha256": _adapter_hash(recipe, reference)},
         "eval": {"sha256": watched.fingerprint(), "rows_used": watched.ledger.rows_used} if watched else None,
         "code": code_version(),
     }
+    if watched and not held:
+        raise _nothing_to_train((str(held_out),), watched)
     if run is None:
         run = RunFolder.create(about)
     else:
@@ -169,7 +175,7 @@ def _train_locked(
             load.save_full(model, reference.folder, folder / "model")
 
     manifest = run.manifest
-    kept = ("recipe", "plan", "base", "renderer", "template_source", "data", "eval")
+    kept = ("recipe", "plan", "base", "start", "renderer", "template_source", "data", "eval")
     name = recipe.name or safe_name(Path(recipe.data[0]).name.split(".")[0])
     # A run killed between registering and saying so has its version already.
     lines = run.metrics()
@@ -186,6 +192,31 @@ def _train_locked(
     result = {"run": run.name, "version": version.id, "run_dir": str(run.path), **report}
     run.update(status="done", result=result, ended_at=now())
     return result
+
+
+def _nothing_to_train(files: tuple[str, ...], checked: Any) -> SodateError:
+    """Why no row of these files is a conversation with a trained reply."""
+    if checked.ledger.rows_used:
+        return SodateError(
+            tr(f"The rows of {', '.join(files)} are {checked.format}; training needs prompts with replies.",
+               f"{', '.join(files)} の行は {checked.format} です。教師あり学習にはプロンプトと返答の組が必要です。"),
+            tr("If a column holds the reply, name it: --columns prompt=COLUMN,completion=COLUMN.",
+               "返答の列があれば指定してください: --columns prompt=列,completion=列"),
+        )  # fmt: skip
+    first = next(iter(checked.ledger.set_aside), None)
+    reason = f" {first.file}:{first.line}: {first.message}" if first else ""
+    return SodateError(
+        tr(
+            f"Every row of {', '.join(files)} is set aside.{reason}",
+            f"{', '.join(files)} の全行が除外されました。{reason}",
+        ),
+        tr("`sodate data check` lists all reasons.", "`sodate data check` ですべての理由を確認できます。"),
+    )
+
+
+def _adapter_hash(recipe: SFTRecipe, reference: Reference) -> str | None:
+    folder = Path(recipe.init_adapter) if recipe.init_adapter else reference.adapter
+    return sha256_file(folder / "adapter_model.safetensors") if folder else None
 
 
 def _prepare(model: Any, recipe: SFTRecipe, reference: Reference, resolved: Any) -> Any:
@@ -224,7 +255,7 @@ def _refuse_changes(run: RunFolder, about: dict[str, Any]) -> None:
     """A resumed run must see the same data, model and template, or it would not be the same run."""
     manifest = run.manifest
     for key, what in (("data", tr("training data", "学習データ")), ("eval", tr("held-out data", "評価データ")),
-                      ("base", tr("base model", "基盤モデル")),
+                      ("base", tr("base model", "基盤モデル")), ("start", tr("initial adapter", "初期アダプタ")),
                       ("renderer", tr("template or tokenizer", "テンプレートまたはトークナイザー"))):  # fmt: skip
         if manifest[key] != about[key]:
             raise SodateError(

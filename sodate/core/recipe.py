@@ -65,6 +65,25 @@ class SFTRecipe(BaseModel):
             return tuple(part for part in value.split(",") if part)
         return value
 
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _pairs(cls, value: Any) -> Any:
+        """The form of the command line, `prompt=質問,completion=回答`, is a mapping too."""
+        return column_pairs(value) if isinstance(value, str) else value
+
+
+def column_pairs(text: str) -> dict[str, str]:
+    """`a=b,c=d` as a mapping; UsageError if it is not of that form."""
+    parts = [[side.strip() for side in part.partition("=")] for part in text.split(",")]
+    if not all(key and equals and value for key, equals, value in parts):
+        raise UsageError(
+            tr(
+                f"columns {text!r} is not of the form key=value,key=value.",
+                f"columns {text!r} は key=value,key=value の形ではありません。",
+            )
+        )
+    return {key: value for key, _, value in parts}
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:

@@ -28,8 +28,10 @@ from sodate.core.text import tr
 from sodate.core.types import Conversation, Example, Message, Preference, TaskItem
 from sodate.data import load, pii
 from sodate.data.compare import FirstSeen, all_messages, answer, prompt_text, signature
+from sodate.data.formats import NoFormatError
 from sodate.data.leaks import HeldOut, place
 from sodate.data.ledger import Ledger, Problem
+from sodate.data.read import read_rows
 from sodate.data.similar import NearIndex
 from sodate.data.stats import Stats
 
@@ -80,7 +82,7 @@ class Checked:
                     tr(f"{path} changed after it was checked.", f"{path} が検査の後に変更されました。"),
                     tr("Check it again.", "もう一度検査してください。"),
                 )
-            for item in load.load(path, self.columns, self.encoding)[1]:
+            for item in _load(path, self.columns, self.encoding)[1]:
                 if isinstance(item, load.Loaded) and (item.row.file, item.row.line) not in aside:
                     yield item.example
 
@@ -115,8 +117,8 @@ def check(
 ) -> Checked:
     """Reads `files` as one dataset. `against` is a held-out file that must stay unknown; `max_length` counts tokens.
 
-    Raises UsageError for what the command got wrong, SodateError for a file with no rows or of no known format. All
-    that is wrong with single rows is in the ledger.
+    Raises UsageError for what the command got wrong, SodateError for a file with no rows. All that is wrong with
+    single rows is in the ledger, and every row of a file of no known format.
     """
     if max_length is not None and renderer is None:
         raise UsageError(
@@ -136,7 +138,7 @@ def check(
         checker = _RowChecker(renderer, max_length, held_out, stack)
         for path in files:
             before = ledger.rows_in
-            name, items = load.load(path, columns, encoding)
+            name, items = _load(path, columns, encoding)
             if name and name not in names:
                 names.append(name)
             for item in items:
@@ -168,6 +170,19 @@ def check(
     summary = stats.summary()
     summary["codes"] = dict(Counter(p.code for p in (*ledger.set_aside, *ledger.warnings)).most_common())
     return Checked(ledger, "+".join(names), summary, tuple(files), columns or {}, encoding, stamps)
+
+
+def _load(
+    path: Path, columns: Mapping[str, str] | None, encoding: str | None
+) -> tuple[str, Iterator[Problem | load.Loaded]]:
+    """As `load.load`, but a file of no known format is rows that are all set aside."""
+    try:
+        return load.load(path, columns, encoding)
+    except NoFormatError as error:
+        args = (tr("any known format", "知っている形式"), error.reason)
+        rows = read_rows(path, encoding)
+        refused = (r if isinstance(r, Problem) else Problem(r.file, r.line, "unknown-format", args) for r in rows)
+        return "", refused
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sodate.core.errors import SodateError, UsageError
+from sodate.core.errors import SodateError
 from sodate.core.text import tr
 from sodate.core.types import Conversation, Example, Message, Preference, Source, TaskItem
+from sodate.data.columns import advice, listed, pair, renamed, replies
 from sodate.data.jsontext import MAX_DEPTH, kind
 from sodate.data.ledger import RowError
 from sodate.data.messages import (
@@ -29,17 +30,9 @@ from sodate.data.messages import (
 )
 
 SNIFF_ROWS = 50
-# What --columns may map to. A reference_answer makes task items, and then keeps all other columns for the grader.
-TARGETS = (
-    *("messages", "conversations", "tools", "system", "prompt", "completion", "instruction", "input", "output"),
-    *("chosen", "rejected", "text", "reference_answer"),
-)
 _NOT_ITEM = frozenset(("messages", "prompt", "system", "tools", "functions", "parallel_tool_calls"))
 # Columns that say which row it is, not what it is about.
 IDS = frozenset(("id", "key", "metadata", "source", "created", "timestamp", "date"))
-# Columns suggested for --columns when detection fails, likeliest first.
-_PROMPT_LIKE = r"prompt|question|query|instruction|input|source|質問|問い|入力|依頼|本文|問"
-_REPLY_LIKE = r"completion|answer|response|output|reply|target|label|回答|答え|返答|出力|返信|ラベル|答"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,80 +46,46 @@ class Format:
     parse: Callable[[Row, Source, Notes], Example]
 
 
+class NoFormatError(SodateError):
+    """No known format fits a file with these columns; `reason` says so without naming the file."""
+
+    def __init__(self, file: str, columns: Mapping[str, object]) -> None:
+        what = tr("none of the known formats fits.", "知っている形式に当てはまりません。")
+        super().__init__(f"{file}: {what} {listed(columns)}", advice(columns))
+        self.reason = f"{listed(columns)} {self.fix}"
+
+
 def detect(rows: Sequence[Row], columns: Mapping[str, str], file: str) -> Format:
-    """The format most of `rows` fit (the earlier in FORMATS on a tie). SodateError naming the columns if none does."""
+    """The format most of `rows` fit, the earlier in FORMATS on a tie.
+
+    NoFormatError naming the columns found if none does, SodateError if one of `columns` is in no row.
+    """
     votes: Counter[str] = Counter()
+    fitting: dict[str, Format] = {}
     found: dict[str, object] = {}
     for row in rows:
         for key, value in row.items():
             found.setdefault(key, value)
         if all(column in row for column in columns.values()):
-            shape = renamed(row, columns) if columns else row
-            votes.update([f.name for f in FORMATS if f.fits(shape)][:1])
+            form = _fitting(renamed(row, columns) if columns else row)
+            if form:
+                votes[form.name] += 1
+                fitting[form.name] = form
     if votes:
-        best = max(votes.values())
-        return next(f for f in FORMATS if votes[f.name] == best)
-    names = ", ".join(found) or tr("(none)", "（なし）")
-    missing = [column for column in columns.values() if column not in found]
-    raise SodateError(
-        tr(
-            f"{file}: {_absent(missing) or 'none of the known formats fits.'} Columns found: {names}.",
-            f"{file}: {_absent(missing) or '知っている形式に当てはまりません。'} 見つかった列: {names}",
-        ),
-        tr("Say which column is which: ", "どの列が何かを指定してください: ") + "--columns " + _suggestion(found),
-    )
+        best = [form for name, form in fitting.items() if votes[name] == max(votes.values())]
+        places = [form.name for form in FORMATS]
+        return min(best, key=lambda form: places.index(form.name) if form.name in places else len(places))
+    if missing := ", ".join(column for column in columns.values() if column not in found):
+        what = tr(f"there is no column {missing}.", f"列 {missing} がありません。")
+        raise SodateError(f"{file}: {what} {listed(found)}", advice(found))
+    raise NoFormatError(file, found)
 
 
-def _absent(columns: Sequence[str]) -> str:
-    if not columns:
-        return ""
-    names = ", ".join(columns)
-    return tr(f"there is no column {names}.", f"列 {names} がありません。")
-
-
-def _suggestion(columns: Mapping[str, object]) -> str:
-    names = [name for name in columns if not re.search(r"(^|_)(id|key|no|line)$", name, re.IGNORECASE)] or list(columns)
-    texts = [name for name in names if isinstance(columns[name], str)]
-    reply = _likeliest(_REPLY_LIKE, names) or (names[-1] if len(names) > 1 else "COLUMN")
-    rest = [name for name in texts or names if name != reply]
-    prompt = _likeliest(_PROMPT_LIKE, rest) or (rest[0] if rest else "COLUMN")
-    # A list or an object is nothing to write as a reply, but a grader can hold it against one.
-    target = "reference_answer" if isinstance(columns.get(reply), list | dict) else "completion"
-    return f"prompt={prompt},{target}={reply}"
-
-
-def _likeliest(pattern: str, names: Sequence[str]) -> str | None:
-    for word in pattern.split("|"):
-        for name in names:
-            if re.search(word, name, re.IGNORECASE):
-                return name
-    return None
-
-
-def checked_columns(columns: Mapping[str, str]) -> Mapping[str, str]:
-    """`columns` (target → column of the file) if every target is one a format knows; UsageError if not."""
-    for target in columns:
-        if target not in TARGETS:
-            raise UsageError(
-                tr(f"--columns: {target!r} is not a target.", f"--columns: {target!r} は指定できません。"),
-                tr("Targets: ", "使えるもの: ") + ", ".join(TARGETS),
-            )
-    return columns
-
-
-def renamed(row: Row, columns: Mapping[str, str]) -> Row:
-    """The row under the names its format knows. Unmapped columns stay only where a grader may need them."""
-    mapped: dict[str, Any] = {}
-    for target, column in columns.items():
-        if column not in row:
-            raise RowError("missing-column", column)
-        value = row[column]
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        mapped[target] = str(value) if number and target != "reference_answer" else value
-    if "reference_answer" in columns:
-        used = set(columns.values())
-        return {**{key: value for key, value in row.items() if key not in used and key not in mapped}, **mapped}
-    return mapped
+def _fitting(row: Row) -> Format | None:
+    known = next((form for form in FORMATS if form.fits(row)), None)
+    if known is None and (names := pair(row)):
+        return _pair_format(*names)
+    return known
 
 
 # Each format's parser. Parts shared by several come first.
@@ -177,24 +136,55 @@ def _sharegpt(row: Row, source: Source, notes: Notes) -> Example:
     return _conversation(messages, tools_of(row), source, notes)
 
 
-def _single(row: Row, prompt: str, reply: str, source: Source, notes: Notes) -> Example:
+def _single(
+    row: Row, prompt: str, reply: str, source: Source, notes: Notes, earlier: tuple[Message, ...] = ()
+) -> Example:
     if not reply.strip():
         raise RowError("empty-reply", tr("The completion", "completion"))
     if not prompt.strip():
         notes.append(("empty-prompt", ()))
-    return Conversation((*_system(row), Message("user", prompt), Message("assistant", reply)), tools_of(row), source)
+    messages = (*_system(row), *earlier, Message("user", prompt), Message("assistant", reply))
+    return Conversation(messages, tools_of(row), source)
 
 
-def _prompt_completion(row: Row, source: Source, notes: Notes) -> Example:
-    if isinstance(row.get("label"), bool):
-        raise RowError("unpaired-preference")
-    return _single(row, _text(row, "prompt"), _text(row, "completion"), source, notes)
+def _pair_parser(prompt: str, reply: str) -> Callable[[Row, Source, Notes], Example]:
+    def parse_pair(row: Row, source: Source, notes: Notes) -> Example:
+        if isinstance(row.get("label"), bool):
+            raise RowError("unpaired-preference")
+        return _single(row, _text(row, prompt), _text(row, reply), source, notes)
+
+    return parse_pair
+
+
+def _pair_format(prompt: str, reply: str) -> Format:
+    """prompt-completion under other names, which its own name says."""
+    return Format(
+        f"prompt-completion ({prompt}, {reply})",
+        f'{{"{prompt}": "…", "{reply}": "…"}}',
+        frozenset([prompt, reply]),
+        lambda row: pair(row) == (prompt, reply),
+        _pair_parser(prompt, reply),
+    )
 
 
 def _alpaca(row: Row, source: Source, notes: Notes) -> Example:
     instruction, extra = _text(row, "instruction"), row.get("input")
     prompt = f"{instruction}\n\n{extra}" if isinstance(extra, str) and extra.strip() else instruction
-    return _single(row, prompt, _text(row, "output"), source, notes)
+    return _single(row, prompt, _text(row, "output"), source, notes, _history(row))
+
+
+def _history(row: Row) -> tuple[Message, ...]:
+    """Earlier turns, [question, answer] each: context, so that the row trains its own answer only."""
+    history = row.get("history") or []
+    if isinstance(history, str):
+        history = json_text(history, "history")
+    turns: list[Message] = []
+    for turn in history if isinstance(history, list) else [history]:
+        if not isinstance(turn, list) or len(turn) != 2 or not all(isinstance(text, str) for text in turn):
+            pairs = tr("a list of [question, answer] pairs", "[質問, 答え] の組のリスト")
+            raise RowError("bad-type", '"history"', pairs, kind(turn))
+        turns += [Message("user", turn[0]), Message("assistant", turn[1], weight=0.0)]
+    return tuple(turns)
 
 
 def _plain_text(row: Row, source: Source, notes: Notes) -> Example:
@@ -205,8 +195,13 @@ def _plain_text(row: Row, source: Source, notes: Notes) -> Example:
 
 
 def _trl_conversational(row: Row, source: Source, notes: Notes) -> Example:
-    prompt = openai_messages([*_message_list(row, "prompt"), *_message_list(row, "completion")], notes)
-    return _conversation(prompt, tools_of(row), source, notes)
+    # The completion is what is learnt: replies within the prompt are context unless they say otherwise.
+    prompt = [
+        {**m, "weight": 0} if isinstance(m, dict) and m.get("role") == "assistant" and m.get("weight") is None else m
+        for m in _message_list(row, "prompt")
+    ]
+    messages = openai_messages([*prompt, *_message_list(row, "completion")], notes)
+    return _conversation(messages, tools_of(row), source, notes)
 
 
 def _message_list(row: Row, key: str) -> list[Any]:
@@ -298,8 +293,8 @@ def _task(row: Row, source: Source, notes: Notes) -> Example:
     if prompt[-1].role == "assistant":
         raise RowError(
             "unknown-format",
-            "task",
-            tr("the last message must be the user's", "最後のメッセージは user にしてください"),
+            tr("the file's format task", "ファイルの形式 task "),
+            tr("the last message must be the user's.", "最後のメッセージは user にしてください。"),
         )
     if not any(row[key] is not None for key in row.keys() - _NOT_ITEM):
         raise RowError("missing-column", "reference_answer")
@@ -314,6 +309,9 @@ def _is_task(row: Row) -> bool:
     messages = row.get("messages")
     if isinstance(messages, list) and messages:
         return not any(isinstance(m, dict) and m.get("role") == "assistant" for m in messages[-1:])
+    # Text called an answer is a reply to learn; who means it for a grader calls it reference_answer.
+    if isinstance(row.get("prompt"), str) and replies(row) and "reference_answer" not in row:
+        return False
     return bool(row.get("prompt"))
 
 
@@ -365,7 +363,7 @@ FORMATS: tuple[Format, ...] = (
         '{"prompt": "…", "completion": "…"}',
         frozenset(["prompt", "completion"]),
         lambda r: "prompt" in r and "completion" in r,
-        _prompt_completion,
+        _pair_parser("prompt", "completion"),
     ),
     Format(
         "alpaca",
@@ -381,12 +379,14 @@ FORMATS: tuple[Format, ...] = (
 def parse(row: Row, form: Format, source: Source, notes: Notes) -> Example:
     """The example in `row`. RowError where it is broken, or where it is a row of another format."""
     if not form.fits(row) and not row.keys() & form.keys:
-        other = next((f for f in FORMATS if f.fits(row)), None)
+        file_format = tr(f"the file's format {form.name}", f"ファイルの形式 {form.name} ")
+        other = _fitting(row)
         if other is not None and other.name != "text":
-            raise RowError("unknown-format", form.name, tr(f"it looks like {other.name}", f"{other.name} のようです"))
+            looks = tr(f"it looks like {other.name}.", f"{other.name} のようです。")
+            raise RowError("unknown-format", file_format, looks)
         missing = tr(f"expected {form.shape}", f"{form.shape} の形にしてください")
         found = tr("found the columns ", "見つかった列: ") + (", ".join(map(str, row)) or tr("(none)", "（なし）"))
-        raise RowError("unknown-format", form.name, f"{missing}; {found}")
+        raise RowError("unknown-format", file_format, f"{missing}; {found}")
     try:
         return form.parse(row, source, notes)
     except RecursionError:

@@ -79,14 +79,18 @@ CODES: Mapping[str, Code] = {
         "Not a valid CSV row: {0}. A quote inside a quoted field is written twice.",
         'CSV の行として読めません: {0}。引用符で囲んだ中の " は 2 つ重ねて書きます。',
     ),
+    "delimiter": _warn(
+        "The header is separated by {0}, so the file is read with that.",
+        "見出しが{0}区切りなので、その区切りで読みます。",
+    ),
     "wrong-columns": _out(
         "The row has {0} fields, the header has {1}. Is a comma or line break missing its quotes?",
         "この行は {0} 項目ですが、見出しは {1} 項目です。引用符で囲んでいないカンマや改行がありませんか。",
     ),
     # Shape of the row
     "unknown-format": _out(
-        "The row does not fit the file's format {0}: {1}.",
-        "この行はファイルの形式 {0}に合いません: {1}。",
+        "The row does not fit {0}: {1}",
+        "この行は{0}に合いません: {1}",
     ),
     "missing-column": _out('The column "{0}" is missing or empty.', "列「{0}」がないか、空です。"),
     "bad-type": _out("{0} must be {1}, but it is {2}.", "{0} は {1} にしてください。ここにあるのは {2} です。"),

@@ -11,6 +11,7 @@ from typing import Any
 from sodate.core.files import sha256_json
 from sodate.core.types import Conversation, Example, Message, Preference, Source
 from sodate.data import formats
+from sodate.data.columns import checked_columns, renamed
 from sodate.data.ledger import Problem, RowError
 from sodate.data.messages import Notes
 from sodate.data.read import RawRow, read_rows
@@ -30,9 +31,9 @@ def load(
 ) -> tuple[str, Iterator[Problem | Loaded]]:
     """The file's format name ("" if it has no readable row) and its rows in order, read as they are asked for.
 
-    Raises what `read_rows` raises, and SodateError with the columns found when no format fits.
+    Raises what `read_rows` raises, and NoFormatError with the columns found when no format fits.
     """
-    columns = formats.checked_columns(columns or {})
+    columns = checked_columns(columns or {})
     source = read_rows(path, encoding)
     head: list[RawRow | Problem] = []
     raws: list[Mapping[str, Any]] = []
@@ -57,7 +58,7 @@ def _parsed(
             continue
         notes: Notes = []
         try:
-            data = formats.renamed(row.data, columns) if columns else row.data
+            data = renamed(row.data, columns) if columns else row.data
             yield Loaded(row, formats.parse(data, form, Source(row.file, row.line), notes), notes)
         except RowError as error:
             yield Problem(row.file, row.line, error.code, error.details)

@@ -53,7 +53,9 @@ def find(text: str) -> list[Finding]:
     if _DIGITS.search(folded):
         claim("my-number", _my_numbers(folded))
         claim("card", _cards(folded))
-        claim("phone", _phones(folded))
+        # Digits that are spoken for are hidden, or a number beside them would seem to go on.
+        hidden = "".join("|" if c else char for c, char in zip(covered, folded, strict=True)) if taken else folded
+        claim("phone", _phones(hidden))
         claim("address", addresses(folded))
     claim("name", names(folded))
     return [Finding(kind, start, end, text[start:end]) for start, end, kind in sorted(taken)]
@@ -160,8 +162,11 @@ def card_valid(digits: str) -> bool:
 
 
 def _cards(folded: str) -> Iterator[tuple[int, int]]:
-    for m in _CARD.finditer(folded):
+    start = 0
+    while m := _CARD.search(folded, start):
+        start = m.start() + 1  # other digits before a card, such as a phone number, may look like its first ones
         if card_valid(_only_digits(m[0])):
+            start = m.end()
             yield m.span()
 
 

@@ -216,16 +216,20 @@ def _csv(stream: BinaryIO, name: str, delimiter: str, codec: str) -> Iterator[Ra
 
 
 def _records(lines: _Lines, name: str, delimiter: str, codec: str) -> Iterator[RawRow | Problem]:
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    found = _delimiter(lines.peek(), delimiter)
+    if found != delimiter:
+        yield Problem(name, 1, "delimiter", (tr("tabs", "タブ") if found == "\t" else found,))
+    reader = csv.reader(lines, delimiter=found, strict=True)
     header: list[str] | None = None
     while True:
         line = lines.number + 1
+        lines.record.clear()
         try:
             fields = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            yield Problem(name, line, "invalid-csv", (str(error),))
+            yield from _broken(Problem(name, line, "invalid-csv", (str(error),)), lines.record)
             continue
         if not fields:
             continue
@@ -234,31 +238,73 @@ def _records(lines: _Lines, name: str, delimiter: str, codec: str) -> Iterator[R
             continue
         joined = "".join(fields)
         if not joined.isascii() and re.search("[\udc80-\udcff]", joined):
-            data = delimiter.join(fields).encode("utf-8", "surrogateescape")
-            yield _parse(data, name, line, codec)
+            item = _parse(found.join(fields).encode("utf-8", "surrogateescape"), name, line, codec)
         elif "\0" in joined:
-            yield Problem(name, line, "nul")
+            item = Problem(name, line, "nul")
         elif len(fields) != len(header):
-            yield Problem(name, line, "wrong-columns", (len(fields), len(header)))
+            item = Problem(name, line, "wrong-columns", (len(fields), len(header)))
         else:
             yield RawRow(name, line, dict(zip(header, fields, strict=True)))
+            continue
+        if isinstance(item, Problem) and len(fields) != len(header):
+            yield from _broken(item, lines.record)
+        else:
+            yield item
+
+
+def _broken(problem: Problem, record: list[int]) -> Iterator[Problem]:
+    """The problem of a record, and one for each further line that its quotes took in: they may have been rows."""
+    yield problem
+    inside = tr(
+        f"it is inside quotes opened on line {problem.line}", f"{problem.line} 行目で開いた引用符の中にあります"
+    )
+    for line in record[1:]:
+        yield Problem(problem.file, line, "invalid-csv", (inside,))
+
+
+def _delimiter(header: str, usual: str) -> str:
+    """`usual`, or the semicolon (as Excel writes it in much of Europe) or tab that the header is separated by."""
+    for delimiter in (usual, ";", "\t"):
+        try:
+            if len(next(csv.reader([header], delimiter=delimiter, strict=True))) > 1:
+                return delimiter
+        except csv.Error:
+            continue
+    return usual
 
 
 class _Lines:
-    """Lines for the csv reader, with their number; one beyond MAX_ROW_BYTES characters is skipped: a csv.Error."""
+    """Lines for the csv reader, with their number; one beyond MAX_ROW_BYTES characters is skipped: a csv.Error.
+
+    `record` gets the numbers of the lines given out that are not blank.
+    """
 
     def __init__(self, text: io.TextIOWrapper) -> None:
         self._text = text
+        self._next: str | None = None
         self.number = 0
+        self.record: list[int] = []
 
     def __iter__(self) -> Iterator[str]:
         return self
 
-    def __next__(self) -> str:
+    def peek(self) -> str:
+        """The first line that is not blank; blank ones before it are passed over. "" at the end."""
         line = self._text.readline(MAX_ROW_BYTES + 1)
+        while line and not line.strip("\r\n"):
+            self.number += 1
+            line = self._text.readline(MAX_ROW_BYTES + 1)
+        self._next = line
+        return line
+
+    def __next__(self) -> str:
+        line = self._text.readline(MAX_ROW_BYTES + 1) if self._next is None else self._next
+        self._next = None
         if not line:
             raise StopIteration
         self.number += 1
+        if line.strip("\r\n"):
+            self.record.append(self.number)
         if len(line) > MAX_ROW_BYTES:
             while line and not line.endswith("\n"):
                 line = self._text.readline(1 << 20)

@@ -1,8 +1,8 @@
 """Linear layers for decoding: few rows, so the weight goes on the left.
 
 A decoding step multiplies 1 to a few hundred rows by every weight. BLAS splits its work along the left matrix's rows;
-with y = (W·xᵀ)ᵀ those are the thousands of output features instead of the few rows (1.2 to 1.6 × on AVX2 and AVX-512
-with up to about 128 rows, see bench/gemm.py), and the next layer's xᵀ is then contiguous already.
+with y = (W·xᵀ)ᵀ those are the thousands of output features instead of the few rows (bench/decode.py measures what it
+gives), and the next layer's xᵀ is then contiguous already.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from sodate.core.files import sha256_json
 from sodate.core.text import tr
 from sodate.core.types import Conversation, Message, Preference
 from sodate.render import sources, toolcalls
+from sodate.render.fold import fold_system
 from sodate.render.guard import CUT, guard_for, guarded, is_markup
 from sodate.render.template import TemplateError, compile_template
 
@@ -172,8 +173,16 @@ class Renderer:
 
     # ── ids → messages ───────────────────────────────────────────────────────────────────────────────────────────
 
-    def parse(self, ids: Sequence[int]) -> Message:
-        """The message a reply's ids spell: the inverse of `render`. Reads up to the first stop token."""
+    def parse(self, ids: Sequence[int], tools: Sequence[Mapping[str, Any]] = ()) -> Message:
+        """The message a reply's ids spell: the inverse of `render`. Reads up to the first stop token.
+
+        Tagged calls are always calls; a bare JSON object is one only when it names one of the `tools` on offer.
+        """
+        content, calls = toolcalls.parse(self.text(ids), tools)
+        return Message("assistant", content, tool_calls=calls)
+
+    def text(self, ids: Sequence[int]) -> str:
+        """A reply's text as written, up to the first stop token, without what the template puts around it."""
         body = []
         for token in ids:
             if token in self.stop_ids:
@@ -182,9 +191,7 @@ class Renderer:
         text = self.decode(body)
         if self._reply_prefix and text.startswith(self._reply_prefix):
             text = text[len(self._reply_prefix) :]
-        text = text.removesuffix(self._reply_suffix)
-        content, calls = toolcalls.parse(text)
-        return Message("assistant", content, tool_calls=calls)
+        return text.removesuffix(self._reply_suffix)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Exact text of ids, control tokens spelled out."""
@@ -209,7 +216,7 @@ class Renderer:
         if not self._native_tools:
             messages, tools = toolcalls.as_text(messages, tools)
         if self._fold_system:
-            messages = _fold_system(messages)
+            messages = fold_system(messages)
         return self._template(
             messages=[self._as_dict(m) for m in messages],
             tools=[guarded(t, self._forgeable) for t in tools] or None,
@@ -371,24 +378,9 @@ class Renderer:
             if "zq_tool" not in prompt or "zq_result" not in text or not alone.startswith(prompt):
                 return False
             reply = self._encode(alone[len(prompt) :], ())
-            back = self.parse(reply).tool_calls
+            back = self.parse(reply, (tool,)).tool_calls
         except (TemplateError, BrokenTemplate):
             return False
         finally:
             self._native_tools = False
         return len(back) == 1 and toolcalls.arguments(back[0]) == toolcalls.arguments(call.tool_calls[0])
-
-
-def _fold_system(messages: Sequence[Message]) -> list[Message]:
-    """System text at the head of the next user turn, for templates without a system role."""
-    out: list[Message] = []
-    pending = ""
-    for message in messages:
-        if message.role == "system":
-            pending += message.content + "\n\n"
-        elif message.role == "user" and pending:
-            out.append(replace(message, content=pending + message.content))
-            pending = ""
-        else:
-            out.append(message)
-    return out

@@ -9,7 +9,7 @@ import datetime
 import functools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from importlib import resources
 from typing import Any
 
@@ -42,6 +42,31 @@ class _Generation(jinja2.ext.Extension):
 
 class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
     deadline = 0.0
+    intercepted_binops = frozenset({"*", "**"})
+
+    def _parse(self, source: str, name: str | None, filename: str | None) -> jinja2.nodes.Template:
+        """Every loop goes through `ticking`, so that one without output can't run past the deadline either."""
+        tree = super()._parse(source, name, filename)
+        for loop in list(tree.find_all(jinja2.nodes.For)):
+            ticking = jinja2.nodes.Name("__ticking", "load", lineno=loop.lineno)
+            loop.iter = jinja2.nodes.Call(ticking, [loop.iter], [], None, None, lineno=loop.lineno)
+        tree.set_environment(self)
+        return tree
+
+    def ticking(self, items: Iterable[Any]) -> Iterator[Any]:
+        for item in items:
+            if time.monotonic() > self.deadline:
+                raise jinja2.TemplateRuntimeError(f"it ran longer than {MAX_SECONDS:.0f} s")
+            yield item
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        """Repetition and powers bounded in size before they are made."""
+        for text, times in ((left, right), (right, left)):
+            if operator == "*" and hasattr(text, "__len__") and len(text) * times > MAX_CHARS:
+                raise jinja2.TemplateRuntimeError(f"a text of over {MAX_CHARS} characters")
+        if operator == "**" and (abs(left) > 2**16 or right > 16):
+            raise jinja2.TemplateRuntimeError("a power too large")
+        return super().call_binop(context, operator, left, right)
 
     def call(self, context: Any, obj: Any, *args: Any, **kwargs: Any) -> Any:
         if time.monotonic() > self.deadline:
@@ -69,7 +94,9 @@ def compile_template(source: str) -> Callable[..., str]:
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols], autoescape=False
     )
     environment.filters["tojson"] = _tojson
-    environment.globals.update(raise_exception=_raise_exception, strftime_now=_strftime_now)
+    environment.globals.update(
+        raise_exception=_raise_exception, strftime_now=_strftime_now, __ticking=environment.ticking
+    )
     try:
         template = environment.from_string(source)
     except jinja2.TemplateError as error:

@@ -24,8 +24,8 @@ def arguments(call: ToolCall) -> Any:
         return call.arguments
 
 
-def parse(text: str) -> tuple[str, tuple[ToolCall, ...]]:
-    """(content, calls) of a reply. Understands Hermes' tags and Llama 3's bare JSON object with "parameters"."""
+def parse(text: str, tools: Sequence[Mapping[str, Any]] = ()) -> tuple[str, tuple[ToolCall, ...]]:
+    """(content, calls) of a reply: Hermes' tags, or Llama 3's bare JSON object if it names one of `tools`."""
     calls: list[ToolCall] = []
     for match in _CALL.finditer(text):
         call = _as_call(match[1], len(calls))
@@ -37,7 +37,7 @@ def parse(text: str) -> tuple[str, tuple[ToolCall, ...]]:
     stripped = text.strip()
     if stripped.startswith("{") and '"parameters"' in stripped:
         call = _as_call(stripped, 0)
-        if call is not None:
+        if call is not None and call.name in {tool.get("function", tool).get("name") for tool in tools}:
             return "", (call,)
     return text, ()
 

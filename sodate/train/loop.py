@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
@@ -163,9 +165,25 @@ def train(model: Any, method: Method, plan: Plan, run: RunFolder, on_step: Calla
                     tr(f"Go on with: sodate runs resume {run.name}", f"続けるには: sodate runs resume {run.name}"),
                 )
     if state.best_step is not None and state.best_step != state.step:
-        checkpoint.load_trainable(folder / f"step-{state.best_step:06d}", model)
+        _load_best(folder, state.best_step, model, run)
         run.event("best", step=state.best_step, loss=state.best_loss)
     return state
+
+
+def _load_best(folder: Path, step: int, model: Any, run: RunFolder) -> None:
+    """Copies the best checkpoint's weights in. A damaged one is cleared away with all after it, to be made again."""
+    path = folder / f"step-{step:06d}"
+    try:
+        checkpoint.verified(path)
+    except SodateError as error:
+        run.event("warning", text=str(error))
+        for later in folder.glob("step-*"):
+            if later.name >= path.name:
+                shutil.rmtree(later)
+        fix = tr(f"Make it again, the same, with: sodate runs resume {run.name}",
+                 f"次のコマンドで同じものを作り直せます: sodate runs resume {run.name}")  # fmt: skip
+        raise SodateError(error.message, fix) from None
+    checkpoint.load_trainable(path, model)
 
 
 def _step(

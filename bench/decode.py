@@ -1,0 +1,53 @@
+"""Milliseconds of one decoding step with the weight on the right (x·Wᵀ) and on the left (W·xᵀ), in turn in one process.
+
+python bench/decode.py [MODEL]
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+
+import torch
+
+import sodate
+from sodate.api.loading import Model
+from sodate.core.types import Message
+from sodate.generate.cache import Cache
+from sodate.generate.engine import _prefill
+from sodate.model import decoding
+from sodate.model.attention import decode
+
+STEPS = 21
+
+
+@torch.inference_mode()
+def measure(model: Model, replies: int) -> dict[str, float]:
+    prompt = model.renderer.prompt((Message("user", "Please send twelve red apples to our office by Friday. " * 8),))
+    cache = Cache(replies, len(prompt) + 2 * STEPS + 1)
+    _prefill(model.model, cache, [prompt] * replies)
+    tokens = torch.zeros(replies, dtype=torch.long)
+    seconds: dict[str, list[float]] = {"right": [], "left": []}
+    few = decoding.FEW_ROWS
+    for _ in range(STEPS):
+        for side, limit in (("right", 0), ("left", few)):
+            decoding.FEW_ROWS = limit
+            cache.begin_step()
+            started = time.perf_counter()
+            decode(model.model, tokens, cache.lengths[:replies] - 1, cache)
+            seconds[side].append(time.perf_counter() - started)
+    decoding.FEW_ROWS = few
+    return {side: statistics.median(values) for side, values in seconds.items()}
+
+
+def main() -> None:
+    model = sodate.load(sys.argv[1] if len(sys.argv) > 1 else "smollm2-135m")
+    print("replies  right ms  left ms  ratio")
+    for replies in (1, 16, 32, 64):
+        one = measure(model, replies)
+        print(f"{replies:7d}  {1e3 * one['right']:8.1f}  {1e3 * one['left']:7.1f}  {one['right'] / one['left']:5.2f}")
+
+
+if __name__ == "__main__":
+    main()

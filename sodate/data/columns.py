@@ -1,0 +1,119 @@
+"""Which column is which: what the user said, what the names plainly say, and what to suggest where they do not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sodate.core.errors import UsageError
+from sodate.core.text import tr
+from sodate.data.ledger import RowError
+from sodate.data.messages import Row
+
+# What --columns may map to. A reference_answer makes task items, and then keeps all other columns for the grader.
+TARGETS = (
+    *("messages", "conversations", "tools", "system", "prompt", "completion", "instruction", "input", "output"),
+    *("chosen", "rejected", "text", "reference_answer"),
+)
+# Columns suggested for --columns when detection fails, likeliest first.
+_PROMPT_LIKE = r"prompt|question|query|instruction|input|source|質問|問い|入力|依頼|本文|問"
+_REPLY_LIKE = r"completion|answer|response|output|reply|target|label|回答|答え|返答|出力|返信|ラベル|答"
+# Names (whole ones, whatever their case) that say what a column is. Beside a context, a prompt is not all there is.
+_PROMPTS = frozenset(
+    ["prompt", "question", "query", "instruction", "input", "text", "質問", "問い", "入力", "依頼", "本文"]
+)
+_CONTEXTS = frozenset(
+    ["context", "passage", "document", "history", "messages", "conversations", "文脈", "背景", "資料", "履歴"]
+)
+_REPLIES = frozenset(
+    [
+        "completion",
+        "answer",
+        "response",
+        "output",
+        "reply",
+        "target",
+        "label",
+        "回答",
+        "答え",
+        "返答",
+        "出力",
+        "返信",
+        "ラベル",
+    ]
+)
+
+
+def replies(row: Row) -> list[str]:
+    """Columns with text whose name says that it is a reply."""
+    return [name for name, value in row.items() if name.strip().casefold() in _REPLIES and isinstance(value, str)]
+
+
+def pair(row: Row) -> tuple[str, str] | None:
+    """The column of the prompt and that of the reply where exactly one has the name of each and both are text.
+
+    A true/false label judges the reply beside it and is none.
+    """
+    names = {name: name.strip().casefold() for name in row}
+    prompts = [name for name, plain in names.items() if plain in _PROMPTS]
+    answers = [name for name, plain in names.items() if plain in _REPLIES and not isinstance(row[name], bool)]
+    if len(prompts) != 1 or len(answers) != 1 or _CONTEXTS & set(names.values()) or "reference_answer" in row:
+        return None
+    both = isinstance(row[prompts[0]], str) and isinstance(row[answers[0]], str)
+    return (prompts[0], answers[0]) if both else None
+
+
+def listed(columns: Mapping[str, object]) -> str:
+    names = ", ".join(columns) or tr("(none)", "（なし）")
+    return tr(f"Columns found: {names}.", f"見つかった列: {names}")
+
+
+def advice(columns: Mapping[str, object]) -> str:
+    """What to give as --columns for a file with these columns (name → a value of it)."""
+    return tr("Say which column is which: ", "どの列が何かを指定してください: ") + "--columns " + _suggestion(columns)
+
+
+def _suggestion(columns: Mapping[str, object]) -> str:
+    names = [name for name in columns if not re.search(r"(^|_)(id|key|no|line)$", name, re.IGNORECASE)] or list(columns)
+    texts = [name for name in names if isinstance(columns[name], str)]
+    reply = _likeliest(_REPLY_LIKE, names) or (names[-1] if len(names) > 1 else "COLUMN")
+    rest = [name for name in texts or names if name != reply]
+    prompt = _likeliest(_PROMPT_LIKE, rest) or (rest[0] if rest else "COLUMN")
+    # A list or an object is nothing to write as a reply, but a grader can hold it against one.
+    target = "reference_answer" if isinstance(columns.get(reply), list | dict) else "completion"
+    return f"prompt={prompt},{target}={reply}"
+
+
+def _likeliest(pattern: str, names: Sequence[str]) -> str | None:
+    for word in pattern.split("|"):
+        for name in names:
+            if re.search(word, name, re.IGNORECASE):
+                return name
+    return None
+
+
+def renamed(row: Row, columns: Mapping[str, str]) -> Row:
+    """The row under the names its format knows. Unmapped columns stay only where a grader may need them."""
+    mapped: dict[str, Any] = {}
+    for target, column in columns.items():
+        if column not in row:
+            raise RowError("missing-column", column)
+        value = row[column]
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        mapped[target] = str(value) if number and target != "reference_answer" else value
+    if "reference_answer" in columns:
+        used = set(columns.values())
+        return {**{key: value for key, value in row.items() if key not in used and key not in mapped}, **mapped}
+    return mapped
+
+
+def checked_columns(columns: Mapping[str, str]) -> Mapping[str, str]:
+    """`columns` (target → column of the file) if every target is one a format knows; UsageError if not."""
+    for target in columns:
+        if target not in TARGETS:
+            raise UsageError(
+                tr(f"--columns: {target!r} is not a target.", f"--columns: {target!r} は指定できません。"),
+                tr("Targets: ", "使えるもの: ") + ", ".join(TARGETS),
+            )
+    return columns
