@@ -24,8 +24,9 @@ from hypothesis import strategies as st
 import sodate
 from sodate.core.errors import SodateError
 from sodate.core.runs import RunFolder
+from sodate.model import checkpoint
 from sodate.model.checkpoint import read_tensors, verified
-from sodate.train.loop import Part, Plan, learning_rate, rows_of_step, train
+from sodate.train.loop import Part, Plan, _load_best, learning_rate, rows_of_step, train
 from tests import worker
 from tests.farm import Farm, adapter_bytes, curve, events, order, plant, the_run, write_rows
 
@@ -462,3 +463,20 @@ def test_a_disk_that_fills_up_while_training_is_told_in_one_sentence(
             with pytest.raises(SodateError, match="Not enough disk space to write"):
                 sodate.train(**keys)
         assert_same_result(home, undisturbed, go_on(farm, home))
+
+
+def test_a_damaged_best_checkpoint_is_cleared_away_to_be_made_again_not_registered(tmp_path: Path) -> None:
+    model = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.AdamW(model.parameters())
+    for step in (1, 2, 3):
+        checkpoint.save(tmp_path / "checkpoints", step, model, optimizer, {}, {2})
+    file = tmp_path / "checkpoints" / "step-000002" / "model.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    run = RunFolder(tmp_path)
+    with pytest.raises(SodateError, match="is damaged"):
+        _load_best(tmp_path / "checkpoints", 2, model, run)
+    left = {path.name for path in (tmp_path / "checkpoints").iterdir()}
+    assert left <= {"step-000001"}
+    assert "damaged" in (tmp_path / "events.jsonl").read_text("utf-8")

@@ -227,3 +227,19 @@ def test_a_malicious_or_endless_template_is_stopped(template: str, monkeypatch: 
     monkeypatch.setattr("sodate.render.template.MAX_SECONDS", 0.3)
     with pytest.raises(TemplateError):
         compile_template(template)(messages=[])
+
+
+def test_a_bare_json_reply_is_a_call_only_when_it_names_a_tool_on_offer() -> None:
+    renderer = RENDERERS["chatml"]
+    text = '{"name": "resize", "parameters": {"w": 1}}'
+    ids = renderer.reply(Message("assistant", text))
+    tools = ({"type": "function", "function": {"name": "resize", "parameters": {"type": "object"}}},)
+    assert renderer.parse(ids) == Message("assistant", text)
+    assert renderer.text(ids) == text
+    assert [call.name for call in renderer.parse(ids, tools).tool_calls] == ["resize"]
+
+
+def test_system_text_without_a_user_turn_behind_it_is_not_lost() -> None:
+    renderer = RENDERERS["gemma"]
+    text = renderer.decode(renderer.prompt((Message("user", "Hi"), Message("system", "Be brief."))))
+    assert "Hi" in text and "Be brief." in text
