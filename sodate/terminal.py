@@ -277,10 +277,13 @@ def print_trained(result: Mapping[str, Any]) -> None:
     said = tr(f"{steps} steps in {time} ({rate:,.0f} tokens/s), loss {loss}, peak memory {memory}",
               f"{steps} ステップ、{time} ({rate:,.0f} トークン/秒)、損失 {loss}、最大メモリ {memory}")  # fmt: skip
     out.print(f"[bold green]{result['version']}[/]  {said}")
-    if result.get("stopped_early"):
-        best = result["best_step"]
-        out.print(tr(f"  stopped early; the weights are those of step {best}, where held-out loss was lowest",
-                     f"  早期終了。重みは評価損失が最小だったステップ {best} のものです"))  # fmt: skip
+    if result.get("best_step") not in (None, result["steps"]):
+        out.print(
+            tr(
+                f"  kept: the weights of step {result['best_step']}, where held-out loss was lowest",
+                f"  評価損失が最小だったステップ {result['best_step']} の重みを保存しました",
+            )
+        )
     out.print(f"  sodate chat {result['version']}")
 
 
