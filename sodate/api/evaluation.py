@@ -91,7 +91,13 @@ def evaluate(
         "graders": ", ".join(specs),
         "seed": str(seed),
     }
-    page = write_report(result, folder / "report.html", title=title or Path(data).stem, meta=meta, replay=replay)
+    page = write_report(
+        result,
+        folder / "report.html",
+        title=title or f"{', '.join(names)}: {Path(data).stem}",
+        meta=meta,
+        replay=replay,
+    )
     return Evaluation(result, page)
 
 
