@@ -196,6 +196,12 @@ def _train_locked(
 
 def _nothing_to_train(files: tuple[str, ...], checked: Any) -> SodateError:
     """Why no row of these files is a conversation with a trained reply."""
+    if checked.ledger.rows_used and checked.format.startswith("preference"):
+        return SodateError(
+            tr(f"{', '.join(files)} holds preference pairs; they can be checked, but not trained on yet.",
+               f"{', '.join(files)} は選好データです。検査はできますが、学習にはまだ対応していません。"),
+            tr("Supervised fine-tuning needs prompts with one reply each.", "教師あり学習には、返答が 1 つずつ付いたプロンプトが必要です。"),
+        )  # fmt: skip
     if checked.ledger.rows_used:
         return SodateError(
             tr(f"The rows of {', '.join(files)} are {checked.format}; training needs prompts with replies.",
