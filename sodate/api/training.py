@@ -200,7 +200,7 @@ def _nothing_to_train(files: tuple[str, ...], checked: Any) -> SodateError:
         return SodateError(
             tr(f"{', '.join(files)} holds preference pairs; they can be checked, but not trained on yet.",
                f"{', '.join(files)} は選好データです。検査はできますが、学習にはまだ対応していません。"),
-            tr("Supervised fine-tuning needs prompts with one reply each.", "教師あり学習には、返答が 1 つずつ要ります。"),
+            tr("Training needs prompts with one reply each.", "学習には返答が 1 つずつ要ります。"),
         )  # fmt: skip
     if checked.ledger.rows_used:
         return SodateError(
