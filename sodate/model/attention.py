@@ -16,6 +16,8 @@ from torch import Tensor
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
+from sodate.core.errors import SodateError
+from sodate.core.text import tr
 from sodate.render.trie import Trie
 
 NAME = "sodate_trie"
@@ -100,7 +102,13 @@ def _attention(
 ) -> tuple[Tensor, None]:
     """transformers' attention interface: output (1, N, H, D)."""
     if softcap is not None or s_aux is not None:
-        raise NotImplementedError("attention soft-capping and sinks")
+        raise SodateError(
+            tr(
+                "This model caps or sinks its attention scores (like Gemma 2 and gpt-oss), which is not supported yet.",
+                "注意スコアの上限やシンクを使うモデル (Gemma 2、gpt-oss など) にはまだ対応していません。",
+            ),
+            tr("Use another base model.", "別の基盤モデルを使ってください。"),
+        )
     window = sliding_window if sliding_window is not None else getattr(module, "sliding_window", None)
     return attend(module.layer_idx, query, key, value, scaling, window).transpose(1, 2), None
 
