@@ -375,12 +375,15 @@ def generate(
             tr("Several samples need --temperature above 0.", "複数の候補には 0 より大きい --temperature が必要です。")
         )
     head = (Message("system", system),) if system else ()
-    if prompt is not None:
-        prompts = [((*head, Message("user", prompt)), ())]
+    if data is None:
+        prompts = [((*head, Message("user", prompt or "")), ())]
     else:
-        assert data is not None
-        rows = (row for row in read(data)[1] if isinstance(row, Loaded))
-        prompts = [((*head, *row.example.prompt), row.example.tools) for row in islice(rows, limit)]  # type: ignore[misc]
+        prompts = []
+        for row in islice(read(data)[1], limit):
+            if isinstance(row, Loaded):
+                prompts.append(((*head, *row.example.prompt), row.example.tools))  # type: ignore[arg-type]
+            else:  # said, not dropped in silence
+                err.print(f"{escape(row.file)}:{row.line}  {escape(row.message)}", soft_wrap=True)
     many = [one for one in prompts for _ in range(samples)]
     model = load(name)
     sampling = Sampling(max_new_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)

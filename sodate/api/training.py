@@ -22,7 +22,7 @@ from sodate.model.store import find
 from sodate.model.wheels import BUILT_IN
 
 Listener = Callable[[str, Any], None]
-"""Called with what happens: ("checked", Checked), ("decisions", [...]), ("step", metrics line), ("saving", version)."""
+"""Told what happens: "loading" name, "checked" Checked, "run" RunFolder, "decisions" list, "step" metrics line."""
 
 
 def train(

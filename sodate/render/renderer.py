@@ -197,10 +197,6 @@ class Renderer:
         """Exact text of ids, control tokens spelled out."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=False))
 
-    def pieces(self, ids: Iterable[int]) -> list[str]:
-        """Text of each token by itself, for people to look at (a multi-byte character may be split)."""
-        return [self.decode([i]) for i in ids]
-
     # ── text ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def control_text(self, text: str) -> list[str]:
