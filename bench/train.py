@@ -93,9 +93,9 @@ def held_out_loss(base: Path, adapter: Path) -> float:
     rows = [renderer.render(row) for row in sodate.check(DATA.with_name("valid.jsonl")).iter_examples()]
     model = load.load_base(base, device=torch.device("cpu"), dtype=torch.float32)
     load.load_adapter(model, adapter)
-    loss = SFT(model, [], rows, names=[], micro_tokens=2048).validate()
-    assert loss is not None
-    return loss
+    found = SFT(model, [], rows, names=[], micro_tokens=2048).validate()
+    assert found is not None
+    return found.loss
 
 
 def main() -> None:

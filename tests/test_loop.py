@@ -26,7 +26,7 @@ from sodate.core.errors import SodateError
 from sodate.core.runs import RunFolder
 from sodate.model import checkpoint
 from sodate.model.checkpoint import read_tensors, verified
-from sodate.train.loop import Part, Plan, _load_best, learning_rate, rows_of_step, train
+from sodate.train.loop import Part, Plan, Update, Validation, _load_best, learning_rate, rows_of_step, train
 from tests import worker
 from tests.farm import Farm, adapter_bytes, curve, events, order, plant, the_run, write_rows
 
@@ -87,20 +87,21 @@ class Line:
         torch.manual_seed(0)
         self.model = torch.nn.Linear(3, 2)
         self.x, self.y = torch.randn(10, 3), torch.randn(10, 2)
+        self.memory: dict[str, float] = {}
         if poison:
             self.x[7] = float("nan")
 
-    def weight(self, rows: Sequence[int]) -> float:
-        return float(len(rows))
+    def updates(self, step: int, rows: Sequence[int]) -> Iterator[Update]:
+        yield Update(float(len(rows)), self.parts(rows))
 
     def parts(self, rows: Sequence[int]) -> Iterator[Part]:
         for row in rows:
             loss = (self.model(self.x[row]) - self.y[row]).square().sum()
             yield Part(loss, tokens=3, supervised_tokens=2, computed_tokens=3, sums={"twice": 2 * loss.item()})
 
-    def validate(self) -> float | None:
+    def validate(self) -> Validation | None:
         with torch.inference_mode():
-            return float((self.model(self.x) - self.y).square().mean())
+            return Validation(float((self.model(self.x) - self.y).square().mean()), {"eval_rows": 10})
 
 
 def fit(run: RunFolder, plan: Plan = PLAN, **method: Any) -> dict[str, torch.Tensor]:

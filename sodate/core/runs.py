@@ -1,7 +1,7 @@
 """The run folder: one execution of a recipe, complete enough to be continued, replayed and trusted.
 
 run.json        recipe as given and as resolved, decisions, data hash, code version, status
-metrics.jsonl   one line per optimiser step
+metrics.jsonl   one line per step
 events.jsonl    what happened, in order
 checkpoints/    see sodate.model.checkpoint
 """

@@ -1,7 +1,8 @@
 """The loop all methods share: order of rows, normalisation, clipping, schedule, logging, checkpoints, resume.
 
-A step is a pure function of (weights, optimiser, row numbers), and row numbers are a pure function of (seed, epoch), so
-a run that was killed and continued ends bit for bit where an undisturbed one does.
+A step is a pure function of (weights, optimiser, row numbers, the method's memory), and row numbers are a pure function
+of (seed, epoch), so a run that was killed and continued ends bit for bit where an undisturbed one does. A step may make
+several optimiser updates (the epochs of PPO over one rollout); checkpoints lie between steps only.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -41,25 +42,41 @@ class Part:
     sums: dict[str, float] = field(default_factory=dict)  # logged divided by the step's weight
 
 
+@dataclass(frozen=True, slots=True)
+class Update:
+    """One optimiser update. Each part is backpropagated before the next is made; metrics are logged as they are."""
+
+    weight: float  # what the summed loss is divided by, e.g. the supervised tokens
+    parts: Iterable[Part]
+    metrics: dict[str, float] = field(default_factory=dict)  # read once the parts are used up
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """How good the model is on held-out rows: `loss` is what the best checkpoint has least of."""
+
+    loss: float
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
 class Method(Protocol):
     """What a training method gives the loop. Rows are numbers 0 … rows-1."""
 
     rows: int
     names: Sequence[str]  # of each row, e.g. file:line, for the sentence when training goes wrong
+    memory: dict[str, float]  # numbers that must survive a resume, e.g. an adaptive coefficient; in every checkpoint
 
-    def weight(self, rows: Sequence[int]) -> float:
-        """What the summed loss of these rows is divided by, e.g. their supervised tokens."""
+    def updates(self, step: int, rows: Sequence[int]) -> Iterator[Update]:
+        """The optimiser updates of 0-based `step` on these rows: one, or several after a rollout. The next is asked for
+        when the one before has been made; what they need beside the weights is a function of (seed, step, memory)."""
 
-    def parts(self, rows: Sequence[int]) -> Iterator[Part]:
-        """Micro-batches of these rows; each is backpropagated before the next is made."""
-
-    def validate(self) -> float | None:
-        """Mean loss on held-out rows, or None without any."""
+    def validate(self) -> Validation | None:
+        """Held-out rows, or None without any."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The resolved numbers of a run. Steps are optimiser steps."""
+    """The resolved numbers of a run. A step is one batch of rows with all its optimiser updates."""
 
     steps: int
     batch_size: int
@@ -134,16 +151,17 @@ def train(model: Any, method: Method, plan: Plan, run: RunFolder, on_step: Calla
     sweep_temporaries(folder)
     saved = checkpoint.restore(folder, model, optimizer, lambda text: run.event("warning", text=text))
     state = State(**{k: saved[k] for k in State.__slots__}) if saved else State()
+    method.memory.update(saved["memory"] if saved else {})
     run.rewind_metrics(state.step)
     run.event("started" if not saved else "resumed", step=state.step)
 
     def save() -> None:
         keep = {state.best_step} if state.best_step is not None else set()
-        checkpoint.save(folder, state.step, model, optimizer, _as_dict(state), keep)
+        checkpoint.save(folder, state.step, model, optimizer, _as_dict(state) | {"memory": dict(method.memory)}, keep)
 
     with _stop_requests() as stop:
         while state.step < plan.steps and not state.stopped:
-            line = _step(model, method, plan, optimizer, parameters, state, run)
+            line = _step(method, plan, optimizer, parameters, state, run)
             validated = _maybe_validate(method, plan, state, line)
             run.metric(line)
             on_step(line)
@@ -186,8 +204,21 @@ def _load_best(folder: Path, step: int, model: Any, run: RunFolder) -> None:
     checkpoint.load_trainable(path, model)
 
 
+@dataclass(slots=True)
+class _Totals:
+    """What the updates of one step add up to."""
+
+    loss: float = 0.0
+    weight: float = 0.0
+    tokens: int = 0
+    supervised: int = 0
+    computed: int = 0
+    grad_norm: float = 0.0
+    sums: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
 def _step(
-    model: Any,
     method: Method,
     plan: Plan,
     optimizer: torch.optim.Optimizer,
@@ -197,71 +228,84 @@ def _step(
 ) -> dict[str, Any]:
     started = time.perf_counter()
     rows = rows_of_step(plan, method.rows, state.step)
-    weight = method.weight(rows)
-    total = 0.0
-    tokens = supervised = computed = 0
-    sums: dict[str, float] = {}
-    for part in method.parts(rows):
-        (part.loss / weight).backward()
-        total += part.loss.item()
-        tokens += part.tokens
-        supervised += part.supervised_tokens
-        computed += part.computed_tokens
-        for key, value in part.sums.items():
-            sums[key] = sums.get(key, 0.0) + value
-    loss = total / weight
-    grad_norm = torch.nn.utils.clip_grad_norm_(parameters, plan.max_grad_norm).item()
-    if not math.isfinite(loss) or not math.isfinite(grad_norm):
-        names = [method.names[row] for row in rows]
-        run.event("diverged", step=state.step + 1, rows=names)
-        raise Diverged(
-            tr(
-                f"Step {state.step + 1}: loss {loss}, gradient norm {grad_norm}. Its rows: {', '.join(names)}.",
-                f"ステップ {state.step + 1}: 損失 {loss}、勾配ノルム {grad_norm}。行: {', '.join(names)}",
-            ),
-            tr(
-                "Look at these rows with `sodate data show`, or lower lr. The last finite checkpoint is kept.",
-                "`sodate data show` でこれらの行を確かめるか、lr を下げてください。直前の有限な状態は残っています。",
-            ),
-        )
     lr = learning_rate(plan, state.step)
     for group in optimizer.param_groups:
         group["lr"] = lr
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    totals = _Totals()
+    for update in method.updates(state.step, rows):
+        loss = _backward(update, totals)
+        grad_norm = torch.nn.utils.clip_grad_norm_(parameters, plan.max_grad_norm).item()
+        if not math.isfinite(loss) or not math.isfinite(grad_norm):
+            raise _diverged(state.step + 1, loss, grad_norm, [method.names[row] for row in rows], run)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        totals.grad_norm = max(totals.grad_norm, grad_norm)
+        totals.metrics |= update.metrics
     state.step += 1
     seconds = time.perf_counter() - started
-    state.tokens += tokens
-    state.supervised_tokens += supervised
+    state.tokens += totals.tokens
+    state.supervised_tokens += totals.supervised
     state.train_seconds += seconds
     return {
         "step": state.step,
         "steps": plan.steps,
         "epoch": state.step / math.ceil(method.rows / plan.batch_size),
-        "loss": loss,
-        "tokens": tokens,
-        "supervised_tokens": supervised,
-        "computed_tokens": computed,
+        "loss": totals.loss / totals.weight,
+        "tokens": totals.tokens,
+        "supervised_tokens": totals.supervised,
+        "computed_tokens": totals.computed,
         "seconds": seconds,
         "lr": lr,
-        "grad_norm": grad_norm,
-        **{key: value / weight for key, value in sums.items()},
+        "grad_norm": totals.grad_norm,
+        **{key: value / totals.weight for key, value in totals.sums.items()},
+        **totals.metrics,
     }
+
+
+def _backward(update: Update, totals: _Totals) -> float:
+    """Gradients of the update's mean loss, which is returned; its figures go to the totals of the step."""
+    total = 0.0
+    for part in update.parts:
+        (part.loss / update.weight).backward()
+        total += part.loss.item()
+        totals.tokens += part.tokens
+        totals.supervised += part.supervised_tokens
+        totals.computed += part.computed_tokens
+        for key, value in part.sums.items():
+            totals.sums[key] = totals.sums.get(key, 0.0) + value
+    totals.loss += total
+    totals.weight += update.weight
+    return total / update.weight
+
+
+def _diverged(step: int, loss: float, grad_norm: float, names: list[str], run: RunFolder) -> Diverged:
+    run.event("diverged", step=step, rows=names)
+    return Diverged(
+        tr(
+            f"Step {step}: loss {loss}, gradient norm {grad_norm}. Its rows: {', '.join(names)}.",
+            f"ステップ {step}: 損失 {loss}、勾配ノルム {grad_norm}。行: {', '.join(names)}",
+        ),
+        tr(
+            "Look at these rows with `sodate data show`, or lower lr. The last finite checkpoint is kept.",
+            "`sodate data show` でこれらの行を確かめるか、lr を下げてください。直前の有限な状態は残っています。",
+        ),
+    )
 
 
 def _maybe_validate(method: Method, plan: Plan, state: State, line: dict[str, Any]) -> bool:
     """Adds `eval_loss` to the line when it is due; remembers the best and decides on an early stop."""
     if state.step % plan.eval_every and state.step != plan.steps:
         return False
-    loss = method.validate()
-    if loss is None:
+    found = method.validate()
+    if found is None:
         return False
+    loss = found.loss
     if not math.isfinite(loss):
         raise Diverged(
             tr(f"Step {state.step}: the held-out loss is {loss}.", f"ステップ {state.step}: 評価損失が {loss} です。"),
             tr("Lower lr, or look at the held-out rows.", "lr を下げるか、評価用の行を確かめてください。"),
         )
-    line["eval_loss"] = loss
+    line |= {"eval_loss": loss, **found.metrics}
     if state.best_loss is None or loss < state.best_loss:
         state.best_loss, state.best_step, state.evals_without_gain = loss, state.step, 0
     else:

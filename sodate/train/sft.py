@@ -16,7 +16,7 @@ import torch
 from sodate.model.forward import score
 from sodate.render import trie
 from sodate.render.renderer import Rendered
-from sodate.train.loop import Part
+from sodate.train.loop import Part, Update, Validation
 
 
 class SFT:
@@ -39,12 +39,14 @@ class SFT:
         self.min_shared = min_shared
         self.names = names
         self.rows = len(train)
+        self.memory: dict[str, float] = {}
 
-    def weight(self, rows: Sequence[int]) -> float:
-        return sum(supervised(s) for r in rows for s in self.train[r])
+    def updates(self, step: int, rows: Sequence[int]) -> Iterator[Update]:
+        sequences = [s for r in rows for s in self.train[r]]
+        yield Update(sum(supervised(s) for s in sequences), self._parts(sequences))
 
-    def parts(self, rows: Sequence[int]) -> Iterator[Part]:
-        for group, batch in self._packed([s for r in rows for s in self.train[r]]):
+    def _parts(self, sequences: list[Rendered]) -> Iterator[Part]:
+        for group, batch in self._packed(sequences):
             scores = score(self.model, batch)
             yield Part(
                 scores.weighted_sum(),
@@ -54,7 +56,7 @@ class SFT:
                 sums={"accuracy": float((scores.right.cpu().numpy() * batch.weight).sum())},
             )
 
-    def validate(self) -> float | None:
+    def validate(self) -> Validation | None:
         sequences = [s for row in self.held_out for s in row]
         if not sequences:
             return None
@@ -63,7 +65,7 @@ class SFT:
             for _, batch in self._packed(sequences):
                 total += score(self.model, batch).weighted_sum().item()
                 weight += float(batch.weight.sum())
-        return total / weight
+        return Validation(total / weight)
 
     def _packed(self, sequences: list[Rendered]) -> Iterator[tuple[list[Rendered], trie.Trie]]:
         for numbers in trie.pack(sequences, self.micro_tokens, self.min_shared):
