@@ -10,7 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,7 +19,7 @@ import typer
 from typer.testing import CliRunner
 
 from sodate.cli import app
-from sodate.core.recipe import SFTRecipe
+from sodate.core.recipe import METHODS, Recipe
 from sodate.grade.spec import KINDS
 from tests import tiny
 
@@ -125,19 +125,31 @@ def test_the_picture_of_the_rooms_names_every_room() -> None:
         assert all((drawn[one] < drawn[other]) == (LEVEL[one] < LEVEL[other]) for other in drawn)
 
 
-def test_the_recipe_page_lists_every_key_with_its_default() -> None:
-    text = (ROOT / "docs" / "recipe.md").read_text("utf-8")
-    listed = re.findall(r"^\| `(\w+)` \| (.+?) \| .+ \|$", text, re.MULTILINE)
-    expected = []
-    for key, field in SFTRecipe.model_fields.items():
+def key_rows(kind: type[Recipe], keys: Iterable[str]) -> list[tuple[str, str]]:
+    rows = []
+    for key in keys:
+        field = kind.model_fields[key]
         if field.is_required():
-            expected.append((key, "required"))
+            rows.append((key, "required"))
         elif field.default in (None, (), {}):
-            expected.append((key, "none"))
+            rows.append((key, "none"))
         else:
             value = field.default if isinstance(field.default, str) else json.dumps(field.default)
-            expected.append((key, f"`{value}`"))
-    assert listed == expected
+            rows.append((key, f"`{value}`"))
+    return rows
+
+
+def test_the_recipe_page_lists_every_key_with_its_default() -> None:
+    text = (ROOT / "docs" / "recipe.md").read_text("utf-8")
+    sections = {part.partition("\n")[0]: part for part in re.split(r"^## ", text, flags=re.MULTILINE)}
+    listed = {
+        title: re.findall(r"^\| `(\w+)` \| (.+?) \| .+ \|$", part, re.MULTILINE) for title, part in sections.items()
+    }
+    assert listed.pop("# Recipes") == key_rows(Recipe, Recipe.model_fields)
+    for method, kind in METHODS.items():
+        own = [key for key in kind.model_fields if key not in Recipe.model_fields]
+        assert listed.pop(f"`method: {method}`", []) == key_rows(kind, own)
+    assert not any(listed.values())
 
 
 def test_the_generated_parts_are_up_to_date() -> None:

@@ -8,58 +8,37 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from sodate.api.checks import absolute, check_name, nothing_to_train, refuse_changes
 from sodate.api.loading import Reference, refer
-from sodate.core import home
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.files import sha256_file
-from sodate.core.recipe import METHODS, SFTRecipe, load_recipe, validated
+from sodate.core.recipe import METHODS, Recipe, load_recipe, validated
 from sodate.core.runs import RunFolder, now
 from sodate.core.text import tr
-from sodate.core.types import Conversation
-from sodate.model.store import find
-from sodate.model.wheels import BUILT_IN
+
+if TYPE_CHECKING:
+    from sodate.data.check import Checked
+    from sodate.render.renderer import Renderer
+    from sodate.train.methods import Kind, Rows
 
 Listener = Callable[[str, Any], None]
 """Told what happens: "loading" name, "checked" Checked, "run" RunFolder, "decisions" list, "step" metrics line."""
 
 
 def train(
-    recipe: SFTRecipe | str | Path | None = None, *, on_event: Listener = lambda kind, data: None, **keys: Any
+    recipe: Recipe | str | Path | None = None, *, on_event: Listener = lambda kind, data: None, **keys: Any
 ) -> dict[str, Any]:
     """Trains by a recipe (or a YAML file, or keys alone) and registers a version; returns the run's summary.
 
     Raises UsageError for the recipe, SodateError for data or model, Interrupted when stopped with a checkpoint kept.
     """
-    if not isinstance(recipe, SFTRecipe):
+    if not isinstance(recipe, Recipe):
         recipe = load_recipe(Path(recipe) if recipe else None, keys)
     if recipe.name is not None:
-        _check_name(recipe.name)
-    return _execute(_absolute(recipe), None, on_event)
-
-
-def _absolute(recipe: SFTRecipe) -> SFTRecipe:
-    """The recipe with absolute paths, so that a run can be resumed from any folder."""
-    paths: dict[str, Any] = {"data": tuple(str(Path(p).absolute()) for p in recipe.data)}
-    for key in ("eval", "init_adapter"):
-        if (value := getattr(recipe, key)) is not None:
-            paths[key] = str(Path(value).absolute())
-    if Path(recipe.model).exists():
-        paths["model"] = str(Path(recipe.model).absolute())
-    if recipe.template is not None and recipe.template.endswith(".jinja"):
-        paths["template"] = str(Path(recipe.template).absolute())
-    return recipe.model_copy(update=paths)
-
-
-def _check_name(name: str) -> None:
-    """A version's name is a plain name, and not a model's: `name` must go on meaning the model."""
-    home.checked_name(name, "name")
-    if name in BUILT_IN or find(name) is not None:
-        raise UsageError(
-            tr(f"name = {name!r} is the name of a base model.", f"name = {name!r} は基盤モデルの名前です。"),
-            tr("Choose another name for the version.", "バージョンには別の名前を付けてください。"),
-        )
+        check_name(recipe.name)
+    return _execute(absolute(recipe), None, on_event)
 
 
 def resume(run: str, *, on_event: Listener = lambda kind, data: None) -> dict[str, Any]:
@@ -73,11 +52,13 @@ def resume(run: str, *, on_event: Listener = lambda kind, data: None) -> dict[st
     return _execute(validated(kind, manifest["recipe"], str(folder.path / "run.json")), folder, on_event)
 
 
-def _execute(recipe: SFTRecipe, run: RunFolder | None, on_event: Listener) -> dict[str, Any]:
+def _execute(recipe: Recipe, run: RunFolder | None, on_event: Listener) -> dict[str, Any]:
     from sodate.data.check import check
     from sodate.release.registry import code_version
     from sodate.render.renderer import Renderer
+    from sodate.train.methods import KINDS
 
+    kind = KINDS[recipe.method]
     on_event("loading", recipe.model)
     reference = refer(recipe.model)
     if reference.template is not None:  # a version: `orders` may mean another one by the time the run is resumed
@@ -94,13 +75,13 @@ def _execute(recipe: SFTRecipe, run: RunFolder | None, on_event: Listener) -> di
     }
     checked = check([Path(p) for p in recipe.data], against=held_out, **shared)
     on_event("checked", checked)
-    examples = [e for e in checked.iter_examples() if isinstance(e, Conversation)]
-    if not examples:
-        raise _nothing_to_train(recipe.data, checked)
+    rows = _rows(kind, renderer, checked)
+    if not rows.examples:
+        raise nothing_to_train(recipe.method, kind.wants(), recipe.data, checked)
     watched = check([held_out], **shared) if held_out else None
     if watched and watched.ledger.set_aside:
         on_event("checked", watched)
-    held = [renderer.render(e) for e in watched.iter_examples() if isinstance(e, Conversation)] if watched else []
+    held = _rows(kind, renderer, watched)
     about = {
         "recipe": recipe.model_dump(mode="json"),
         "base": reference.base,
@@ -115,16 +96,16 @@ def _execute(recipe: SFTRecipe, run: RunFolder | None, on_event: Listener) -> di
         "eval": {"sha256": watched.fingerprint(), "rows_used": watched.ledger.rows_used} if watched else None,
         "code": code_version(),
     }
-    if watched and not held:
-        raise _nothing_to_train((str(held_out),), watched)
+    if watched and not held.examples:
+        raise nothing_to_train(recipe.method, kind.wants(), (str(held_out),), watched)
     if run is None:
         run = RunFolder.create(about)
     else:
-        _refuse_changes(run, about)
+        refuse_changes(run, about)
     on_event("run", run)
     with run.locked():
         try:
-            return _train_locked(recipe, reference, renderer, examples, held, run, on_event)
+            return _train_locked(recipe, reference, renderer, rows, held, run, on_event)
         except BaseException as error:
             stopped = isinstance(error, KeyboardInterrupt) or getattr(error, "exit_code", 1) == 130
             with contextlib.suppress(OSError, SodateError):  # a full disk: the status is then told by the lock
@@ -132,12 +113,21 @@ def _execute(recipe: SFTRecipe, run: RunFolder | None, on_event: Listener) -> di
             raise
 
 
+def _rows(kind: Kind, renderer: Renderer, checked: Checked | None) -> Rows:
+    """What a method learns from the checked files; empty without any."""
+    from sodate.train.methods import Rows
+
+    examples = [row for example in checked.iter_examples() for row in kind.takes(example)] if checked else []
+    names = [f"{Path(e.source.file).name}:{e.source.line}" if e.source else "?" for e in examples]
+    return Rows(examples, [kind.render(renderer, example) for example in examples], names)
+
+
 def _train_locked(
-    recipe: SFTRecipe,
+    recipe: Recipe,
     reference: Reference,
-    renderer: Any,
-    examples: list[Conversation],
-    held: list[Any],
+    renderer: Renderer,
+    rows: Rows,
+    held: Rows,
     run: RunFolder,
     on_event: Listener,
 ) -> dict[str, Any]:
@@ -145,16 +135,15 @@ def _train_locked(
     from sodate.model.store import safe_name
     from sodate.release.registry import list_versions, register
     from sodate.train import loop
+    from sodate.train.methods import KINDS, Setup
     from sodate.train.resolve import Facts, resolve
-    from sodate.train.sft import SFT
 
-    rows = [renderer.render(example) for example in examples]
     device = load.pick_device(recipe.device)
     model = load.load_base(reference.folder, device=device, dtype=load.pick_dtype(recipe.dtype, device))
     resolved = resolve(recipe, Facts(
-        rows=len(rows), longest=max(len(s.ids) for row in [*rows, *held] for s in row),
+        rows=len(rows.examples), longest=max(len(s.ids) for row in [*rows.sequences, *held.sequences] for s in row),
         hidden_size=model.config.hidden_size, targets=lora.all_targets(model), cuda=device.type == "cuda",
-        has_eval=bool(held),
+        has_eval=bool(held.examples),
     ))  # fmt: skip
     adapter = _prepare(model, recipe, reference, resolved)
     if adapter is not None:
@@ -162,8 +151,7 @@ def _train_locked(
     on_event("decisions", resolved.decisions)
     run.update(status="running", plan=asdict(resolved.plan), decisions=[asdict(d) for d in resolved.decisions],
                device=str(device), threads=loop.threads())  # fmt: skip
-    names = [f"{Path(e.source.file).name}:{e.source.line}" if e.source else "?" for e in examples]
-    method = SFT(model, rows, held, names=names, micro_tokens=resolved.micro_tokens)
+    method = KINDS[recipe.method].build(Setup(recipe, model, renderer, run, rows, held, resolved.micro_tokens))
     state = loop.train(model, method, resolved.plan, run, lambda line: on_event("step", line))
 
     def write_weights(folder: Path) -> None:
@@ -194,38 +182,12 @@ def _train_locked(
     return result
 
 
-def _nothing_to_train(files: tuple[str, ...], checked: Any) -> SodateError:
-    """Why no row of these files is a conversation with a trained reply."""
-    if checked.ledger.rows_used and checked.format.startswith("preference"):
-        return SodateError(
-            tr(f"{', '.join(files)} holds preference pairs; they can be checked, but not trained on yet.",
-               f"{', '.join(files)} は選好データです。検査はできますが、学習にはまだ対応していません。"),
-            tr("Training needs prompts with one reply each.", "学習には返答が 1 つずつ要ります。"),
-        )  # fmt: skip
-    if checked.ledger.rows_used:
-        return SodateError(
-            tr(f"The rows of {', '.join(files)} are {checked.format}; training needs prompts with replies.",
-               f"{', '.join(files)} の行は {checked.format} です。教師あり学習にはプロンプトと返答の組が必要です。"),
-            tr("If a column holds the reply, name it: --columns prompt=COLUMN,completion=COLUMN.",
-               "返答の列があれば指定してください: --columns prompt=列,completion=列"),
-        )  # fmt: skip
-    first = next(iter(checked.ledger.set_aside), None)
-    reason = f" {first.file}:{first.line}: {first.message}" if first else ""
-    return SodateError(
-        tr(
-            f"Every row of {', '.join(files)} is set aside.{reason}",
-            f"{', '.join(files)} の全行が除外されました。{reason}",
-        ),
-        tr("`sodate data check` lists all reasons.", "`sodate data check` ですべての理由を確認できます。"),
-    )
-
-
-def _adapter_hash(recipe: SFTRecipe, reference: Reference) -> str | None:
+def _adapter_hash(recipe: Recipe, reference: Reference) -> str | None:
     folder = Path(recipe.init_adapter) if recipe.init_adapter else reference.adapter
     return sha256_file(folder / "adapter_model.safetensors") if folder else None
 
 
-def _prepare(model: Any, recipe: SFTRecipe, reference: Reference, resolved: Any) -> Any:
+def _prepare(model: Any, recipe: Recipe, reference: Reference, resolved: Any) -> Any:
     """Puts the adapter on (or makes everything trainable); returns its configuration, None for full fine-tuning."""
     from sodate.model import load, lora
 
@@ -255,25 +217,6 @@ def _prepare(model: Any, recipe: SFTRecipe, reference: Reference, resolved: Any)
                 tr(f"Leave {key} out.", f"{key} の指定を外してください。"),
             )
     return config
-
-
-def _refuse_changes(run: RunFolder, about: dict[str, Any]) -> None:
-    """A resumed run must see the same data, model and template, or it would not be the same run."""
-    manifest = run.manifest
-    for key, what in (("data", tr("training data", "学習データ")), ("eval", tr("held-out data", "評価データ")),
-                      ("base", tr("base model", "基盤モデル")), ("start", tr("initial adapter", "初期アダプタ")),
-                      ("renderer", tr("template or tokenizer", "テンプレートまたはトークナイザー"))):  # fmt: skip
-        if manifest[key] != about[key]:
-            raise SodateError(
-                tr(
-                    f"The {what} changed since run {run.name} began.",
-                    f"実行 {run.name} の開始後に{what}が変わりました。",
-                ),
-                tr(
-                    "Start a new run; resuming would mix two datasets in one result.",
-                    "新しく実行してください。再開すると異なる内容が混ざります。",
-                ),
-            )
 
 
 def _context_length(folder: Path) -> int:

@@ -17,12 +17,12 @@ from sodate.core.text import tr
 Auto = Literal["auto"]
 
 
-class SFTRecipe(BaseModel):
-    """Supervised fine-tuning. Lengths are in tokens, `lr` is the peak learning rate of AdamW."""
+class Recipe(BaseModel):
+    """What every method has. Lengths are in tokens, `lr` is the peak learning rate of AdamW."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    method: Literal["sft"] = "sft"
+    method: str = "sft"
     model: str
     data: tuple[str, ...] = Field(min_length=1)
     eval: str | None = None
@@ -72,6 +72,12 @@ class SFTRecipe(BaseModel):
         return column_pairs(value) if isinstance(value, str) else value
 
 
+class SFTRecipe(Recipe):
+    """Supervised fine-tuning."""
+
+    method: Literal["sft"] = "sft"
+
+
 def column_pairs(text: str) -> dict[str, str]:
     """`a=b,c=d` as a mapping; UsageError if it is not of that form."""
     parts = [[side.strip() for side in part.partition("=")] for part in text.split(",")]
@@ -94,10 +100,10 @@ class Decision:
     reason: str
 
 
-METHODS: dict[str, type[SFTRecipe]] = {"sft": SFTRecipe}
+METHODS: dict[str, type[Recipe]] = {"sft": SFTRecipe}
 
 
-def load_recipe(path: Path | None, overrides: dict[str, Any]) -> SFTRecipe:
+def load_recipe(path: Path | None, overrides: dict[str, Any]) -> Recipe:
     """A recipe from a YAML file and `key=value` overrides (which win). File paths in it are relative to the file."""
     values: dict[str, Any] = {}
     if path is not None:
@@ -124,7 +130,7 @@ def load_recipe(path: Path | None, overrides: dict[str, Any]) -> SFTRecipe:
     return validated(METHODS[method], values, str(path) if path else "")
 
 
-def validated(kind: type[SFTRecipe], values: dict[str, Any], where: str) -> SFTRecipe:
+def validated(kind: type[Recipe], values: dict[str, Any], where: str) -> Recipe:
     """The recipe, or a UsageError that names the key, what is wrong with it, and the nearest right one."""
     try:
         return kind.model_validate(values)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from sodate.core.recipe import Decision, SFTRecipe
+from sodate.core.recipe import Decision, Recipe
 from sodate.core.text import tr
 from sodate.train.loop import Plan
 
@@ -47,7 +47,7 @@ def lora_lr(hidden_size: int) -> float:
     return min(2e-3, float(f"{5e-4 * (2000 / hidden_size) ** 0.78:.1e}"))
 
 
-def resolve(recipe: SFTRecipe, facts: Facts) -> Resolved:
+def resolve(recipe: Recipe, facts: Facts) -> Resolved:
     decisions: list[Decision] = []
 
     def auto(key: str, value: Any, reason: str) -> Any:

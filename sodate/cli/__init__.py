@@ -65,7 +65,7 @@ def main() -> None:
         sys.exit(1)
 
 
-def _print_json(value: Any) -> None:
+def print_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False))
 
 
@@ -106,7 +106,7 @@ def data_check(
         max_length=max_length,
     )
     if as_json:
-        _print_json(checked.to_json())
+        print_json(checked.to_json())
     else:
         from sodate import terminal
 
@@ -200,7 +200,7 @@ def train(
     loaded = load_recipe(Path(files[0]) if files else None, keys)
     with terminal.training(quiet=as_json) as listen:
         result = sodate.train(loaded, on_event=listen)
-    _print_json(result) if as_json else terminal.print_trained(result)
+    print_json(result) if as_json else terminal.print_trained(result)
 
 
 @runs_app.command("list", help=tr("Every run, oldest first.", "学習の一覧。"))
@@ -213,7 +213,7 @@ def runs_list(as_json: Json = False) -> None:
         manifest = run.manifest
         version = manifest.get("result", {}).get("version")
         rows.append({"run": run.name, "status": run.status(), "version": version, "run_dir": str(run.path)})
-    _print_json(rows) if as_json else terminal.print_table(rows)
+    print_json(rows) if as_json else terminal.print_table(rows)
 
 
 @runs_app.command("resume", help=tr("Go on with an interrupted run.", "中断した学習を続ける。"))
@@ -223,7 +223,7 @@ def runs_resume(run: str, as_json: Json = False) -> None:
 
     with terminal.training(quiet=as_json) as listen:
         result = sodate.resume(run, on_event=listen)
-    _print_json(result) if as_json else terminal.print_trained(result)
+    print_json(result) if as_json else terminal.print_trained(result)
 
 
 # ── evaluate, talk ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -263,7 +263,7 @@ def evaluate(
             batch_size=batch_size, seed=seed, replay=shlex.join(["sodate", *sys.argv[1:]]), on_event=listen,
         )  # fmt: skip
     if as_json:
-        _print_json({**done.result.to_json(), "report": str(done.report)})
+        print_json({**done.result.to_json(), "report": str(done.report)})
     else:
         terminal.print_evaluation(done, examples)
 
@@ -275,9 +275,9 @@ def chat(
     temperature: Annotated[float, typer.Option(min=0)] = 0.0,
     max_tokens: Annotated[int, typer.Option(min=1)] = 512,
 ) -> None:
-    from sodate import terminal
+    from sodate.terminal import talk
 
-    terminal.chat(model, system, temperature, max_tokens)
+    talk.chat(model, system, temperature, max_tokens)
 
 
 @app.command(help=tr("Replies to a prompt, or to every row of a file.", "プロンプトまたはファイルの各行への返答。"))
@@ -296,97 +296,9 @@ def generate(
     seed: int = 0,
     as_json: Json = False,
 ) -> None:
-    from sodate import terminal
+    from sodate.terminal import talk
 
-    terminal.generate(model, prompt, system, data, samples, temperature, top_p, max_tokens, limit, seed, as_json)
-
-
-# ── versions, models ─────────────────────────────────────────────────────────────────────────────────────────────────
+    talk.generate(model, prompt, system, data, samples, temperature, top_p, max_tokens, limit, seed, as_json)
 
 
-@versions_app.command("list", help=tr("Every version.", "バージョンの一覧。"))
-def versions_list(as_json: Json = False) -> None:
-    from sodate import terminal
-    from sodate.release.registry import list_versions
-
-    rows = []
-    for version in list_versions():
-        about = version.manifest
-        kept = {"base": about["base"], "method": about["recipe"]["method"], "rows": about["data"]["rows_used"]}
-        rows.append({"version": version.id, **kept, "created_at": about["created_at"], "path": str(version.path)})
-    _print_json(rows) if as_json else terminal.print_table(rows)
-
-
-@versions_app.command("show", help=tr("Everything known of a version.", "バージョンの詳細。"))
-def versions_show(version: str, as_json: Json = False) -> None:
-    from sodate import terminal
-    from sodate.api.evaluation import reports_about
-    from sodate.release.registry import find_version, verify
-
-    found = find_version(version)
-    if found is None:
-        raise UsageError(
-            tr(f"There is no version {version!r}.", f"バージョン {version!r} はありません。"), "sodate versions list"
-        )
-    verify(found)
-    about = {**found.manifest, "path": str(found.path), "reports": reports_about(found.id)}
-    _print_json(about) if as_json else terminal.print_tree(about)
-
-
-@models_app.command(
-    "pull",
-    help=tr(
-        "Fetch a base model: built-in name, hub id, folder or .gguf.",
-        "基盤モデルを取り込む: 組み込み名、ハブ ID、フォルダー、.gguf。",
-    ),
-)
-def models_pull(name: str, revision: str | None = None, as_json: Json = False) -> None:
-    from sodate import terminal
-    from sodate.model.sources import pull
-
-    with terminal.pulling(quiet=as_json) as listen:
-        entry = pull(name, revision, on_progress=listen)
-    _print_json(entry.to_json()) if as_json else terminal.print_model(entry)
-
-
-@models_app.command("list", help=tr("Models that are here.", "手元のモデルの一覧。"))
-def models_list(as_json: Json = False) -> None:
-    from sodate import terminal
-    from sodate.model.store import list_models
-
-    entries = list_models()
-    if as_json:
-        _print_json([e.to_json() for e in entries])
-    else:
-        terminal.print_models(entries)
-
-
-@models_app.command("show", help=tr("Everything known of a model.", "モデルの詳細。"))
-def models_show(name: str, as_json: Json = False) -> None:
-    from sodate import terminal
-    from sodate.model.store import show_model
-
-    entry = show_model(name)
-    _print_json(entry.to_json()) if as_json else terminal.print_tree(entry.to_json())
-
-
-@models_app.command("remove", help=tr("Delete a model nothing needs.", "使われていないモデルを削除する。"))
-def models_remove(name: str, as_json: Json = False) -> None:
-    from sodate.model.store import list_models, remove_model
-    from sodate.release.registry import list_versions
-
-    going = {entry.id for entry in list_models() if name in (entry.name, entry.id)}
-    users = [v.id for v in list_versions() if v.manifest["base"] in going and v.adapter is not None]
-    if users:
-        raise SodateError(
-            tr(f"{name} is the base of {', '.join(users)}.", f"{name} は {', '.join(users)} の基盤です。"),
-            tr("Without it they could not be loaded any more.", "削除するとこれらを読み込めなくなります。"),
-        )
-    removed = [e.id for e in remove_model(name)]
-    _print_json({"removed": removed}) if as_json else print(
-        tr(f"Removed {', '.join(removed)}.", f"{', '.join(removed)} を削除しました。")
-    )
-
-
-if __name__ == "__main__":
-    main()
+from sodate.cli import shelf  # noqa: E402, F401 (the other verbs join the app here)

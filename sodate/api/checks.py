@@ -1,0 +1,83 @@
+"""What is asked of a recipe, its data and a run before training begins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sodate.core import home
+from sodate.core.errors import SodateError, UsageError
+from sodate.core.recipe import Recipe
+from sodate.core.runs import RunFolder
+from sodate.core.text import tr
+from sodate.model.store import find
+from sodate.model.wheels import BUILT_IN
+
+
+def absolute(recipe: Recipe) -> Recipe:
+    """The recipe with absolute paths, so that a run can be resumed from any folder."""
+    paths: dict[str, Any] = {"data": tuple(str(Path(p).absolute()) for p in recipe.data)}
+    for key in ("eval", "init_adapter"):
+        if (value := getattr(recipe, key)) is not None:
+            paths[key] = str(Path(value).absolute())
+    if Path(recipe.model).exists():
+        paths["model"] = str(Path(recipe.model).absolute())
+    if recipe.template is not None and recipe.template.endswith(".jinja"):
+        paths["template"] = str(Path(recipe.template).absolute())
+    return recipe.model_copy(update=paths)
+
+
+def check_name(name: str) -> None:
+    """A version's name is a plain name, and not a model's: `name` must go on meaning the model."""
+    home.checked_name(name, "name")
+    if name in BUILT_IN or find(name) is not None:
+        raise UsageError(
+            tr(f"name = {name!r} is the name of a base model.", f"name = {name!r} は基盤モデルの名前です。"),
+            tr("Choose another name for the version.", "バージョンには別の名前を付けてください。"),
+        )
+
+
+def refuse_changes(run: RunFolder, about: dict[str, Any]) -> None:
+    """A resumed run must see the same data, model and template, or it would not be the same run."""
+    manifest = run.manifest
+    for key, what in (("data", tr("training data", "学習データ")), ("eval", tr("held-out data", "評価データ")),
+                      ("base", tr("base model", "基盤モデル")), ("start", tr("initial adapter", "初期アダプタ")),
+                      ("renderer", tr("template or tokenizer", "テンプレートまたはトークナイザー"))):  # fmt: skip
+        if manifest[key] != about[key]:
+            raise SodateError(
+                tr(
+                    f"The {what} changed since run {run.name} began.",
+                    f"実行 {run.name} の開始後に{what}が変わりました。",
+                ),
+                tr(
+                    "Start a new run; resuming would mix two datasets in one result.",
+                    "新しく実行してください。再開すると異なる内容が混ざります。",
+                ),
+            )
+
+
+def nothing_to_train(method: str, wants: str, files: tuple[str, ...], checked: Any) -> SodateError:
+    """Why no row of these files is one that `method` learns from; `wants` says what it does learn from."""
+    if checked.ledger.rows_used:
+        return SodateError(
+            tr(f"The rows of {', '.join(files)} are {checked.format}; method={method} needs {wants}.",
+               f"{', '.join(files)} の行は {checked.format} です。method={method} には{wants}が必要です。"),
+            _other_method(method, checked.format),
+        )  # fmt: skip
+    first = next(iter(checked.ledger.set_aside), None)
+    reason = f" {first.file}:{first.line}: {first.message}" if first else ""
+    return SodateError(
+        tr(
+            f"Every row of {', '.join(files)} is set aside.{reason}",
+            f"{', '.join(files)} の全行が除外されました。{reason}",
+        ),
+        tr("`sodate data check` lists all reasons.", "`sodate data check` ですべての理由を確認できます。"),
+    )
+
+
+def _other_method(method: str, found: str) -> str:
+    """The way out for rows of the format `found`: a method that takes them, or columns that make them fit."""
+    if found.startswith("preference"):
+        return tr("Preference pairs are for method=dpo.", "選好データには method=dpo を使ってください。")
+    return tr("If a column holds the reply, name it: --columns prompt=COLUMN,completion=COLUMN.",
+              "返答の列があれば指定してください: --columns prompt=列,completion=列")  # fmt: skip

@@ -1,0 +1,72 @@
+"""The table `train` dispatches by: what a method makes of an example, and how it is built from what was prepared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sodate.core.recipe import Recipe
+from sodate.core.runs import RunFolder
+from sodate.core.text import tr
+from sodate.core.types import Conversation, Example
+from sodate.render.renderer import Rendered, Renderer
+from sodate.train.loop import Method
+from sodate.train.sft import SFT
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Examples and, in the same order, the sequences and the name (file:line) of each."""
+
+    examples: Sequence[Example]
+    sequences: Sequence[list[Rendered]]
+    names: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """All that a method may be built from. `model` carries its adapter; `held_out` may be empty."""
+
+    recipe: Recipe
+    model: Any
+    renderer: Renderer
+    run: RunFolder
+    train: Rows
+    held_out: Rows
+    micro_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A training method as `train` sees it."""
+
+    takes: Callable[[Example], Sequence[Example]]  # rows made of an example as read; none: not for this method
+    wants: Callable[[], str]  # what the rows have to be, for the sentence when none is
+    render: Callable[[Renderer, Example], list[Rendered]]
+    build: Callable[[Setup], Method]
+
+
+def _conversation(example: Example) -> Sequence[Example]:
+    return (example,) if isinstance(example, Conversation) else ()
+
+
+def _supervised(renderer: Renderer, example: Example) -> list[Rendered]:
+    assert isinstance(example, Conversation)
+    return renderer.render(example)
+
+
+def _sft(setup: Setup) -> Method:
+    rows = setup.train
+    held_out = setup.held_out.sequences
+    return SFT(setup.model, rows.sequences, held_out, names=rows.names, micro_tokens=setup.micro_tokens)
+
+
+KINDS: dict[str, Kind] = {
+    "sft": Kind(
+        _conversation,
+        lambda: tr("prompts with one reply each", "返答が 1 つずつあるプロンプト"),
+        _supervised,
+        _sft,
+    )
+}
