@@ -125,7 +125,7 @@ def test_the_losses_are_those_of_trl(
     assert found.item() == pytest.approx(loss, abs=1e-5)
     assert log_p.grad is not None and log_p.grad.norm().item() == pytest.approx(norm, rel=1e-5)
     assert float((held & mask).sum() / mask.sum()) == pytest.approx(0.2)  # TRL's clip_ratio/region_mean
-    assert float((policy.k3(log_p, REFERENCE) * mask).sum() / mask.sum()) == pytest.approx(0.030794185, rel=1e-5)
+    assert float((policy.k3(LOG_P, REFERENCE) * mask).sum() / mask.sum()) == pytest.approx(0.030794185, rel=1e-5)
 
 
 # ── PPO ──────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def kl_rewards(scores: Tensor, log_p: Tensor, reference: Tensor, mask: Tensor, coefficient: float) -> Tensor:
-    """(R, T): -coefficient · log(p / p_ref) at every token, and a reply's score (R,) on its last (1909.08593, eq. 2)."""
+    """(R, T): -coefficient · log(p / p_ref) at every token, a reply's score (R,) on its last (1909.08593, eq. 2)."""
     rewards = -coefficient * (log_p - reference) * mask
     last = mask.sum(1).long() - 1
     return rewards.scatter_add(1, last[:, None], scores[:, None].to(rewards.dtype))
