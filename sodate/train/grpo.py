@@ -1,0 +1,157 @@
+"""GRPO and its kin (sodate.losses.policy): replies to the same prompt are each other's baseline; there is no value model.
+
+    loss = Σ over tokens of weight · (clipped surrogate + kl_coefficient · k3 to the reference)
+
+The log-probabilities of the engine that drew the tokens are the old ones, so a difference between engine and trainer is
+part of the ratio and does no harm unseen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sodate.losses import policy
+from sodate.train.loop import Part, Update, Validation
+from sodate.train.reference import Reference
+from sodate.train.rollout import Agreement, Pack, Rollouts, Sample, grouped, parts_of
+
+ATTEMPTS = 4  # how often DAPO draws before it goes on with the groups it has
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """The numbers of the loss; `updates` optimiser updates are made on every rollout."""
+
+    variant: policy.Variant
+    kl_coefficient: float
+    clip_low: float
+    clip_high: float
+    updates: int
+
+
+class GRPO:
+    """The method. A row is a task; a step is a rollout of k replies to each of its tasks."""
+
+    def __init__(self, model: Any, rollouts: Rollouts, objective: Objective, *, names: Sequence[str]) -> None:
+        self.model = model
+        self.rollouts = rollouts
+        self.objective = objective
+        self.names = names
+        self.rows = len(rollouts.tasks)
+        self.memory = rollouts.memory
+        self.reference = Reference(model) if objective.kl_coefficient > 0 else None
+        self.steps_done = 0
+
+    def updates(self, step: int, rows: Sequence[int]) -> Iterator[Update]:
+        if step == 0:
+            self.rollouts.score_base()
+        samples, metrics = self._rollout(step, rows)
+        k = self.rollouts.samples
+        rewards = grouped(samples, k)
+        advantages = policy.group_advantages(rewards, self.objective.variant).view(-1)
+        lengths = torch.tensor([len(s.log_p) for s in samples])
+        weights = policy.token_weights(lengths, self.objective.variant, self.rollouts.max_new_tokens)
+        # Without a divergence to pay for, a reply of no advantage moves nothing.
+        useful = [i for i in range(len(samples)) if self.reference is not None or float(advantages[i]) != 0.0]
+        packs = self.rollouts.packs([samples[i] for i in useful])
+        useful_samples = [samples[i] for i in useful]
+        references = self._references(packs)
+        for number in range(self.objective.updates):
+            agreement = Agreement() if number == 0 else None
+            seen = metrics if number == 0 else {}
+            yield Update(1.0, self._parts(
+                packs, useful_samples, advantages[useful], weights[useful], references, agreement, seen
+            ), seen)  # fmt: skip
+        self.steps_done = step + 1
+        self.rollouts.alarms.step(
+            step + 1, metrics["reward_mean"], metrics["zero_variance_groups"], metrics["entropy"], metrics.get("kl")
+        )
+
+    def validate(self) -> Validation | None:
+        return self.rollouts.validate(self.steps_done)
+
+    def _rollout(self, step: int, rows: Sequence[int]) -> tuple[list[Sample], dict[str, float]]:
+        """The replies to train on, and the metrics of all that were drawn.
+
+        DAPO's dynamic sampling (2503.14476, eq. 11): groups without variance are replaced by those of other tasks,
+        drawn from (seed, step), until the batch is full or ATTEMPTS are used up.
+        """
+        drawn = self.rollouts.draw([self.rollouts.tasks[r] for r in rows], step)
+        k = self.rollouts.samples
+        flat = policy.zero_variance(grouped(drawn, k))
+        if self.objective.variant != "dapo":
+            return drawn, self.rollouts.metrics(drawn, flat)
+        kept = _lively(drawn, flat, k)
+        others = np.random.Generator(np.random.Philox([self.rollouts.seed, step, 1])).permutation(self.rows)
+        spare = [int(r) for r in others if r not in set(rows)]
+        for attempt in range(1, ATTEMPTS):
+            missing = len(rows) - len(kept) // k
+            more, spare = spare[:missing], spare[missing:]
+            if not more:
+                break
+            new = self.rollouts.draw([self.rollouts.tasks[r] for r in more], step, attempt)
+            new_flat = policy.zero_variance(grouped(new, k))
+            drawn, flat = drawn + new, torch.cat([flat, new_flat])
+            kept += _lively(new, new_flat, k)
+        return kept or drawn, self.rollouts.metrics(drawn, flat)
+
+    def _references(self, packs: Sequence[Pack]) -> list[Tensor | None]:
+        if self.reference is None:
+            return [None] * len(packs)
+        with self.reference.active(), torch.no_grad():
+            return [pack.log_p(self.model) for pack in packs]
+
+    def _parts(
+        self,
+        packs: Sequence[Pack],
+        samples: Sequence[Sample],
+        advantages: Tensor,
+        weights: Tensor,
+        references: Sequence[Tensor | None],
+        agreement: Agreement | None,
+        seen: dict[str, float],
+    ) -> Iterator[Part]:
+        clipped = tokens = 0
+        divergence = 0.0
+        for (pack, counts), reference in zip(parts_of(packs, samples), references, strict=True):
+            log_p = pack.log_p(self.model)
+            if agreement is not None:
+                agreement.add(log_p, pack.old)
+            loss, held = self._loss(pack, log_p, advantages, weights)
+            if reference is not None:
+                k3 = policy.k3(log_p, reference)
+                loss = loss + self.objective.kl_coefficient * (pack.spread(weights) * k3).sum()
+                divergence += float(k3.detach().sum())
+            clipped += held
+            tokens += len(log_p)
+            yield Part(loss, **counts)
+        seen["clip_fraction"] = clipped / max(1, tokens)
+        if self.reference is not None:
+            seen["kl"] = divergence / max(1, tokens)
+        if agreement is not None:
+            seen |= agreement.metrics()
+
+    def _loss(self, pack: Pack, log_p: Tensor, advantages: Tensor, weights: Tensor) -> tuple[Tensor, int]:
+        """(weighted sum of the clipped surrogate, tokens the clip holds)."""
+        one = self.objective
+        if one.variant != "rloo":
+            loss, held = policy.clipped(log_p, pack.old, pack.spread(advantages), one.clip_low, one.clip_high)
+            return (pack.spread(weights) * loss).sum(), int(held.sum())
+        # A whole reply is one action: its log-probability is the sum over its tokens.
+        rows = len(pack.samples)
+        ratio = torch.zeros(rows, dtype=log_p.dtype, device=log_p.device).index_add(0, pack.row, log_p - pack.old)
+        chosen = torch.as_tensor(pack.samples)
+        mine, share = (t[chosen].to(ratio) for t in (advantages, weights))
+        loss, held = policy.clipped(ratio, torch.zeros_like(ratio), mine, one.clip_low, one.clip_high)
+        return (share * loss).sum(), int(held[pack.row].sum())
+
+
+def _lively(samples: list[Sample], flat: Tensor, k: int) -> list[Sample]:
+    """The samples of groups with variance."""
+    return [s for i, s in enumerate(samples) if not flat[i // k]]
