@@ -7,7 +7,7 @@ from typing import Any
 
 from sodate.core import home
 from sodate.core.errors import SodateError, UsageError
-from sodate.core.recipe import Recipe
+from sodate.core.recipe import Recipe, RolloutRecipe
 from sodate.core.runs import RunFolder
 from sodate.core.text import tr
 from sodate.model.store import find
@@ -24,6 +24,8 @@ def absolute(recipe: Recipe) -> Recipe:
         paths["model"] = str(Path(recipe.model).absolute())
     if recipe.template is not None and recipe.template.endswith(".jinja"):
         paths["template"] = str(Path(recipe.template).absolute())
+    if isinstance(recipe, RolloutRecipe):
+        paths["rewards_from"] = str(Path(recipe.rewards_from or "").absolute())
     return recipe.model_copy(update=paths)
 
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from sodate.train.methods import Kind, Rows
 
 Listener = Callable[[str, Any], None]
-"""Told what happens: "loading" name, "checked" Checked, "run" RunFolder, "decisions" list, "step" metrics line."""
+"""Told what happens: "loading" name, "checked" Checked, "run" RunFolder, "decisions" list, "step" metrics line,
+"warning" text."""
 
 
 def train(
@@ -151,7 +152,13 @@ def _train_locked(
     on_event("decisions", resolved.decisions)
     run.update(status="running", plan=asdict(resolved.plan), decisions=[asdict(d) for d in resolved.decisions],
                device=str(device), threads=loop.threads())  # fmt: skip
-    method = KINDS[recipe.method].build(Setup(recipe, model, renderer, run, rows, held, resolved.micro_tokens))
+
+    def say(text: str) -> None:
+        run.event("warning", text=text)
+        on_event("warning", text)
+
+    setup = Setup(recipe, model, renderer, run, rows, held, resolved.micro_tokens, say)
+    method = KINDS[recipe.method].build(setup)
     state = loop.train(model, method, resolved.plan, run, lambda line: on_event("step", line))
 
     def write_weights(folder: Path) -> None:

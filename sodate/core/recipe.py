@@ -78,6 +78,32 @@ class SFTRecipe(Recipe):
     method: Literal["sft"] = "sft"
 
 
+class RolloutRecipe(Recipe):
+    """Learning from rewards on replies the model samples itself. A row is a task; `batch_size` counts tasks."""
+
+    rewards: tuple[str, ...] = Field(min_length=1)
+    rewards_from: str | None = None
+    samples: int = Field(default=8, ge=2)
+    max_new_tokens: PositiveInt = 256
+    kl_coefficient: float = Field(default=0.04, ge=0)
+    clip_low: float = Field(default=0.2, gt=0, lt=1)
+
+    @field_validator("rewards", mode="before")
+    @classmethod
+    def _sum(cls, value: Any) -> Any:
+        """The form of the command line: `exact + 0.2*json`."""
+        return tuple(value.split(" + ")) if isinstance(value, str) else value
+
+
+class GRPORecipe(RolloutRecipe):
+    """Replies to one prompt compared with each other: GRPO, Dr. GRPO, DAPO or RLOO."""
+
+    method: Literal["grpo"] = "grpo"
+    variant: Literal["grpo", "dr_grpo", "dapo", "rloo"] = "grpo"
+    clip_high: PositiveFloat | Auto = "auto"
+    updates: PositiveInt = 1
+
+
 def column_pairs(text: str) -> dict[str, str]:
     """`a=b,c=d` as a mapping; UsageError if it is not of that form."""
     parts = [[side.strip() for side in part.partition("=")] for part in text.split(",")]
@@ -100,7 +126,7 @@ class Decision:
     reason: str
 
 
-METHODS: dict[str, type[Recipe]] = {"sft": SFTRecipe}
+METHODS: dict[str, type[Recipe]] = {"sft": SFTRecipe, "grpo": GRPORecipe}
 
 
 def load_recipe(path: Path | None, overrides: dict[str, Any]) -> Recipe:
@@ -120,6 +146,8 @@ def load_recipe(path: Path | None, overrides: dict[str, Any]) -> Recipe:
                 tr(f"{path} is not a mapping of keys to values.", f"{path} がキーと値の対応になっていません。")
             )
         values = {key: _beside(path, key, value) for key, value in loaded.items()}
+        if "rewards" in values:  # their files lie beside the recipe too
+            values.setdefault("rewards_from", str(path.parent))
     values |= overrides
     method = values.get("method", "sft")
     if method not in METHODS:

@@ -219,13 +219,22 @@ def training(quiet: bool) -> Iterator[Callable[[str, Any], None]]:
                 for one in data:
                     value = ", ".join(one.value) if isinstance(one.value, tuple) else one.value
                     bar.console.print(f"  [dim]auto[/] {one.key} = {escape(str(value))}  [dim]{escape(one.reason)}[/]")
+            elif kind == "warning":
+                bar.console.print(f"[yellow]{escape(data)}[/]", soft_wrap=True)
             elif kind == "step":
                 totals["tokens"] += data["tokens"]
                 totals["seconds"] += data["seconds"]
                 rate = f"{totals['tokens'] / totals['seconds']:,.0f}"
                 bar.update(task, description=tr("Training", "学習中"), total=data["steps"], completed=data["step"],
                            loss=f"{data['loss']:.4f}", rate=rate)  # fmt: skip
-                if "eval_loss" in data:
+                if "eval_reward" in data:
+                    low, high = data["eval_reward_low"], data["eval_reward_high"]
+                    said = tr(f"step {data['step']}: reward {data['reward_mean']:.3f}, held-out reward "
+                              f"{data['eval_reward']:.3f} ({low:.3f} to {high:.3f}, {data['eval_items']} items)",
+                              f"ステップ {data['step']}: 報酬 {data['reward_mean']:.3f}、評価報酬 "
+                              f"{data['eval_reward']:.3f} ({low:.3f}〜{high:.3f}、{data['eval_items']}件)")  # fmt: skip
+                    bar.console.print(f"  {said}")
+                elif "eval_loss" in data:
                     step, loss, held_out = data["step"], f"{data['loss']:.4f}", f"{data['eval_loss']:.4f}"
                     said = tr(f"step {step}: loss {loss}, held-out loss {held_out}",
                               f"ステップ {step}: 損失 {loss}、評価損失 {held_out}")  # fmt: skip

@@ -1,5 +1,7 @@
-"""Signs that reinforcement goes wrong, said once in words a person understands. What they remember is in `memory`, so that
-a resumed run says what an undisturbed one does."""
+"""Signs that reinforcement goes wrong, said once in words a person understands.
+
+What they remember is in `memory`, so that a resumed run says what an undisturbed one does.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ SMOOTH = 0.8  # weight of the past in the running mean of rewards
 
 
 class Alarms:
-    """Watches the steps of a run; `say` gets each warning once per crossing of its limit."""
+    """Watches the steps of a run; `say` gets each kind of warning once a run."""
 
     def __init__(self, memory: dict[str, float], say: Callable[[str], None]) -> None:
         self.memory = memory
@@ -28,16 +30,17 @@ class Alarms:
         memory["flat_steps"] = memory.get("flat_steps", 0.0) + 1 if flat_share >= FLAT_SHARE else 0.0
         memory.setdefault("first_entropy", entropy)
         self._once("flat", memory["flat_steps"] >= FLAT_STEPS, tr(
-            f"Step {number}: for {FLAT_STEPS} steps {FLAT_SHARE:.0%} or more of the groups had one reward for all their "
-            "replies, so they taught nothing. The items are too easy or too hard, or the reward is too coarse.",
+            f"Step {number}: for {FLAT_STEPS} steps {FLAT_SHARE:.0%} or more of the groups had one reward for all "
+            "their replies, so they taught nothing. The items are too easy or too hard, or the reward is too coarse.",
             f"ステップ {number}: {FLAT_STEPS} ステップ続けて {FLAT_SHARE:.0%} 以上の組で全返答の報酬が同じでした。"
             "学ぶものがありません。問題が易しすぎるか難しすぎるか、報酬が粗すぎます。",
         ))  # fmt: skip
         self._once("far", kl is not None and kl > KL_LIMIT, tr(
             f"Step {number}: the model is {kl or 0:.2f} nats a token away from where it began. It may be gaming the "
             "reward: read some replies. A larger kl_coefficient or a smaller lr holds it back.",
-            f"ステップ {number}: 元のモデルから 1 トークンあたり {kl or 0:.2f} nat 離れました。報酬の抜け穴を突いている恐れが"
-            "あります。返答を読んでください。kl_coefficient を上げるか lr を下げると抑えられます。",
+            f"ステップ {number}: 元のモデルから 1 トークンあたり {kl or 0:.2f} nat 離れました。"
+            "報酬の抜け穴を突いている恐れがあります。返答を読んでください。"
+            "kl_coefficient を上げるか lr を下げると抑えられます。",
         ))  # fmt: skip
         self._once("narrow", entropy < ENTROPY_SHARE * memory["first_entropy"], tr(
             f"Step {number}: the replies hardly vary any more (entropy {entropy:.3f} nats a token, at first "
@@ -59,12 +62,13 @@ class Alarms:
         self._once("apart", fell and rose, tr(
             f"Step {number}: the reward in training rises while that on held-out items fell from {best:.3f} to "
             f"{reward:.3f}. The model learns the training items, or a hole in the reward. The best step is kept.",
-            f"ステップ {number}: 学習中の報酬は上がっていますが、評価用の問題では {best:.3f} から {reward:.3f} に下がりました。"
+            f"ステップ {number}: 学習中の報酬は上がっていますが、評価用の問題では {best:.3f} から "
+            f"{reward:.3f} に下がりました。"
             "学習用の問題か、報酬の抜け穴を覚えています。最良のステップは残っています。",
         ))  # fmt: skip
 
     def _once(self, name: str, on: bool, text: str) -> None:
         key = f"said_{name}"
-        if on and not self.memory.get(key):
+        if on and key not in self.memory:
+            self.memory[key] = 1.0
             self.say(text)
-        self.memory[key] = float(on)

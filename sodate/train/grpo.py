@@ -1,4 +1,4 @@
-"""GRPO and its kin (sodate.losses.policy): replies to the same prompt are each other's baseline; there is no value model.
+"""GRPO and its kin (sodate.losses.policy): replies to one prompt are each other's baseline, without a value model.
 
     loss = Σ over tokens of weight · (clipped surrogate + kl_coefficient · k3 to the reference)
 
@@ -19,7 +19,7 @@ from torch import Tensor
 from sodate.losses import policy
 from sodate.train.loop import Part, Update, Validation
 from sodate.train.reference import Reference
-from sodate.train.rollout import Agreement, Pack, Rollouts, Sample, grouped, parts_of
+from sodate.train.rollout import Agreement, Pack, Rollouts, Sample, grouped, part_of
 
 ATTEMPTS = 4  # how often DAPO draws before it goes on with the groups it has
 
@@ -49,9 +49,9 @@ class GRPO:
         self.steps_done = 0
 
     def updates(self, step: int, rows: Sequence[int]) -> Iterator[Update]:
-        if step == 0:
-            self.rollouts.score_base()
+        base = self.rollouts.score_base() if step == 0 else {}
         samples, metrics = self._rollout(step, rows)
+        metrics |= base
         k = self.rollouts.samples
         rewards = grouped(samples, k)
         advantages = policy.group_advantages(rewards, self.objective.variant).view(-1)
@@ -119,7 +119,7 @@ class GRPO:
     ) -> Iterator[Part]:
         clipped = tokens = 0
         divergence = 0.0
-        for (pack, counts), reference in zip(parts_of(packs, samples), references, strict=True):
+        for pack, reference in zip(packs, references, strict=True):
             log_p = pack.log_p(self.model)
             if agreement is not None:
                 agreement.add(log_p, pack.old)
@@ -130,7 +130,7 @@ class GRPO:
                 divergence += float(k3.detach().sum())
             clipped += held
             tokens += len(log_p)
-            yield Part(loss, **counts)
+            yield part_of(pack, samples, loss)
         seen["clip_fraction"] = clipped / max(1, tokens)
         if self.reference is not None:
             seen["kl"] = divergence / max(1, tokens)

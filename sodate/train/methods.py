@@ -12,6 +12,7 @@ from sodate.core.text import tr
 from sodate.core.types import Conversation, Example
 from sodate.render.renderer import Rendered, Renderer
 from sodate.train.loop import Method
+from sodate.train.reinforce import as_task, grpo, render_prompt
 from sodate.train.sft import SFT
 
 
@@ -35,6 +36,7 @@ class Setup:
     train: Rows
     held_out: Rows
     micro_tokens: int
+    say: Callable[[str], None]  # a warning for the person: kept with the run and shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +64,17 @@ def _sft(setup: Setup) -> Method:
     return SFT(setup.model, rows.sequences, held_out, names=rows.names, micro_tokens=setup.micro_tokens)
 
 
+def _tasks_wanted() -> str:
+    return tr("prompts with what their graders need, such as reference_answer",
+              "プロンプトと採点に必要な項目 (reference_answer など)")  # fmt: skip
+
+
 KINDS: dict[str, Kind] = {
     "sft": Kind(
         _conversation,
         lambda: tr("prompts with one reply each", "返答が 1 つずつあるプロンプト"),
         _supervised,
         _sft,
-    )
+    ),
+    "grpo": Kind(as_task, _tasks_wanted, render_prompt, grpo),
 }

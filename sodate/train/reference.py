@@ -1,7 +1,8 @@
 """The policy a run began with, for its KL divergence: no second model, and nothing to save.
 
 A run prepares its model the same way whenever it starts or resumes, and only then loads a checkpoint. So the weights
-that a method is built with are the reference: with a fresh adapter the model without it, otherwise a copy of what is trained.
+that a method is built with are the reference: with a fresh adapter the model without it, otherwise a copy of what is
+trained.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-
 
 from sodate.model import checkpoint, lora
 
@@ -42,5 +42,3 @@ class Reference:
         finally:
             for name, tensor in now.items():
                 trained[name].data = tensor
-
-

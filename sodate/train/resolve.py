@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from sodate.core.recipe import Decision, Recipe
+from sodate.core.recipe import Decision, Recipe, RolloutRecipe
 from sodate.core.text import tr
 from sodate.train.loop import Plan
 
@@ -68,6 +68,8 @@ def resolve(recipe: Recipe, facts: Facts) -> Resolved:
     per_epoch = math.ceil(rows / batch_size)
     steps = recipe.max_steps or max(1, math.ceil(epochs * per_epoch))
     rate = lora_lr(facts.hidden_size) if lora else float(f"{lora_lr(facts.hidden_size) / 10:.1e}")
+    if isinstance(recipe, RolloutRecipe):  # rewards are noisier than replies to copy
+        rate = float(f"{rate / 5:.1e}")
     lr = auto(
         "lr",
         rate,

@@ -50,9 +50,7 @@ class Reward:
         """(rewards, scores of each part by name). Raises SodateError with the sample when a part cannot judge it."""
         by_part = {name: scorer(answers) for name, _, scorer in self.parts}
         total = sum(weight for _, weight, _ in self.parts)
-        mixed = [
-            sum(weight * by_part[name][i] for name, weight, _ in self.parts) / total for i in range(len(answers))
-        ]
+        mixed = [sum(weight * by_part[name][i] for name, weight, _ in self.parts) / total for i in range(len(answers))]
         return mixed, by_part
 
 
@@ -97,7 +95,7 @@ def parse_rewards(
             raise UsageError(
                 tr(f"rewards: {spec!r} is no grader with a weight above 0.",
                    f"rewards: {spec!r} は 0 より大きい重みの採点になっていません。"),
-                tr("Write GRADER or WEIGHT*GRADER, such as 0.2*json.", "採点、または 0.2*json のように書いてください。"),
+                tr("Write GRADER or WEIGHT*GRADER, such as 0.2*json.", "採点名か、0.2*json のように書いてください。"),
             )  # fmt: skip
         kind, _, rest = match[2].partition(":")
         made = others[kind](rest) if others and kind in others else graded(parse_grader(match[2], base))

@@ -7,7 +7,7 @@ temperature 1 from the whole vocabulary, so that the policy that is trained is t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from sodate.model.forward import score
 from sodate.render import trie
 from sodate.render.renderer import Rendered
 from sodate.train.alarms import Alarms
-from sodate.train.loop import Validation
+from sodate.train.loop import Part, Validation
 from sodate.train.rewards import Answer, Reward, Task
 
 BATCH = 64  # replies decoded at once
@@ -30,7 +30,7 @@ BASE_TASKS = 16  # prompts the base is tried on before training
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One sampled reply: `log_p` (nats) as the engine drew its tokens, `reward` in [0, 1], `group` its prompt's number."""
+    """One sampled reply: `log_p` (nats) as the engine drew its tokens, `reward` in [0, 1], `group` its task."""
 
     answer: Answer
     log_p: list[float]
@@ -127,8 +127,11 @@ class Rollouts:
             ))  # fmt: skip
         return made
 
-    def score_base(self) -> None:
-        """Before the first step: what the model can do already. SodateError when no group has anything to teach."""
+    def score_base(self) -> dict[str, float]:
+        """Before the first step: what the model can do already, as metrics of that step's line.
+
+        SodateError when no group has anything to teach.
+        """
         found = self.draw(self.tasks[:BASE_TASKS], -1)
         rewards = grouped(found, self.samples)
         low, high = float(rewards.min()), float(rewards.max())
@@ -140,7 +143,8 @@ class Rollouts:
                     f"{self.samples} replies ({low:.2f} to {high:.2f}).\n  One reply, to {example.task.name}: "
                     f"{example.text[:200]!r}",
                     f"学ぶものがありません。{len(rewards)} 個のプロンプトのどれでも、{self.samples} 個の返答の報酬が"
-                    f"すべて同じでした ({low:.2f}〜{high:.2f})。\n  {example.task.name} への返答の例: {example.text[:200]!r}",
+                    f"すべて同じでした ({low:.2f}〜{high:.2f})。\n  {example.task.name} への返答の例: "
+                    f"{example.text[:200]!r}",
                 ),
                 tr(
                     "All wrong: begin with supervised fine-tuning, easier items, or a reward that pays for parts of "
@@ -149,7 +153,10 @@ class Rollouts:
                     "全部正解なら、これ以上の改善はありません。",
                 ),
             )
-        self.memory["base_reward"] = float(rewards.mean())
+        held_out = self.validate(0)
+        return {"base_reward": float(rewards.mean())} | {
+            f"base_{name}": value for name, value in (held_out.metrics if held_out else {}).items()
+        }
 
     def validate(self, step: int) -> Validation | None:
         """The mean reward of greedy replies to held-out tasks, with the normal interval of a mean at 95 %.
@@ -214,8 +221,7 @@ class Agreement:
         return {"engine_kl": self.divergence / max(1, self.tokens), "engine_gap": self.widest}
 
 
-def parts_of(packs: Sequence[Pack], samples: Sequence[Sample]) -> Iterator[tuple[Pack, dict[str, int]]]:
-    """Packs with what a `Part` counts of them."""
-    for pack in packs:
-        tokens = sum(len(samples[i].answer.task.prompt) + len(samples[i].log_p) for i in pack.samples)
-        yield pack, {"tokens": tokens, "supervised_tokens": len(pack.old), "computed_tokens": pack.batch.computed}
+def part_of(pack: Pack, samples: Sequence[Sample], loss: Tensor) -> Part:
+    """What the loop backpropagates and counts of a pack of these samples."""
+    tokens = sum(len(samples[i].answer.task.prompt) + len(samples[i].log_p) for i in pack.samples)
+    return Part(loss, tokens=tokens, supervised_tokens=len(pack.old), computed_tokens=pack.batch.computed)

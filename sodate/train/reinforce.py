@@ -1,0 +1,86 @@
+"""From what was prepared to a method that learns from rewards: tasks, the reward, and the rollouts of GRPO and PPO."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sodate.core.errors import SodateError
+from sodate.core.recipe import GRPORecipe, RolloutRecipe
+from sodate.core.text import tr
+from sodate.core.types import Conversation, Example, TaskItem
+from sodate.render.renderer import Rendered, Renderer
+from sodate.train.grpo import GRPO, Objective
+from sodate.train.rewards import Task, parse_rewards
+from sodate.train.rollout import Rollouts
+
+if TYPE_CHECKING:
+    from sodate.train.methods import Rows, Setup
+
+CLIP_HIGHER = 0.28  # DAPO's (2503.14476, sec. 4.1)
+
+
+def as_task(example: Example) -> Sequence[Example]:
+    """A task item as it is; a conversation as the task of giving its last reply."""
+    if isinstance(example, TaskItem):
+        return (example,)
+    if isinstance(example, Conversation) and example.reply is not None and example.prompt:
+        item = {"reference_answer": example.reply.content}
+        return (TaskItem(example.prompt, item, example.tools, example.source),)
+    return ()
+
+
+def render_prompt(renderer: Renderer, example: Example) -> list[Rendered]:
+    """The prompt, without anything to supervise."""
+    assert isinstance(example, TaskItem)
+    ids = renderer.prompt(example.prompt, example.tools)
+    return [Rendered(ids, [0.0] * len(ids))]
+
+
+def tasks(rows: Rows) -> list[Task]:
+    made = []
+    for example, (sequence,), name in zip(rows.examples, rows.sequences, rows.names, strict=True):
+        assert isinstance(example, TaskItem)
+        answer = example.item.get("reference_answer")
+        text = answer if isinstance(answer, str) or answer is None else json.dumps(answer, ensure_ascii=False)
+        made.append(Task(sequence.ids, text, example.item, name))
+    return made
+
+
+def rollouts(setup: Setup, recipe: RolloutRecipe, memory: dict[str, float]) -> Rollouts:
+    """Raises UsageError for the rewards, SodateError when a prompt leaves no room for its reply."""
+    train, held_out = tasks(setup.train), tasks(setup.held_out)
+    limit = _context(setup.model)
+    for task in (*train, *held_out):
+        if len(task.prompt) + recipe.max_new_tokens > limit:
+            raise SodateError(
+                tr(f"{task.name}: its prompt of {len(task.prompt)} tokens and {recipe.max_new_tokens} new ones are "
+                   f"more than the model's {limit}.",
+                   f"{task.name}: プロンプト {len(task.prompt)} トークンと返答 {recipe.max_new_tokens} トークンが、"
+                   f"モデルの上限 {limit} を超えます。"),
+                tr("Lower max_new_tokens, or set max_length to leave long rows aside.",
+                   "max_new_tokens を下げるか、max_length で長い行を除いてください。"),
+            )  # fmt: skip
+    reward = parse_rewards(recipe.rewards, Path(recipe.rewards_from or ""))
+    return Rollouts(
+        setup.model, train, held_out, reward, text=setup.renderer.text, stop_ids=setup.renderer.stop_ids,
+        samples=recipe.samples, max_new_tokens=recipe.max_new_tokens, seed=recipe.seed,
+        micro_tokens=setup.micro_tokens, say=setup.say, memory=memory,
+    )  # fmt: skip
+
+
+def grpo(setup: Setup) -> GRPO:
+    recipe = setup.recipe
+    assert isinstance(recipe, GRPORecipe)
+    high = recipe.clip_low if recipe.variant != "dapo" else CLIP_HIGHER
+    objective = Objective(
+        recipe.variant, recipe.kl_coefficient, recipe.clip_low,
+        high if recipe.clip_high == "auto" else recipe.clip_high, recipe.updates,
+    )  # fmt: skip
+    return GRPO(setup.model, rollouts(setup, recipe, {}), objective, names=setup.train.names)
+
+
+def _context(model: Any) -> int:
+    return int(getattr(model.config, "max_position_embeddings", None) or 2**31 - 1)

@@ -1,0 +1,94 @@
+"""`sodate train --method grpo` in processes of its own: what it writes, and that a killed run ends the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests import worker
+from tests.farm import Farm, adapter_bytes, curve, events, plant, the_run, write_rows
+
+
+@pytest.fixture(scope="module")
+def farm(tmp_path_factory: pytest.TempPathFactory) -> Farm:
+    return plant(tmp_path_factory.mktemp("farm"))
+
+
+def words(farm: Farm, *more: str) -> list[str]:
+    settings = ["batch_size=3", "max_steps=5", "save_every=2", "eval_every=2", "lr=0.01", "early_stop=null"]
+    own = ["rewards=2*text_similarity:metric=char_f1 + json", "samples=4", "max_new_tokens=6", "name=orders"]
+    files = ["--data", str(farm.train), "--eval", str(farm.held)]
+    return ["train", "--method", "grpo", "--model", farm.model, *files, *settings, *own, "--json", *more]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(farm: Farm, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = farm.new_home(tmp_path_factory.mktemp("undisturbed") / "home")
+    done = worker.run(*words(farm), home=home)
+    assert done.code == 0, done.err
+    return home
+
+
+def test_the_run_shows_its_rewards(undisturbed: Path) -> None:
+    lines = curve(undisturbed)
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5]
+    for line in lines:
+        assert 0 <= line["reward_mean"] <= 1 and line["engine_kl"] < 1e-6 and line["kl"] >= 0
+    assert {"base_reward", "base_eval_reward"} <= set(lines[0])
+    assert [line["step"] for line in lines if "eval_reward" in line] == [2, 4, 5]
+    assert lines[1]["eval_loss"] == -lines[1]["eval_reward"]
+    assert {"eval_json", "eval_text_similarity:metric=char_f1"} <= set(lines[1])
+    manifest = json.loads(next((undisturbed / "versions" / "orders" / "1").glob("version.json")).read_text())
+    assert manifest["recipe"]["method"] == "grpo" and manifest["recipe"]["variant"] == "grpo"
+
+
+@pytest.mark.parametrize("write", [3, 9, 14, 22])
+def test_kill_9_at_any_write_costs_nothing_but_time(farm: Farm, undisturbed: Path, tmp_path: Path, write: int) -> None:
+    home = farm.new_home(tmp_path / "home")
+    killed = worker.run(*words(farm), home=home, kill_at_write=write)
+    assert killed.code == -9
+    go_on = ["runs", "resume", the_run(home), "--json"] if [*(home / "runs").glob("*/run.json")] else words(farm)
+    done = worker.run(*go_on, home=home)
+    assert done.code == 0, done.err
+    assert curve(home) == curve(undisturbed)
+    assert adapter_bytes(home) == adapter_bytes(undisturbed)
+
+
+def test_ctrl_c_and_resume_end_the_same(farm: Farm, undisturbed: Path, tmp_path: Path) -> None:
+    home = farm.new_home(tmp_path / "home")
+    assert worker.run(*words(farm), home=home, interrupt_at_step=3).code == 130
+    assert worker.run("runs", "resume", the_run(home), home=home).code == 0
+    assert curve(home) == curve(undisturbed) and adapter_bytes(home) == adapter_bytes(undisturbed)
+
+
+def test_a_reward_nothing_can_earn_is_refused_before_training(farm: Farm, tmp_path: Path) -> None:
+    home = farm.new_home(tmp_path / "home")
+    done = worker.run(*words(farm, "rewards=exact"), home=home)
+    assert done.code == 1 and "Nothing to learn" in done.err and "supervised fine-tuning" in done.err
+    assert not curve(home) if [*(home / "runs").glob("*/metrics.jsonl")] else True
+    assert [e["kind"] for e in events(home)] == ["started"]
+
+
+def test_a_grader_that_cannot_judge_a_row_ends_the_run_with_the_sample(farm: Farm, tmp_path: Path) -> None:
+    home = farm.new_home(tmp_path / "home")
+    rows = [{"prompt": f"Send {n} pears, please, to the office.", "hint": "none"} for n in range(12, 20)]
+    data = write_rows(tmp_path / "tasks.jsonl", rows)
+    command = [word if word != str(farm.train) else str(data) for word in words(farm, "rewards=exact")]
+    done = worker.run(*command, home=home)
+    assert done.code == 1 and "tasks.jsonl:" in done.err and "The reply was:" in done.err
+
+
+def test_files_of_graders_are_found_beside_the_recipe(farm: Farm, tmp_path: Path) -> None:
+    home = farm.new_home(tmp_path / "home")
+    folder = tmp_path / "recipes"
+    folder.mkdir()
+    (folder / "words.txt").write_text("zzz\n", "utf-8")
+    recipe = {
+        "method": "grpo", "model": farm.model, "data": str(farm.train), "max_new_tokens": 5, "samples": 4,
+        "rewards": ["banned_words:words.txt", "text_similarity"], "max_steps": 1,
+    }  # fmt: skip
+    (folder / "recipe.yaml").write_text(json.dumps(recipe), "utf-8")
+    done = worker.run("train", str(folder / "recipe.yaml"), "--json", home=home)
+    assert done.code == 0, done.err
