@@ -76,6 +76,7 @@ def test_the_loss_curve_is_that_of_a_plain_loop(tmp_path: Path, monkeypatch: pyt
     expected, tensors = reference(farm, adapter)
     monkeypatch.setenv("SODATE_HOME", str(farm.home))
     keys: dict[str, Any] = {"model": farm.model, "data": [str(farm.train)], "init_adapter": str(adapter)}
+    keys["dtype"] = "float32"
     sodate.train(**keys, shuffle=False, batch_size=BATCH, max_steps=STEPS, lr=LR, weight_decay=0.01, max_grad_norm=0.3)
     found = [line["loss"] for line in curve(farm.home)]
     assert found[0] == pytest.approx(expected[0], rel=1e-5)

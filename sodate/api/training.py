@@ -14,7 +14,7 @@ from sodate.api.checks import absolute, check_name, nothing_to_train, refuse_cha
 from sodate.api.loading import Reference, refer
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.files import sha256_file
-from sodate.core.recipe import METHODS, Recipe, load_recipe, validated
+from sodate.core.recipe import METHODS, Decision, Recipe, RolloutRecipe, load_recipe, validated
 from sodate.core.runs import RunFolder, now
 from sodate.core.text import tr
 
@@ -132,6 +132,8 @@ def _train_locked(
     run: RunFolder,
     on_event: Listener,
 ) -> dict[str, Any]:
+    import torch
+
     from sodate.model import fused, load, lora
     from sodate.model.store import safe_name
     from sodate.release.registry import list_versions, register
@@ -140,18 +142,27 @@ def _train_locked(
     from sodate.train.resolve import Facts, resolve
 
     device = load.pick_device(recipe.device)
-    model = load.load_base(reference.folder, device=device, dtype=load.pick_dtype(recipe.dtype, device))
+    # A resumed run goes on in the precision it began with, whatever this machine would choose. Rollouts stay in
+    # float32 on a CPU, where the engine that samples and the forward that learns then agree to rounding.
+    fast = not isinstance(recipe, RolloutRecipe)
+    dtype = load.pick_dtype(run.manifest.get("dtype", recipe.dtype), device, training=fast)
+    # What is trained stays in float32: bfloat16 would round small updates away.
+    stored = torch.float32 if recipe.adapter == "full" else dtype
+    model = load.load_base(reference.folder, device=device, dtype=stored)
     resolved = resolve(recipe, Facts(
         rows=len(rows.examples), longest=max(len(s.ids) for row in [*rows.sequences, *held.sequences] for s in row),
         hidden_size=model.config.hidden_size, targets=lora.all_targets(model), cuda=device.type == "cuda",
         has_eval=bool(held.examples),
     ))  # fmt: skip
     adapter = _prepare(model, recipe, reference, resolved)
-    if adapter is not None:
-        fused.prepare(model)
-    on_event("decisions", resolved.decisions)
-    run.update(status="running", plan=asdict(resolved.plan), decisions=[asdict(d) for d in resolved.decisions],
-               device=str(device), threads=loop.threads())  # fmt: skip
+    products = str(fused.prepare(model, dtype)).removeprefix("torch.")
+    decisions = resolved.decisions
+    if recipe.dtype == "auto":
+        reason = tr("of products; sums and trained weights stay in float32", "積の精度。和と学習する重みは float32")
+        decisions += (Decision("dtype", products, reason),)
+    on_event("decisions", decisions)
+    run.update(status="running", plan=asdict(resolved.plan), decisions=[asdict(d) for d in decisions],
+               device=str(device), dtype=str(dtype).removeprefix("torch."), threads=loop.threads())  # fmt: skip
 
     def say(text: str) -> None:
         run.event("warning", text=text)

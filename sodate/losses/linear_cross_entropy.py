@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sodate.losses.products import product, product_back, product_weight
+
 # Logits held at once, in elements: 64 MiB of float32 stays in reach of a CPU's caches and a small GPU's memory.
 CHUNK_ELEMENTS = 16 * 1024 * 1024
 
@@ -30,11 +32,12 @@ class _LinearNLL(torch.autograd.Function):
         keep = needs_hidden or needs_head or needs_bias
         # d nll / d hidden per row; the head's gradient mixes rows, so it must wait for the incoming gradient.
         d_hidden = torch.empty_like(hidden) if needs_hidden else None
+        weight = head.to(hidden.dtype)
         for start in range(0, len(target), rows):
             part = slice(start, start + rows)
-            nll[part], right[part], d_logits = _chunk(hidden[part], head, bias, target[part], softcap, keep)
+            nll[part], right[part], d_logits = _chunk(hidden[part], weight, bias, target[part], softcap, keep)
             if d_hidden is not None and d_logits is not None:
-                torch.mm(d_logits, head, out=d_hidden[part])
+                d_hidden[part] = product_back(d_logits, weight)
         ctx.save_for_backward(
             *(t for t in (d_hidden, hidden if needs_head else None, head, bias, target) if t is not None)
         )
@@ -58,12 +61,13 @@ class _LinearNLL(torch.autograd.Function):
         if hidden is not None:
             d_head = torch.zeros_like(head)
             d_bias = torch.zeros_like(bias) if bias is not None else None
+            weight = head.to(hidden.dtype)
             for start in range(0, len(target), ctx.rows):
                 part = slice(start, start + ctx.rows)
-                _, _, d_logits = _chunk(hidden[part], head, bias, target[part], ctx.softcap, True)
+                _, _, d_logits = _chunk(hidden[part], weight, bias, target[part], ctx.softcap, True)
                 assert d_logits is not None
                 d_logits.mul_(d_nll[part, None])
-                d_head.addmm_(d_logits.t(), hidden[part])
+                d_head += product_weight(d_logits, hidden[part])
                 if d_bias is not None:
                     d_bias += d_logits.sum(0)
         return d_hidden, d_head, d_bias, None, None
@@ -73,7 +77,7 @@ def _chunk(
     hidden: Tensor, head: Tensor, bias: Tensor | None, target: Tensor, softcap: float | None, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """(nll, argmax is right, d nll / d logits) of a chunk of rows."""
-    logits = hidden @ head.t()
+    logits = product(hidden, head)
     if bias is not None:
         logits += bias
     capped = None

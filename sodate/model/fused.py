@@ -1,8 +1,12 @@
 """Fewer passes and fewer saved tensors for the parts every Llama-like decoder has, in place of transformers' modules.
 
-The gated MLP  y = (act(x Wgᵀ) ∘ (x Wuᵀ)) Wdᵀ  with adapters on its three layers saves x and the two products, and
-remakes the activation and the gated product in backward: two tensors of the layer's widest kind less than autograd
-keeps. RMSNorm (arXiv 1910.07467) saves x and one number per token. Both compute what the modules they replace do.
+- Attention: query, key and value read their input once (projections.py); a rotation is three passes, not five.
+- The gated MLP  y = (act(x Wgᵀ) ∘ (x Wuᵀ)) Wdᵀ  saves x and the two products, and remakes the activation and the gated
+  product in backward: two tensors of the layer's widest kind less than autograd keeps.
+- RMSNorm (arXiv 1910.07467) saves x and one number per token.
+
+All compute what the modules they replace do; a module is replaced only when it gives the same on a probe. With bfloat16
+products on weights of any precision, the residual stream, norms, rotations and (on a CPU) attention stay in float32.
 """
 
 from __future__ import annotations
@@ -12,7 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sodate.model.attention import Attend, TrieAttention
 from sodate.model.lora import LoraLinear
+from sodate.model.projections import backward, flatten, forward, part_of, project, save, saved, unflatten
+from sodate.model.quantise import NF4Linear
 
 _ACTIVATIONS = {"SiLUActivation": "silu", "SiLU": "silu", "GELUTanh": "gelu_tanh", "PytorchGELUTanh": "gelu_tanh"}
 
@@ -29,130 +36,236 @@ def _activate_backward(kind: str, grad: Tensor, gate: Tensor) -> Tensor:
     return back
 
 
-def _product(rows: Tensor, weight: Tensor, a: Tensor, b: Tensor, s: float) -> Tensor:
-    return torch.mm(rows, weight.t()).addmm_(torch.mm(rows, a.t()), b.t(), alpha=s)
-
-
-def _adapter_grads(dy: Tensor, rows: Tensor, a: Tensor, b: Tensor, s: float) -> tuple[Tensor, Tensor, Tensor]:
-    """(s·dy·B, dA, dB) of a LoRA product."""
-    low = torch.mm(dy, b).mul_(s)
-    return low, torch.mm(low.t(), rows), torch.mm(dy.t(), torch.mm(rows, a.t())).mul_(s)
-
-
 class _GatedMLP(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, wg: Tensor, ag: Tensor, bg: Tensor, wu: Tensor, au: Tensor, bu: Tensor,
-        wd: Tensor, ad: Tensor, bd: Tensor, kind: str, scales: tuple[float, float, float],
-    ) -> Tensor:  # fmt: skip
-        rows = x.reshape(-1, x.shape[-1])
-        gate, up = _product(rows, wg, ag, bg, scales[0]), _product(rows, wu, au, bu, scales[1])
-        ctx.save_for_backward(x, gate, up, wg, ag, bg, wu, au, bu, wd, ad, bd)
+    def forward(ctx: Any, x: Tensor, kind: str, scales: tuple[float, ...], *flat: Any) -> Tensor:
+        *wide, down = unflatten(flat, scales)
+        gate, up = forward(x.reshape(-1, x.shape[-1]), wide)
+        save(ctx, flat, x, gate, up)
         ctx.kind, ctx.scales = kind, scales
-        y: Tensor = _product(_activate(kind, gate).mul_(up), wd, ad, bd, scales[2])
-        return y.view_as(x)
+        return forward(_activate(kind, gate).mul_(up), [down])[0].view_as(x)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        x, gate, up, wg, ag, bg, wu, au, bu, wd, ad, bd = ctx.saved_tensors
-        rows, dy = x.reshape(-1, x.shape[-1]), dy.reshape(-1, x.shape[-1])
+        (x, gate, up), (*wide, down) = saved(ctx, ctx.scales)
+        needs_x, trained = ctx.needs_input_grad[0], ctx.needs_input_grad[3:]
+        split = len(trained) - len(trained) // 3
         active = _activate(ctx.kind, gate)
-        low, dad, dbd = _adapter_grads(dy, active * up, ad, bd, ctx.scales[2])
-        dh = torch.mm(dy, wd).addmm_(low, ad)
+        dh, down_out = backward([dy.reshape(-1, dy.shape[-1])], active * up, [down], True, trained[split:])
+        assert dh is not None
         dup = active.mul_(dh)
         dgate = _activate_backward(ctx.kind, dh.mul_(up), gate)
-        low_g, dag, dbg = _adapter_grads(dgate, rows, ag, bg, ctx.scales[0])
-        low_u, dau, dbu = _adapter_grads(dup, rows, au, bu, ctx.scales[1])
-        dx = None
-        if ctx.needs_input_grad[0]:
-            dx = torch.mm(dgate, wg).addmm_(dup, wu).addmm_(low_g, ag).addmm_(low_u, au).view_as(x)
-        return dx, None, dag, dbg, None, dau, dbu, None, dad, dbd, None, None
+        dx, wide_out = backward([dgate, dup], x.reshape(-1, x.shape[-1]), wide, needs_x, trained[:split])
+        return (dx.view_as(x) if dx is not None else None, None, None, *wide_out, *down_out)
 
 
 class GatedMLP(nn.Module):
-    """A gated MLP whose three layers carry adapters. Parameter names stay those of the module it replaces."""
+    """A gated MLP of plain or LoRA layers. Parameter names stay those of the module it replaces."""
 
     def __init__(self, mlp: Any, kind: str) -> None:
         super().__init__()
         self.gate_proj, self.up_proj, self.down_proj = mlp.gate_proj, mlp.up_proj, mlp.down_proj
-        self.act_fn = mlp.act_fn
         self.kind = kind
 
     def forward(self, x: Tensor) -> Tensor:
-        g, u, d = self.gate_proj, self.up_proj, self.down_proj
-        if not g.enabled:
-            plain: Tensor = d(self.act_fn(g(x)) * u(x))
-            return plain
-        low = [t.to(x.dtype) for layer in (g, u, d) for t in (layer.lora_A, layer.lora_B)]
-        out: Tensor = _GatedMLP.apply(  # type: ignore[no-untyped-call]
-            x, g.weight, *low[:2], u.weight, *low[2:4], d.weight, *low[4:], self.kind, (g.scale, u.scale, d.scale)
-        )
+        parts = [part_of(layer, x.dtype) for layer in (self.gate_proj, self.up_proj, self.down_proj)]
+        scales = tuple(p.scale for p in parts)
+        out: Tensor = _GatedMLP.apply(x, self.kind, scales, *flatten(parts))  # type: ignore[no-untyped-call]
         return out
 
 
 class _RMSNorm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        rstd = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
+        wide = x.to(weight.dtype)
+        rstd = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
         ctx.save_for_backward(x, rstd, weight)
-        y: Tensor = (x * rstd).mul_(weight)
-        return y
+        y: Tensor = (wide * rstd).mul_(weight)
+        return y.to(dtype)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, rstd, weight = ctx.saved_tensors
         # x̂ = x·rstd;  dx = rstd·(w·dy - x̂·mean(w·dy·x̂))
+        dweight = None
+        if ctx.needs_input_grad[1]:
+            dweight = (dy * x).mul_(rstd).reshape(-1, len(weight)).sum(0)
         grad = dy * weight
         mean = (grad * x).sum(-1, keepdim=True).mul_(rstd * rstd / x.shape[-1])
-        return grad.sub_(x * mean).mul_(rstd), None, None
+        return grad.sub_(x * mean).mul_(rstd).to(x.dtype), dweight, None, None
 
 
 class RMSNorm(nn.Module):
-    """A frozen RMSNorm in the model's own precision."""
+    """RMSNorm computed in its weight's precision and returned in `dtype`. `plus` is 1 where y = x̂·(1 + w) (Gemma)."""
 
-    def __init__(self, weight: Tensor, eps: float) -> None:
+    def __init__(self, weight: nn.Parameter, plus: float, eps: float, dtype: torch.dtype) -> None:
         super().__init__()
-        self.register_buffer("weight", weight, persistent=False)
-        self.eps = eps
+        self.weight = weight
+        self.plus, self.eps, self.dtype = plus, eps, dtype
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = _RMSNorm.apply(x, self.weight, self.eps)  # type: ignore[no-untyped-call]
+        weight = self.weight + self.plus if self.plus else self.weight
+        out: Tensor = _RMSNorm.apply(x, weight, self.eps, self.dtype)  # type: ignore[no-untyped-call]
         return out
 
 
-def _norm_weight(module: nn.Module) -> Tensor | None:
-    """The effective weight of an RMSNorm found by what it does: y(1) is weight, or 1 + weight (Gemma)."""
+class _Rotate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        ctx.dtype = x.dtype
+        return _rotated(x, cos, sin)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        cos, sin = ctx.saved_tensors
+        return _rotated(dy, cos, -sin).to(ctx.dtype), None, None
+
+
+def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary embedding (arXiv 2104.09864): x (N, H, D), cos and sin (N, 1, D) of equal halves. Backward is by -sin."""
+    half = x.shape[-1] // 2
+    y = x * cos
+    y[..., :half].addcmul_(x[..., half:], sin[..., :half], value=-1)
+    y[..., half:].addcmul_(x[..., :half], sin[..., half:])
+    return y
+
+
+class Attention(nn.Module):
+    """Self-attention with rotary positions and, where the model has them, norms of query and key (Qwen 3, Gemma 3)."""
+
+    def __init__(self, attention: Any, layer: int, scale: float | None, window: int | None) -> None:
+        super().__init__()
+        self.q_proj, self.k_proj, self.v_proj = attention.q_proj, attention.k_proj, attention.v_proj
+        self.o_proj = attention.o_proj
+        self.q_norm, self.k_norm = getattr(attention, "q_norm", None), getattr(attention, "k_norm", None)
+        self.head_dim, self.layer, self.scale, self.window = attention.head_dim, layer, scale, window
+
+    def forward(
+        self, hidden_states: Tensor, position_embeddings: tuple[Tensor, Tensor], attend: Attend, **_: Any
+    ) -> tuple[Tensor, None]:
+        """hidden_states (1, N, D), position_embeddings cos and sin (1, N, head_dim) → ((1, N, D), no weights)."""
+        x = hidden_states[0]
+        q, k, v = (t.view(len(x), -1, self.head_dim) for t in project(x, (self.q_proj, self.k_proj, self.v_proj)))
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        precision = attention_precision(x.dtype, x.device)
+        cos, sin = (t[0, :, None].to(precision) for t in position_embeddings)
+        q, k = _Rotate.apply(q, cos, sin), _Rotate.apply(k, cos, sin)  # type: ignore[no-untyped-call]
+        q, k, v = (t.transpose(0, 1)[None] for t in (q, k, v.to(precision)))
+        out = attend(self.layer, q, k, v, self.scale, self.window)
+        (y,) = project(out[0].transpose(0, 1).reshape(len(x), -1).to(x.dtype), (self.o_proj,))
+        return y[None], None
+
+
+def _like_rms_norm(module: nn.Module) -> RMSNorm | None:
+    """The module as our RMSNorm, if it is one, found by what it does: y(1) is weight, or 1 + weight (Gemma)."""
     weight = getattr(module, "weight", None)
-    if not type(module).__name__.endswith("RMSNorm") or weight is None or weight.dim() != 1:
+    eps = next((float(getattr(module, n)) for n in ("variance_epsilon", "eps") if hasattr(module, n)), None)
+    if not type(module).__name__.endswith("RMSNorm") or weight is None or weight.dim() != 1 or eps is None:
         return None
-    with torch.no_grad():
-        effective: Tensor = module(torch.ones(1, len(weight), dtype=weight.dtype, device=weight.device))[0]
-        x = torch.randn(2, len(weight), dtype=weight.dtype, device=weight.device, generator=_generator(weight))
-        eps = _eps(module)
-        if eps is None:
-            return None
-        effective = effective * (1 + eps) ** 0.5
-        same = torch.allclose(_RMSNorm.apply(x, effective, eps), module(x), rtol=1e-4, atol=1e-5)  # type: ignore[no-untyped-call]
-    return effective if same else None
+    x = torch.randn(2, len(weight), generator=torch.Generator().manual_seed(0)).to(weight.device, weight.dtype)
+    expected = module(x)
+    if weight.dtype.itemsize < 4:  # computed in float32 inside, as the module itself does
+        weight = nn.Parameter(weight.detach().float(), weight.requires_grad)
+    for plus in (0.0, 1.0):
+        norm = RMSNorm(weight, plus, eps, expected.dtype)
+        if _same(norm(x), expected):
+            return norm
+    return None
 
 
-def _generator(like: Tensor) -> torch.Generator:
-    return torch.Generator(like.device).manual_seed(0)
+def _projections(module: nn.Module, *names: str) -> list[Any] | None:
+    """The module's layers of these names, if all are plain or LoRA layers."""
+    layers = [getattr(module, name, None) for name in names]
+    return layers if all(type(layer) in (nn.Linear, NF4Linear, LoraLinear) for layer in layers) else None
 
 
-def _eps(module: nn.Module) -> float | None:
-    return next((float(getattr(module, n)) for n in ("variance_epsilon", "eps") if hasattr(module, n)), None)
+def _like_mlp(module: nn.Module) -> GatedMLP | None:
+    """The module as our GatedMLP, if it gives the same on a probe."""
+    kind = _ACTIVATIONS.get(type(getattr(module, "act_fn", None)).__name__)
+    layers = _projections(module, "gate_proj", "up_proj", "down_proj")
+    if kind is None or layers is None:
+        return None
+    ours = GatedMLP(module, kind)
+    x = _probe(layers[0], 1, 5)
+    return ours if _same(ours(x), module(x)) else None
 
 
-def prepare(model: nn.Module) -> None:
-    """Replaces what can be replaced exactly in a model whose base is frozen; leaves every other module as it is."""
-    for parent in list(model.modules()):
+def _like_attention(module: nn.Module) -> Attention | None:
+    """The module as our Attention, if it gives the same for five tokens with random rotations."""
+    layers = _projections(module, "q_proj", "k_proj", "v_proj", "o_proj")
+    if layers is None or not hasattr(module, "head_dim"):
+        return None
+    asked: list[tuple[int, float | None, int | None]] = []
+    inner = TrieAttention((5,), ((),), (0,), {})
+
+    def attend(
+        layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None, window: int | None
+    ) -> Tensor:
+        asked.append((layer, scale, window))
+        return inner(layer, query, key, value, scale, window)
+
+    x = _probe(layers[0], 1, 5)
+    angles = torch.rand(1, 5, int(module.head_dim) // 2, generator=torch.Generator().manual_seed(1)).repeat(1, 1, 2)  # type: ignore[arg-type]
+    given = {"hidden_states": x, "position_embeddings": (angles.cos().to(x), angles.sin().to(x)), "attend": attend}
+    try:
+        expected = module(**given, attention_mask=None)[0]
+    except (TypeError, ValueError, RuntimeError):  # another interface: not ours to replace
+        return None
+    ours = Attention(module, *asked[0])
+    return ours if _same(ours(**given)[0], expected) else None
+
+
+def _probe(layer: Any, *shape: int) -> Tensor:
+    x = torch.randn(*shape, layer.weight.shape[-1], generator=torch.Generator().manual_seed(0))
+    return x.to(layer.weight.device, layer.weight.dtype)
+
+
+def _same(found: Tensor, expected: Tensor) -> bool:
+    close = 1e-4 if expected.dtype in (torch.float32, torch.float64) else 0.05
+    return float((found - expected).norm()) <= close * float(expected.norm())
+
+
+@torch.no_grad()
+def prepare(model: Any, dtype: torch.dtype) -> torch.dtype:
+    """Replaces what can be replaced exactly. Products are then made in `dtype`, whatever weights are kept in.
+
+    Returns the precision of products: that of the weights, if some part of the decoder could not be replaced.
+    """
+    decoder = model.get_decoder()
+    stored: torch.dtype = model.get_input_embeddings().weight.dtype
+    fused: list[tuple[nn.Module, str, nn.Module]] = [
+        (parent, name, new)
+        for parent in decoder.modules()
+        for name, child in parent.named_children()
+        if (new := _like_mlp(child) or _like_attention(child)) is not None
+    ]
+    norms = {child: norm for child in decoder.modules() if (norm := _like_rms_norm(child)) is not None}
+    ours = {model.get_input_embeddings(), *norms, *(m for _, _, module in fused for m in module.modules())}
+    covered = all(m in ours or next(m.parameters(recurse=False), None) is None for m in decoder.modules())
+    if not covered:
+        dtype = stored
+    for parent, name, module in fused:
+        setattr(parent, name, module)
+    for parent in list(decoder.modules()):
         for name, child in list(parent.named_children()):
-            projections = [getattr(child, p, None) for p in ("gate_proj", "up_proj", "down_proj")]
-            kind = _ACTIVATIONS.get(type(getattr(child, "act_fn", None)).__name__)
-            if kind and all(isinstance(p, LoraLinear) and p.bias is None for p in projections):
-                setattr(parent, name, GatedMLP(child, kind))
-            elif all(not p.requires_grad for p in child.parameters()) and child is not model:
-                weight = _norm_weight(child) if next(child.parameters(), None) is not None else None
-                if weight is not None and weight.dtype == torch.float32:
-                    setattr(parent, name, RMSNorm(weight, _eps(child) or 0.0))
+            if child in norms:
+                setattr(parent, name, norms[child])
+                norms[child].dtype = dtype
+    for _, _, module in fused:
+        if isinstance(module, Attention) and isinstance(module.q_norm, RMSNorm) and isinstance(module.k_norm, RMSNorm):
+            module.q_norm.dtype = module.k_norm.dtype = attention_precision(dtype, model.device)
+    if covered and dtype.itemsize < 4:
+        model.get_input_embeddings().register_forward_hook(_widened)
+    return dtype
+
+
+def attention_precision(dtype: torch.dtype, device: torch.device) -> torch.dtype:
+    """bfloat16 attention is slower than float32 on CPUs: their kernel converts at every block."""
+    return torch.float32 if device.type == "cpu" and dtype == torch.bfloat16 else dtype
+
+
+def _widened(_module: nn.Module, _given: Any, output: Tensor) -> Tensor:
+    """The residual stream stays in float32: bfloat16 would lose small updates to it in every block."""
+    return output.float()

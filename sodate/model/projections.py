@@ -1,0 +1,148 @@
+"""Linear layers that read the same input, with their adapters, as one autograd step.
+
+    yᵢ = x Wᵢᵀ + bᵢ + sᵢ · (x Aᵢᵀ) Bᵢᵀ          Wᵢ (out, in), Aᵢ (r, in), Bᵢ (out, r)
+
+x is saved once for all of them; x Aᵀ of all adapters is one product, remade in backward; every sum happens in place.
+Weights may be kept in another precision than x (float32 masters under bfloat16 products) or quantised: they are made
+dense for the product and again in backward, and never saved dense.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from sodate.losses.products import product, product_back, product_weight
+from sodate.model.lora import LoraLinear
+from sodate.model.quantise import dense
+
+
+class Part(NamedTuple):
+    """One layer: weight (out, in), and where there are any its bias (out,), adapter A (r, in), B (out, r), scale s."""
+
+    weight: Any
+    bias: Tensor | None
+    a: Tensor | None
+    b: Tensor | None
+    scale: float
+
+
+PER_PART = 4  # tensors of a Part
+
+
+def part_of(layer: Any, dtype: torch.dtype) -> Part:
+    """A plain or LoRA layer's tensors for products in `dtype`."""
+    adapted = isinstance(layer, LoraLinear) and layer.enabled
+    a, b = (layer.lora_A.to(dtype), layer.lora_B.to(dtype)) if adapted else (None, None)
+    return Part(layer.weight, layer.bias, a, b, layer.scale if adapted else 0.0)
+
+
+def _low(rows: Tensor, parts: Sequence[Part]) -> tuple[Tensor, Tensor] | None:
+    """All A stacked (Σr, in), and x Aᵀ (N, Σr)."""
+    factors = [p.a for p in parts if p.a is not None]
+    if not factors:
+        return None
+    stacked = torch.cat(factors) if len(factors) > 1 else factors[0]
+    return stacked, product(rows, stacked)
+
+
+def forward(rows: Tensor, parts: Sequence[Part]) -> list[Tensor]:
+    """(N, in) → each part's (N, out)."""
+    low, at, outputs = _low(rows, parts), 0, []
+    for p in parts:
+        y = product(rows, dense(p.weight, rows.dtype))
+        if p.bias is not None:
+            y += p.bias
+        if low is not None and p.a is not None and p.b is not None:
+            y.addmm_(low[1][:, at : at + len(p.a)], p.b.t(), alpha=p.scale)
+            at += len(p.a)
+        outputs.append(y)
+    return outputs
+
+
+def backward(
+    grads: Sequence[Tensor], rows: Tensor, parts: Sequence[Part], needs_x: bool, trained: Sequence[bool]
+) -> tuple[Tensor | None, list[Tensor | None]]:
+    """dx (N, in) and, flat, each part's (dW, dbias, dA, dB). `trained` says, in the same order, which are wanted."""
+    low, at = _low(rows, parts), 0
+    back_low = rows.new_empty(len(rows), len(low[0])) if low else None
+    dx: Tensor | None = None
+    out: list[Tensor | None] = []
+    for i, (dy, p) in enumerate(zip(grads, parts, strict=True)):
+        wants_weight, wants_bias = trained[PER_PART * i], trained[PER_PART * i + 1]
+        db = None
+        if low is not None and back_low is not None and p.a is not None and p.b is not None:
+            columns = slice(at, at + len(p.a))
+            back_low[:, columns] = product_back(dy, p.b).mul_(p.scale)
+            db = product_weight(dy, low[1][:, columns]).mul_(p.scale)
+            at += len(p.a)
+        dw = product_weight(dy, rows).to(p.weight.dtype) if wants_weight else None
+        dbias = dy.sum(0).to(p.bias.dtype) if wants_bias and p.bias is not None else None
+        if needs_x:
+            dx_part = product_back(dy, dense(p.weight, dy.dtype))
+            dx = dx_part if dx is None else dx.add_(dx_part)
+        out += [dw, dbias, None, db]
+    if low is not None and back_low is not None:
+        da, at = product_weight(back_low, rows), 0
+        if dx is not None:
+            dx.addmm_(back_low, low[0])
+        for i, p in enumerate(parts):
+            if p.a is not None:
+                out[PER_PART * i + 2] = da[at : at + len(p.a)]
+                at += len(p.a)
+    return dx, out
+
+
+def flatten(parts: Sequence[Part]) -> list[Any]:
+    """What an autograd Function takes as its last arguments; `unflatten` makes parts of it again."""
+    return [t for p in parts for t in p[:PER_PART]]
+
+
+def unflatten(flat: Sequence[Any], scales: Sequence[float]) -> list[Part]:
+    parts = []
+    for i, scale in enumerate(scales):
+        weight, bias, a, b = flat[PER_PART * i : PER_PART * (i + 1)]
+        parts.append(Part(weight, bias, a, b, scale))
+    return parts
+
+
+def save(ctx: Any, flat: Sequence[Any], *tensors: Tensor) -> None:
+    """Keeps `tensors` and parts for backward. A quantised weight is no tensor that autograd could keep."""
+    ctx.save_for_backward(*tensors, *(t if isinstance(t, Tensor) else None for t in flat))
+    ctx.others = [None if isinstance(t, Tensor) else t for t in flat]
+
+
+def saved(ctx: Any, scales: Sequence[float]) -> tuple[list[Tensor], list[Part]]:
+    """What `save` kept."""
+    kept = ctx.saved_tensors
+    count = len(kept) - len(ctx.others)
+    flat = [other if t is None else t for t, other in zip(kept[count:], ctx.others, strict=True)]
+    return list(kept[:count]), unflatten(flat, scales)
+
+
+class _Projected(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scales: tuple[float, ...], *flat: Any) -> tuple[Tensor, ...]:
+        save(ctx, flat, x)
+        ctx.scales = scales
+        outputs = forward(x.reshape(-1, x.shape[-1]), unflatten(flat, scales))
+        return tuple(y.view(*x.shape[:-1], -1) for y in outputs)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (x,), parts = saved(ctx, ctx.scales)
+        needs = ctx.needs_input_grad
+        flat_grads = [g.reshape(-1, g.shape[-1]) for g in grads]
+        dx, out = backward(flat_grads, x.reshape(-1, x.shape[-1]), parts, needs[0], needs[2:])
+        return (dx.view_as(x) if dx is not None else None, None, *out)
+
+
+def project(x: Tensor, layers: Sequence[nn.Module]) -> tuple[Tensor, ...]:
+    """Every layer's output for the same x (…, in)."""
+    parts = [part_of(layer, x.dtype) for layer in layers]
+    scales = tuple(p.scale for p in parts)
+    outputs: tuple[Tensor, ...] = _Projected.apply(x, scales, *flatten(parts))  # type: ignore[no-untyped-call]
+    return outputs

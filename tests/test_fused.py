@@ -1,0 +1,116 @@
+"""The fused modules against transformers' own, in float64, and bfloat16 products against float32."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sodate.losses.products import product, product_back, product_weight
+from sodate.model import fused, lora
+from sodate.model.forward import score
+from sodate.model.load import load_base
+from sodate.render.trie import Trie, build
+from tests.families import FAMILIES, exact, make
+from tests.test_forward import difference, gradients, rows
+
+CPU = torch.device("cpu")
+
+
+def load(family: str, folder: Path, dtype: torch.dtype, adapter: bool) -> Any:
+    """A tiny model with every weight trainable, or with an adapter that already changes the output."""
+    if not folder.exists():
+        make(family).save_pretrained(folder)
+    model = load_base(folder, device=CPU, dtype=dtype)
+    if dtype == torch.float64:
+        exact(model)
+    if adapter:
+        lora.add(model, lora.LoraConfig(3, 6.0, lora.all_targets(model)), seed=0)
+        draw = torch.Generator().manual_seed(1)
+        for _, layer in lora.layers(model):
+            layer.lora_A.data = layer.lora_A.data.to(dtype)
+            layer.lora_B.data = torch.randn(layer.lora_B.shape, generator=draw).to(dtype) * 0.1
+    return model
+
+
+def loss_and_gradients(model: Any, batch: Trie) -> tuple[Tensor, dict[str, Tensor]]:
+    loss = score(model, batch).weighted_sum()
+    return loss, gradients(model, loss)
+
+
+@pytest.mark.parametrize("adapter", [True, False], ids=["lora", "full"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_fused_modules_give_the_losses_and_gradients_of_those_they_replace(
+    family: str, adapter: bool, tmp_path: Path
+) -> None:
+    batch = build(rows(), 8)
+    wanted_loss, wanted = loss_and_gradients(load(family, tmp_path / "m", torch.float64, adapter), batch)
+    model = load(family, tmp_path / "m", torch.float64, adapter)
+    assert fused.prepare(model, torch.float64) == torch.float64
+    kinds = {type(m) for m in model.get_decoder().modules()}
+    assert {fused.Attention, fused.GatedMLP, fused.RMSNorm} <= kinds
+    assert not any(type(m).__name__.endswith("RMSNorm") and type(m) is not fused.RMSNorm for m in model.modules())
+    loss, found = loss_and_gradients(model, batch)
+    assert loss.item() == pytest.approx(wanted_loss.item(), rel=1e-10)
+    assert set(found) == set(wanted)
+    for name, gradient in wanted.items():
+        assert difference(found[name], gradient) < 1e-9, name
+
+
+@pytest.mark.parametrize("adapter", [True, False], ids=["lora", "full"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_bfloat16_products_stay_near_float32_with_gradients_in_the_weights_own_precision(
+    family: str, adapter: bool, tmp_path: Path
+) -> None:
+    batch = build(rows(), 8)
+    wanted_loss, wanted = loss_and_gradients(load(family, tmp_path / "m", torch.float32, adapter), batch)
+    model = load(family, tmp_path / "m", torch.bfloat16 if adapter else torch.float32, adapter)
+    if adapter:
+        for _, layer in lora.layers(model):
+            layer.lora_A.data, layer.lora_B.data = layer.lora_A.data.float(), layer.lora_B.data.float()
+    assert fused.prepare(model, torch.bfloat16) == torch.bfloat16
+    loss, found = loss_and_gradients(model, batch)
+    assert loss.item() == pytest.approx(wanted_loss.item(), rel=0.05) and loss.item() != wanted_loss.item()
+    flat = [torch.cat([g[name].flatten() for name in wanted]) for g in (found, wanted)]
+    assert nn.functional.cosine_similarity(*flat, dim=0) > 0.95
+    assert all(g.dtype == torch.float32 for g in found.values())
+
+
+def test_a_part_that_can_not_be_replaced_keeps_the_products_in_the_weights_precision(tmp_path: Path) -> None:
+    make("llama").save_pretrained(tmp_path / "m")
+    model = load_base(tmp_path / "m", device=CPU, dtype=torch.float32)
+    model.get_decoder().layers[1].mlp.act_fn = nn.Tanh()
+    batch = build(rows(), 8)
+    before = score(model, batch).weighted_sum().item()
+    assert fused.prepare(model, torch.bfloat16) == torch.float32
+    assert type(model.get_decoder().layers[0].mlp) is fused.GatedMLP
+    assert type(model.get_decoder().layers[1].mlp) is not fused.GatedMLP
+    assert score(model, batch).weighted_sum().item() == pytest.approx(before, rel=1e-6)
+
+
+def test_an_adapter_that_is_switched_off_leaves_the_base(tmp_path: Path) -> None:
+    model = load("qwen3", tmp_path / "m", torch.float32, adapter=True)
+    plain = load_base(tmp_path / "m", device=CPU, dtype=torch.float32)
+    fused.prepare(model, torch.float32)
+    batch = build(rows(), 8)
+    base = score(plain, batch).weighted_sum().item()
+    assert score(model, batch).weighted_sum().item() != pytest.approx(base, rel=1e-4)
+    lora.set_enabled(model, False)
+    assert score(model, batch).weighted_sum().item() == pytest.approx(base, rel=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(5, 7, 9), (80, 96, 64), (65, 64, 200), (1, 640, 64)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_products_are_matrix_products_however_the_matrices_lie(shape: tuple[int, int, int], dtype: torch.dtype) -> None:
+    n, width, out = shape
+    draw = torch.Generator().manual_seed(0)
+    x, weight, dy = (torch.randn(s, generator=draw).to(dtype) for s in ((n, width), (out, width), (n, out)))
+    close = {torch.float32: 1e-5, torch.float64: 1e-12, torch.bfloat16: 0.02}[dtype]
+    for a in (x, x.t().contiguous().t()):
+        for w in (weight, weight.t().contiguous().t()):
+            assert difference(product(a, w).double(), x.double() @ weight.double().t()) < close
+            assert difference(product_back(dy, w).double(), dy.double() @ weight.double()) < close
+    assert difference(product_weight(dy, x).double(), dy.double().t() @ x.double()) < close
