@@ -110,11 +110,13 @@ def test_right_says_where_the_most_likely_token_is_the_target(tmp_path: Path) ->
 
 @pytest.mark.parametrize("softcap", [None, 3.0])
 @pytest.mark.parametrize("with_bias", [False, True])
-@pytest.mark.parametrize("chunk", [1, 3 * 23, 10**9], ids=["1 row", "3 rows", "all rows"])
+@pytest.mark.parametrize("chunk", [1, 3 * 23 * 8, 10**9], ids=["1 row", "3 rows", "all rows"])
+@pytest.mark.parametrize("block", [1, 2 * 23, 10**9], ids=["row by row", "2 rows", "whole chunks"])
 def test_linear_nll_is_cross_entropy(
-    chunk: int, with_bias: bool, softcap: float | None, monkeypatch: pytest.MonkeyPatch
+    chunk: int, block: int, with_bias: bool, softcap: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(linear_cross_entropy, "CHUNK_ELEMENTS", chunk)
+    monkeypatch.setattr(linear_cross_entropy, "CHUNK_BYTES", chunk)
+    monkeypatch.setattr(linear_cross_entropy, "BLOCK_ELEMENTS", block)
     draw = torch.Generator().manual_seed(1)
     hidden = torch.randn(11, 7, dtype=torch.float64, generator=draw).requires_grad_()
     head = torch.randn(23, 7, dtype=torch.float64, generator=draw).requires_grad_()

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from sodate.losses.products import product, product_back, product_weight
 
-# Logits held at once, in elements: 64 MiB of float32 stays in reach of a CPU's caches and a small GPU's memory.
-CHUNK_ELEMENTS = 16 * 1024 * 1024
+# Logits held at once. The head's weight is read for every chunk, so thin chunks of a large vocabulary are slow ones.
+CHUNK_BYTES = 128 * 1024 * 1024
+# Of those, what is reduced at once, in elements: 16 MiB of float32 stays in reach of a CPU's caches.
+BLOCK_ELEMENTS = 4 * 1024 * 1024
 
 
 class _LinearNLL(torch.autograd.Function):
@@ -24,7 +26,7 @@ class _LinearNLL(torch.autograd.Function):
         ctx: Any, hidden: Tensor, head: Tensor, bias: Tensor | None, target: Tensor, softcap: float | None
     ) -> tuple[Tensor, Tensor]:
         needs_hidden, needs_head, needs_bias = ctx.needs_input_grad[:3]
-        rows = max(1, CHUNK_ELEMENTS // head.shape[0])
+        rows = max(1, CHUNK_BYTES // (len(head) * hidden.dtype.itemsize))
         # Half precision is summed in float32; float64 stays, so that tests can see the algebra without rounding.
         dtype = torch.promote_types(hidden.dtype, torch.float32)
         nll = torch.empty(len(target), dtype=dtype, device=hidden.device)
@@ -35,9 +37,10 @@ class _LinearNLL(torch.autograd.Function):
         weight = head.to(hidden.dtype)
         for start in range(0, len(target), rows):
             part = slice(start, start + rows)
-            nll[part], right[part], d_logits = _chunk(hidden[part], weight, bias, target[part], softcap, keep)
-            if d_hidden is not None and d_logits is not None:
-                d_hidden[part] = product_back(d_logits, weight)
+            logits = _logits(hidden[part], weight, bias)
+            _reduce(logits, target[part], softcap, nll[part], right[part], keep)
+            if d_hidden is not None:
+                d_hidden[part] = product_back(logits, weight)
         ctx.save_for_backward(
             *(t for t in (d_hidden, hidden if needs_head else None, head, bias, target) if t is not None)
         )
@@ -64,8 +67,8 @@ class _LinearNLL(torch.autograd.Function):
             weight = head.to(hidden.dtype)
             for start in range(0, len(target), ctx.rows):
                 part = slice(start, start + ctx.rows)
-                _, _, d_logits = _chunk(hidden[part], weight, bias, target[part], ctx.softcap, True)
-                assert d_logits is not None
+                d_logits = _logits(hidden[part], weight, bias)
+                _reduce(d_logits, target[part], ctx.softcap, torch.empty_like(d_nll[part]), None, True)
                 d_logits.mul_(d_nll[part, None])
                 d_head += product_weight(d_logits, hidden[part])
                 if d_bias is not None:
@@ -73,36 +76,39 @@ class _LinearNLL(torch.autograd.Function):
         return d_hidden, d_head, d_bias, None, None
 
 
-def _chunk(
-    hidden: Tensor, head: Tensor, bias: Tensor | None, target: Tensor, softcap: float | None, keep: bool
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """(nll, argmax is right, d nll / d logits) of a chunk of rows."""
+def _logits(hidden: Tensor, head: Tensor, bias: Tensor | None) -> Tensor:
     logits = product(hidden, head)
-    if bias is not None:
-        logits += bias
-    capped = None
-    if softcap is not None:
-        capped = torch.tanh(logits / softcap)
-        logits = softcap * capped
-    scores = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    top, best = scores.max(dim=-1)
-    at_target = scores.gather(1, target[:, None])
-    scores.sub_(top[:, None]).exp_()
-    total = scores.sum(-1, keepdim=True)
-    nll = total.log().squeeze(1) + top - at_target.squeeze(1)
-    if not keep:
-        return nll, best == target, None
-    scores.div_(total)
-    scores.scatter_add_(1, target[:, None], scores.new_full((len(target), 1), -1.0))
-    if capped is not None:
-        scores.mul_(1 - capped.to(scores.dtype) ** 2)
-    return nll, best == target, scores.to(hidden.dtype)
+    return logits if bias is None else logits.add_(bias)
+
+
+def _reduce(
+    logits: Tensor, target: Tensor, softcap: float | None, nll: Tensor, right: Tensor | None, keep: bool
+) -> None:
+    """Fills nll and right from logits (R, V), and turns the logits into d nll / d logits in place if `keep`."""
+    step = max(1, BLOCK_ELEMENTS // logits.shape[1])
+    for start in range(0, len(logits), step):
+        block = slice(start, start + step)
+        scores = logits[block].to(nll.dtype)
+        if softcap is not None:
+            scores = softcap * torch.tanh(scores / softcap)
+        column = target[block, None]
+        at_target, top = scores.gather(1, column)[:, 0], scores.amax(-1)
+        p = torch.softmax(scores, -1)
+        # -log p[target], by way of the likeliest token: p[target] itself may be too small for a float.
+        nll[block] = top - at_target - p.amax(-1).log()
+        if right is not None:
+            right[block] = at_target >= top
+        if keep:
+            p.scatter_add_(1, column, p.new_full(column.shape, -1.0))
+            if softcap is not None:
+                p.mul_(1 - (scores / softcap) ** 2)
+            logits[block] = p
 
 
 def linear_nll(
     hidden: Tensor, head: Tensor, target: Tensor, *, bias: Tensor | None = None, softcap: float | None = None
 ) -> tuple[Tensor, Tensor]:
-    """-log softmax(hidden @ headᵀ + bias)[target] per row, and whether the target is the most likely token.
+    """-log softmax(hidden @ headᵀ + bias)[target] per row, and whether no token is likelier than the target.
 
     Shapes: hidden (P, D), head (V, D), target (P,) → nll (P,) in nats, at least float32, right (P,) bool. `softcap`
     c applies c·tanh(logits / c) first (Gemma 2). The gradient of `hidden` is exact; that of `head` is made only when
