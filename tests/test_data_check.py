@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from sodate.core.types import Conversation, Message, Preference, TaskItem
 from sodate.data import CODES, check, fingerprint
 from sodate.data.compare import FirstSeen
 from sodate.data.ledger import Problem
+from sodate.render.renderer import Rendered
 
 
 def chat(user: str, assistant: str, **more: Any) -> dict[str, Any]:
@@ -165,20 +165,17 @@ def test_near_duplicates_are_warned_of_and_kept_in_japanese_too(tmp_path: Path) 
     assert (3, "near-duplicate") in found(checked.ledger.warnings)
 
 
-@dataclass
-class Tokens:
-    ids: list[int]
-    weights: list[float]
-
-
 class OneTokenAWord:
     """A renderer that counts words: the reply's words have loss."""
 
-    def render(self, conversation: Conversation) -> list[Tokens]:
+    def render_many(self, conversations: Iterable[Conversation]) -> list[list[Rendered] | SodateError]:
+        return [self.render(conversation) for conversation in conversations]
+
+    def render(self, conversation: Conversation) -> list[Rendered] | SodateError:
         if conversation.messages[0].role == "system":
-            raise SodateError("no system message, please")
+            return SodateError("no system message, please")
         weights = [float(m.role == "assistant") for m in conversation.messages for _ in m.content.split()]
-        return [Tokens([0] * len(weights), weights)]
+        return [Rendered([0] * len(weights), weights)]
 
     def control_text(self, text: str) -> list[str]:
         return ["<X>"] if "<X>" in text else []

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["sodate.api.training", "sodate.train.loop", "tests.preloaded"])
+context = multiprocessing.get_context("forkserver")
+context.set_forkserver_preload(["sodate.api.training", "sodate.train.loop", "tests.preloaded"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ def run(
 ) -> Ended:
     """`sodate WORDS`, ended. It can be told to end itself with SIGKILL at its Nth fsync, or SIGINT after a step."""
     (home / "stdin").write_text(stdin, "utf-8")
-    process = _context.Process(target=_child, args=(words, str(home), language, kill_at_write, interrupt_at_step))
+    process = context.Process(target=_child, args=(words, str(home), language, kill_at_write, interrupt_at_step))
     process.start()
     process.join(120)
     assert process.exitcode is not None, "still running after two minutes"

@@ -19,9 +19,8 @@ from sodate.core.runs import RunFolder, now
 from sodate.core.text import tr
 
 if TYPE_CHECKING:
-    from sodate.data.check import Checked
     from sodate.render.renderer import Renderer
-    from sodate.train.methods import Kind, Rows
+    from sodate.train.methods import Rows
 
 Listener = Callable[[str, Any], None]
 """Told what happens: "loading" name, "checked" Checked, "run" RunFolder, "decisions" list, "step" metrics line,
@@ -54,7 +53,8 @@ def resume(run: str, *, on_event: Listener = lambda kind, data: None) -> dict[st
 
 
 def _execute(recipe: Recipe, run: RunFolder | None, on_event: Listener) -> dict[str, Any]:
-    from sodate.data.check import check
+    from sodate.api.rows import measure, rows_of
+    from sodate.data.prepare import prepare
     from sodate.release.registry import code_version
     from sodate.render.renderer import Renderer
     from sodate.train.methods import KINDS
@@ -73,32 +73,35 @@ def _execute(recipe: Recipe, run: RunFolder | None, on_event: Listener) -> dict[
         "columns": recipe.columns or None,
         "encoding": recipe.encoding,
         "max_length": limit,
+        "measure": measure(kind, renderer),
+        "method": recipe.method,
     }
-    checked = check([Path(p) for p in recipe.data], against=held_out, **shared)
+    prepared = prepare([Path(p) for p in recipe.data], against=held_out, **shared)
+    checked = prepared.checked
     on_event("checked", checked)
-    rows = _rows(kind, renderer, checked)
-    if not rows.examples:
+    rows = rows_of(kind, prepared)
+    if not rows.sequences:
         raise nothing_to_train(recipe.method, kind.wants(), recipe.data, checked)
-    watched = check([held_out], **shared) if held_out else None
-    if watched and watched.ledger.set_aside:
-        on_event("checked", watched)
-    held = _rows(kind, renderer, watched)
+    watched = prepare([held_out], **shared) if held_out else None
+    if watched and watched.checked.ledger.set_aside:
+        on_event("checked", watched.checked)
+    held = rows_of(kind, watched)
     about = {
         "recipe": recipe.model_dump(mode="json"),
         "base": reference.base,
         "renderer": renderer.digest,
         "template_source": renderer.source,
         "data": {
-            "sha256": checked.fingerprint(),
+            "sha256": prepared.sha256,
             "rows_in": checked.ledger.rows_in,
             "rows_used": checked.ledger.rows_used,
         },
         "start": {"model": reference.name, "adapter_sha256": _adapter_hash(recipe, reference)},
-        "eval": {"sha256": watched.fingerprint(), "rows_used": watched.ledger.rows_used} if watched else None,
+        "eval": {"sha256": watched.sha256, "rows_used": watched.checked.ledger.rows_used} if watched else None,
         "code": code_version(),
     }
-    if watched and not held.examples:
-        raise nothing_to_train(recipe.method, kind.wants(), (str(held_out),), watched)
+    if watched and not held.sequences:
+        raise nothing_to_train(recipe.method, kind.wants(), (str(held_out),), watched.checked)
     if run is None:
         run = RunFolder.create(about)
     else:
@@ -112,15 +115,6 @@ def _execute(recipe: Recipe, run: RunFolder | None, on_event: Listener) -> dict[
             with contextlib.suppress(OSError, SodateError):  # a full disk: the status is then told by the lock
                 run.update(status="interrupted" if stopped else "failed", error=str(error), ended_at=now())
             raise
-
-
-def _rows(kind: Kind, renderer: Renderer, checked: Checked | None) -> Rows:
-    """What a method learns from the checked files; empty without any."""
-    from sodate.train.methods import Rows
-
-    examples = [row for example in checked.iter_examples() for row in kind.takes(example)] if checked else []
-    names = [f"{Path(e.source.file).name}:{e.source.line}" if e.source else "?" for e in examples]
-    return Rows(examples, [kind.render(renderer, example) for example in examples], names)
 
 
 def _train_locked(
@@ -150,9 +144,9 @@ def _train_locked(
     stored = torch.float32 if recipe.adapter == "full" else dtype
     model = load.load_base(reference.folder, device=device, dtype=stored)
     resolved = resolve(recipe, Facts(
-        rows=len(rows.examples), longest=max(len(s.ids) for row in [*rows.sequences, *held.sequences] for s in row),
+        rows=len(rows.sequences), longest=max(rows.longest, held.longest),
         hidden_size=model.config.hidden_size, targets=lora.all_targets(model), cuda=device.type == "cuda",
-        has_eval=bool(held.examples),
+        has_eval=bool(held.sequences),
     ))  # fmt: skip
     adapter = _prepare(model, recipe, reference, resolved)
     products = str(fused.prepare(model, dtype)).removeprefix("torch.")

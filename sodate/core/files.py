@@ -139,8 +139,9 @@ def sha256_json(value: Any) -> str:
 
 
 @contextlib.contextmanager
-def lock(path: Path, what: str) -> Iterator[None]:
-    """One writer. The kernel drops the lock with its process, so a kill -9 leaves nothing stale behind.
+def lock(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
+    """One writer; a second one is refused, or waits. The kernel drops the lock with its process, so that a kill -9
+    leaves nothing stale behind.
 
     The file stays and holds the last owner's pid, for the sentence a second process gets; unlinking it would let two
     processes lock two different files of the same name.
@@ -148,7 +149,7 @@ def lock(path: Path, what: str) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as handle:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             handle.seek(0)
             holder = handle.read().strip() or "?"

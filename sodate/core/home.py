@@ -32,6 +32,11 @@ def reports_dir() -> Path:
     return home() / "reports"
 
 
+def cache_dir() -> Path:
+    """What can be made again at any time; deleting it loses nothing."""
+    return home() / "cache"
+
+
 def checked_name(name: str, what: str) -> str:
     """`name` if it is safe as one path component: no slash, no leading dot, at most 64 plain characters."""
     if not NAME.fullmatch(name):

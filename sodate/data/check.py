@@ -16,21 +16,22 @@ from __future__ import annotations
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
-from sodate.core.types import Conversation, Example, Message, Preference, TaskItem
+from sodate.core.types import Example, Message, Preference
 from sodate.data import load, pii
 from sodate.data.compare import FirstSeen, all_messages, answer, prompt_text, signature
 from sodate.data.formats import NoFormatError
 from sodate.data.leaks import HeldOut, place
 from sodate.data.ledger import Ledger, Problem
+from sodate.data.measure import Measure, Measured, Outcome, RendererLike, by_renderer, measured
 from sodate.data.read import read_rows
 from sodate.data.similar import NearIndex
 from sodate.data.stats import Stats
@@ -44,21 +45,8 @@ _CONTROL = re.compile(
 NEAR_BATCH, NEAR_CHARS = 256, 1 << 20  # rows and characters compared for near duplicates at a time
 
 
-class Rendered(Protocol):
-    """One training sequence: `ids` and `weights` have the same length; a weight above 0 is a token with loss."""
-
-    @property
-    def ids(self) -> Sequence[int]: ...
-    @property
-    def weights(self) -> Sequence[float]: ...
-
-
-class RendererLike(Protocol):
-    """What the data room needs of the renderer."""
-
-    def render(self, conversation: Conversation) -> Sequence[Rendered]: ...
-    def control_text(self, text: str) -> list[str]: ...
-    def token_count(self, text: str) -> int: ...
+Keep = Callable[[load.Loaded, Measured], None]
+"""Given every used row, with what `measure` made of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +65,8 @@ class Checked:
         """The used examples in file order. SodateError if a file changed since the check."""
         aside = {(problem.file, problem.line) for problem in self.ledger.set_aside}
         for path, stamp in zip(self.files, self.stamps, strict=True):
-            if _stamp(path) != stamp:
-                raise SodateError(
-                    tr(f"{path} changed after it was checked.", f"{path} が検査の後に変更されました。"),
-                    tr("Check it again.", "もう一度検査してください。"),
-                )
+            if stamp_of(path) != stamp:
+                raise changed(path)
             for item in _load(path, self.columns, self.encoding)[1]:
                 if isinstance(item, load.Loaded) and (item.row.file, item.row.line) not in aside:
                     yield item.example
@@ -114,8 +99,13 @@ def check(
     columns: Mapping[str, str] | None = None,
     encoding: str | None = None,
     max_length: int | None = None,
+    measure: Measure | None = None,
+    keep: Keep | None = None,
 ) -> Checked:
     """Reads `files` as one dataset. `against` is a held-out file that must stay unknown; `max_length` counts tokens.
+
+    `measure` renders a row as a training method does, `keep` is given the used ones; without it every conversation in
+    a row is counted.
 
     Raises UsageError for what the command got wrong, SodateError for a file with no rows. All that is wrong with
     single rows is in the ledger, and every row of a file of no known format.
@@ -128,11 +118,13 @@ def check(
             ),
             tr("Add --model.", "--model を付けてください。"),
         )
+    if measure is None and renderer is not None:
+        measure = by_renderer(renderer)
     _refuse_twice([*files, *([against] if against else [])])
     ledger, stats = Ledger(), Stats()
     names: list[str] = []
     kinds: set[type[Example]] = set()
-    stamps = tuple(_stamp(path) for path in files)
+    stamps = tuple(stamp_of(path) for path in files)
     with ExitStack() as stack:
         held_out = HeldOut(against, columns, encoding, ledger, stack) if against else None
         checker = _RowChecker(renderer, max_length, held_out, stack)
@@ -141,18 +133,22 @@ def check(
             name, items = _load(path, columns, encoding)
             if name and name not in names:
                 names.append(name)
-            for item in items:
+            for item, outcome in stack.enter_context(closing(measured(items, measure))):
                 if isinstance(item, Problem):
                     ledger.add(item)
                     continue
                 kinds.add(type(item.example))
-                if problem := checker.refuse(item):
+                if problem := checker.refuse(item, outcome):
                     ledger.add(problem)
                     continue
                 ledger.use()
                 for warning in checker.warn(item):
                     ledger.add(warning)
-                stats.add(item.example, checker.messages, checker.text, checker.tokens)
+                assert not isinstance(outcome, SodateError)  # refused above
+                tokens = (outcome.tokens, outcome.supervised) if outcome else None
+                stats.add(item.example, checker.messages, checker.text, tokens)
+                if keep and outcome:
+                    keep(item, outcome)
             if ledger.rows_in == before:
                 raise SodateError(tr(f"{path} has no rows.", f"{path} に行がありません。"))
         for warning in checker.near_duplicates():
@@ -185,12 +181,19 @@ def _load(
         return "", refused
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def stamp_of(path: Path) -> tuple[int, int]:
     try:
         status = path.stat()
     except OSError:
         raise UsageError(tr(f"{path} is not there.", f"{path} がありません。")) from None
     return status.st_size, status.st_mtime_ns
+
+
+def changed(path: Path) -> SodateError:
+    return SodateError(
+        tr(f"{path} changed after it was checked.", f"{path} が検査の後に変更されました。"),
+        tr("Check it again.", "もう一度検査してください。"),
+    )
 
 
 def _refuse_twice(paths: Sequence[Path]) -> None:
@@ -220,7 +223,7 @@ def _remembered(text: str) -> frozenset[str]:
 class _RowChecker:
     """Judges one row at a time and remembers what the next ones are compared with.
 
-    `refuse` comes first and leaves `messages`, `text` and `tokens` of the row for `warn` and the statistics.
+    `refuse` comes first and leaves `messages` and `text` of the row for `warn` and the statistics.
     """
 
     def __init__(
@@ -242,9 +245,8 @@ class _RowChecker:
         self._near_leak: Problem | None = None
         self.messages: tuple[Message, ...] = ()
         self.text = ""
-        self.tokens: tuple[int, int] | None = None
 
-    def refuse(self, row: load.Loaded) -> Problem | None:
+    def refuse(self, row: load.Loaded, outcome: Outcome) -> Problem | None:
         """Why the row is set aside, or None; then it counts as used and later rows are compared with it."""
         file, line = row.row.file, row.row.line
         self._near_leak = None
@@ -263,7 +265,7 @@ class _RowChecker:
             return Problem(file, line, "exact-duplicate", (self._where(twin, file),))
         self.messages = all_messages(row.example)
         self.text = "\n".join([message.content for message in self.messages])
-        if problem := self._measure(row):
+        if problem := self._length(row, outcome):
             return problem
         number = len(self._lines)
         if known is None:
@@ -329,32 +331,11 @@ class _RowChecker:
             return sorted(set(self._renderer.control_text(text)))
         return sorted(set(_CONTROL.findall(text))) if "<" in text or "[" in text else []
 
-    def _measure(self, row: load.Loaded) -> Problem | None:
-        """Counts tokens with the renderer: the longest sequence against the limit, all of them for the statistics."""
-        self.tokens = None
-        if self._renderer is None:
-            return None
+    def _length(self, row: load.Loaded, outcome: Outcome) -> Problem | None:
+        """The longest sequence against the limit; a row that the template refuses has none."""
         file, line = row.row.file, row.row.line
-        try:
-            longest, total, supervised = _count(self._renderer, row.example)
-        except SodateError as error:
-            return Problem(file, line, "template-refuses", (error.message,))
-        if self._max_length is not None and longest > self._max_length:
-            return Problem(file, line, "over-length", (longest, self._max_length))
-        self.tokens = (total, supervised)
+        if isinstance(outcome, SodateError):
+            return Problem(file, line, "template-refuses", (outcome.message,))
+        if outcome and self._max_length is not None and outcome.longest > self._max_length:
+            return Problem(file, line, "over-length", (outcome.longest, self._max_length))
         return None
-
-
-def _count(renderer: RendererLike, example: Example) -> tuple[int, int, int]:
-    """(longest sequence, all tokens, tokens with loss) of an example. A task item's prompt is counted as text."""
-    if isinstance(example, TaskItem):
-        count = sum(renderer.token_count(message.content) for message in example.prompt)
-        return count, count, 0
-    if isinstance(example, Preference):
-        asked = tuple(replace(message, weight=0.0) for message in example.prompt)
-        conversations = [Conversation((*asked, *side), example.tools) for side in (example.chosen, example.rejected)]
-    else:
-        conversations = [example]
-    sequences = [sequence for conversation in conversations for sequence in renderer.render(conversation)]
-    lengths = [len(sequence.ids) for sequence in sequences]
-    return max(lengths), sum(lengths), sum(weight > 0 for s in sequences for weight in s.weights)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -89,6 +90,29 @@ def example_json(example: Example) -> dict[str, Any]:
     return {"prompt": prompt, "item": example.item, "tools": tools}
 
 
+class Fingerprint:
+    """SHA-256 (hex) of examples in their order: the data hash of a run. Where they were read from is not in it.
+
+    It is `sha256_json` of the list of the examples' own hashes, without the list.
+    """
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        self._before = "["
+
+    def add(self, example: Example) -> None:
+        self._digest.update(f'{self._before}"{sha256_json(example_json(example))}"'.encode())
+        self._before = ","
+
+    def hexdigest(self) -> str:
+        whole = self._digest.copy()
+        whole.update(b"[]" if self._before == "[" else b"]")
+        return whole.hexdigest()
+
+
 def fingerprint(examples: Iterable[Example]) -> str:
-    """SHA-256 (hex) of the examples in their order: the data hash of a run. Where they were read from is not in it."""
-    return sha256_json([sha256_json(example_json(example)) for example in examples])
+    """The `Fingerprint` of all examples, read one at a time."""
+    whole = Fingerprint()
+    for example in examples:
+        whole.add(example)
+    return whole.hexdigest()

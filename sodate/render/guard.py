@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 # A Unicode noncharacter: never valid in interchanged text, so it can mark a cut without meaning anything.
@@ -11,6 +11,9 @@ CUT = "\ufdd0"
 
 Guard = Callable[[str], tuple[str, list[str]]]
 """Text → (the text with CUT inside every control token, the control tokens found)."""
+
+Piece = tuple[str, float]
+"""Text that is encoded for itself, and the loss weight of its tokens."""
 
 
 def is_markup(token: str) -> bool:
@@ -52,3 +55,16 @@ def guarded(value: Any, guard: Guard) -> Any:
     if isinstance(value, (list, tuple)):
         return [guarded(v, guard) for v in value]
     return value
+
+
+def weighted(text: str, starts: list[int], spans: list[tuple[int, int, float]]) -> Iterator[Piece]:
+    """`text` cut at `starts`, at both ends of each (start, end, weight) span and at sentinels; no piece is empty."""
+    cuts = dict.fromkeys(starts, 0.0)
+    for start, end, weight in spans:
+        cuts[start] = weight
+        cuts[end] = 0.0
+    at, current = 0, 0.0
+    for cut in (*sorted(cuts), len(text)):
+        yield from ((piece, current) for piece in text[at:cut].split(CUT) if piece)
+        current = cuts.get(cut, 0.0)
+        at = cut

@@ -26,7 +26,7 @@ from sodate.core.text import tr
 from sodate.core.types import Conversation, Message, Preference
 from sodate.render import sources, toolcalls
 from sodate.render.fold import fold_system
-from sodate.render.guard import CUT, guard_for, guarded, is_markup
+from sodate.render.guard import CUT, Piece, guard_for, guarded, is_markup, weighted
 from sodate.render.template import TemplateError, compile_template
 
 # Quotes, markup and Japanese, so that a template that escapes or rewrites text is caught.
@@ -125,6 +125,21 @@ class Renderer:
 
         Raises BrokenTemplate when a reply does not follow its own generation prompt.
         """
+        return self._rendered([self._pieces(conversation)])[0]
+
+    def render_many(self, conversations: Iterable[Conversation]) -> list[list[Rendered] | SodateError]:
+        """`render` of each, or its error. The tokenizer is called once, and lets other threads run meanwhile."""
+        found: list[list[list[Piece]] | SodateError] = []
+        for conversation in conversations:
+            try:
+                found.append(self._pieces(conversation))
+            except SodateError as error:
+                found.append(error)
+        rendered = iter(self._rendered([row for row in found if not isinstance(row, SodateError)]))
+        return [row if isinstance(row, SodateError) else next(rendered) for row in found]
+
+    def _pieces(self, conversation: Conversation) -> list[list[Piece]]:
+        """The texts of the supervised sequences, cut where encoding must not merge."""
         messages, tools = conversation.messages, conversation.tools
         full = self._text(messages, tools)
         sequences: list[tuple[str, list[int], list[tuple[int, int, float]]]] = []
@@ -147,7 +162,7 @@ class Renderer:
         if sequences and full.startswith(sequences[-1][0]):
             sequences[-1] = (full, *sequences[-1][1:])
         return [
-            self._encode_weighted(text, starts, spans)
+            list(weighted(text, starts, spans))
             for text, starts, spans in sequences
             if any(weight for _, _, weight in spans)
         ]
@@ -204,7 +219,7 @@ class Renderer:
         return self._forgeable(text)[1]
 
     def token_count(self, text: str) -> int:
-        return len(self._encode_piece(text))
+        return sum(map(len, self._encode_pieces([text] if text else [])))
 
     def _text(
         self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]], *, generation: bool = False
@@ -250,38 +265,35 @@ class Renderer:
         """Whether the tokenizer puts a space before every piece (SentencePiece's dummy prefix)."""
         return bool(self.tokenizer.encode("a", add_special_tokens=False).tokens[0].startswith("▁"))
 
-    def _encode_piece(self, text: str) -> list[int]:
-        if not text:
-            return []
-        if self._pad_piece and (guard := self.eos_token or self.bos_token):
-            # Behind a control token the dummy prefix is what the model saw when it was trained.
-            return list(self.tokenizer.encode(guard + text, add_special_tokens=False).ids[1:])
-        return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
+    def _encode_pieces(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of texts that are not empty, each encoded for itself."""
+        # Behind a control token the dummy prefix is what the model saw when it was trained.
+        guard = (self.eos_token or self.bos_token) if self._pad_piece else ""
+        encoded = self.tokenizer.encode_batch_fast([guard + text for text in texts], add_special_tokens=False)
+        return [encoding.ids[1:] if guard else encoding.ids for encoding in encoded]
 
     def _encode(self, text: str, starts: Iterable[int]) -> list[int]:
-        ids: list[int] = []
+        pieces: list[str] = []
         at = 0
         for start in (*starts, len(text)):
-            for piece in text[at:start].split(CUT):
-                ids += self._encode_piece(piece)
+            pieces += [piece for piece in text[at:start].split(CUT) if piece]
             at = start
-        return ids
+        return [i for piece in self._encode_pieces(pieces) for i in piece]
 
-    def _encode_weighted(self, text: str, starts: list[int], spans: list[tuple[int, int, float]]) -> Rendered:
-        ids: list[int] = []
-        weights: list[float] = []
-        cuts = dict.fromkeys(starts, 0.0)
-        for start, end, weight in spans:
-            cuts[start] = weight
-            cuts[end] = 0.0
-        at, current = 0, 0.0
-        for cut in (*sorted(cuts), len(text)):
-            piece = self._encode(text[at:cut], ())
-            ids += piece
-            weights += [current] * len(piece)
-            current = cuts.get(cut, 0.0)
-            at = cut
-        return Rendered(ids, weights)
+    def _rendered(self, rows: Sequence[list[list[Piece]]]) -> list[list[Rendered]]:
+        """Ids and weights of the pieces of many rows' sequences."""
+        encoded = iter(self._encode_pieces([text for row in rows for sequence in row for text, _ in sequence]))
+
+        def joined(sequence: list[Piece]) -> Rendered:
+            ids: list[int] = []
+            weights: list[float] = []
+            for _, weight in sequence:
+                piece = next(encoded)
+                ids += piece
+                weights += [weight] * len(piece)
+            return Rendered(ids, weights)
+
+        return [[joined(sequence) for sequence in row] for row in rows]
 
     def _reply_starts(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]], text: str) -> list[int]:
         """Character offsets in `text` where each assistant turn of `messages` begins."""
@@ -325,7 +337,7 @@ class Renderer:
                 )
                 raise BrokenTemplate("every message appears once", detail)
         self._reply_prefix, tail = text[len(prompt) :].split(answer.content)
-        stop = next((i for i in self._encode_piece(tail) if i in self._special_ids), None)
+        stop = next((i for i in self._encode(tail, ()) if i in self._special_ids), None)
         if stop is None:
             detail = tr(
                 f"a reply is followed by {tail[:20]!r}, which has no control token: a model never learns to stop.",

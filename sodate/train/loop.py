@@ -8,6 +8,7 @@ several optimiser updates (the epochs of PPO over one rollout); checkpoints lie 
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
 import shutil
@@ -22,6 +23,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sodate.core.errors import SodateError
@@ -132,10 +134,17 @@ def rows_of_step(plan: Plan, rows: int, step: int) -> list[int]:
     """Row numbers of 0-based `step`. Every epoch sees each row once; the last batch of an epoch may be smaller."""
     per_epoch = math.ceil(rows / plan.batch_size)
     epoch, batch = divmod(step, per_epoch)
-    order = np.arange(rows)
-    if plan.shuffle:
-        order = np.random.Generator(np.random.Philox([plan.seed, epoch])).permutation(rows)
-    return [int(r) for r in order[batch * plan.batch_size : (batch + 1) * plan.batch_size]]
+    start, end = batch * plan.batch_size, min((batch + 1) * plan.batch_size, rows)
+    if not plan.shuffle:
+        return list(range(start, end))
+    order: list[int] = _order(plan.seed, epoch, rows)[start:end].tolist()
+    return order
+
+
+@functools.lru_cache(maxsize=1)
+def _order(seed: int, epoch: int, rows: int) -> NDArray[np.int64]:
+    """The rows of an epoch in their order, kept while it lasts."""
+    return np.random.Generator(np.random.Philox([seed, epoch])).permutation(rows)
 
 
 def train(model: Any, method: Method, plan: Plan, run: RunFolder, on_step: Callable[[dict[str, Any]], None]) -> State:

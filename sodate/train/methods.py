@@ -10,6 +10,7 @@ from sodate.core.recipe import Recipe
 from sodate.core.runs import RunFolder
 from sodate.core.text import tr
 from sodate.core.types import Conversation, Example
+from sodate.data.tokens import TokenRows
 from sodate.render.renderer import Rendered, Renderer
 from sodate.train.loop import Method
 from sodate.train.reinforce import as_task, grpo, render_prompt
@@ -23,6 +24,13 @@ class Rows:
     examples: Sequence[Example]
     sequences: Sequence[list[Rendered]]
     names: Sequence[str]
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest sequence; 0 without any."""
+        if isinstance(self.sequences, TokenRows):
+            return int(self.sequences.lengths.max(initial=0))
+        return max((len(sequence.ids) for row in self.sequences for sequence in row), default=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +61,8 @@ def _conversation(example: Example) -> Sequence[Example]:
     return (example,) if isinstance(example, Conversation) else ()
 
 
-def _supervised(renderer: Renderer, example: Example) -> list[Rendered]:
+def supervised(renderer: Renderer, example: Example) -> list[Rendered]:
+    """The row of a conversation, every reply of it."""
     assert isinstance(example, Conversation)
     return renderer.render(example)
 
@@ -73,7 +82,7 @@ KINDS: dict[str, Kind] = {
     "sft": Kind(
         _conversation,
         lambda: tr("prompts with one reply each", "返答が 1 つずつあるプロンプト"),
-        _supervised,
+        supervised,
         _sft,
     ),
     "grpo": Kind(as_task, _tasks_wanted, render_prompt, grpo),
