@@ -1,7 +1,8 @@
 """`sodate data check`: every row of every file used or set aside with its reason, in one pass, then the same rows again
 as examples without keeping any of them.
 
-Per used row the pass keeps about a hundred bytes for duplicates and what `NearIndex` needs; nothing else grows.
+What the pass keeps of every row, for duplicates and statistics, lies in mapped temporary files, about 300 bytes and the
+text a row; only what the ledger says takes memory.
 
 What counts as a leak from the held-out file: a prompt that is the same after normalisation (any turn of a longer
 conversation counts), or almost the same with the same answer; such rows are set aside from the training file. Almost
@@ -14,7 +15,6 @@ house style: by that rule every row of examples/support-ja would leak, for a set
 from __future__ import annotations
 
 import re
-from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -32,6 +32,7 @@ from sodate.data.formats import NoFormatError
 from sodate.data.leaks import HeldOut, place
 from sodate.data.ledger import Ledger, Problem
 from sodate.data.measure import Measure, Measured, Outcome, RendererLike, by_renderer, measured
+from sodate.data.ondisk import Column
 from sodate.data.read import read_rows
 from sodate.data.similar import NearIndex
 from sodate.data.stats import Stats
@@ -235,7 +236,7 @@ class _RowChecker:
         self._near = stack.enter_context(closing(NearIndex()))
         self._first = FirstSeen()  # hash of the prompt → number of the first used row that has it
         self._others: dict[int, int] = {}  # hash of prompt and answer → number, for later rows with a known prompt
-        self._answers, self._lines, self._files = array("q"), array("I"), array("H")
+        self._answers, self._lines, self._files = Column("q"), Column("I"), Column("H")
         self._names: list[str] = []
         self._systems: set[int] = set()
         self._waiting: list[tuple[int, str]] = []  # used rows not yet compared for near duplicates

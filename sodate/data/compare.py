@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterable, Sequence
 
 from sodate.core.types import Conversation, Example, Message, Preference, TaskItem
 from sodate.data.formats import IDS
+from sodate.data.ondisk import Column
 from sodate.data.similar import normalise
 
 
 class FirstSeen:
-    """Hash → number of its first occurrence, in 16 to 24 bytes an entry where a dict takes 100 (open addressing)."""
+    """Hash → number of its first occurrence, in 16 to 24 bytes on disk an entry (open addressing)."""
 
     def __init__(self) -> None:
-        self._hashes = array("q")
-        self._numbers = array("I")
-        self._slots = array("I", bytes(4 << 10))  # position in the two arrays + 1, or 0 for an empty slot
+        self._hashes = Column("q")
+        self._numbers = Column("I")
+        self._slots = Column("I", zeros=1 << 10)  # position in the two columns + 1, or 0 for an empty slot
 
     def get(self, value: int) -> int | None:
         """The number stored with this hash, or None."""
@@ -30,9 +30,9 @@ class FirstSeen:
         if 2 * len(self._hashes) <= len(self._slots):
             self._slots[self._slot(value)] = len(self._hashes)
             return
-        self._slots = array("I", bytes(8 * len(self._slots)))
-        for entry, known in enumerate(self._hashes, start=1):
-            self._slots[self._slot(known)] = entry
+        self._slots = Column("I", zeros=2 * len(self._slots))
+        for entry in range(1, len(self._hashes) + 1):
+            self._slots[self._slot(self._hashes[entry - 1])] = entry
 
     def _slot(self, value: int) -> int:
         """Where this hash is, or the empty slot where it belongs."""

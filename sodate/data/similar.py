@@ -16,12 +16,8 @@ quadratic time. Pairs can be lost there, when more rows than that share everythi
 from __future__ import annotations
 
 import math
-import os
 import re
-import tempfile
 import unicodedata
-import weakref
-from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
@@ -30,6 +26,7 @@ import numpy.typing as npt
 
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
+from sodate.data.ondisk import Column, Spool, merged
 
 SHINGLE = 5  # characters
 BANDS = 20  # keys in the index for one text
@@ -137,8 +134,7 @@ class _Postings:
             return
         words.sort()
         while self._sorted and self._sorted[-1].size < 8 * words.size:
-            words = np.concatenate((self._sorted.pop(), words))
-            words.sort(kind="stable")  # merges the two sorted runs
+            words = merged(self._sorted.pop(), words)
         self._sorted.append(words)
 
     def settled(self, hashes: _U32) -> list[set[int]]:
@@ -171,37 +167,11 @@ class _Postings:
         return found
 
 
-class _Spool:
-    """Texts by number, in an unnamed temporary file that vanishes with the process: 8 bytes of memory a text."""
-
-    def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(prefix="sodate-", buffering=1 << 20)  # noqa: SIM115 - lives with the index
-        self.close = weakref.finalize(self, self._file.close)
-        self._ends = array("Q", [0])
-        self._on_disk = 0
-
-    def __len__(self) -> int:
-        return len(self._ends) - 1
-
-    def append(self, text: str) -> int:
-        data = text.encode("utf-8", "surrogatepass")
-        self._file.write(data)
-        self._ends.append(self._ends[-1] + len(data))
-        return len(self._ends) - 2
-
-    def __getitem__(self, row: int) -> str:
-        start, end = self._ends[row], self._ends[row + 1]
-        if end > self._on_disk:
-            self._file.flush()
-            self._on_disk = self._ends[-1]
-        return os.pread(self._file.fileno(), end - start, start).decode("utf-8", "surrogatepass")
-
-
 class NearIndex:
     """Finds, among the texts added so far, the first whose Jaccard similarity with a new text is at least `threshold`.
 
-    Memory is 8 * BANDS + _SKIM + 16 = 240 bytes a text however long the texts are, up to twice that while arrays grow,
-    plus a fixed part of about 30 MB; the texts themselves, needed to confirm a candidate, lie in a temporary file.
+    8 * BANDS + _SKIM + 16 = 240 bytes a text, and the texts themselves, which are needed to confirm a candidate, lie in
+    temporary files that are mapped; memory of its own is a fixed part of about 30 MB.
     """
 
     def __init__(self, threshold: float = 0.8) -> None:
@@ -215,10 +185,10 @@ class NearIndex:
             )
         self._threshold = threshold
         self._sketch = _Sketch(max(r for r in range(1, _ROWS + 1) if (1 - threshold**r) ** BANDS <= _MISS))
-        self._spool = _Spool()
-        self._keys = array("q")
+        self._spool = Spool()
+        self._keys = Column("q")
         self._postings = _Postings()
-        self._skim = np.zeros((_BUFFER, _SKIM), dtype=np.uint8)  # one byte of each of the first signature values
+        self._skims = Column("B")  # one byte of each of the first signature values
         spread = math.sqrt(_SKIM * threshold * (1 - threshold))
         self._agree = int(_SKIM * threshold - 5 * spread)  # fewer equal bytes: five standard deviations below threshold
         self._last = "", self._sketch([""])  # a text is often queried and then added
@@ -227,8 +197,9 @@ class NearIndex:
         return len(self._keys)
 
     def close(self) -> None:
-        """Lets go of the temporary file now; otherwise it goes with the index."""
-        self._spool.close()
+        """Lets go of the temporary files now; otherwise they go with the index."""
+        for held in (self._spool, self._keys, self._skims):
+            held.close()
 
     def add(self, key: int, text: str) -> None:
         """Adds a text under a number of the caller's, such as its row number."""
@@ -265,10 +236,8 @@ class NearIndex:
         return self._last[1]
 
     def _insert(self, key: int, text: str, bands: _U32, skim: _U8) -> None:
-        row = self._spool.append(text)
-        if row == len(self._skim):
-            self._skim = np.concatenate((self._skim, np.zeros((row // 2, _SKIM), dtype=np.uint8)))
-        self._skim[row] = skim
+        self._spool.append(text)
+        self._skims.extend(skim.tobytes())
         self._postings.add(bands)
         self._keys.append(key)
 
@@ -277,7 +246,7 @@ class NearIndex:
         if not candidates:
             return None
         rows = np.array(sorted(candidates))
-        alike = (self._skim[rows] == skim).sum(axis=1) >= self._agree
+        alike = (self._skims.numpy().reshape(-1, _SKIM)[rows] == skim).sum(axis=1) >= self._agree
         mine: frozenset[str] | None = None
         for row in rows[alike].tolist():
             other = self._spool[row]

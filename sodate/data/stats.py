@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from array import array
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from sodate.core.types import Conversation, Example, Message, Preference
+from sodate.data.ondisk import Column
 
 LABEL_CHARS = 64  # a label is at most this long …
 MAX_LABELS = 200  # … and there are at most so many different ones
@@ -28,7 +29,7 @@ def language_of(text: str) -> str:
     return "other" if _HAN.search(text) or not _LATIN.search(text) else "en"
 
 
-def quantiles(values: Sequence[int]) -> dict[str, float]:
+def quantiles(values: ArrayLike) -> dict[str, float]:
     """min, median, p95 (linear interpolation), max and total of a non-empty sequence."""
     numbers = np.asarray(values, dtype=np.int64)
     middle, high = np.percentile(numbers, [50, 95])
@@ -46,10 +47,10 @@ class Stats:
 
     def __init__(self) -> None:
         self._kinds: Counter[str] = Counter()
-        self._chars = array("I")
-        self._reply_chars = array("I")
-        self._tokens = array("I")
-        self._supervised = array("I")
+        self._chars = Column("I")
+        self._reply_chars = Column("I")
+        self._tokens = Column("I")
+        self._supervised = Column("I")
         self._turns: Counter[int] = Counter()
         self._languages: Counter[str] = Counter()
         self._labels: Counter[str] | None = Counter()
@@ -83,11 +84,14 @@ class Stats:
         rows = len(self._chars)
         summary: dict[str, Any] = {"kinds": dict(self._kinds)}
         if rows:
-            summary["chars"] = quantiles(self._chars)
+            summary["chars"] = quantiles(self._chars.numpy())
             if self._reply_chars:
-                summary["reply_chars"] = quantiles(self._reply_chars)
+                summary["reply_chars"] = quantiles(self._reply_chars.numpy())
             if self._tokens:
-                summary["tokens"] = {**quantiles(self._tokens), "supervised": int(sum(self._supervised))}
+                summary["tokens"] = {
+                    **quantiles(self._tokens.numpy()),
+                    "supervised": int(self._supervised.numpy().sum(dtype=np.int64)),
+                }
             summary["user_turns"] = {str(turns): count for turns, count in sorted(self._turns.items())}
             summary["system_prompts"] = len(self._systems)
             summary["languages"] = {name: round(count / rows, 4) for name, count in self._languages.most_common()}
