@@ -24,8 +24,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
+from sodate.grade.answers import length
 from sodate.grade.base import Grade, GradeFunction, Grader
-from sodate.grade.normalise import fold, normalise
+from sodate.grade.normalise import fold
 from sodate.grade.patterns import check_pattern, found
 from sodate.grade.strings import banned_words
 
@@ -136,15 +137,6 @@ def polite_ratio(text: str) -> float | None:
     return sum(_POLITE.search(piece) is not None for piece in found_) / len(found_) if found_ else None
 
 
-def _length(rule: Length) -> GradeFunction:
-    def grade(reply: str, reference: str | None, item: Mapping[str, Any]) -> Grade:
-        n = len("".join(normalise(reply).split()))
-        score = n / rule.min if n < rule.min else rule.max / n if n > rule.max else 1.0
-        return Grade(score, tr(f"{n} characters ({rule.min}–{rule.max})", f"{n} 文字 ({rule.min}〜{rule.max})"))
-
-    return grade
-
-
 def _desu_masu(rule: DesuMasu) -> GradeFunction:
     def grade(reply: str, reference: str | None, item: Mapping[str, Any]) -> Grade:
         ratio = polite_ratio(reply)
@@ -205,7 +197,7 @@ def _pattern(rule: Pattern) -> GradeFunction:
 def _rule_grader(rule: Rule, path: Path, parse: ParseGrader) -> Grader:
     name = rule.name or rule.kind
     if isinstance(rule, Length):
-        return Grader(name, _length(rule), needs_reference=False)
+        return Grader(name, length(rule.min, rule.max), needs_reference=False)
     if isinstance(rule, DesuMasu):
         return Grader(name, _desu_masu(rule), needs_reference=False)
     if isinstance(rule, Sections):

@@ -9,6 +9,10 @@
                                              numbers=strict|loose
     text_similarity:metric=char_f1           fuzzy_match char_f1 bleu gleu rouge_1…5 rouge_l
     banned_words:words.txt                   or banned_words:安全,絶対
+    number                                   the last number of the reply is the reference's
+    length:min=1,max=80                      characters; outside the range the score falls in proportion
+    honest:idk=0.3                           right 1, "I don't know" 0.3, wrong -1, scaled to [0, 1]; with an empty
+                                             reference only "I don't know" is right
     rules:rules.yaml                         several rules with weights
 
 json, json_schema and fields take `lenient=true`: JSON inside a code fence or prose counts.
@@ -21,7 +25,7 @@ from pathlib import Path
 
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
-from sodate.grade import strings
+from sodate.grade import answers, strings
 from sodate.grade.base import Grader
 from sodate.grade.fields import fields
 from sodate.grade.normalise import fold
@@ -144,6 +148,40 @@ def _rules(spec: str, base: Path) -> Grader:
     return Grader(spec, function, needs_reference)
 
 
+def _number(spec: str, base: Path) -> Grader:
+    _options(spec, {})
+    return Grader(spec, answers.number)
+
+
+def _length(spec: str, base: Path) -> Grader:
+    options = _options(spec, {"min": FREE, "max": FREE})
+    low, high = (_whole(spec, name, options.get(name, default)) for name, default in (("min", "1"), ("max", "1000000")))
+    if low > high:
+        raise UsageError(tr(f"{spec!r}: min is greater than max.", f"{spec!r}: min が max より大きくなっています。"))
+    return Grader(spec, answers.length(low, high), needs_reference=False)
+
+
+def _whole(spec: str, name: str, text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise UsageError(
+            tr(f"{name}={text} in {spec!r} is no number from 1.", f"{spec!r} の {name}={text} は 1 以上の数ではありません。")
+        )
+    return int(text)
+
+
+def _honest(spec: str, base: Path) -> Grader:
+    text = _options(spec, {"idk": FREE}).get("idk", "0.3")
+    try:
+        idk = float(text)
+    except ValueError:
+        idk = 2.0
+    if not -1 <= idk <= 1:
+        raise UsageError(
+            tr(f"idk={text} in {spec!r} is no number from -1 to 1.", f"{spec!r} の idk={text} は -1〜1 の数ではありません。")
+        )
+    return Grader(spec, answers.honest(idk), needs_reference=False)
+
+
 KINDS: Mapping[str, Callable[[str, Path], Grader]] = {
     "exact": _exact,
     "string_check": _string_check,
@@ -153,6 +191,9 @@ KINDS: Mapping[str, Callable[[str, Path], Grader]] = {
     "fields": _fields,
     "text_similarity": _text_similarity,
     "banned_words": _banned_words,
+    "number": _number,
+    "length": _length,
+    "honest": _honest,
     "rules": _rules,
 }
 

@@ -1,0 +1,209 @@
+"""Runs code that nobody has read: in its own namespaces (jail.py, or bubblewrap where the system allows only that),
+without network or files, with limits on time, memory, processes and output. Where neither works, it is not run.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sodate.core.errors import SodateError
+from sodate.core.text import tr
+
+HERE = Path(__file__).parent
+NOBODY = 65534
+TMPFS = 16 << 20  # bytes of files the code may write, in memory
+PYTHON = "/python/bin/python"
+ENVIRONMENT = {"HOME": "/tmp", "LANG": "C.UTF-8", "LD_LIBRARY_PATH": "/python/lib"}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds on the clock (and of CPU, in all), bytes of memory of each process, processes, bytes of a file and of output."""
+
+    seconds: int = 5
+    memory: int = 512 << 20
+    processes: int = 8
+    file: int = 8 << 20
+    output: int = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one job gave: the value, or the reason why there is none."""
+
+    value: Any = None
+    error: str | None = None
+
+
+def run(source: str, jobs: Sequence[Mapping[str, Any]], limits: Limits | None = None) -> list[Answer]:
+    """An answer per job (see inside.py): expressions, programs with their stdin, or a call of `grade`.
+
+    SodateError where this machine offers no sandbox. Time, memory or output beyond the limits is an answer like another.
+    """
+    return _run(backend(), source, jobs, limits or Limits())
+
+
+@functools.cache
+def backend() -> str:
+    """`namespaces` or `bubblewrap`: the first that passes its trial here. SodateError, with the reasons, if none does."""
+    reasons = []
+    for name in ("namespaces", "bubblewrap"):
+        try:
+            (found,) = _run(name, _TRIAL, [{"call": "trial()"}], Limits())
+        except SodateError as error:
+            found = Answer(error=error.message)
+        if found.value == "jailed":
+            return name
+        reasons.append(f"{name}: {found.error or found.value}")
+    raise SodateError(
+        tr(f"Code can't be run as a grader: this machine offers no sandbox ({'; '.join(reasons)}).",
+           f"このマシンではサンドボックスが使えないため、コードによる採点はできません ({'; '.join(reasons)})。"),
+        tr("Install bubblewrap, allow user namespaces, or leave graders out that run code. It is never run bare.",
+           "bubblewrap を入れるか、ユーザー名前空間を許可するか、コードを実行する採点を外してください。"),
+    )  # fmt: skip
+
+
+# What must not be possible in a place that is called a jail.
+_TRIAL = """
+import os, socket
+def trial():
+    for path in ("/etc/passwd", "/proc/1", "/root", "/home"):
+        if os.path.exists(path):
+            return f"{path} can be seen"
+    if os.getuid() == 0 or os.getppid() > 2:
+        return "not a process of its own"
+    try:
+        socket.create_connection(("192.0.2.1", 9), 0.2)
+        return "the network can be reached"
+    except TimeoutError:
+        return "the network can be reached"
+    except OSError:
+        return "jailed"
+"""
+
+
+def binds() -> dict[str, str]:
+    """Path in the jail → path here: the interpreter and its library as /python, and the system's libraries."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    wanted = {path: path for path in ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache")}
+    wanted |= {PYTHON: str(_executable()), f"/python/lib/{version}": sysconfig.get_path("stdlib")}
+    wanted |= {f"/python/lib/{p.name}": str(p) for p in Path(sys.base_prefix, "lib").glob("libpython*.so*")}
+    return {target: source for target, source in wanted.items() if os.path.lexists(source)}
+
+
+def _executable() -> Path:
+    return Path(os.path.realpath(getattr(sys, "_base_executable", sys.executable)))
+
+
+def _command(name: str) -> list[str]:
+    program = [PYTHON, "-I", "-S", "-B", "/inside.py"]
+    inside = str(HERE / "inside.py")
+    if name == "namespaces":
+        about = {"program": program, "binds": binds(), "inside": inside, "tmpfs_bytes": TMPFS, "env": ENVIRONMENT}
+        return [str(_executable()), "-I", "-S", "-B", str(HERE / "jail.py"), json.dumps(about)]
+    tool = shutil.which("bwrap")
+    if tool is None:
+        raise SodateError(tr("bubblewrap is not installed", "bubblewrap がインストールされていません"))
+    words = [tool, "--unshare-all", "--unshare-user", "--die-with-parent", "--new-session", "--clearenv"]
+    words += ["--cap-drop", "ALL", "--uid", str(NOBODY), "--gid", str(NOBODY), "--hostname", "jail"]
+    for target, source in binds().items():
+        link = os.path.islink(source) and target == source
+        words += ["--symlink", os.readlink(source), target] if link else ["--ro-bind", source, target]
+    for key, value in ENVIRONMENT.items():
+        words += ["--setenv", key, value]
+    words += ["--ro-bind", inside, "/inside.py", "--size", str(TMPFS), "--tmpfs", "/tmp", "--chdir", "/tmp"]
+    return [*words, "--", *program]
+
+
+def _run(name: str, source: str, jobs: Sequence[Mapping[str, Any]], limits: Limits) -> list[Answer]:
+    # Under root the kernel counts no processes, so bubblewrap is started by nobody; jail.py changes the user itself.
+    other: dict[str, Any] = {}
+    if name == "bubblewrap" and os.geteuid() == 0:
+        other = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+    try:
+        process = subprocess.Popen(
+            _command(name), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            start_new_session=True, env={"LANG": "C.UTF-8"}, cwd="/", **other,
+        )  # fmt: skip
+    except OSError as error:
+        raise SodateError(str(error)) from error
+    request = json.dumps({"limits": asdict(limits), "source": source, "jobs": list(jobs)}).encode()
+    try:
+        out, err, stopped = _talk(process, request, limits)
+    finally:
+        _end(process)
+    if process.returncode == 97 or (name == "bubblewrap" and err.startswith(b"bwrap:")):
+        raise SodateError(err.decode("utf-8", "replace").strip().rpartition("\n")[2])
+    answers = [_answer(line) for line in out.splitlines()][: len(jobs)]
+    why = stopped or tr(f"the process ended (status {process.returncode})",
+                        f"プロセスが終了しました (状態 {process.returncode})")  # fmt: skip
+    return answers + [Answer(error=why)] * (len(jobs) - len(answers))
+
+
+def _talk(process: subprocess.Popen[bytes], request: bytes, limits: Limits) -> tuple[bytes, bytes, str | None]:
+    """(stdout, stderr, why it was stopped or None), within the limits of time and output."""
+    assert process.stdin and process.stdout and process.stderr
+    deadline = time.monotonic() + limits.seconds + 1  # a second to build the jail
+    kept: dict[int, bytearray] = {process.stdout.fileno(): bytearray(), process.stderr.fileno(): bytearray()}
+    reading, writing = set(kept), {process.stdin.fileno()}
+    os.set_blocking(process.stdin.fileno(), False)
+    stopped, sent, loud = None, 0, 0
+    while reading and stopped is None:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            stopped = tr(f"stopped after {limits.seconds} s", f"{limits.seconds} 秒で打ち切りました")
+            break
+        can_read, can_write, _ = select.select(reading, writing, [], left)
+        for fd in can_write:
+            try:
+                sent += os.write(fd, request[sent : sent + 65536])
+            except BrokenPipeError:
+                sent = len(request)
+            if sent == len(request):
+                process.stdin.close()
+                writing.clear()
+        for fd in can_read:
+            data = os.read(fd, 65536)
+            kept[fd] += data
+            loud += len(data)
+            if not data:
+                reading.discard(fd)
+            if loud > limits.output:
+                stopped = tr(f"stopped after {limits.output} bytes of output", f"出力が {limits.output} バイトを超えました")
+    out, err = (bytes(kept[stream.fileno()]) for stream in (process.stdout, process.stderr))
+    return out, err, stopped
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kills the launcher if it still runs; with it the kernel kills the jail."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None and not stream.closed:
+            stream.close()
+
+
+def _answer(line: bytes) -> Answer:
+    """One line of inside.py; whatever else the code managed to write there is no answer."""
+    try:
+        said = json.loads(line)
+        if "error" in said:
+            return Answer(error=str(said["error"])[:500])
+        return Answer(ast.literal_eval(said["value"]))
+    except (ValueError, TypeError, KeyError, SyntaxError, RecursionError, MemoryError):
+        return Answer(error=tr("an answer that can't be read", "読めない応答"))
