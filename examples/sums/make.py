@@ -13,8 +13,8 @@ import random
 from pathlib import Path
 
 SEED = 20260418
-ROWS = {"train": 240, "valid": 60, "heldout": 200}
-LARGEST = 40
+ROWS = {"train": 200, "valid": 50, "heldout": 110}
+LARGEST = 20
 SYSTEM = "You are a careful calculator. Answer with the number only."
 
 

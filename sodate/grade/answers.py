@@ -18,8 +18,8 @@ _NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d{1,3}(?:,\d{3})+|\d{1,40})(?:\.\d{1,4
 # What counts as not knowing, unless the grader is given phrases of its own.
 ABSTAINING = (
     "I don't know", "I do not know", "I'm not sure", "I am not sure", "no information", "not have that information",
-    "don't have information", "cannot answer", "can't answer", "わかりません", "分かりません", "存じません", "情報がありません",
-    "お答えできません",
+    "don't have information", "cannot answer", "can't answer", "わかりません", "分かりません", "存じません",
+    "情報がありません", "お答えできません",
 )  # fmt: skip
 
 

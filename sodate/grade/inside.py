@@ -1,6 +1,7 @@
 """What runs inside the jail: reads a request from stdin, answers in JSON lines on stdout. A script; nothing imports it.
 
-Request: {"limits": {...}, "source": text, "jobs": [{"call": expression} | {"stdin": text} | {"grade": [sample, item]}]}.
+Request: {"limits": {…}, "source": text, "jobs": […]}; a job is {"call": expression}, {"stdin": text} or
+{"grade": [sample, item]}.
 What the source prints goes to stderr; only this script's own lines go to stdout.
 """
 
@@ -48,8 +49,7 @@ def run(source: str, job: dict[str, object], space: dict[str, object]) -> str:
     if "call" in job:
         return plain(eval(str(job["call"]), space))
     if "grade" in job:
-        sample, item = job["grade"]  # type: ignore[misc]
-        return plain(space["grade"](sample, item))  # type: ignore[operator]
+        return plain(space["grade"](*job["grade"]))  # type: ignore[operator,misc]
     stdin, stdout = sys.stdin, sys.stdout
     sys.stdin, sys.stdout = io.StringIO(str(job["stdin"])), io.StringIO()
     try:

@@ -2,11 +2,14 @@
 
     python -I -S jail.py '{"program": [...], "binds": {...}, "inside": "...", "env": {...}, "tmpfs_bytes": N}'
 
-The program sees: its own user, mount, process, network, IPC and host-name namespaces; a root that is an empty file system
-in memory with the interpreter and the system's libraries mounted read-only; no /proc, no /dev, no network interface that
-is up; an unprivileged user without capabilities, who may not make namespaces of its own. When this script is killed, the
-kernel kills all of it. Any step that fails ends the script with status 97 before the program starts.
+The program sees: its own user, mount, process, network, IPC and host-name namespaces; a root that is an empty file
+system in memory with the interpreter and the system's libraries mounted read-only; no /proc, no /dev, no network
+interface that is up; an unprivileged user without capabilities, who may not make namespaces of its own. When this
+script is killed, the kernel kills all of it. Any step that fails ends it with status 97 before the program starts.
 """
+
+# Calls are kept as close to the system's as they can be.
+# ruff: noqa: PTH101, PTH102, PTH103, PTH106, PTH112, PTH114, PTH115, PTH120, PTH123, PTH211
 
 from __future__ import annotations
 
@@ -48,7 +51,7 @@ def write(path: str, text: str) -> None:
 
 
 def enter_namespaces() -> None:
-    """Leaves every namespace of the host. The maps know one user: nobody (and root, to build the jail, if run by root)."""
+    """Leaves every namespace of the host. The maps know nobody (and root, to build the jail, if root runs it)."""
     uid, gid, me = os.geteuid(), os.getegid(), os.getpid()
     if uid != 0:
         check(libc.unshare(NEW_SPACES), "unshare")
@@ -79,7 +82,7 @@ def build_root(binds: dict[str, str], inside: str, tmpfs_bytes: int) -> None:
     write("/proc/sys/user/max_user_namespaces", "0")
     with open(inside, "rb") as handle:
         script = handle.read()
-    # The system's links (/lib → usr/lib) stay links; everything else is opened before it is hidden by what is mounted.
+    # The system's links (/lib → usr/lib) stay links; all else is opened before a mount hides it.
     links = {path: os.readlink(path) for path, source in binds.items() if path == source and os.path.islink(source)}
     sources = {path: os.open(source, os.O_PATH) for path, source in binds.items() if path not in links}
     mount("none", "/", "none", MS_REC | MS_PRIVATE)

@@ -32,7 +32,7 @@ ENVIRONMENT = {"HOME": "/tmp", "LANG": "C.UTF-8", "LD_LIBRARY_PATH": "/python/li
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds on the clock (and of CPU, in all), bytes of memory of each process, processes, bytes of a file and of output."""
+    """Seconds on the clock and of CPU; bytes of memory (of each process), of a file, of output; processes."""
 
     seconds: int = 5
     memory: int = 512 << 20
@@ -52,14 +52,14 @@ class Answer:
 def run(source: str, jobs: Sequence[Mapping[str, Any]], limits: Limits | None = None) -> list[Answer]:
     """An answer per job (see inside.py): expressions, programs with their stdin, or a call of `grade`.
 
-    SodateError where this machine offers no sandbox. Time, memory or output beyond the limits is an answer like another.
+    SodateError where this machine offers no sandbox. Time, memory or output beyond the limits is an answer too.
     """
     return _run(backend(), source, jobs, limits or Limits())
 
 
 @functools.cache
 def backend() -> str:
-    """`namespaces` or `bubblewrap`: the first that passes its trial here. SodateError, with the reasons, if none does."""
+    """`namespaces` or `bubblewrap`: the first that passes its trial here. SodateError with the reasons if none does."""
     reasons = []
     for name in ("namespaces", "bubblewrap"):
         try:
@@ -121,8 +121,8 @@ def _command(name: str) -> list[str]:
     words = [tool, "--unshare-all", "--unshare-user", "--die-with-parent", "--new-session", "--clearenv"]
     words += ["--cap-drop", "ALL", "--uid", str(NOBODY), "--gid", str(NOBODY), "--hostname", "jail"]
     for target, source in binds().items():
-        link = os.path.islink(source) and target == source
-        words += ["--symlink", os.readlink(source), target] if link else ["--ro-bind", source, target]
+        link = Path(source).is_symlink() and target == source
+        words += ["--symlink", str(Path(source).readlink()), target] if link else ["--ro-bind", source, target]
     for key, value in ENVIRONMENT.items():
         words += ["--setenv", key, value]
     words += ["--ro-bind", inside, "/inside.py", "--size", str(TMPFS), "--tmpfs", "/tmp", "--chdir", "/tmp"]
@@ -183,7 +183,9 @@ def _talk(process: subprocess.Popen[bytes], request: bytes, limits: Limits) -> t
             if not data:
                 reading.discard(fd)
             if loud > limits.output:
-                stopped = tr(f"stopped after {limits.output} bytes of output", f"出力が {limits.output} バイトを超えました")
+                stopped = tr(
+                    f"stopped after {limits.output} bytes of output", f"出力が {limits.output} バイトを超えました"
+                )
     out, err = (bytes(kept[stream.fileno()]) for stream in (process.stdout, process.stderr))
     return out, err, stopped
 

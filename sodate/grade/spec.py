@@ -13,6 +13,8 @@
     length:min=1,max=80                      characters; outside the range the score falls in proportion
     honest:idk=0.3                           right 1, "I don't know" 0.3, wrong -1, scaled to [0, 1]; with an empty
                                              reference only "I don't know" is right
+    python:grader.py                         your own grade(sample, item), run in a sandbox
+    code                                     the reply's code against the row's tests, run in a sandbox
     rules:rules.yaml                         several rules with weights
 
 json, json_schema and fields take `lenient=true`: JSON inside a code fence or prose counts.
@@ -25,7 +27,7 @@ from pathlib import Path
 
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
-from sodate.grade import answers, strings
+from sodate.grade import answers, programs, sandbox, strings
 from sodate.grade.base import Grader
 from sodate.grade.fields import fields
 from sodate.grade.normalise import fold
@@ -164,7 +166,10 @@ def _length(spec: str, base: Path) -> Grader:
 def _whole(spec: str, name: str, text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise UsageError(
-            tr(f"{name}={text} in {spec!r} is no number from 1.", f"{spec!r} の {name}={text} は 1 以上の数ではありません。")
+            tr(
+                f"{name}={text} in {spec!r} is no number from 1.",
+                f"{spec!r} の {name}={text} は 1 以上の数ではありません。",
+            )
         )
     return int(text)
 
@@ -177,9 +182,23 @@ def _honest(spec: str, base: Path) -> Grader:
         idk = 2.0
     if not -1 <= idk <= 1:
         raise UsageError(
-            tr(f"idk={text} in {spec!r} is no number from -1 to 1.", f"{spec!r} の idk={text} は -1〜1 の数ではありません。")
+            tr(
+                f"idk={text} in {spec!r} is no number from -1 to 1.",
+                f"{spec!r} の idk={text} は -1〜1 の数ではありません。",
+            )
         )
     return Grader(spec, answers.honest(idk), needs_reference=False)
+
+
+def _python(spec: str, base: Path) -> Grader:
+    options = _options(spec, {"file": FREE}, positional="file")
+    return Grader(spec, programs.python(base / options["file"]), needs_reference=False)
+
+
+def _code(spec: str, base: Path) -> Grader:
+    _options(spec, {})
+    sandbox.backend()
+    return Grader(spec, programs.code, needs_reference=False)
 
 
 KINDS: Mapping[str, Callable[[str, Path], Grader]] = {
@@ -194,6 +213,8 @@ KINDS: Mapping[str, Callable[[str, Path], Grader]] = {
     "number": _number,
     "length": _length,
     "honest": _honest,
+    "python": _python,
+    "code": _code,
     "rules": _rules,
 }
 

@@ -1,0 +1,44 @@
+"""Graders of answers: numbers, lengths, honesty."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sodate.core.errors import SodateError, UsageError
+from sodate.grade import parse_grader
+
+
+@pytest.mark.parametrize(("reply", "reference", "score"), [
+    ("12", "12", 1), ("7 + 5 = 12.", "12", 1), ("12 - no, 13", "12", 0), ("-4", "4", 0), ("１２", "12", 1),
+    ("1,234.50", "1234.5", 1), ("twelve", "12", 0), ("", "0", 0), ("v12", "12", 0), ("3.10", "3.1", 1),
+])  # fmt: skip
+def test_the_last_number_counts(reply: str, reference: str, score: float) -> None:
+    assert parse_grader("number")(reply, reference, {}).score == score
+
+
+def test_a_reference_without_a_number_is_an_error() -> None:
+    with pytest.raises(SodateError, match="has none"):
+        parse_grader("number")("12", "twelve", {})
+
+
+def test_length_falls_in_proportion_outside_its_range() -> None:
+    grader = parse_grader("length:min=4,max=8")
+    assert [grader("x" * n, None, {}).score for n in (0, 2, 4, 8, 16)] == [0, 0.5, 1, 1, 0.5]
+
+
+@pytest.mark.parametrize(("reply", "reference", "value"), [
+    ("You have 14 days.", "14 days", 1), ("I don’t know.", "14 days", 0.3), ("30 days", "14 days", -1),
+    ("I don't know.", "", 1), ("Yes, we do.", "", -1), ("すみません、わかりません。", "", 1), ("", "14 days", -1),
+])  # fmt: skip
+def test_wrong_is_worse_than_not_knowing(reply: str, reference: str, value: float) -> None:
+    assert parse_grader("honest")(reply, reference, {}).score == pytest.approx((value + 1) / 2)
+    if value == 0.3:
+        assert parse_grader("honest:idk=-0.5")(reply, reference, {}).score == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("spec", ["honest:idk=2", "honest:idk=x", "length:min=0", "length:min=9,max=3", "number:x=1"])
+def test_options_that_make_no_sense_are_refused(spec: str) -> None:
+    with pytest.raises(UsageError):
+        parse_grader(spec, Path())
