@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sodate.losses.products import product, product_back, product_weight
-from sodate.model import fused, lora
+from sodate.model import adapters, fused, lora
 from sodate.model.forward import score
 from sodate.model.load import load_base
 from sodate.render.trie import Trie, build
@@ -30,7 +30,7 @@ def load(family: str, folder: Path, dtype: torch.dtype, adapter: bool) -> Any:
     if adapter:
         lora.add(model, lora.LoraConfig(3, 6.0, lora.all_targets(model)), seed=0)
         draw = torch.Generator().manual_seed(1)
-        for _, layer in lora.layers(model):
+        for _, layer in adapters.layers(model):
             layer.lora_A.data = layer.lora_A.data.to(dtype)
             layer.lora_B.data = torch.randn(layer.lora_B.shape, generator=draw).to(dtype) * 0.1
     return model
@@ -69,7 +69,7 @@ def test_bfloat16_products_stay_near_float32_with_gradients_in_the_weights_own_p
     wanted_loss, wanted = loss_and_gradients(load(family, tmp_path / "m", torch.float32, adapter), batch)
     model = load(family, tmp_path / "m", torch.bfloat16 if adapter else torch.float32, adapter)
     if adapter:
-        for _, layer in lora.layers(model):
+        for _, layer in adapters.layers(model):
             layer.lora_A.data, layer.lora_B.data = layer.lora_A.data.float(), layer.lora_B.data.float()
     assert fused.prepare(model, torch.bfloat16) == torch.bfloat16
     loss, found = loss_and_gradients(model, batch)
@@ -98,7 +98,7 @@ def test_an_adapter_that_is_switched_off_leaves_the_base(tmp_path: Path) -> None
     batch = build(rows(), 8)
     base = score(plain, batch).weighted_sum().item()
     assert score(model, batch).weighted_sum().item() != pytest.approx(base, rel=1e-4)
-    lora.set_enabled(model, False)
+    adapters.set_enabled(model, False)
     assert score(model, batch).weighted_sum().item() == pytest.approx(base, rel=1e-6)
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sodate.core.errors import SodateError, UsageError
-from sodate.model import load, lora
+from sodate.model import adapters, load, lora
 from sodate.model.lora import LoraConfig, LoraLinear
 from sodate.render.renderer import Rendered
 from sodate.render.trie import build
@@ -24,7 +24,7 @@ IDS = torch.randint(0, VOCABULARY, (1, 19), generator=torch.Generator().manual_s
 def randomised(model: Any) -> Any:
     """A fresh adapter's B is zero; a trained one's is not."""
     draw = torch.Generator().manual_seed(4)
-    for _, layer in lora.layers(model):
+    for _, layer in adapters.layers(model):
         with torch.no_grad():
             layer.lora_B.copy_(torch.randn(layer.lora_B.shape, generator=draw) * 0.2)
     return model
@@ -86,7 +86,7 @@ def test_a_fresh_adapter_changes_nothing_and_the_same_seed_makes_the_same_one() 
     for model, seed in ((first, 1), (second, 1), (other, 2)):
         lora.add(model, config, seed)
     assert torch.equal(logits(plain), logits(first))
-    one, two, three = (lora.state(m) for m in (first, second, other))
+    one, two, three = (adapters.state(m) for m in (first, second, other))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert any(not torch.equal(one[name], three[name]) for name in one)
 
@@ -99,9 +99,9 @@ def test_only_the_adapter_is_trainable_and_switching_it_off_gives_the_base() -> 
     randomised(model)
     changed = logits(model)
     assert not torch.allclose(changed, logits(plain), atol=1e-3)
-    lora.set_enabled(model, False)
+    adapters.set_enabled(model, False)
     assert torch.equal(logits(model), logits(plain))
-    lora.set_enabled(model, True)
+    adapters.set_enabled(model, True)
     assert torch.equal(logits(model), changed)
 
 
@@ -143,8 +143,8 @@ def test_a_merged_model_gives_the_same_logits_without_the_adapter() -> None:
     model = make("llama")
     lora.add(model, LoraConfig(4, 8.0, ALL), seed=0)
     before = logits(randomised(model))
-    lora.merge(model)
-    assert not list(lora.layers(model)) and not any("lora" in name for name in model.state_dict())
+    adapters.merge(model)
+    assert not list(adapters.layers(model)) and not any("lora" in name for name in model.state_dict())
     torch.testing.assert_close(logits(model), before, rtol=1e-5, atol=1e-5)
 
 
@@ -157,7 +157,7 @@ def test_a_target_that_is_no_layer_is_refused_with_the_layers_there_are() -> Non
     ("change", "said"),
     [
         ({"peft_type": "IA3"}, "peft_type IA3"),
-        ({"use_dora": True}, "use_dora"),
+        ({"use_qalora": True}, "use_qalora"),
         ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
         ({"rank_pattern": {"q_proj": 2}}, "rank_pattern"),
         ({"alpha_pattern": {"q_proj": 2}}, "alpha_pattern"),

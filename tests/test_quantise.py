@@ -27,7 +27,7 @@ def drawn(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
 @pytest.mark.parametrize("shape", [(48, 128), (3, 40)])  # the second does not fill its last block
 def test_every_number_becomes_the_nearest_level_times_its_blocks_scale(shape: tuple[int, int]) -> None:
     weight = drawn(*shape)
-    got = NF4(weight).dense().flatten()
+    got = NF4(weight).dense(torch.float32).flatten()
     for start in range(0, weight.numel(), 64):
         block = weight.flatten()[start : start + 64]
         scale = block.abs().max()
@@ -51,6 +51,7 @@ def test_dense_hands_a_tensor_through_and_makes_one_of_a_quantised_weight(dtype:
     assert dense(packed, dtype).dtype == dtype and dense(packed, torch.float32).dtype == torch.float32
     assert packed.shape == weight.shape and packed.dtype == dtype
     assert torch.equal(dense(packed, dtype), dense(NF4(weight), dtype))  # the same each time
+    assert torch.equal(dense(packed, dtype), dense(packed, torch.float32).to(dtype))
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -59,7 +60,7 @@ def test_a_product_with_a_quantised_weight_and_its_gradient_are_those_of_the_den
     layer = NF4Linear(weight, offset)
     x = drawn(2, 5, 64).requires_grad_()
     dy = drawn(2, 5, 6)
-    expected = x @ layer.weight.dense().t() + (offset if offset is not None else 0)
+    expected = x @ layer.weight.dense(torch.float32).t() + (offset if offset is not None else 0)
     (wanted,) = torch.autograd.grad(expected, x, dy)
     y = layer(x)
     torch.testing.assert_close(y, expected)

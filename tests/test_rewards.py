@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sodate.core.errors import UsageError
-from sodate.model import lora
+from sodate.model import adapters, lora
 from sodate.train.alarms import FLAT_STEPS, Alarms
 from sodate.train.reference import Reference
 from sodate.train.rewards import Answer, Task, parse_rewards
@@ -91,7 +91,7 @@ def test_alarms_go_on_where_a_checkpoint_left_them() -> None:
 def test_the_reference_is_the_model_as_it_began(fresh: bool, tmp_path: Path) -> None:
     ours, _ = pair("llama", tmp_path)
     lora.add(ours, lora.LoraConfig(2, 4.0, lora.all_targets(ours)), seed=0)
-    layers = [layer for _, layer in lora.layers(ours)]
+    layers = [layer for _, layer in adapters.layers(ours)]
     if not fresh:
         for layer in layers:
             torch.nn.init.normal_(layer.lora_B, std=0.1)

@@ -51,14 +51,17 @@ def _forecast(checked: Checked, renderer: Renderer, folder: Path) -> dict[str, A
     """One epoch of LoRA at the defaults on this machine. Shared beginnings are counted in a sample of the batches."""
     from sodate.core.recipe import SFTRecipe
     from sodate.model import forecast
+    from sodate.model.lora import LoraConfig
     from sodate.render import trie
     from sodate.train.resolve import Facts, resolve
 
     model = forecast.facts(folder)
     longest = checked.stats["tokens"]["max"]
     rows = checked.ledger.rows_used
-    known = Facts(rows=rows, longest=longest, hidden_size=model.hidden, targets=(), cuda=False, has_eval=False)
+    known = Facts(rows=rows, longest=longest, hidden_size=model.hidden, layers=0, targets=(), cuda=False,
+                  has_eval=False, kind="lora")  # fmt: skip
     plan = resolve(SFTRecipe(model="", data=("",)), known)
+    assert isinstance(plan.adapter, LoraConfig)
     sample = [renderer.render(example) for example in _sampled(checked, SAMPLED_BATCHES * plan.plan.batch_size)]
     tokens = computed = predictions = at_once = 0
     for start in range(0, len(sample), plan.plan.batch_size):
@@ -77,7 +80,7 @@ def _forecast(checked: Checked, renderer: Renderer, folder: Path) -> dict[str, A
         "tokens": total,
         "computed_tokens": work.computed,
         "seconds": round(forecast.seconds(model, work, gflops), 1),
-        "bytes": forecast.peak_bytes(model, work, plan.lora_rank),
+        "bytes": forecast.peak_bytes(model, work, plan.adapter.rank),
         "gemm_gflops": round(gflops, 1),
     }
 

@@ -18,6 +18,7 @@ from sodate.release.registry import find_version
 
 if TYPE_CHECKING:
     from sodate.generate.engine import Reply, Sampling
+    from sodate.model.load import AdapterConfig
     from sodate.render.renderer import Renderer
 
 
@@ -30,6 +31,7 @@ class Reference:
     folder: Path
     adapter: Path | None
     template: str | None  # None: the folder's own
+    quantised: bool = False  # the adapter was trained on the weights in 4 bits
 
 
 def refer(name: str) -> Reference:
@@ -44,11 +46,12 @@ def refer(name: str) -> Reference:
     template = (version.path / "template.jinja").read_text("utf-8")
     if version.adapter is None:
         return Reference(version.id, version.id, version.path / "model", None, template)
+    quantised = version.manifest.get("adapter") == "qlora"
     entry = find(base)
     if entry is not None:
-        return Reference(version.id, base, entry.path, version.adapter, template)
+        return Reference(version.id, base, entry.path, version.adapter, template, quantised)
     if find_version(base) is not None:  # an adapter over a version with all weights
-        return Reference(version.id, base, refer(base).folder, version.adapter, template)
+        return Reference(version.id, base, refer(base).folder, version.adapter, template, quantised)
     raise SodateError(
         tr(f"{version.id} needs the base model {base}, which is not here.",
            f"{version.id} に必要な基盤モデル {base} がありません。"),
@@ -97,17 +100,26 @@ class Model:
 
 
 def load(name: str, *, device: str = "auto", dtype: str = "auto") -> Model:
-    """A version or base model, ready to answer. Adapters are merged into the weights: nothing extra per token."""
-    from sodate.model import decoding, lora
+    """A version or base model, ready to answer. Adapters that can be are merged into the weights: nothing per token."""
+    from sodate.model import adapters, decoding
     from sodate.model import load as loading
     from sodate.render.renderer import Renderer
 
     reference = refer(name)
-    where = loading.pick_device(device)
     renderer = Renderer.from_folder(reference.folder, reference.template)
-    model = loading.load_base(reference.folder, device=where, dtype=loading.pick_dtype(dtype, where))
-    if reference.adapter is not None:
-        loading.load_adapter(model, reference.adapter)
-        lora.merge(model)
+    model, config = with_adapter(reference, device, dtype)
+    if config is None or loading.merges(config):
+        adapters.merge(model)
     decoding.prepare(model)
     return Model(reference, renderer, model)
+
+
+def with_adapter(reference: Reference, device: str, dtype: str) -> tuple[Any, AdapterConfig | None]:
+    """The model as it was trained: its adapter beside its weights, in 4 bits if they were; and the adapter's kind."""
+    from sodate.model import load as loading
+
+    where = loading.pick_device(device)
+    model = loading.load_base(
+        reference.folder, device=where, dtype=loading.pick_dtype(dtype, where), quantised=reference.quantised
+    )
+    return model, loading.load_adapter(model, reference.adapter) if reference.adapter is not None else None

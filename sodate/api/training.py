@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from sodate.api.checks import absolute, check_name, nothing_to_train, refuse_changes
 from sodate.api.loading import Reference, refer
-from sodate.core.errors import SodateError, UsageError
-from sodate.core.files import sha256_file
+from sodate.core.errors import SodateError
 from sodate.core.recipe import METHODS, Decision, Recipe, RolloutRecipe, load_recipe, validated
 from sodate.core.runs import RunFolder, now
 from sodate.core.text import tr
 
 if TYPE_CHECKING:
+    from sodate.api.adaptation import Start
     from sodate.render.renderer import Renderer
     from sodate.train.methods import Rows
 
@@ -53,6 +53,7 @@ def resume(run: str, *, on_event: Listener = lambda kind, data: None) -> dict[st
 
 
 def _execute(recipe: Recipe, run: RunFolder | None, on_event: Listener) -> dict[str, Any]:
+    from sodate.api.adaptation import begin
     from sodate.api.rows import measure, rows_of
     from sodate.data.prepare import prepare
     from sodate.release.registry import code_version
@@ -64,6 +65,7 @@ def _execute(recipe: Recipe, run: RunFolder | None, on_event: Listener) -> dict[
     reference = refer(recipe.model)
     if reference.template is not None:  # a version: `orders` may mean another one by the time the run is resumed
         recipe = recipe.model_copy(update={"model": reference.name})
+    start = begin(recipe, reference)
     renderer = Renderer.from_folder(reference.folder, recipe.template or reference.template)
     context = _context_length(reference.folder)
     limit = context if recipe.max_length == "auto" else recipe.max_length
@@ -96,7 +98,7 @@ def _execute(recipe: Recipe, run: RunFolder | None, on_event: Listener) -> dict[
             "rows_in": checked.ledger.rows_in,
             "rows_used": checked.ledger.rows_used,
         },
-        "start": {"model": reference.name, "adapter_sha256": _adapter_hash(recipe, reference)},
+        "start": {"model": reference.name, "adapter_sha256": start.sha256()},
         "eval": {"sha256": watched.sha256, "rows_used": watched.checked.ledger.rows_used} if watched else None,
         "code": code_version(),
     }
@@ -109,7 +111,7 @@ def _execute(recipe: Recipe, run: RunFolder | None, on_event: Listener) -> dict[
     on_event("run", run)
     with run.locked():
         try:
-            return _train_locked(recipe, reference, renderer, rows, held, run, on_event)
+            return _train_locked(recipe, reference, start, renderer, rows, held, run, on_event)
         except BaseException as error:
             stopped = isinstance(error, KeyboardInterrupt) or getattr(error, "exit_code", 1) == 130
             with contextlib.suppress(OSError, SodateError):  # a full disk: the status is then told by the lock
@@ -120,6 +122,7 @@ def _execute(recipe: Recipe, run: RunFolder | None, on_event: Listener) -> dict[
 def _train_locked(
     recipe: Recipe,
     reference: Reference,
+    start: Start,
     renderer: Renderer,
     rows: Rows,
     held: Rows,
@@ -128,6 +131,7 @@ def _train_locked(
 ) -> dict[str, Any]:
     import torch
 
+    from sodate.api.adaptation import WHOLE, make_trainable
     from sodate.model import fused, load, lora
     from sodate.model.store import safe_name
     from sodate.release.registry import list_versions, register
@@ -141,14 +145,16 @@ def _train_locked(
     fast = not isinstance(recipe, RolloutRecipe)
     dtype = load.pick_dtype(run.manifest.get("dtype", recipe.dtype), device, training=fast)
     # What is trained stays in float32: bfloat16 would round small updates away.
-    stored = torch.float32 if recipe.adapter == "full" else dtype
-    model = load.load_base(reference.folder, device=device, dtype=stored)
+    stored = torch.float32 if start.kind in WHOLE else dtype
+    model = load.load_base(reference.folder, device=device, dtype=stored, quantised=start.quantised)
     resolved = resolve(recipe, Facts(
         rows=len(rows.sequences), longest=max(rows.longest, held.longest),
-        hidden_size=model.config.hidden_size, targets=lora.all_targets(model), cuda=device.type == "cuda",
-        has_eval=bool(held.sequences),
+        hidden_size=model.config.hidden_size, layers=model.config.num_hidden_layers, targets=lora.all_targets(model),
+        cuda=device.type == "cuda", has_eval=bool(held.sequences), kind=start.kind,
+        start=None if start.kind in WHOLE else start.config,
     ))  # fmt: skip
-    adapter = _prepare(model, recipe, reference, resolved)
+    make_trainable(model, recipe, start, resolved)
+    adapter = resolved.adapter
     products = str(fused.prepare(model, dtype)).removeprefix("torch.")
     decisions = resolved.decisions
     if recipe.dtype == "auto":
@@ -185,50 +191,13 @@ def _train_locked(
         "peak_rss_bytes": peak_rss_bytes(), "first_loss": lines[0]["loss"], "final_loss": lines[-1]["loss"],
         "best_step": state.best_step, "best_eval_loss": state.best_loss, "stopped_early": state.stopped,
     }  # fmt: skip
-    about = {"run": run.name, **{k: manifest[k] for k in kept}, "report": report}
+    about = {"run": run.name, **{k: manifest[k] for k in kept}, "adapter": start.kind, "report": report}
     version = next((v for v in list_versions(name) if v.manifest.get("run") == run.name), None) or register(
         name, about, renderer.template, write_weights
     )
     result = {"run": run.name, "version": version.id, "run_dir": str(run.path), **report}
     run.update(status="done", result=result, ended_at=now())
     return result
-
-
-def _adapter_hash(recipe: Recipe, reference: Reference) -> str | None:
-    folder = Path(recipe.init_adapter) if recipe.init_adapter else reference.adapter
-    return sha256_file(folder / "adapter_model.safetensors") if folder else None
-
-
-def _prepare(model: Any, recipe: Recipe, reference: Reference, resolved: Any) -> Any:
-    """Puts the adapter on (or makes everything trainable); returns its configuration, None for full fine-tuning."""
-    from sodate.model import load, lora
-
-    start = Path(recipe.init_adapter) if recipe.init_adapter else reference.adapter
-    if recipe.adapter == "full":
-        if recipe.init_adapter:
-            raise UsageError(tr("init_adapter needs adapter=lora.", "init_adapter には adapter=lora が必要です。"))
-        if start is not None:
-            load.load_adapter(model, start)
-            lora.merge(model)
-        for parameter in model.parameters():
-            parameter.requires_grad_(True)
-        return None
-    if start is None:
-        config = lora.LoraConfig(resolved.lora_rank, resolved.lora_alpha, resolved.lora_targets)
-        lora.add(model, config, recipe.seed)
-        return config
-    config = load.load_adapter(model, start)
-    for key, value in (("lora_rank", config.rank), ("lora_alpha", config.alpha)):
-        given = getattr(recipe, key)
-        if given not in ("auto", value):
-            raise UsageError(
-                tr(
-                    f"{key} = {given}, but the adapter in {start} has {value}.",
-                    f"{key} = {given} ですが、{start} のアダプタは {value} です。",
-                ),
-                tr(f"Leave {key} out.", f"{key} の指定を外してください。"),
-            )
-    return config
 
 
 def _context_length(folder: Path) -> int:

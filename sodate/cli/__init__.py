@@ -171,7 +171,7 @@ def train(
     ] = None,
     name: Annotated[str | None, typer.Option(help=tr("Name of the version.", "バージョンの名前。"))] = None,
     method: Annotated[str | None, typer.Option(help="sft")] = None,
-    adapter: Annotated[str | None, typer.Option(help="lora | full")] = None,
+    adapter: Annotated[str | None, typer.Option(help="lora | rslora | dora | qlora | bottleneck | last | full")] = None,
     init_adapter: Annotated[
         str | None, typer.Option(help=tr("PEFT adapter to start from.", "初期値にする PEFT アダプタ。"))
     ] = None,

@@ -15,6 +15,14 @@ from sodate.core.errors import UsageError
 from sodate.core.text import tr
 
 Auto = Literal["auto"]
+Adapter = Literal["lora", "rslora", "dora", "qlora", "bottleneck", "last", "full"]
+
+_LORA = ("lora_rank", "lora_alpha", "lora_targets")
+ADAPTER_KEYS: dict[str, tuple[str, ...]] = {
+    "lora": _LORA, "rslora": _LORA, "dora": _LORA, "qlora": _LORA,
+    "bottleneck": ("bottleneck_size", "bottleneck_style"), "last": ("last_layers",), "full": (),
+}  # fmt: skip
+"""What is trained, and the keys that have a meaning for it alone."""
 
 
 class Recipe(BaseModel):
@@ -31,11 +39,14 @@ class Recipe(BaseModel):
     encoding: str | None = None
     columns: dict[str, str] = {}
 
-    adapter: Literal["lora", "full"] = "lora"
+    adapter: Adapter | Auto = "auto"
     init_adapter: str | None = None
     lora_rank: PositiveInt | Auto = "auto"
     lora_alpha: PositiveFloat | Auto = "auto"
     lora_targets: tuple[str, ...] | Auto = "auto"
+    bottleneck_size: PositiveInt | Auto = "auto"
+    bottleneck_style: Literal["houlsby", "pfeiffer"] | Auto = "auto"
+    last_layers: PositiveInt | Auto = "auto"
 
     epochs: PositiveFloat | Auto = "auto"
     max_steps: PositiveInt | None = None

@@ -10,7 +10,9 @@ import torch
 
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
-from sodate.model import attention, checkpoint, lora
+from sodate.model import adapters, attention, bottleneck, checkpoint, lora, stream
+from sodate.model.bottleneck import BottleneckConfig
+from sodate.model.lora import LoraConfig
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -41,14 +43,19 @@ def cpu_has_bfloat16() -> bool:
     return bool(can.get("avx512_bf16") or can.get("amx_bf16"))
 
 
-def load_base(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Any:
-    """The model in evaluation mode, attention over tries, nothing trainable yet changed. Never runs remote code."""
+def load_base(folder: Path, *, device: torch.device, dtype: torch.dtype, quantised: bool = False) -> Any:
+    """The model in evaluation mode, attention over tries, nothing trainable yet changed. Never runs remote code.
+
+    `quantised`: the linear layers of its blocks in 4 bits, made so one by one; the model is never held whole.
+    """
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     attention.register()
     logging.disable_progress_bar()
     try:
+        if quantised:
+            return stream.load_quantised(folder, device, dtype, attention.NAME).eval()
         model = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, attn_implementation=attention.NAME, local_files_only=True, trust_remote_code=False
         )
@@ -59,20 +66,50 @@ def load_base(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Any:
     return model.to(device).eval()
 
 
-def load_adapter(model: Any, folder: Path) -> lora.LoraConfig:
-    """Puts a PEFT LoRA adapter on the model; its tensors are trainable afterwards."""
-    config = lora.read_config(folder)
-    lora.add(model, config, seed=0)
-    file = folder / "adapter_model.safetensors"
-    lora.load_state(model, checkpoint.read_tensors(file), str(folder))
+AdapterConfig = LoraConfig | BottleneckConfig
+
+
+def adapter_kind(config: AdapterConfig) -> str:
+    """What a recipe calls this adapter."""
+    if isinstance(config, BottleneckConfig):
+        return "bottleneck"
+    return "dora" if config.dora else "rslora" if config.rslora else "lora"
+
+
+def read_adapter(folder: Path) -> AdapterConfig:
+    """The configuration of the adapter in a folder; raises SodateError on a kind that is not known here."""
+    return bottleneck.read_config(folder) if bottleneck.is_one(folder) else lora.read_config(folder)
+
+
+def add_adapter(model: Any, config: AdapterConfig, seed: int) -> None:
+    """Freezes the model and puts a fresh adapter on it."""
+    if isinstance(config, BottleneckConfig):
+        bottleneck.add(model, config, seed)
+    else:
+        lora.add(model, config, seed)
+
+
+def load_adapter(model: Any, folder: Path) -> AdapterConfig:
+    """Puts the adapter in a folder on the model; its tensors are trainable afterwards."""
+    config = read_adapter(folder)
+    add_adapter(model, config, seed=0)
+    adapters.load_state(model, checkpoint.read_tensors(folder / "adapter_model.safetensors"), str(folder))
     return config
 
 
-def save_adapter(model: Any, config: lora.LoraConfig, base: str, folder: Path) -> None:
-    """adapter_config.json and adapter_model.safetensors, as plain `peft` loads them."""
-    checkpoint.write_tensors(folder / "adapter_model.safetensors", lora.state(model), {"format": "pt"})
-    text = json.dumps(lora.config_json(config, base), indent=2) + "\n"
-    (folder / "adapter_config.json").write_text(text)
+def save_adapter(model: Any, config: AdapterConfig, base: str, folder: Path) -> None:
+    """adapter_config.json and adapter_model.safetensors, as plain `peft` loads them (bottlenecks: as we do)."""
+    checkpoint.write_tensors(folder / "adapter_model.safetensors", adapters.state(model), {"format": "pt"})
+    if isinstance(config, BottleneckConfig):
+        about = bottleneck.config_json(config, base)
+    else:
+        about = lora.config_json(config, base)
+    (folder / "adapter_config.json").write_text(json.dumps(about, indent=2) + "\n")
+
+
+def merges(config: AdapterConfig) -> bool:
+    """Whether this adapter can become part of the weights."""
+    return isinstance(config, LoraConfig)
 
 
 def save_full(model: Any, source: Path, folder: Path) -> None:

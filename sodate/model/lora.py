@@ -1,15 +1,16 @@
-"""LoRA (arXiv 2106.09685) on frozen linear layers, in PEFT's file format, with its own backward.
+"""LoRA (arXiv 2106.09685), rsLoRA (2312.03732) and DoRA (2402.09353) on frozen linear layers, in PEFT's file format.
 
-    y = x Wᵀ + b + s · (x Aᵀ) Bᵀ          A (r, in), B (out, r), s = alpha / r
+    LoRA   y = x Wᵀ + b + s · (x Aᵀ) Bᵀ            A (r, in), B (out, r), s = alpha / r; rsLoRA: s = alpha / √r
+    DoRA   y = m ∘ (x Vᵀ) / ‖V‖ + b,  V = W + s · B A    m (out,), norms of V's rows
 
 Autograd would save x twice, and pass over y and dx once more to add the low-rank terms. Here x is saved once, x Aᵀ is
-remade in backward (r columns: next to nothing), and both additions happen inside the matrix products (addmm).
+remade in backward (r columns: next to nothing), and both additions happen inside the matrix products (addmm). A weight
+in 4 bits (quantise.py) is dequantised for each product and never kept.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,13 @@ from torch import Tensor, nn
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.files import read_json
 from sodate.core.text import tr
+from sodate.model.adapters import Adapted
+from sodate.model.quantise import NF4, NF4Linear, dense
 
-PREFIX = "base_model.model."
 _HARMLESS = {
     "auto_mapping", "base_model_name_or_path", "bias", "inference_mode", "init_lora_weights", "layers_pattern",
     "lora_alpha", "lora_dropout", "megatron_core", "peft_type", "peft_version", "qalora_group_size", "r", "revision",
-    "target_modules", "task_type", "use_rslora",
+    "target_modules", "task_type", "use_dora", "use_rslora",
 }  # fmt: skip
 
 
@@ -37,6 +39,7 @@ class LoraConfig:
     alpha: float
     targets: tuple[str, ...]
     rslora: bool = False
+    dora: bool = False
 
     @property
     def scale(self) -> float:
@@ -46,62 +49,124 @@ class LoraConfig:
 
 class _LoraProduct(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, s: float) -> Tensor:
-        ctx.save_for_backward(x, weight, a, b)
-        ctx.s = s
-        rows = x.reshape(-1, x.shape[-1])
-        y = torch.mm(rows, weight.t()) if bias is None else torch.addmm(bias, rows, weight.t())
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor | NF4, bias: Tensor | None, a: Tensor, b: Tensor, s: float
+    ) -> Tensor:
+        ctx.save_for_backward(x, a, b)
+        ctx.weight, ctx.s = weight, s
+        rows, w = x.reshape(-1, x.shape[-1]), dense(weight, x.dtype)
+        y = torch.mm(rows, w.t()) if bias is None else torch.addmm(bias, rows, w.t())
         y.addmm_(torch.mm(rows, a.t()), b.t(), alpha=s)
         return y.view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, a, b = ctx.saved_tensors
-        rows = x.reshape(-1, x.shape[-1])
-        dy = dy.reshape(-1, dy.shape[-1])
-        low = torch.mm(dy, b).mul_(ctx.s)  # (N, r)
-        da = torch.mm(low.t(), rows)
-        db = torch.mm(dy.t(), torch.mm(rows, a.t())).mul_(ctx.s)
+        x, a, b = ctx.saved_tensors
+        rows, dy = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
+        low, da, db = _low_rank_grads(dy, rows, a, b, ctx.s)
         dx = None
         if ctx.needs_input_grad[0]:
-            dx = torch.mm(dy, weight)
-            dx.addmm_(low, a)
-            dx = dx.view(x.shape)
+            dx = torch.mm(dy, dense(ctx.weight, dy.dtype)).addmm_(low, a).view(x.shape)
         return dx, None, None, da, db, None
 
 
-class LoraLinear(nn.Module):
-    """A frozen linear layer with a trainable low-rank term. The same weight tensor, no copy."""
+class _DoraProduct(torch.autograd.Function):
+    """The norms count as constants in backward, as the paper has it (section 4.3) and PEFT does it."""
 
-    def __init__(self, linear: nn.Linear, config: LoraConfig, generator: torch.Generator) -> None:
-        super().__init__()
-        self.weight = linear.weight
-        self.bias = linear.bias
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor | NF4, bias: Tensor | None, a: Tensor, b: Tensor, m: Tensor, s: float
+    ) -> Tensor:
+        v = torch.addmm(dense(weight, x.dtype), b, a, alpha=s)
+        norm: Tensor = torch.linalg.vector_norm(v, dim=1)
+        z = torch.mm(x.reshape(-1, x.shape[-1]), v.t())
+        ctx.save_for_backward(x, z, a, b, m, norm)
+        ctx.weight, ctx.s = weight, s
+        y: Tensor = z * (m / norm)
+        if bias is not None:
+            y += bias
+        return y.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, z, a, b, m, norm = ctx.saved_tensors
+        dy = dy.reshape(-1, dy.shape[-1])
+        dm = (dy * z).sum(0).div_(norm)
+        dz = dy * (m / norm)
+        _, da, db = _low_rank_grads(dz, x.reshape(-1, x.shape[-1]), a, b, ctx.s)
+        dx = None
+        if ctx.needs_input_grad[0]:
+            dx = torch.mm(dz, torch.addmm(dense(ctx.weight, dy.dtype), b, a, alpha=ctx.s)).view(x.shape)
+        return dx, None, None, da, db, dm, None
+
+
+def _low_rank_grads(dy: Tensor, rows: Tensor, a: Tensor, b: Tensor, s: float) -> tuple[Tensor, Tensor, Tensor]:
+    """(s · dy B, dA, dB) of s · (rows Aᵀ) Bᵀ."""
+    low = torch.mm(dy, b).mul_(s)  # (N, r)
+    return low, torch.mm(low.t(), rows), torch.mm(dy.t(), torch.mm(rows, a.t())).mul_(s)
+
+
+class LowRankLinear(Adapted):
+    """A frozen linear layer with trainable matrices A and B beside it."""
+
+    def __init__(self, linear: nn.Linear | NF4Linear, config: LoraConfig, generator: torch.Generator) -> None:
+        super().__init__(linear)
         self.scale = config.scale
-        self.enabled = True
         # PEFT's start: A Kaiming-uniform with a = √5, i.e. U(±1/√in); B zero, so that the model begins unchanged.
         bound = 1 / math.sqrt(linear.in_features)
         start = torch.rand(config.rank, linear.in_features, generator=generator) * (2 * bound) - bound
         self.lora_A = nn.Parameter(start.to(linear.weight.device))
         self.lora_B = nn.Parameter(torch.zeros(linear.out_features, config.rank, device=linear.weight.device))
 
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.enabled:
-            return nn.functional.linear(x, self.weight, self.bias)
+    def saved(self) -> dict[str, nn.Parameter]:
+        return {"lora_A.weight": self.lora_A, "lora_B.weight": self.lora_B}
+
+    def adds_nothing(self) -> bool:
+        return not self.lora_B.any()
+
+    def _sum(self) -> Tensor:
+        """W + s · B A in float32."""
+        return dense(self.weight, torch.float32) + self.scale * (self.lora_B.float() @ self.lora_A.float())
+
+
+class LoraLinear(LowRankLinear):
+    """LoRA and rsLoRA: they differ in `scale` alone."""
+
+    def adapted(self, x: Tensor) -> Tensor:
         a, b = self.lora_A.to(x.dtype), self.lora_B.to(x.dtype)
         product: Tensor = _LoraProduct.apply(x, self.weight, self.bias, a, b, self.scale)  # type: ignore[no-untyped-call]
         return product
 
     def merged(self) -> Tensor:
-        """W + s·B·A, (out, in)."""
-        delta = self.scale * (self.lora_B.float() @ self.lora_A.float())
-        return (self.weight.float() + delta).to(self.weight.dtype)
+        return self._sum().to(self.weight.dtype)
+
+
+class DoraLinear(LowRankLinear):
+    """DoRA: the low-rank term turns the rows of the weight, a trained magnitude gives them their length."""
+
+    def __init__(self, linear: nn.Linear | NF4Linear, config: LoraConfig, generator: torch.Generator) -> None:
+        super().__init__(linear, config, generator)
+        self.magnitude = nn.Parameter(torch.linalg.vector_norm(dense(self.weight, torch.float32).detach(), dim=1))
+
+    def saved(self) -> dict[str, nn.Parameter]:
+        return super().saved() | {"lora_magnitude_vector": self.magnitude}
+
+    def adapted(self, x: Tensor) -> Tensor:
+        a, b, m = self.lora_A.to(x.dtype), self.lora_B.to(x.dtype), self.magnitude.to(x.dtype)
+        product: Tensor = _DoraProduct.apply(x, self.weight, self.bias, a, b, m, self.scale)  # type: ignore[no-untyped-call]
+        return product
+
+    def merged(self) -> Tensor:
+        v = self._sum()
+        gain: Tensor = self.magnitude / torch.linalg.vector_norm(v, dim=1)
+        return (v * gain[:, None]).to(self.weight.dtype)
 
 
 def decoder_linears(model: nn.Module) -> list[str]:
     """Full names of the linear layers inside the decoder's blocks: everything but embeddings and head."""
     head = model.get_output_embeddings()  # type: ignore[operator]
-    return [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and module is not head]
+    linears = (nn.Linear, NF4Linear)
+    return [name for name, module in model.named_modules() if isinstance(module, linears) and module is not head]
 
 
 def all_targets(model: nn.Module) -> tuple[str, ...]:
@@ -126,46 +191,7 @@ def add(model: nn.Module, config: LoraConfig, seed: int) -> None:
     for name in names:
         parent, _, leaf = name.rpartition(".")
         owner = model.get_submodule(parent)
-        setattr(owner, leaf, LoraLinear(getattr(owner, leaf), config, generator))
-
-
-def layers(model: nn.Module) -> Iterator[tuple[str, LoraLinear]]:
-    for name, module in model.named_modules():
-        if isinstance(module, LoraLinear):
-            yield name, module
-
-
-def state(model: nn.Module) -> dict[str, Tensor]:
-    """The adapter's tensors under PEFT's names."""
-    out: dict[str, Tensor] = {}
-    for name, layer in layers(model):
-        out[f"{PREFIX}{name}.lora_A.weight"] = layer.lora_A.detach()
-        out[f"{PREFIX}{name}.lora_B.weight"] = layer.lora_B.detach()
-    return out
-
-
-def load_state(model: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
-    """Copies an adapter's tensors in; raises SodateError when names or shapes don't fit this model."""
-    mine = state(model)
-    if set(mine) != set(tensors):
-        odd = sorted(set(mine) ^ set(tensors))[0]
-        raise SodateError(
-            tr(
-                f"The adapter in {where} is not for this model: {odd} does not match.",
-                f"{where} のアダプタはこのモデル用ではありません: {odd} が一致しません。",
-            )
-        )
-    with torch.no_grad():
-        for name, tensor in mine.items():
-            if tensor.shape != tensors[name].shape:
-                raise SodateError(
-                    tr(
-                        f"The adapter in {where} is not for this model: {name} has shape {tuple(tensors[name].shape)}, "
-                        f"not {tuple(tensor.shape)}.",
-                        f"{where} のアダプタはこのモデル用ではありません: {name} の形が違います。",
-                    )
-                )
-            tensor.copy_(tensors[name])
+        setattr(owner, leaf, (DoraLinear if config.dora else LoraLinear)(getattr(owner, leaf), config, generator))
 
 
 def read_config(folder: Path) -> LoraConfig:
@@ -192,7 +218,8 @@ def read_config(folder: Path) -> LoraConfig:
                 f"{folder}: target_modules がパターンです。層の名前を列挙してください。",
             )
         )
-    return LoraConfig(config["r"], config["lora_alpha"], tuple(sorted(targets)), bool(config.get("use_rslora")))
+    variant = bool(config.get("use_rslora")), bool(config.get("use_dora"))
+    return LoraConfig(config["r"], config["lora_alpha"], tuple(sorted(targets)), *variant)
 
 
 def config_json(config: LoraConfig, base: str) -> dict[str, Any]:
@@ -205,25 +232,9 @@ def config_json(config: LoraConfig, base: str) -> dict[str, Any]:
         "lora_alpha": config.alpha,
         "lora_dropout": 0.0,
         "use_rslora": config.rslora,
+        "use_dora": config.dora,
         "target_modules": list(config.targets),
         "bias": "none",
         "fan_in_fan_out": False,
         "inference_mode": True,
     }
-
-
-def merge(model: nn.Module) -> None:
-    """Folds every adapter into its layer's weight and puts plain linear layers back."""
-    for name, layer in list(layers(model)):
-        parent, _, leaf = name.rpartition(".")
-        out_features, in_features = layer.weight.shape
-        linear = nn.Linear(in_features, out_features, bias=layer.bias is not None, device="meta")
-        linear.weight = nn.Parameter(layer.merged().detach(), requires_grad=False)
-        linear.bias = layer.bias
-        setattr(model.get_submodule(parent), leaf, linear)
-
-
-def set_enabled(model: nn.Module, enabled: bool) -> None:
-    """Switches every adapter on or off (off: the base model, e.g. as a DPO reference)."""
-    for _, layer in layers(model):
-        layer.enabled = enabled

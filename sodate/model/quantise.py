@@ -20,12 +20,13 @@ BLOCK = 64
 class NF4:
     """A matrix (out, in) in 4 bits. Not a Tensor: whoever multiplies by it asks `dense` for one, and lets it go."""
 
-    def __init__(self, weight: Tensor) -> None:
+    def __init__(self, weight: Tensor, dtype: torch.dtype | None = None) -> None:
+        """`dtype` is that of the layer it is for. The codes don't depend on it: they are made from float32."""
         self.shape = weight.shape
-        self.dtype = weight.dtype
+        self.dtype = dtype or weight.dtype
         self.device = weight.device
         self._packed, self._state = _bitsandbytes().quantize_4bit(
-            weight.detach().contiguous(), blocksize=BLOCK, compress_statistics=True, quant_type="nf4"
+            weight.detach().float().contiguous(), blocksize=BLOCK, compress_statistics=True, quant_type="nf4"
         )
 
     @property
@@ -34,15 +35,16 @@ class NF4:
         outer: Any = self._state.state2
         return int(self._packed.nbytes + self._state.absmax.nbytes + outer.absmax.nbytes)
 
-    def dense(self) -> Tensor:
-        """(out, in) in the dtype it was quantised from; made anew at each call."""
+    def dense(self, dtype: torch.dtype) -> Tensor:
+        """(out, in) in `dtype`, made anew at each call."""
+        self._state.dtype = dtype
         out: Tensor = _bitsandbytes().dequantize_4bit(self._packed, self._state)
         return out
 
 
 def dense(weight: Tensor | NF4, dtype: torch.dtype) -> Tensor:
     """The weight as a tensor of `dtype`: itself where it is one already, a temporary where it is quantised."""
-    return (weight if isinstance(weight, Tensor) else weight.dense()).to(dtype)
+    return weight.to(dtype) if isinstance(weight, Tensor) else weight.dense(dtype)
 
 
 class _FrozenProduct(torch.autograd.Function):
@@ -58,18 +60,25 @@ class _FrozenProduct(torch.autograd.Function):
         return dy @ dense(ctx.weight, dy.dtype), None, None
 
 
+def frozen_product(x: Tensor, weight: Tensor | NF4, bias: Tensor | None) -> Tensor:
+    """x Wᵀ + b, (…, out), where neither W nor b is trained."""
+    if isinstance(weight, Tensor):
+        return nn.functional.linear(x, weight, bias)
+    product: Tensor = _FrozenProduct.apply(x, weight, bias)  # type: ignore[no-untyped-call]
+    return product
+
+
 class NF4Linear(nn.Module):
     """A frozen linear layer in 4 bits, in place of an nn.Linear."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype | None = None) -> None:
         super().__init__()
-        self.weight = NF4(weight)
+        self.weight = NF4(weight, dtype)
         self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
         self.out_features, self.in_features = weight.shape
 
     def forward(self, x: Tensor) -> Tensor:
-        product: Tensor = _FrozenProduct.apply(x, self.weight, self.bias)  # type: ignore[no-untyped-call]
-        return product
+        return frozen_product(x, self.weight, self.bias)
 
 
 @functools.cache

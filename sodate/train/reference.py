@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sodate.model import checkpoint, lora
+from sodate.model import adapters, checkpoint
 
 
 class Reference:
@@ -19,19 +19,18 @@ class Reference:
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        adapters = [layer for _, layer in lora.layers(model)]
-        # B is zero in a fresh adapter: it adds nothing.
-        self.fresh = bool(adapters) and not any(bool(layer.lora_B.any()) for layer in adapters)
+        layers = [layer for _, layer in adapters.layers(model)]
+        self.fresh = bool(layers) and all(layer.adds_nothing() for layer in layers)
         self.copy = {} if self.fresh else {n: p.detach().clone() for n, p in checkpoint.trainable(model).items()}
 
     @contextmanager
     def active(self) -> Iterator[None]:
         if self.fresh:
-            lora.set_enabled(self.model, False)
+            adapters.set_enabled(self.model, False)
             try:
                 yield
             finally:
-                lora.set_enabled(self.model, True)
+                adapters.set_enabled(self.model, True)
             return
         trained = checkpoint.trainable(self.model)
         now = {name: trained[name].data for name in self.copy}

@@ -8,7 +8,14 @@ from typing import Any
 
 from sodate.core.recipe import Decision, Recipe, RolloutRecipe
 from sodate.core.text import tr
+from sodate.model.bottleneck import BottleneckConfig
+from sodate.model.load import AdapterConfig
+from sodate.model.lora import LoraConfig
 from sodate.train.loop import Plan
+
+LORA_KINDS = ("lora", "rslora", "dora", "qlora")
+# The peak rate of each kind, to that of LoRA.
+RATE = {"lora": 1.0, "rslora": 1.0, "dora": 1.0, "qlora": 1.0, "bottleneck": 1.0, "last": 0.2, "full": 0.1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +25,12 @@ class Facts:
     rows: int
     longest: int
     hidden_size: int
+    layers: int
     targets: tuple[str, ...]
     cuda: bool
     has_eval: bool
+    kind: str  # of what is trained: a key of ADAPTER_KEYS
+    start: AdapterConfig | None = None  # of the adapter training goes on from
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +38,8 @@ class Resolved:
     """The recipe's numbers, none of them `auto` any more."""
 
     plan: Plan
-    lora_rank: int
-    lora_alpha: float
-    lora_targets: tuple[str, ...]
+    adapter: AdapterConfig | None  # None: weights of the model itself are trained
+    last_layers: int  # blocks that are trained, from the end; 0 unless kind is "last"
     micro_tokens: int
     decisions: tuple[Decision, ...]
 
@@ -57,7 +66,9 @@ def resolve(recipe: Recipe, facts: Facts) -> Resolved:
         decisions.append(Decision(key, value, reason))
         return value
 
-    lora = recipe.adapter == "lora"
+    kind = facts.kind
+    auto("adapter", kind, tr("as it was begun", "開始時のアダプタと同じ") if facts.start else
+         tr("small, and can become part of the weights", "小さく、重みに統合できます"))  # fmt: skip
     rows = facts.rows
     epochs = auto("epochs", openai_epochs(rows), tr(f"{rows} rows", f"{rows} 行"))
     batch_size = auto(
@@ -67,23 +78,36 @@ def resolve(recipe: Recipe, facts: Facts) -> Resolved:
     )
     per_epoch = math.ceil(rows / batch_size)
     steps = recipe.max_steps or max(1, math.ceil(epochs * per_epoch))
-    rate = lora_lr(facts.hidden_size) if lora else float(f"{lora_lr(facts.hidden_size) / 10:.1e}")
+    rate = lora_lr(facts.hidden_size) * RATE[kind]
     if isinstance(recipe, RolloutRecipe):  # rewards are noisier than replies to copy
-        rate = float(f"{rate / 5:.1e}")
+        rate /= 5
     lr = auto(
         "lr",
-        rate,
-        tr(
-            f"{'LoRA' if lora else 'full fine-tuning'}, hidden size {facts.hidden_size}",
-            f"{'LoRA' if lora else '全パラメータ学習'}、隠れ層 {facts.hidden_size}",
-        ),
+        float(f"{rate:.1e}"),
+        tr(f"{kind}, hidden size {facts.hidden_size}", f"{kind}、隠れ層 {facts.hidden_size}"),
     )
-    rank = auto("lora_rank", 16, tr("enough for thousands of rows", "数千行までなら十分")) if lora else 0
-    alpha = auto("lora_alpha", 2.0 * rank, tr("twice the rank", "ランクの 2 倍")) if lora else 0.0
-    targets = auto("lora_targets", facts.targets, tr("all linear layers", "すべての線形層")) if lora else ()
+    adapter, last_layers = facts.start, 0
+    if kind in LORA_KINDS and not adapter:
+        rank = auto("lora_rank", 16, tr("enough for thousands of rows", "数千行までなら十分"))
+        if kind == "rslora":
+            reason = tr("a scale of 2 at this rank, as LoRA's", "このランクで LoRA と同じ倍率 2")
+            alpha = auto("lora_alpha", float(f"{2 * math.sqrt(rank):.3g}"), reason)
+        else:
+            alpha = auto("lora_alpha", 2.0 * rank, tr("twice the rank", "ランクの 2 倍"))
+        targets = auto("lora_targets", facts.targets, tr("all linear layers", "すべての線形層"))
+        adapter = LoraConfig(rank, alpha, tuple(sorted(targets)), rslora=kind == "rslora", dora=kind == "dora")
+    elif kind == "bottleneck" and not adapter:
+        style = auto("bottleneck_style", "pfeiffer", tr("half the adapters, much the same quality",
+                                                        "アダプタは半分で、品質はほぼ同じ"))  # fmt: skip
+        size = auto("bottleneck_size", max(8, facts.hidden_size // 8), tr("an eighth of the hidden size",
+                                                                         "隠れ層の 8 分の 1"))  # fmt: skip
+        adapter = BottleneckConfig(size, style)
+    elif kind == "last":
+        last_layers = auto("last_layers", max(1, facts.layers // 4), tr(f"a quarter of {facts.layers} layers",
+                                                                      f"{facts.layers} 層の 4 分の 1"))  # fmt: skip
     save_every = auto(
         "save_every",
-        max(10, steps // 10) if lora else max(50, steps // 3),
+        max(10, steps // 10) if adapter else max(50, steps // 3),
         tr("a kill loses a tenth of the run at most", "強制終了で失うのは最大でも 1 割"),
     )
     eval_every = steps
@@ -103,4 +127,4 @@ def resolve(recipe: Recipe, facts: Facts) -> Resolved:
         warmup_steps=min(recipe.warmup_steps, steps), weight_decay=recipe.weight_decay,
         max_grad_norm=recipe.max_grad_norm, save_every=save_every, eval_every=eval_every, early_stop=recipe.early_stop,
     )  # fmt: skip
-    return Resolved(plan, rank, alpha, targets, micro, tuple(decisions))
+    return Resolved(plan, adapter, last_layers, micro, tuple(decisions))

@@ -1,0 +1,83 @@
+"""Loading a model tensor by tensor, its blocks' linear layers into 4 bits as they come: it is never held whole.
+
+The files are read, not mapped into memory, so that peak memory is the quantised model and one tensor.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sodate.core.errors import SodateError
+from sodate.core.text import tr
+from sodate.model.checks import weight_files
+from sodate.model.lora import decoder_linears
+from sodate.model.quantise import NF4Linear
+
+DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
+
+def tensors(file: Path) -> Iterator[tuple[str, Tensor]]:
+    """Name and tensor, in the file's order, each read when it is asked for. Other than floating point is left out."""
+    with file.open("rb") as handle:
+        size = int.from_bytes(handle.read(8), "little")
+        header: dict[str, Any] = json.loads(handle.read(size))
+        header.pop("__metadata__", None)
+        for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+            begin, end = entry["data_offsets"]
+            if entry["dtype"] in DTYPES:
+                handle.seek(8 + size + begin)
+                raw = bytearray(end - begin)
+                if handle.readinto(raw) != len(raw):
+                    raise SodateError(tr(f"{file} is truncated.", f"{file} が途中で切れています。"))
+                yield name, _tensor(raw, DTYPES[entry["dtype"]]).view(entry["shape"])
+
+
+def _tensor(raw: bytearray, dtype: torch.dtype) -> Tensor:
+    return torch.frombuffer(raw, dtype=dtype) if raw else torch.empty(0, dtype=dtype)
+
+
+def load_quantised(folder: Path, device: torch.device, dtype: torch.dtype, attention: str) -> Any:
+    """The model of a folder with NF4Linear in place of every linear layer of its blocks; all else in `dtype`.
+
+    Raises SodateError when the files don't hold the model's tensors by their own names.
+    """
+    from accelerate import init_empty_weights
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    with init_empty_weights():
+        model = AutoModelForCausalLM.from_config(
+            config, dtype=dtype, attn_implementation=attention, trust_remote_code=False
+        )
+    model.tie_weights()
+    linears = set(decoder_linears(model))
+    missing = {name for name, _ in model.named_parameters()}
+    for file in weight_files(folder):
+        for name, tensor in tensors(file):
+            if name in missing:
+                missing.discard(name)
+                layer, _, leaf = name.rpartition(".")
+                if layer in linears and leaf == "weight":
+                    owner, _, own = layer.rpartition(".")
+                    bias = model.get_submodule(layer).bias  # still without data, or read already
+                    setattr(model.get_submodule(owner), own, NF4Linear(tensor.to(device), bias, dtype))
+                else:
+                    value = nn.Parameter(tensor.to(device, dtype), requires_grad=False)
+                    setattr(model.get_submodule(layer), leaf, value)
+            del tensor  # before the next one is read
+    model.tie_weights()
+    if missing:
+        raise SodateError(
+            tr(
+                f"{folder} has no tensor {sorted(missing)[0]!r}: 4 bits need the model's tensors by their own names.",
+                f"{folder} にテンソル {sorted(missing)[0]!r} がありません。4 ビット化には標準の名前が必要です。",
+            ),
+            tr("Use adapter=lora.", "adapter=lora を使ってください。"),
+        )
+    return model.to(device)
