@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sodate.model import lora
+from sodate.model import adapters
 
 
 @contextmanager
@@ -17,11 +17,12 @@ def merged(model: Any) -> Iterator[None]:
     """Inside the block every float32 layer multiplies by W + s·B·A at once; afterwards all is as before, bit for bit.
 
     It costs a copy of the adapted weights. Weights of less precision, or quantised, stay apart from their adapters: the
-    sum, rounded to what they are kept in, would lose small updates.
+    sum, rounded to what they are kept in, would lose small updates. So do adapters that no weight can stand for.
     """
     apart: list[tuple[nn.Module, str, nn.Module]] = []
-    for name, layer in list(lora.layers(model)):
-        if not isinstance(layer.weight, Tensor) or layer.weight.dtype != torch.float32 or not layer.enabled:
+    for name, layer in list(adapters.layers(model)):
+        sharp = isinstance(layer.weight, Tensor) and layer.weight.dtype == torch.float32
+        if not sharp or not layer.enabled or not layer.merges:
             continue
         parent, _, leaf = name.rpartition(".")
         owner = model.get_submodule(parent)

@@ -16,6 +16,8 @@ PREFIX = "base_model.model."
 class Adapted(nn.Module):
     """Stands in place of a linear layer. The same weight, no copy; switched off, it is the layer it replaced."""
 
+    merges = True  # whether one linear layer can compute the same
+
     def __init__(self, linear: nn.Linear | NF4Linear) -> None:
         super().__init__()
         self.weight: Tensor | NF4 = linear.weight

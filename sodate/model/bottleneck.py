@@ -39,6 +39,8 @@ class BottleneckConfig:
 class BottleneckLinear(Adapted):
     """A frozen linear layer followed by a bottleneck adapter."""
 
+    merges = False
+
     def __init__(self, linear: nn.Linear | NF4Linear, size: int, generator: torch.Generator) -> None:
         super().__init__(linear)
         width, device = linear.out_features, linear.weight.device
