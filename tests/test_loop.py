@@ -91,6 +91,9 @@ class Line:
         if poison:
             self.x[7] = float("nan")
 
+    def length(self, row: int) -> int:
+        return 3
+
     def updates(self, step: int, rows: Sequence[int]) -> Iterator[Update]:
         yield Update(float(len(rows)), self.parts(rows))
 

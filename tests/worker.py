@@ -31,13 +31,14 @@ def run(
     language: str = "en",
     kill_at_write: int | None = None,
     interrupt_at_step: int | None = None,
+    patience: float = 120,
 ) -> Ended:
     """`sodate WORDS`, ended. It can be told to end itself with SIGKILL at its Nth fsync, or SIGINT after a step."""
     (home / "stdin").write_text(stdin, "utf-8")
     process = context.Process(target=_child, args=(words, str(home), language, kill_at_write, interrupt_at_step))
     process.start()
-    process.join(120)
-    assert process.exitcode is not None, "still running after two minutes"
+    process.join(patience)
+    assert process.exitcode is not None, "still running, and patience is at an end"
     texts = [(home / f"{process.pid}.{name}").read_text("utf-8") for name in ("out", "err")]
     return Ended(process.exitcode, *texts)
 

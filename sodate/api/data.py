@@ -50,7 +50,7 @@ def check(
 def _forecast(checked: Checked, renderer: Renderer, folder: Path) -> dict[str, Any]:
     """One epoch of LoRA at the defaults on this machine. Shared beginnings are counted in a sample of the batches."""
     from sodate.core.recipe import SFTRecipe
-    from sodate.model import forecast
+    from sodate.model import forecast, memory
     from sodate.model.lora import LoraConfig
     from sodate.render import trie
     from sodate.train.resolve import Facts, resolve
@@ -74,13 +74,22 @@ def _forecast(checked: Checked, renderer: Renderer, folder: Path) -> dict[str, A
         tokens += sum(len(sequence.ids) for sequence in batch)
     total = checked.stats["tokens"]["total"]
     scale = total / tokens  # 1 where every row is in the sample
-    work = forecast.Work(round(computed * scale), round(predictions * scale), at_once)
+    work = forecast.Work(round(computed * scale), round(predictions * scale))
+    adapter = plan.adapter.rank * model.width
     gflops = forecast.measure_gflops(model.hidden)
     return {
         "tokens": total,
         "computed_tokens": work.computed,
         "seconds": round(forecast.seconds(model, work, gflops), 1),
-        "bytes": forecast.peak_bytes(model, work, plan.adapter.rank),
+        "bytes": memory.need(
+            model,
+            weights=4 * (model.parameters + adapter),
+            trained=4 * adapter,
+            element=4,
+            tokens=at_once,
+            recompute=False,
+            gpu=False,
+        ).total,
         "gemm_gflops": round(gflops, 1),
     }
 

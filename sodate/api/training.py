@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import resource
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sodate.api.checks import absolute, check_name, nothing_to_train, refuse_changes
+from sodate.api.fitting import fit_run, refuse_hopeless
 from sodate.api.loading import Reference, refer
 from sodate.core.errors import SodateError
 from sodate.core.recipe import METHODS, Decision, Recipe, RolloutRecipe, load_recipe, validated
@@ -132,7 +131,7 @@ def _train_locked(
     import torch
 
     from sodate.api.adaptation import WHOLE, make_trainable
-    from sodate.model import fused, load, lora
+    from sodate.model import fused, load, lora, memory
     from sodate.model.store import safe_name
     from sodate.release.registry import list_versions, register
     from sodate.train import loop
@@ -146,9 +145,12 @@ def _train_locked(
     dtype = load.pick_dtype(run.manifest.get("dtype", recipe.dtype), device, training=fast)
     # What is trained stays in float32: bfloat16 would round small updates away.
     stored = torch.float32 if start.kind in WHOLE else dtype
+    refuse_hopeless(recipe, reference, device, stored, start.quantised)
+    loop.use_threads(run.manifest.get("threads"))
     model = load.load_base(reference.folder, device=device, dtype=stored, quantised=start.quantised)
+    longest = max(rows.longest, held.longest)
     resolved = resolve(recipe, Facts(
-        rows=len(rows.sequences), longest=max(rows.longest, held.longest),
+        rows=len(rows.sequences), longest=longest,
         hidden_size=model.config.hidden_size, layers=model.config.num_hidden_layers, targets=lora.all_targets(model),
         cuda=device.type == "cuda", has_eval=bool(held.sequences), kind=start.kind,
         start=None if start.kind in WHOLE else start.config,
@@ -170,6 +172,8 @@ def _train_locked(
 
     setup = Setup(recipe, model, renderer, run, rows, held, resolved.micro_tokens, say)
     method = KINDS[recipe.method].build(setup)
+    if fitted := fit_run(recipe, reference, model, method, resolved, longest, run):
+        on_event("decisions", fitted.decisions)
     state = loop.train(model, method, resolved.plan, run, lambda line: on_event("step", line))
 
     def write_weights(folder: Path) -> None:
@@ -188,7 +192,7 @@ def _train_locked(
     report = {
         "steps": state.step, "tokens": state.tokens,
         "supervised_tokens": state.supervised_tokens, "train_seconds": state.train_seconds,
-        "peak_rss_bytes": peak_rss_bytes(), "first_loss": lines[0]["loss"], "final_loss": lines[-1]["loss"],
+        "peak_rss_bytes": memory.peak_rss_bytes(), "first_loss": lines[0]["loss"], "final_loss": lines[-1]["loss"],
         "best_step": state.best_step, "best_eval_loss": state.best_loss, "stopped_early": state.stopped,
     }  # fmt: skip
     about = {"run": run.name, **{k: manifest[k] for k in kept}, "adapter": start.kind, "report": report}
@@ -205,9 +209,3 @@ def _context_length(folder: Path) -> int:
 
     config = read_json(folder / "config.json")
     return int(config.get("max_position_embeddings") or 2**31 - 1)
-
-
-def peak_rss_bytes() -> int:
-    """Highest resident memory of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -177,6 +177,9 @@ def train(
     ] = None,
     columns: Columns = None,
     encoding: Encoding = None,
+    memory: Annotated[
+        str | None, typer.Option(help=tr("What the run may take, e.g. 4GB.", "使ってよいメモリ。例: 4GB"))
+    ] = None,
     as_json: Json = False,
 ) -> None:
     import yaml
@@ -195,7 +198,7 @@ def train(
         key: yaml.safe_load(value) for key, _, value in (w.partition("=") for w in words if "=" in w)
     }
     options = {"model": model, "data": data, "eval": held_out, "name": name, "method": method, "adapter": adapter,
-               "init_adapter": init_adapter, "columns": columns, "encoding": encoding}  # fmt: skip
+               "init_adapter": init_adapter, "columns": columns, "encoding": encoding, "memory": memory}  # fmt: skip
     keys |= {key: value for key, value in options.items() if value}
     loaded = load_recipe(Path(files[0]) if files else None, keys)
     with terminal.training(quiet=as_json) as listen:

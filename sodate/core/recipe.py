@@ -67,6 +67,8 @@ class Recipe(BaseModel):
     save_every: PositiveInt | Auto = "auto"
     device: str = "auto"
     dtype: Literal["float32", "bfloat16", "auto"] = "auto"
+    memory: str | None = None
+    gradient_checkpointing: bool | Auto = "auto"
 
     @field_validator("data", "lora_targets", mode="before")
     @classmethod

@@ -5,16 +5,12 @@
 B parameters in the frozen matrices of the blocks: 2 operations each forward, 2 for the gradient of the inputs. The head
 (V × D, frozen too) is computed where there is loss. Attention and the adapter are left out: they are small for rows
 of a few hundred tokens. `EFFICIENCY` stands for everything that is no large matrix product.
-
-    bytes = process + 4 · parameters + 16 · adapter + 4 · SAVED · Σ (in + out) · tokens computed at once
-
-Everything is float32. The adapter counts four times (weights, gradients, two moments); the sum runs over the matrices
-of the blocks, whose inputs and outputs are most of what backward needs.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,16 +25,15 @@ from sodate.model.checks import read_shapes, weight_files
 # Measured on two cores. To measure again: sodate train examples/orders/recipe.yaml max_steps=8 --json gives
 # train_seconds and peak_rss_bytes; sodate data check examples/orders/train.jsonl --model smollm2-135m --json, the rest.
 EFFICIENCY = 0.75
-SAVED = 1.2
-PROCESS_BYTES = 450_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Sizes of a decoder. `width` is Σ (in + out) over the matrices of its blocks."""
+    """Sizes of a decoder. `width` is Σ (in + out) over the matrices of its `blocks` blocks."""
 
     parameters: int
     block_parameters: int
+    blocks: int
     width: int
     vocabulary: int
     hidden: int
@@ -46,23 +41,25 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is to be trained: `computed` tokens and `predictions` in all, at most `at_once` tokens computed at once."""
+    """What is to be trained: `computed` tokens and `predictions` in all."""
 
     computed: int
     predictions: int
-    at_once: int
 
 
 def facts(folder: Path) -> Facts:
     """Read from the headers of the weights; nothing is loaded."""
-    shapes = [shape for file in weight_files(folder) for shape in read_shapes(file).values()]
+    named = [item for file in weight_files(folder) for item in read_shapes(file).items()]
+    shapes = [shape for _, shape in named]
     matrices = [shape for shape in shapes if len(shape) == 2]
     # Embedding and head have a row per token of the vocabulary, and that is more than any matrix of a block has.
     vocabulary, hidden = max(matrices)
     blocks = [shape for shape in matrices if shape[0] != vocabulary]
+    numbers = {found[1] for name, _ in named if (found := re.search(r"\.(\d+)\.", name))}
     return Facts(
         parameters=sum(math.prod(shape) for shape in shapes),
         block_parameters=sum(math.prod(shape) for shape in blocks),
+        blocks=len(numbers),
         width=sum(sum(shape) for shape in blocks),
         vocabulary=vocabulary,
         hidden=hidden,
@@ -73,13 +70,6 @@ def seconds(model: Facts, work: Work, gflops: float) -> float:
     """Time for the work at a measured rate of 10⁹ operations a second."""
     operations = 4 * model.block_parameters * work.computed + 4 * model.vocabulary * model.hidden * work.predictions
     return operations / (EFFICIENCY * gflops * 1e9)
-
-
-def peak_bytes(model: Facts, work: Work, rank: int) -> int:
-    """Highest memory of the training process with float32 weights."""
-    adapter = rank * model.width
-    saved = 4 * SAVED * model.width * work.at_once
-    return int(PROCESS_BYTES + 4 * model.parameters + 16 * adapter + saved)
 
 
 def measure_gflops(hidden: int, budget: float = 0.2) -> float:

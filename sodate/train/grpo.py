@@ -48,6 +48,10 @@ class GRPO:
         self.reference = Reference(model) if objective.kl_coefficient > 0 else None
         self.steps_done = 0
 
+    def length(self, row: int) -> int:
+        """Tokens of a prompt with the longest reply it may get."""
+        return len(self.rollouts.tasks[row].prompt) + self.rollouts.max_new_tokens
+
     def updates(self, step: int, rows: Sequence[int]) -> Iterator[Update]:
         base = self.rollouts.score_base() if step == 0 else {}
         samples, metrics = self._rollout(step, rows)

@@ -7,18 +7,14 @@ several optimiser updates (the epochs of PPO over one rollout); checkpoints lie 
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import math
 import os
 import shutil
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,6 +27,7 @@ from sodate.core.files import sweep_temporaries
 from sodate.core.runs import RunFolder
 from sodate.core.text import tr
 from sodate.model import checkpoint
+from sodate.train.stops import Diverged, Interrupted, diverged, memory_watched, stop_requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +64,9 @@ class Method(Protocol):
     rows: int
     names: Sequence[str]  # of each row, e.g. file:line, for the sentence when training goes wrong
     memory: dict[str, float]  # numbers that must survive a resume, e.g. an adaptive coefficient; in every checkpoint
+
+    def length(self, row: int) -> int:
+        """Tokens of a row, to name the longest one when memory runs out."""
 
     def updates(self, step: int, rows: Sequence[int]) -> Iterator[Update]:
         """The optimiser updates of 0-based `step` on these rows: one, or several after a rollout. The next is asked for
@@ -106,16 +106,6 @@ class State:
     tokens: int = 0
     supervised_tokens: int = 0
     train_seconds: float = 0.0
-
-
-class Interrupted(SodateError):
-    """Ctrl-C or SIGTERM: a checkpoint was written and the run can be continued."""
-
-    exit_code = 130
-
-
-class Diverged(SodateError):
-    """The loss is not a number. The last finite state was kept."""
 
 
 def learning_rate(plan: Plan, step: int) -> float:
@@ -168,7 +158,7 @@ def train(model: Any, method: Method, plan: Plan, run: RunFolder, on_step: Calla
         keep = {state.best_step} if state.best_step is not None else set()
         checkpoint.save(folder, state.step, model, optimizer, _as_dict(state) | {"memory": dict(method.memory)}, keep)
 
-    with _stop_requests() as stop:
+    with stop_requests() as stop:
         while state.step < plan.steps and not state.stopped:
             line = _step(method, plan, optimizer, parameters, state, run)
             validated = _maybe_validate(method, plan, state, line)
@@ -241,15 +231,16 @@ def _step(
     for group in optimizer.param_groups:
         group["lr"] = lr
     totals = _Totals()
-    for update in method.updates(state.step, rows):
-        loss = _backward(update, totals)
-        grad_norm = torch.nn.utils.clip_grad_norm_(parameters, plan.max_grad_norm).item()
-        if not math.isfinite(loss) or not math.isfinite(grad_norm):
-            raise _diverged(state.step + 1, loss, grad_norm, [method.names[row] for row in rows], run)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        totals.grad_norm = max(totals.grad_norm, grad_norm)
-        totals.metrics |= update.metrics
+    with memory_watched(state.step + 1, {method.names[row]: method.length(row) for row in rows}, run):
+        for update in method.updates(state.step, rows):
+            loss = _backward(update, totals)
+            grad_norm = torch.nn.utils.clip_grad_norm_(parameters, plan.max_grad_norm).item()
+            if not math.isfinite(loss) or not math.isfinite(grad_norm):
+                raise diverged(state.step + 1, loss, grad_norm, [method.names[row] for row in rows], run)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            totals.grad_norm = max(totals.grad_norm, grad_norm)
+            totals.metrics |= update.metrics
     state.step += 1
     seconds = time.perf_counter() - started
     state.tokens += totals.tokens
@@ -287,20 +278,6 @@ def _backward(update: Update, totals: _Totals) -> float:
     return total / update.weight
 
 
-def _diverged(step: int, loss: float, grad_norm: float, names: list[str], run: RunFolder) -> Diverged:
-    run.event("diverged", step=step, rows=names)
-    return Diverged(
-        tr(
-            f"Step {step}: loss {loss}, gradient norm {grad_norm}. Its rows: {', '.join(names)}.",
-            f"ステップ {step}: 損失 {loss}、勾配ノルム {grad_norm}。行: {', '.join(names)}",
-        ),
-        tr(
-            "Look at these rows with `sodate data show`, or lower lr. The last finite checkpoint is kept.",
-            "`sodate data show` でこれらの行を確かめるか、lr を下げてください。直前の有限な状態は残っています。",
-        ),
-    )
-
-
 def _maybe_validate(method: Method, plan: Plan, state: State, line: dict[str, Any]) -> bool:
     """Adds `eval_loss` to the line when it is due; remembers the best and decides on an early stop."""
     if state.step % plan.eval_every and state.step != plan.steps:
@@ -323,32 +300,17 @@ def _maybe_validate(method: Method, plan: Plan, state: State, line: dict[str, An
     return True
 
 
-@contextlib.contextmanager
-def _stop_requests() -> Iterator[threading.Event]:
-    """Set by the first SIGINT or SIGTERM; the second one ends the process the ordinary way."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before: dict[int, Any] = {}
-
-    def request(number: int, _frame: FrameType | None) -> None:
-        stop.set()
-        signal.signal(number, before[number])
-
-    for wanted in (signal.SIGINT, signal.SIGTERM):
-        before[wanted] = signal.signal(wanted, request)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _as_dict(state: State) -> dict[str, Any]:
     return {key: getattr(state, key) for key in State.__slots__}
 
 
+def use_threads(number: int | None) -> None:
+    """Sets torch's threads to the number a run began with: sums are split among them, so that another number would end
+    in other last bits."""
+    if number is not None and number != threads():
+        torch.set_num_threads(number)
+
+
 def threads() -> int:
-    """Threads torch will use; recorded because bit-identical resume holds for one number of threads."""
+    """Threads torch will use; recorded with the run, for `use_threads`."""
     return torch.get_num_threads() or os.cpu_count() or 1

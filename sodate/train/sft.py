@@ -8,7 +8,7 @@ transformers#34191 was a mean of means).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -41,20 +41,32 @@ class SFT:
         self.rows = len(train)
         self.memory: dict[str, float] = {}
 
+    def length(self, row: int) -> int:
+        return sum(len(s.ids) for s in self.train[row])
+
     def updates(self, step: int, rows: Sequence[int]) -> Iterator[Update]:
         sequences = [s for r in rows for s in self.train[r]]
         yield Update(sum(supervised(s) for s in sequences), self._parts(sequences))
 
     def _parts(self, sequences: list[Rendered]) -> Iterator[Part]:
         for group, batch in self._packed(sequences):
-            scores = score(self.model, batch)
-            yield Part(
-                scores.weighted_sum(),
-                tokens=sum(len(s.ids) for s in group),
-                supervised_tokens=len(batch.entry_row),
-                computed_tokens=batch.computed,
-                sums={"accuracy": float((scores.right.cpu().numpy() * batch.weight).sum())},
-            )
+            yield self._part(group, batch)
+
+    def _part(self, group: list[Rendered], batch: trie.Trie) -> Part:
+        scores = score(self.model, batch)
+        return Part(
+            scores.weighted_sum(),
+            tokens=sum(len(s.ids) for s in group),
+            supervised_tokens=len(batch.entry_row),
+            computed_tokens=batch.computed,
+            sums={"accuracy": float((scores.right.cpu().numpy() * batch.weight).sum())},
+        )
+
+    def heaviest(self, steps: Iterator[Sequence[int]]) -> tuple[int, Callable[[], Part]]:
+        """The computed tokens of the largest micro-batch of these steps' rows, and what computes it."""
+        batches = (pair for rows in steps for pair in self._packed([s for r in rows for s in self.train[r]]))
+        group, batch = max(batches, key=lambda pair: pair[1].computed)
+        return batch.computed, lambda: self._part(group, batch)
 
     def validate(self) -> Validation | None:
         sequences = [s for row in self.held_out for s in row]

@@ -1,0 +1,57 @@
+"""Between preparing a run and starting it: does it fit in memory?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from sodate.api.loading import Reference
+from sodate.core.recipe import Recipe
+from sodate.core.runs import RunFolder
+
+if TYPE_CHECKING:
+    import torch
+
+    from sodate.train.fit import Fitted
+    from sodate.train.loop import Method
+    from sodate.train.resolve import Resolved
+
+
+def refuse_hopeless(
+    recipe: Recipe, reference: Reference, device: torch.device, dtype: torch.dtype, quantised: bool
+) -> None:
+    """SodateError, before anything is loaded, for a model whose weights alone do not fit."""
+    from sodate.model import forecast
+    from sodate.train import fit
+
+    facts = forecast.facts(reference.folder)
+    blocks = 0.6 if quantised else dtype.itemsize  # NF4: four bits and their scales; the embedding stays as it is
+    weights = int(blocks * facts.block_parameters) + dtype.itemsize * (facts.parameters - facts.block_parameters)
+    fit.refuse_weights(weights, device, fit.budget(recipe.memory))
+
+
+def fit_run(
+    recipe: Recipe, reference: Reference, model: Any, method: Method, resolved: Resolved, longest: int, run: RunFolder
+) -> Fitted | None:
+    """Chooses and checks what the recipe leaves open. A resumed run keeps what it began with: None."""
+    from sodate.model import forecast, memory, recompute
+    from sodate.train import fit
+
+    began = run.manifest.get("fit")
+    if began:
+        if recipe.memory and model.device.type == "cpu":
+            memory.return_freed_memory()
+        if isinstance(method, fit.Sized):
+            method.micro_tokens = began["micro_tokens"]
+        if began["gradient_checkpointing"]:
+            recompute.enable(model)
+        return None
+    again = None if recipe.gradient_checkpointing == "auto" else recipe.gradient_checkpointing
+    wish = fit.Wish(fit.budget(recipe.memory), recipe.micro_tokens != "auto", again, longest, recipe.adapter)
+    fitted = fit.fit(model, method, resolved.plan, resolved.micro_tokens, forecast.facts(reference.folder), wish)
+    run.update(fit={
+        "micro_tokens": fitted.micro_tokens, "gradient_checkpointing": fitted.recompute,
+        "estimate": asdict(fitted.estimate), "estimated_bytes": fitted.estimate.total,
+        "measured_bytes": fitted.measured,
+    })  # fmt: skip
+    return fitted

@@ -1,0 +1,241 @@
+"""Memory: the estimate's arithmetic, what a machine leaves, recomputation to the last bit, a run that fits itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sodate.core.errors import SodateError, UsageError
+from sodate.losses.linear_cross_entropy import BLOCK_ELEMENTS, CHUNK_BYTES
+from sodate.model import forecast, fused, lora, memory, recompute
+from sodate.model.forward import score
+from sodate.model.store import ModelEntry
+from sodate.render import trie
+from sodate.render.renderer import Rendered
+from sodate.train import fit
+from sodate.train.loop import Part, Plan
+from tests import worker
+from tests.families import VOCABULARY, pair
+from tests.farm import Farm, adapter_bytes, curve, plant, the_run, write_rows
+
+FACTS = forecast.Facts(
+    parameters=2_000_000, block_parameters=1_000_000, blocks=10, width=5000, vocabulary=1000, hidden=64
+)
+
+
+@pytest.fixture(scope="module")
+def farm(tmp_path_factory: pytest.TempPathFactory) -> Farm:
+    return plant(tmp_path_factory.mktemp("farm"))
+
+
+def test_the_estimate_is_the_sum_that_the_module_says() -> None:
+    known: dict[str, Any] = {"weights": 8_000_000, "trained": 1_000_000, "element": 4, "tokens": 500, "gpu": False}
+    kept = memory.need(FACTS, **known, recompute=False)
+    assert (kept.weights, kept.gradients, kept.optimizer) == (8_000_000, 1_000_000, 2_000_000)
+    logits = 4 * 500 * 1000 + 4 * BLOCK_ELEMENTS
+    assert kept.activations == int(4 * 500 * memory.SAVED * 5000) + logits
+    assert kept.total == memory.PROCESS_BYTES + 11_000_000 + kept.activations
+    again = memory.need(FACTS, **known, recompute=True)
+    assert again.activations == 4 * 500 * int(10 * 64 + memory.SAVED_ONE * 500) + logits
+    assert memory.need(FACTS, **known | {"gpu": True}, recompute=True).process == 0
+    # The head never holds more than a chunk of logits, twice, however many tokens there are.
+    many = memory.activations(FACTS, 10**6, 4, False)
+    assert many == int(4 * 10**6 * memory.SAVED * 5000) + CHUNK_BYTES + 4 * BLOCK_ELEMENTS
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("4GB", 4 * 10**9), ("3.5 gib", 3.5 * 2**30), ("800MB", 8e8), ("1 TB", 1e12), (None, None)]
+)
+def test_amounts_of_memory_are_read(text: str | None, count: float | None) -> None:
+    assert fit.budget(text) == count
+
+
+@pytest.mark.parametrize("text", ["4", "GB", "four GB", "4KB", ""])
+def test_what_is_no_amount_of_memory_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is no amount of memory"):
+        fit.budget(text)
+
+
+def machine(root: Path, cgroup: str, **files: str) -> Path:
+    """A root folder with the kernel's files: 8 GB free, 1 GB of it ours already."""
+    (root / "proc/self").mkdir(parents=True)
+    (root / "proc/self/status").write_text("VmRSS:\t  2000000 kB\nRssAnon:\t 1000000 kB\n")
+    (root / "proc/meminfo").write_text("MemTotal:  16000000 kB\nMemAvailable:  8000000 kB\n")
+    (root / "proc/self/cgroup").write_text(cgroup)
+    for name, text in files.items():
+        file = root / "sys/fs/cgroup" / name.replace("__", "/").replace("_dot_", ".")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return root
+
+
+def test_what_a_machine_leaves_is_the_least_of_its_own_and_its_control_groups(tmp_path: Path) -> None:
+    cpu = torch.device("cpu")
+    bare = machine(tmp_path / "bare", "")
+    assert memory.available(cpu, bare) == 9_000_000 * 1024
+    inner = {"a__b__memory_dot_max": "max\n", "a__b__memory_dot_current": "5\n", "a__b__memory_dot_stat": "anon 5\n"}
+    outer = {"a__memory_dot_max": "3000000000\n", "a__memory_dot_current": "1500000000\n",
+             "a__memory_dot_stat": "anon 5\ninactive_file 500000000\n"}  # fmt: skip
+    assert memory.available(cpu, machine(tmp_path / "v2", "0::/a/b\n", **inner, **outer)) == 2 * 10**9 + 1_024_000_000
+    first = {"memory__memory_dot_limit_in_bytes": "4000000000\n", "memory__memory_dot_usage_in_bytes": "1000000000\n",
+             "memory__memory_dot_stat": "total_inactive_file 0\n"}  # fmt: skip
+    # In a container the path is the host's; only the root of the hierarchy is there.
+    assert memory.available(cpu, machine(tmp_path / "v1", "4:memory:/host/x\n", **first)) == 3 * 10**9 + 1_024_000_000
+
+
+@pytest.mark.parametrize("adapter", [True, False], ids=["lora", "full"])
+@pytest.mark.parametrize("family", ["llama", "gemma3"])
+def test_recomputed_blocks_give_the_same_loss_and_gradients_to_the_last_bit(
+    family: str, adapter: bool, tmp_path: Path
+) -> None:
+    model, _ = pair(family, tmp_path)
+    if adapter:
+        lora.add(model, lora.LoraConfig(4, 8.0, lora.all_targets(model)), 0)
+        fused.prepare(model, torch.float32)
+    draw = torch.Generator().manual_seed(1)
+    for parameter in model.parameters():
+        parameter.requires_grad_(parameter.requires_grad or not adapter)
+        if parameter.requires_grad:
+            parameter.data.add_(torch.randn(parameter.shape, generator=draw) * 0.1)
+    head = torch.randint(3, VOCABULARY, (9,), generator=draw).tolist()
+    packed = trie.build([Rendered([*head, n, n + 1, 5], [0.0] * 9 + [1.0] * 3) for n in (7, 11, 23)])
+    kept: list[int] = []
+    found = []
+    for _ in range(2):
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
+            loss = score(model, packed).weighted_sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        gradients = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+        assert all(gradient is not None for gradient in gradients.values())
+        found.append((loss.item(), gradients, sum(kept)))
+        kept.clear()
+        model.zero_grad(set_to_none=True)
+        recompute.enable(model)
+        recompute.enable(model)  # twice is once
+    (loss, gradients, most), (again, remade, fewer) = found
+    assert loss == again and all(torch.equal(gradients[name], remade[name]) for name in gradients)
+    assert fewer < most / 3
+
+
+class Fixed:
+    """A method whose micro-batches are all as large as they may be; it remembers what was computed."""
+
+    rows = 64
+    micro_tokens = 0
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self.model = model
+        self.computed: list[int] = []
+
+    def heaviest(self, steps: Iterator[Sequence[int]]) -> tuple[int, Callable[[], Part]]:
+        assert [len(rows) for rows in steps][:2] == [8, 8]
+
+        def compute() -> Part:
+            self.computed.append(self.micro_tokens)
+            torch.rand(3)
+            return Part(sum(p.sum() for p in self.model.parameters()), 0, 0, 0)  # type: ignore[arg-type]
+
+        return self.micro_tokens, compute
+
+
+PLAN = Plan(
+    steps=16, batch_size=8, shuffle=True, seed=0, lr=1.0, schedule="linear", warmup_steps=0, weight_decay=0.0,
+    max_grad_norm=1.0, save_every=3, eval_every=100, early_stop=None,
+)  # fmt: skip
+WIDE = forecast.Facts(parameters=10**6, block_parameters=10**6, blocks=20, width=10**6, vocabulary=1000, hidden=1000)
+
+
+def fitted(limit: int, measured: int = 0, **wish: Any) -> tuple[fit.Fitted, Fixed, list[bool]]:
+    """`fit` of a model that nearly nothing but its activations need memory for: 4.8 MB a token, 0.58 recomputed."""
+    model: Any = torch.nn.Linear(2, 2)
+    model.device, model.dtype = torch.device("cpu"), torch.float32
+    method = Fixed(model)
+    enabled: list[bool] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "peak", lambda device: measured)
+        patch.setattr(recompute, "enable", lambda model: enabled.append(True))
+        asked = {"limit": limit, "micro_tokens_given": False, "recompute": None, "longest": 300, "adapter": "lora"}
+        state = torch.get_rng_state()
+        done = fit.fit(model, method, PLAN, 2048, WIDE, fit.Wish(**(asked | wish)))  # type: ignore[arg-type]
+        assert torch.equal(state, torch.get_rng_state())
+        assert all(p.grad is None for p in model.parameters())
+    return done, method, enabled
+
+
+def test_a_budget_first_takes_tokens_then_the_blocks() -> None:
+    roomy, method, enabled = fitted(12 * 10**9)
+    assert (roomy.micro_tokens, roomy.recompute, method.computed, enabled) == (2048, False, [2048], [])
+    fewer, method, enabled = fitted(6 * 10**9)  # 1024 · 4.8 MB = 4.9 GB
+    assert (fewer.micro_tokens, fewer.recompute, method.micro_tokens, enabled) == (1024, False, 1024, [])
+    assert [d.key for d in fewer.decisions] == ["memory", "micro_tokens"]
+    again, method, enabled = fitted(1_800_000_000)  # 300 · 4.8 MB = 1.44 GB and the process; 2048 · 0.58 MB = 1.2 GB
+    assert (again.micro_tokens, again.recompute, enabled) == (2048, True, [True])
+    assert [d.key for d in again.decisions] == ["memory", "gradient_checkpointing"]
+
+
+def test_a_measurement_above_the_budget_goes_on_to_the_next_choice() -> None:
+    with pytest.raises(SodateError, match=r"needs about .* and may use 6\.0 GB"):
+        fitted(6 * 10**9, measured=7 * 10**9)
+    done, _, _ = fitted(6 * 10**9, measured=5 * 10**9)
+    assert done.measured == 5 * 10**9 + 2 * 6 * 4  # and two moments of six numbers
+
+
+def test_what_the_recipe_fixes_is_not_touched_but_named() -> None:
+    with pytest.raises(SodateError, match=r"micro_tokens=1024, gradient_checkpointing=auto") as caught:
+        fitted(6 * 10**9, micro_tokens_given=True, recompute=False)
+    assert "activations 9.9 GB" in str(caught.value)
+    assert fitted(6 * 10**9, micro_tokens_given=True)[0].recompute
+    with pytest.raises(SodateError, match=r"max_length=256, adapter=lora"):
+        fitted(750_000_000, longest=2000, adapter="full")
+
+
+def test_without_a_budget_a_run_with_room_to_spare_is_not_kept_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "available", lambda device: 50 * 10**9)
+    done, method, _ = fitted(limit=None)  # type: ignore[arg-type]
+    assert method.computed == [] and done.measured is None and done.micro_tokens == 2048
+    monkeypatch.setattr(memory, "available", lambda device: 16 * 10**9)
+    assert fitted(limit=None)[1].computed == [2048]  # type: ignore[arg-type]
+
+
+def test_a_run_under_a_budget_says_what_it_chose_and_is_resumed_the_same(farm: Farm, tmp_path: Path) -> None:
+    words = ["train", "--model", farm.model, "--data", str(farm.train), "max_steps=4", "lr=0.01", "--json"]
+    plain, tight, stopped = (farm.new_home(tmp_path / name) for name in ("plain", "tight", "stopped"))
+    assert worker.run(*words, home=plain).code == 0
+    recomputed = [*words, "--memory", "3GB", "gradient_checkpointing=true"]
+    assert worker.run(*recomputed, home=tight).code == 0
+    assert curve(plain) == curve(tight) and adapter_bytes(plain) == adapter_bytes(tight)
+    kept = json.loads((tight / "runs" / the_run(tight) / "run.json").read_text())["fit"]
+    assert kept["gradient_checkpointing"] and 0 < kept["measured_bytes"] < 3e9
+    assert worker.run(*recomputed, home=stopped, interrupt_at_step=2).code == 130
+    assert worker.run("runs", "resume", the_run(stopped), "--json", home=stopped).code == 0
+    assert curve(plain) == curve(stopped) and adapter_bytes(plain) == adapter_bytes(stopped)
+
+
+def test_a_budget_below_the_weights_is_refused_before_anything_is_loaded(farm: Farm, tmp_path: Path) -> None:
+    home = farm.new_home(tmp_path / "home")
+    done = worker.run("train", "--model", farm.model, "--data", str(farm.train), "--memory", "100MB", home=home)
+    assert done.code == 1 and "The weights alone take" in done.err and "adapter=qlora" in done.err
+
+
+@pytest.mark.real
+def test_a_real_run_stays_below_its_budget(smollm2: ModelEntry, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "models").symlink_to(smollm2.path.parent)
+    long = " ".join(f"{n} boxes of number {n * 7919 % 1000}," for n in range(12))
+    data = write_rows(tmp_path / "rows.jsonl", [
+        {"messages": [{"role": "user", "content": f"{n}: {long}"}, {"role": "assistant", "content": f"{long} {n}."}]}
+        for n in range(2)
+    ])  # fmt: skip
+    words = ["train", "--model", "smollm2-135m", "--data", str(data), "max_steps=1", "--json", "--memory", "1.4GB"]
+    done = worker.run(*words, home=home, patience=600)
+    assert done.code == 0, done.err
+    kept = json.loads((home / "runs" / the_run(home) / "run.json").read_text())["fit"]
+    used = json.loads(done.out)["peak_rss_bytes"]
+    assert kept["gradient_checkpointing"]
+    assert used < kept["estimated_bytes"] < 1.4e9 and kept["estimated_bytes"] < 1.4 * used
