@@ -1,4 +1,4 @@
-"""Write the sums: train.jsonl, valid.jsonl and heldout.jsonl, prompts with the number a grader compares.
+"""Write the sums: warmup.jsonl with answers to copy; train, valid and heldout.jsonl with the number a grader compares.
 
     python make.py [--out FOLDER]
 
@@ -13,7 +13,7 @@ import random
 from pathlib import Path
 
 SEED = 20260418
-ROWS = {"train": 200, "valid": 50, "heldout": 110}
+ROWS = {"warmup": 40, "train": 160, "valid": 50, "heldout": 110}
 LARGEST = 20
 SYSTEM = "You are a careful calculator. Answer with the number only."
 
@@ -27,9 +27,12 @@ def sums() -> list[tuple[int, int, str]]:
     return made
 
 
-def row(a: int, b: int, sign: str) -> dict[str, object]:
+def row(a: int, b: int, sign: str, shown: bool) -> dict[str, object]:
     asked = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": f"{a} {sign} {b} ="}]
-    return {"messages": asked, "reference_answer": str(a + b if sign == "+" else a - b)}
+    answer = str(a + b if sign == "+" else a - b)
+    if shown:
+        return {"messages": [*asked, {"role": "assistant", "content": answer}]}
+    return {"messages": asked, "reference_answer": answer}
 
 
 def main() -> None:
@@ -38,7 +41,7 @@ def main() -> None:
     folder = parser.parse_args().out
     rest = sums()
     for name, count in ROWS.items():
-        lines = [json.dumps(row(*one)) + "\n" for one in rest[:count]]
+        lines = [json.dumps(row(*one, name == "warmup")) + "\n" for one in rest[:count]]
         (folder / f"{name}.jsonl").write_text("".join(lines), "utf-8")
         rest = rest[count:]
 

@@ -117,6 +117,21 @@ class GRPORecipe(RolloutRecipe):
     updates: PositiveInt = 1
 
 
+class PPORecipe(RolloutRecipe):
+    """RLHF: rewards, usually of a reward model, with a learnt value for every token."""
+
+    method: Literal["ppo"] = "ppo"
+    kl_control: Literal["adaptive", "fixed"] = "adaptive"
+    kl_target: PositiveFloat = 6.0
+    kl_horizon: PositiveInt = 10_000
+    value_clip: PositiveFloat = 0.2
+    value_coefficient: PositiveFloat = 0.1
+    entropy_coefficient: float = Field(default=0.0, ge=0)
+    gamma: float = Field(default=1.0, gt=0, le=1)
+    gae_lambda: float = Field(default=0.95, gt=0, le=1)
+    updates: PositiveInt = 4
+
+
 def column_pairs(text: str) -> dict[str, str]:
     """`a=b,c=d` as a mapping; UsageError if it is not of that form."""
     parts = [[side.strip() for side in part.partition("=")] for part in text.split(",")]
@@ -139,7 +154,7 @@ class Decision:
     reason: str
 
 
-METHODS: dict[str, type[Recipe]] = {"sft": SFTRecipe, "grpo": GRPORecipe}
+METHODS: dict[str, type[Recipe]] = {"sft": SFTRecipe, "grpo": GRPORecipe, "ppo": PPORecipe}
 
 
 def load_recipe(path: Path | None, overrides: dict[str, Any]) -> Recipe:

@@ -13,7 +13,7 @@ from sodate.core.types import Conversation, Example
 from sodate.data.tokens import TokenRows
 from sodate.render.renderer import Rendered, Renderer
 from sodate.train.loop import Method
-from sodate.train.reinforce import as_task, grpo, render_prompt
+from sodate.train.reinforce import as_task, grpo, ppo, render_prompt
 from sodate.train.sft import SFT
 
 
@@ -86,4 +86,5 @@ KINDS: dict[str, Kind] = {
         _sft,
     ),
     "grpo": Kind(as_task, _tasks_wanted, render_prompt, grpo),
+    "ppo": Kind(as_task, _tasks_wanted, render_prompt, ppo),
 }

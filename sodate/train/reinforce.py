@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sodate.core.errors import SodateError
-from sodate.core.recipe import GRPORecipe, RolloutRecipe
+from sodate.core.recipe import GRPORecipe, PPORecipe, RolloutRecipe
 from sodate.core.text import tr
 from sodate.core.types import Conversation, Example, TaskItem
 from sodate.render.renderer import Rendered, Renderer
 from sodate.train.grpo import GRPO, Objective
+from sodate.train.ppo import PPO
+from sodate.train.ppo import Objective as PPOObjective
 from sodate.train.rewards import Task, parse_rewards
 from sodate.train.rollout import Rollouts
 
@@ -80,6 +82,17 @@ def grpo(setup: Setup) -> GRPO:
         high if recipe.clip_high == "auto" else recipe.clip_high, recipe.updates,
     )  # fmt: skip
     return GRPO(setup.model, rollouts(setup, recipe, {}), objective, names=setup.train.names)
+
+
+def ppo(setup: Setup) -> PPO:
+    recipe = setup.recipe
+    assert isinstance(recipe, PPORecipe)
+    objective = PPOObjective(
+        recipe.kl_coefficient, recipe.kl_target if recipe.kl_control == "adaptive" else None, recipe.kl_horizon,
+        recipe.clip_low, recipe.value_clip, recipe.value_coefficient, recipe.entropy_coefficient, recipe.gamma,
+        recipe.gae_lambda, recipe.updates,
+    )  # fmt: skip
+    return PPO(setup.model, rollouts(setup, recipe, {}), objective, names=setup.train.names)
 
 
 def _context(model: Any) -> int:

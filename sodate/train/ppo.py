@@ -1,0 +1,166 @@
+"""RLHF with PPO (sodate.losses.ppo): a value for every token of a reply, learnt beside the policy on the same forward.
+
+A step samples replies, pays each its reward at the last token less the divergence from the reference at every token,
+and makes `updates` optimiser updates on them. The value head reads the policy's hidden states; no version keeps it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sodate.losses import policy, ppo
+from sodate.losses.linear_cross_entropy import linear_nll
+from sodate.model import heads
+from sodate.model.forward import hidden_states
+from sodate.train.loop import Part, Update, Validation
+from sodate.train.reference import Reference
+from sodate.train.rollout import Agreement, Pack, Rollouts, Sample, grouped, part_of
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """The numbers of PPO. `kl_target` (nats a reply) and `kl_horizon` (replies) steer the coefficient; None: fixed."""
+
+    kl_coefficient: float
+    kl_target: float | None
+    kl_horizon: int
+    clip: float
+    value_clip: float
+    value_coefficient: float
+    entropy_coefficient: float
+    gamma: float
+    lam: float
+    updates: int
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A pack with what stays the same during the updates on it: each (E,)."""
+
+    pack: Pack
+    values: Tensor  # V when the replies were sampled
+    advantages: Tensor
+    returns: Tensor
+
+
+class PPO:
+    """The method. A row is a task; a step is a rollout with several updates."""
+
+    def __init__(self, model: Any, rollouts: Rollouts, objective: Objective, *, names: Sequence[str]) -> None:
+        self.model = model
+        self.rollouts = rollouts
+        self.objective = objective
+        self.names = names
+        self.rows = len(rollouts.tasks)
+        self.memory = rollouts.memory
+        self.memory["kl_coefficient"] = objective.kl_coefficient
+        self.reference = Reference(model)
+        self.head = heads.add(model)
+        self.steps_done = 0
+
+    def updates(self, step: int, rows: Sequence[int]) -> Iterator[Update]:
+        metrics = self.rollouts.score_base() if step == 0 else {}
+        samples = self.rollouts.draw([self.rollouts.tasks[r] for r in rows], step)
+        flat = policy.zero_variance(grouped(samples, self.rollouts.samples))
+        metrics |= self.rollouts.metrics(samples, flat)
+        judged = self._judge(samples, metrics)
+        tokens = sum(len(s.log_p) for s in samples)
+        for number in range(self.objective.updates):
+            seen = metrics if number == 0 else {}
+            yield Update(float(tokens), self._parts(judged, samples, seen, number), seen)
+        self.steps_done = step + 1
+        if self.objective.kl_target is not None:
+            self.memory["kl_coefficient"] = ppo.adapted(
+                self.memory["kl_coefficient"], metrics["kl_reply"], self.objective.kl_target, len(samples),
+                self.objective.kl_horizon,
+            )  # fmt: skip
+        self.rollouts.alarms.step(
+            step + 1, metrics["reward_mean"], metrics["zero_variance_groups"], metrics["entropy"], metrics["kl"]
+        )
+
+    def validate(self) -> Validation | None:
+        return self.rollouts.validate(self.steps_done)
+
+    def _forward(self, pack: Pack) -> tuple[Tensor, Tensor]:
+        """(log-probability of each token, value before it), each (E,), from one pass."""
+        hidden = hidden_states(self.model, pack.batch)
+        hidden = hidden[torch.as_tensor(pack.batch.source, device=hidden.device)]
+        head = self.model.get_output_embeddings()
+        target = torch.as_tensor(pack.batch.target, device=hidden.device)
+        softcap = getattr(self.model.config, "final_logit_softcapping", None)
+        nll, _ = linear_nll(hidden, head.weight, target, bias=head.bias, softcap=softcap)
+        return -nll[pack.prediction], self.head(hidden)[pack.prediction]
+
+    @torch.no_grad()
+    def _judge(self, samples: Sequence[Sample], metrics: dict[str, float]) -> list[Judged]:
+        """Values, divergence from the reference, advantages and returns of a rollout."""
+        packs = self.rollouts.packs(samples)
+        values = self._by_reply(packs, samples, [self._forward(pack)[1] for pack in packs])
+        with self.reference.active():
+            reference = self._by_reply(packs, samples, [pack.log_p(self.model) for pack in packs])
+        log_p = self._by_reply(packs, samples, [pack.old for pack in packs])
+        lengths = torch.tensor([len(s.log_p) for s in samples], device=values.device)
+        mask = (torch.arange(values.shape[1], device=values.device)[None, :] < lengths[:, None]).float()
+        scores = torch.tensor([s.reward for s in samples], device=values.device)
+        coefficient = self.memory["kl_coefficient"]
+        rewards = ppo.kl_rewards(scores, log_p, reference, mask, coefficient)
+        advantages, returns = ppo.gae(rewards, values, mask, self.objective.gamma, self.objective.lam)
+        advantages = ppo.whiten(advantages, mask)
+        held = mask.bool()
+        metrics |= {
+            "kl": float(policy.k3(log_p, reference)[held].mean()),
+            "kl_reply": float(((log_p - reference) * mask).sum(1).mean()),
+            "kl_coefficient": coefficient,
+            "value_mean": float(values[held].mean()),
+            "return_mean": float(returns[held].mean()),
+        }
+        return [
+            Judged(pack, *(self._of_pack(pack, samples, t) for t in (values, advantages, returns))) for pack in packs
+        ]
+
+    def _by_reply(self, packs: Sequence[Pack], samples: Sequence[Sample], found: Sequence[Tensor]) -> Tensor:
+        """(R, T) of the rollout, zero behind each reply's end, from each pack's (E,)."""
+        longest = max(len(s.log_p) for s in samples)
+        out = torch.zeros(len(samples), longest, device=found[0].device)
+        for pack, flat in zip(packs, found, strict=True):
+            at = 0
+            for i in pack.samples:
+                n = len(samples[i].log_p)
+                out[i, :n] = flat[at : at + n]
+                at += n
+        return out
+
+    def _of_pack(self, pack: Pack, samples: Sequence[Sample], values: Tensor) -> Tensor:
+        """(E,) of a pack from (R, T) of the rollout."""
+        return torch.cat([values[i, : len(samples[i].log_p)] for i in pack.samples])
+
+    def _parts(
+        self, judged: Sequence[Judged], samples: Sequence[Sample], seen: dict[str, float], number: int
+    ) -> Iterator[Part]:
+        one, agreement = self.objective, Agreement()
+        clipped = value_clipped = tokens = 0
+        errors = 0.0
+        for row in judged:
+            log_p, values = self._forward(row.pack)
+            if number == 0:
+                agreement.add(log_p, row.pack.old)
+            surrogate, held = policy.clipped(log_p, row.pack.old, row.advantages, one.clip, one.clip)
+            error, value_held = ppo.value_loss(values, row.values, row.returns, one.value_clip)
+            loss = surrogate + one.value_coefficient * error
+            if one.entropy_coefficient:
+                loss = loss - one.entropy_coefficient * policy.entropy_bonus(log_p, row.pack.old)
+            clipped += int(held.sum())
+            value_clipped += int(value_held.sum())
+            tokens += len(log_p)
+            errors += float(error.detach().sum())
+            yield part_of(row.pack, samples, loss.sum())
+        # The line shows these of the last update, where the policy is furthest from the one that drew the replies.
+        seen |= {"clip_fraction": clipped / tokens, "value_clip_fraction": value_clipped / tokens,
+                 "value_loss": errors / tokens}  # fmt: skip
+        if number == 0:
+            seen |= agreement.metrics()
