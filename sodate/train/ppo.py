@@ -63,6 +63,9 @@ class PPO:
         self.head = heads.add(model)
         self.steps_done = 0
 
+    def length(self, row: int) -> int:
+        return len(self.rollouts.tasks[row].prompt) + self.rollouts.max_new_tokens
+
     def updates(self, step: int, rows: Sequence[int]) -> Iterator[Update]:
         metrics = self.rollouts.score_base() if step == 0 else {}
         samples = self.rollouts.draw([self.rollouts.tasks[r] for r in rows], step)
