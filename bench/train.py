@@ -1,18 +1,19 @@
-"""Training speed and memory beside TRL: same rows token for token, same initial adapter, same order, float32.
+"""Training speed and memory beside TRL: same rows token for token, same initial weights, same order.
 
-    python bench/train.py [--rounds 3] [--rows 64]
+    python bench/train.py [--rounds 2] [--rows 64] [--work orders,full,…] [--json FILE]
 
-Each round runs sodate, TRL padded and TRL packed in turn, each in a process of its own; the ratio is taken round by
-round against the faster TRL, so that a machine whose speed drifts does not decide. Seconds are those of the training
-loop without loading; memory is the process's highest resident size. Fails when the held-out loss differs from that of
-TRL padded by more than 2 % (packing changes which rows share a step, so its loss is only reported).
+Every run is a process of its own, in turn: sodate as it decides by itself (bfloat16 products where the CPU has them),
+sodate in float32, and TRL in float32 padded, bfloat16 padded and bfloat16 packed, none with gradient checkpointing.
+Later rounds run only the fastest of TRL's settings. The ratio is taken round by round, so that a machine whose speed
+drifts does not decide. Seconds are those of the training loop without loading; memory is the process's highest
+resident size. Fails when a held-out loss differs from that of TRL in float32 by more than 2 % (packing changes which
+rows share a step, so its loss is only reported).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import statistics
 import subprocess
@@ -24,33 +25,36 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from trl_curve import BATCH, DATA, LR, MAX_GRAD_NORM, MODEL, prepare, trl_python
+from work import WORKS, Work, prepare, recipe_keys, run_trl
 
 ALLOWED = 0.02
+SODATE = {"sodate": "auto", "sodate float32": "float32"}
+TRL = {"TRL float32": (False, False), "TRL bfloat16": (True, False), "TRL bfloat16 packed": (True, True)}
+Result = dict[str, Any]
 
 
-def ours(work: Path, rows: int) -> dict[str, Any]:
-    """One `sodate train` in a new process; its adapter is copied out of the version."""
-    command = [
-        sys.executable, "-m", "sodate.cli", "train", "--model", MODEL, "--data", str(work / "rows.jsonl"),
-        "--init-adapter", str(work / "adapter"), "--name", "bench", "--json", "shuffle=false", f"batch_size={BATCH}",
-        f"max_steps={rows // BATCH}", f"lr={LR}", f"max_grad_norm={MAX_GRAD_NORM}", "dtype=float32", "device=cpu",
-    ]  # fmt: skip
-    result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+def ours(work: Work, folder: Path, steps: int, dtype: str) -> Result:
+    """One `sodate train` in a new process."""
+    keys = recipe_keys(work, folder, steps, dtype)
+    command = [sys.executable, "-m", "sodate.cli", "train", "--name", "bench", "--json", *keys]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr)
+    result = json.loads(done.stdout)
     name, number = result["version"].split("@")
-    adapter = Path(result["run_dir"]).parents[1] / "versions" / name / number / "adapter"
-    return {"seconds": result["train_seconds"], "bytes": result["peak_rss_bytes"], "adapter": str(adapter)}
+    version = Path(result["run_dir"]).parents[1] / "versions" / name / number
+    weights = version / ("model" if work.full else "adapter")
+    return {"seconds": result["train_seconds"], "bytes": result["peak_rss_bytes"], "weights": str(weights)}
 
 
-def trl(work: Path, packing: bool) -> dict[str, Any]:
-    out = work / f"trl-{'packed' if packing else 'padded'}"
-    command = [trl_python(), __file__, "--trl", str(work / "task.json"), str(out), str(int(packing))]
-    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "TRL_EXPERIMENTAL_SILENCE": "1"})
-    value: dict[str, Any] = json.loads((out / "result.json").read_text())
+def trl(folder: Path, setting: str) -> Result:
+    out = folder / setting.replace(" ", "-")
+    run_trl(__file__, str(folder / "task.json"), str(out), setting)
+    value: Result = json.loads((out / "result.json").read_text())
     return value
 
 
-def theirs(task: Path, out: Path, packing: bool) -> None:
+def theirs(task: Path, out: Path, setting: str) -> None:
     """Runs in TRL's environment."""
     import torch
     from datasets import Dataset
@@ -58,30 +62,33 @@ def theirs(task: Path, out: Path, packing: bool) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from trl import SFTConfig, SFTTrainer
 
+    bf16, packing = TRL[setting]
     work = json.loads(task.read_text())
-    base = AutoModelForCausalLM.from_pretrained(work["base"], dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(work["base"], dtype=torch.float32)
+    if work["adapter"]:
+        model = PeftModel.from_pretrained(model, work["adapter"], is_trainable=True)
     config = SFTConfig(
-        output_dir=str(out), num_train_epochs=1, per_device_train_batch_size=1 if packing else BATCH, packing=packing,
-        learning_rate=LR, lr_scheduler_type="linear", warmup_steps=0, weight_decay=0.0, max_grad_norm=MAX_GRAD_NORM,
-        train_sampling_strategy="sequential", max_length=1024 if packing else None, bf16=False, use_cpu=True,
-        gradient_checkpointing=False, save_strategy="no", report_to=[], disable_tqdm=True,
+        output_dir=str(out), num_train_epochs=1, per_device_train_batch_size=1 if packing else work["batch"],
+        packing=packing, learning_rate=work["lr"], lr_scheduler_type="linear", warmup_steps=0, weight_decay=0.0,
+        max_grad_norm=work["max_grad_norm"], train_sampling_strategy="sequential",
+        max_length=1024 if packing else None, bf16=bf16, use_cpu=True, gradient_checkpointing=False,
+        save_strategy="no", report_to=[], disable_tqdm=True,
     )  # fmt: skip
+    tokenizer = AutoTokenizer.from_pretrained(work["base"])
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     trainer = SFTTrainer(
-        model=PeftModel.from_pretrained(base, work["adapter"], is_trainable=True),
-        args=config,
-        train_dataset=Dataset.from_list(work["rows"]),
-        processing_class=AutoTokenizer.from_pretrained(work["base"]),
+        model=model, args=config, train_dataset=Dataset.from_list(work["rows"]), processing_class=tokenizer
     )
     started = time.perf_counter()
     trainer.train()
     seconds = time.perf_counter() - started
-    trainer.model.save_pretrained(out / "adapter")
+    trainer.model.save_pretrained(out / "weights")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    (out / "result.json").write_text(json.dumps({"seconds": seconds, "bytes": peak, "adapter": str(out / "adapter")}))
+    (out / "result.json").write_text(json.dumps({"seconds": seconds, "bytes": peak, "weights": str(out / "weights")}))
 
 
-def held_out_loss(base: Path, adapter: Path) -> float:
-    """Mean loss of an adapter on the example's validation rows, by one measure for all."""
+def held_out_loss(work: Work, folder: Path, base: Path, weights: Path) -> float:
+    """Mean loss in float32 on the example's validation rows, by one measure for all."""
     import torch
 
     import sodate
@@ -90,50 +97,79 @@ def held_out_loss(base: Path, adapter: Path) -> float:
     from sodate.train.sft import SFT
 
     renderer = Renderer.from_folder(base)
-    rows = [renderer.render(row) for row in sodate.check(DATA.with_name("valid.jsonl")).iter_examples()]
-    model = load.load_base(base, device=torch.device("cpu"), dtype=torch.float32)
-    load.load_adapter(model, adapter)
-    found = SFT(model, [], rows, names=[], micro_tokens=2048).validate()
-    assert found is not None
-    return found.loss
+    rows = [renderer.render(row) for row in sodate.check(folder / "valid.jsonl").iter_examples()]
+    model = load.load_base(weights if work.full else base, device=torch.device("cpu"), dtype=torch.float32)
+    if not work.full:
+        load.load_adapter(model, weights)
+    loss = SFT(model, [], rows, names=[], micro_tokens=2048).validate()
+    assert loss is not None
+    return loss
+
+
+def measure(work: Work, rows: int, rounds: int) -> Result:
+    """All runs of one row of the table."""
+    runs: dict[str, list[Result]] = {name: [] for name in (*SODATE, *TRL)}
+    steps = rows // work.turns // work.batch
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        task = prepare(work, folder, steps)
+        (folder / "task.json").write_text(json.dumps(task))
+        rivals = list(TRL)
+        for number in range(rounds):
+            for kind, dtype in SODATE.items():
+                runs[kind].append(ours(work, folder, steps, dtype))
+            for setting in rivals:
+                runs[setting].append(trl(folder, setting))
+            if number == 0:
+                rivals = [min(TRL, key=lambda setting: runs[setting][0]["seconds"])]
+            said = ", ".join(f"{k} {v[number]['seconds']:.1f} s" for k, v in runs.items() if len(v) > number)
+            print(f"{work.name}, round {number + 1}: {said}", flush=True)
+        losses = {kind: held_out_loss(work, folder, Path(task["base"]), Path(many[-1]["weights"]))
+                  for kind, many in runs.items()}  # fmt: skip
+    fastest = rivals[0]
+    return {
+        "work": work.name, "rows": steps * work.batch, "fastest": fastest, "losses": losses,
+        "seconds": {kind: statistics.median(r["seconds"] for r in many) for kind, many in runs.items()},
+        "bytes": {kind: statistics.median(r["bytes"] for r in many) for kind, many in runs.items()},
+        "ratios": {kind: [theirs["seconds"] / mine["seconds"]
+                          for mine, theirs in zip(runs[kind], runs[fastest], strict=True)] for kind in SODATE},
+    }  # fmt: skip
+
+
+def show(result: Result) -> bool:
+    """Prints one row's figures; returns whether the losses agree."""
+    fastest, losses = result["fastest"], result["losses"]
+    print(f"\n{result['work']}: {result['rows']} rows")
+    print(f"{'':20}  {'seconds':>8}  {'rows/s':>7}  {'memory GB':>9}  {'held-out loss':>13}")
+    for kind, seconds in result["seconds"].items():
+        speed, memory = result["rows"] / seconds, result["bytes"][kind] / 1e9
+        print(f"{kind:20}  {seconds:8.1f}  {speed:7.2f}  {memory:9.2f}  {losses[kind]:13.4f}")
+    agree = True
+    for kind, ratios in result["ratios"].items():
+        drift = abs(losses[kind] - losses["TRL float32"]) / losses["TRL float32"]
+        agree &= drift <= ALLOWED
+        print(f"{kind}: {statistics.median(ratios):.2f}× the rows/s ({min(ratios):.2f} to {max(ratios):.2f}) and "
+              f"{result['bytes'][kind] / result['bytes'][fastest]:.2f}× the memory of {fastest}; held-out loss "
+              f"{100 * drift:.2f} % from TRL float32")  # fmt: skip
+    return agree
 
 
 def main() -> None:
     if sys.argv[1:2] == ["--trl"]:
-        theirs(Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4] == "1")
+        theirs(Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4])
         return
     parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--rows", type=int, default=64)
+    parser.add_argument("--work", default=",".join(WORKS))
+    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        task = prepare(work, args.rows // BATCH)
-        (work / "task.json").write_text(json.dumps(task))
-        runs: dict[str, list[dict[str, Any]]] = {"sodate": [], "TRL padded": [], "TRL packed": []}
-        for number in range(args.rounds):
-            runs["sodate"].append(ours(work, args.rows))
-            runs["TRL padded"].append(trl(work, packing=False))
-            runs["TRL packed"].append(trl(work, packing=True))
-            print(
-                f"round {number + 1}: " + ", ".join(f"{k} {v[-1]['seconds']:.1f} s" for k, v in runs.items()),
-                flush=True,
-            )
-        ratios = [
-            min(a["seconds"], b["seconds"]) / mine["seconds"]
-            for mine, a, b in zip(runs["sodate"], runs["TRL padded"], runs["TRL packed"], strict=True)
-        ]
-        losses = {name: held_out_loss(Path(task["base"]), Path(many[-1]["adapter"])) for name, many in runs.items()}
-    print(f"\nSFT LoRA r=8, {MODEL}, {args.rows} order mails, batch {BATCH}, one epoch, {args.rounds} rounds")
-    print(f"{'':12}  {'seconds':>8}  {'rows/s':>7}  {'memory GB':>9}  {'held-out loss':>13}")
-    for name, many in runs.items():
-        seconds = statistics.median(r["seconds"] for r in many)
-        memory = statistics.median(r["bytes"] for r in many) / 1e9
-        print(f"{name:12}  {seconds:8.1f}  {args.rows / seconds:7.2f}  {memory:9.2f}  {losses[name]:13.4f}")
-    print(f"faster than the faster TRL: {statistics.median(ratios):.2f}× ({min(ratios):.2f} to {max(ratios):.2f})")
-    drift = abs(losses["sodate"] - losses["TRL padded"]) / losses["TRL padded"]
-    print(f"held-out loss against TRL padded: {100 * drift:.2f} % apart, allowed {100 * ALLOWED:.0f} %")
-    sys.exit(drift > ALLOWED)
+    results = [measure(WORKS[name], args.rows, args.rounds) for name in args.work.split(",")]
+    agree = [show(result) for result in results]
+    if args.json:
+        args.json.write_text(json.dumps(results, indent=1))
+    if not all(agree):
+        sys.exit(f"The held-out losses are more than {100 * ALLOWED:.0f} % apart.")
 
 
 if __name__ == "__main__":
