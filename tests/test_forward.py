@@ -10,11 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sodate.core.errors import SodateError
 from sodate.losses import linear_cross_entropy
 from sodate.losses.linear_cross_entropy import linear_nll
 from sodate.model.forward import score
-from sodate.model.load import load_base
 from sodate.render.renderer import Rendered
 from sodate.render.trie import build
 from tests.families import FAMILIES, VOCABULARY, exact, pair
@@ -161,14 +159,3 @@ def test_huge_logits_stay_finite() -> None:
     nll.sum().backward()  # type: ignore[no-untyped-call]
     # log(e^1e4 + e^-1e4) + 1e4, to rounding
     assert nll.item() == pytest.approx(2e4) and hidden.grad is not None and hidden.grad.tolist() == [[2.0]]
-
-
-def test_a_model_that_caps_its_attention_scores_is_refused_in_words(tmp_path: Path) -> None:
-    from transformers import Gemma2Config, Gemma2ForCausalLM
-
-    sizes = {"vocab_size": 64, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "head_dim": 8}
-    config = Gemma2Config(**sizes, num_attention_heads=2, num_key_value_heads=1)
-    Gemma2ForCausalLM(config).save_pretrained(tmp_path)
-    model = load_base(tmp_path, device=torch.device("cpu"), dtype=torch.float32)
-    with pytest.raises(SodateError, match="not supported yet"):
-        score(model, build([Rendered([1, 2, 3], [0.0, 1.0, 1.0])]))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sodate.generate.cache import Cache, Prefill
+from sodate.model import traits
 from sodate.model.attention import TrieAttention, decode
 from sodate.model.decoding import product
 from sodate.render.renderer import Rendered
@@ -72,9 +73,10 @@ def generate(
     running: list[_Running] = []
     head = model.get_output_embeddings()
     cap = getattr(model.config, "final_logit_softcapping", None)
+    scale, cached = traits.of(model).logit_scale, traits.of(model).shares
 
     def choose(hidden: Tensor, which: list[_Running]) -> None:
-        logits = product(hidden, head.weight, head.bias).float()
+        logits = product(hidden if scale == 1 else hidden * scale, head.weight, head.bias).float()
         if cap is not None:
             logits = cap * torch.tanh(logits / cap)
         ids, logp = _sample(logits, which, sampling)
@@ -93,7 +95,11 @@ def generate(
                 for i in waiting[:free]
             ]
             waiting = waiting[free:]
-            choose(_prefill(model, cache, [prompts[r.number] for r in new]), new)
+            if cached:
+                choose(_prefill(model, cache, [prompts[r.number] for r in new]), new)
+            else:
+                cache.active += len(new)
+                choose(_last_states(model, prompts, new), new)
             running += new
         for slot in reversed(range(len(running))):
             reply = running[slot]
@@ -111,7 +117,8 @@ def generate(
             device = model.device
             tokens = torch.tensor([r.ids[-1] for r in running], device=device)
             positions = (cache.lengths[: cache.active] - 1).to(device)
-            choose(decode(model, tokens, positions, cache), running)
+            states = decode(model, tokens, positions, cache) if cached else _last_states(model, prompts, running)
+            choose(states, running)
     return [replies[i] for i in range(len(prompts))]
 
 
@@ -134,6 +141,12 @@ def _prefill(model: Any, cache: Cache, prompts: list[Sequence[int]]) -> Tensor:
     tokens, positions = (torch.as_tensor(a, device=device) for a in (trie.tokens, trie.positions))
     hidden = decode(model, tokens, positions, Prefill(TrieAttention.over(trie), cache, places))
     return hidden[torch.tensor([int(p[-1]) for p in places.values()], device=device)]
+
+
+def _last_states(model: Any, prompts: Sequence[Sequence[int]], which: list[_Running]) -> Tensor:
+    """Each reply's last hidden state (n, D) from its whole text: for architectures our cache can't hold."""
+    texts = (torch.tensor([[*prompts[r.number], *r.ids]], device=model.device) for r in which)
+    return torch.stack([model.get_decoder()(input_ids=t, use_cache=False).last_hidden_state[0, -1] for t in texts])
 
 
 def _sample(logits: Tensor, which: list[_Running], sampling: Sampling) -> tuple[list[int], list[float]]:

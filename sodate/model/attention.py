@@ -102,13 +102,9 @@ def _attention(
 ) -> tuple[Tensor, None]:
     """transformers' attention interface: output (1, N, H, D)."""
     if softcap is not None or s_aux is not None:
-        raise SodateError(
-            tr(
-                "This model caps or sinks its attention scores (like Gemma 2 and gpt-oss), which is not supported yet.",
-                "注意スコアの上限やシンクを使うモデル (Gemma 2、gpt-oss など) にはまだ対応していません。",
-            ),
-            tr("Use another base model.", "別の基盤モデルを使ってください。"),
-        )
+        # Seen by traits.examine before anything is computed in earnest; such a model's rows are then computed alone.
+        raise SodateError(tr("This model caps or sinks its attention scores.",
+                             "このモデルは注意スコアに上限やシンクを使います。"))  # fmt: skip
     window = sliding_window if sliding_window is not None else getattr(module, "sliding_window", None)
     return attend(module.layer_idx, query, key, value, scaling, window).transpose(1, 2), None
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sodate.losses.linear_cross_entropy import linear_nll
-from sodate.model.attention import TrieAttention, decode
+from sodate.model import traits
 from sodate.render.trie import Trie
 
 
@@ -37,17 +37,18 @@ class Scores:
 
 def hidden_states(model: Any, trie: Trie) -> Tensor:
     """(N, D): the decoder's last hidden state at every packed token."""
-    tokens, positions = (torch.as_tensor(a, device=model.device) for a in (trie.tokens, trie.positions))
-    return decode(model, tokens, positions, TrieAttention.over(trie))
+    return traits.packed(model, trie) if traits.of(model).shares else traits.one_by_one(model, trie)
 
 
 def score(model: Any, trie: Trie) -> Scores:
-    """Runs the model over a trie. The model must have been loaded with the trie attention (see load.py)."""
+    """Runs the model over a trie. The model must have been loaded by load.py."""
     hidden = hidden_states(model, trie)
     device = hidden.device
     head = model.get_output_embeddings()
+    rows = hidden[torch.as_tensor(trie.source, device=device)]
+    scale = traits.of(model).logit_scale
     nll, right = linear_nll(
-        hidden[torch.as_tensor(trie.source, device=device)],
+        rows if scale == 1 else rows * scale,
         head.weight,
         torch.as_tensor(trie.target, device=device),
         bias=head.bias,

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sodate.model import traits
 from sodate.model.attention import Attend, TrieAttention
 from sodate.model.lora import LoraLinear
 from sodate.model.projections import backward, flatten, forward, part_of, project, save, saved, unflatten
@@ -233,13 +234,13 @@ def prepare(model: Any, dtype: torch.dtype) -> torch.dtype:
 
     Returns the precision of products: that of the weights, if some part of the decoder could not be replaced.
     """
-    decoder = model.get_decoder()
+    decoder, shares = model.get_decoder(), traits.of(model).shares
     stored: torch.dtype = model.get_input_embeddings().weight.dtype
     fused: list[tuple[nn.Module, str, nn.Module]] = [
         (parent, name, new)
         for parent in decoder.modules()
         for name, child in parent.named_children()
-        if (new := _like_mlp(child) or _like_attention(child)) is not None
+        if (new := _like_mlp(child) or (_like_attention(child) if shares else None)) is not None
     ]
     norms = {child: norm for child in decoder.modules() if (norm := _like_rms_norm(child)) is not None}
     ours = {model.get_input_embeddings(), *norms, *(m for _, _, module in fused for m in module.modules())}

@@ -10,7 +10,7 @@ import torch
 
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
-from sodate.model import adapters, attention, bottleneck, checkpoint, lora, stream
+from sodate.model import adapters, attention, bottleneck, checkpoint, lora, stream, traits
 from sodate.model.bottleneck import BottleneckConfig
 from sodate.model.lora import LoraConfig
 
@@ -55,15 +55,18 @@ def load_base(folder: Path, *, device: torch.device, dtype: torch.dtype, quantis
     logging.disable_progress_bar()
     try:
         if quantised:
-            return stream.load_quantised(folder, device, dtype, attention.NAME).eval()
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, attn_implementation=attention.NAME, local_files_only=True, trust_remote_code=False
-        )
+            model = stream.load_quantised(folder, device, dtype, "eager")
+        else:
+            model = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=dtype, attn_implementation="eager", local_files_only=True, trust_remote_code=False
+            )
     except (OSError, ValueError, KeyError) as error:
         raise SodateError(
             tr(f"The model in {folder} does not load: {error}", f"{folder} のモデルを読み込めません: {error}")
         ) from None
-    return model.to(device).eval()
+    model = model.to(device).eval()
+    model.sodate_traits = traits.examine(model)
+    return model
 
 
 AdapterConfig = LoraConfig | BottleneckConfig
