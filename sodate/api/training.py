@@ -131,7 +131,7 @@ def _train_locked(
     import torch
 
     from sodate.api.adaptation import WHOLE, make_trainable
-    from sodate.model import fused, load, lora, memory
+    from sodate.model import fused, load, lora, memory, traits
     from sodate.model.store import safe_name
     from sodate.release.registry import list_versions, register
     from sodate.train import loop
@@ -162,6 +162,12 @@ def _train_locked(
     if recipe.dtype == "auto":
         reason = tr("of products; sums and trained weights stay in float32", "積の精度。和と学習する重みは float32")
         decisions += (Decision("dtype", products, reason),)
+    if not traits.of(model).shares:
+        reason = tr(
+            "this architecture mixes packed rows: each is computed alone",
+            "この構造は行をまとめると混ざるため、1 行ずつ計算",
+        )
+        decisions += (Decision("shared_prefixes", "off", reason),)
     on_event("decisions", decisions)
     run.update(status="running", plan=asdict(resolved.plan), decisions=[asdict(d) for d in decisions],
                device=str(device), dtype=str(dtype).removeprefix("torch."), threads=loop.threads())  # fmt: skip

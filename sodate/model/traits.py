@@ -71,9 +71,11 @@ class _Counted:
         self.inner = inner
         self.layers: set[int] = set()
 
-    def __call__(self, layer: int, *args: Any) -> Tensor:
+    def __call__(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None, window: int | None
+    ) -> Tensor:
         self.layers.add(layer)
-        return self.inner(layer, *args)
+        return self.inner(layer, query, key, value, scale, window)
 
 
 def packed(model: Any, trie: Trie, attend: attention.Attend | None = None) -> Tensor:
@@ -106,6 +108,8 @@ def _own_logits(model: Any, row: list[int]) -> Tensor:
 
 def _scale(model: Any, hidden: Tensor, own: Tensor) -> float | None:
     """The factor between the head's product and the model's own logits; None if there is no such factor."""
+    if not own.isfinite().all():  # broken weights: training says so, with the rows that showed it
+        return 1.0
     head = model.get_output_embeddings()
     cap = getattr(model.config, "final_logit_softcapping", None)
     found = torch.nn.functional.linear(hidden.to(head.weight.dtype), head.weight, head.bias).float()
