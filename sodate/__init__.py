@@ -11,11 +11,15 @@ if TYPE_CHECKING:
     from sodate.api.data import check as check
     from sodate.api.evaluation import evaluate as evaluate
     from sodate.api.loading import load as load
+    from sodate.api.rewards import load_reward as load_reward
     from sodate.api.training import resume as resume
     from sodate.api.training import train as train
 
-_WHERE = {"check": "data", "evaluate": "evaluation", "load": "loading", "resume": "training", "train": "training"}
-__all__ = ["check", "evaluate", "load", "resume", "train"]
+_WHERE = {
+    "check": "data", "evaluate": "evaluation", "load": "loading", "load_reward": "rewards", "resume": "training",
+    "train": "training",
+}  # fmt: skip
+__all__ = ["check", "evaluate", "load", "load_reward", "resume", "train"]
 
 
 class _Package(ModuleType):

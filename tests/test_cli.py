@@ -167,7 +167,8 @@ def test_a_version_answers_in_generate_and_chat(farm: Farm, trained: dict[str, A
         "--limit", "3", home=farm.home,
     )  # fmt: skip
     lines = [json.loads(line) for line in many.out.splitlines()]
-    assert [line["prompt"] for line in lines] == [0, 1, 2] and all(len(line["replies"]) == 2 for line in lines)
+    assert len(lines) == 3 and all(len(line["replies"]) == 2 and line["ranks"] is None for line in lines)
+    assert [line["prompt"][-1]["role"] for line in lines] == ["user"] * 3
     talk = worker.run("chat", "orders@1", "--max-tokens", "6", home=farm.home, stdin=f"{asked}\nAnd 3 pears?\n")
     assert talk.code == 0 and talk.out.count("> ") >= 2 and single.out.strip() in talk.out
 

@@ -191,8 +191,6 @@ def test_columns_map_any_other_format(tmp_path: Path) -> None:
 
 def test_an_unpaired_preference_is_not_trained_as_if_it_were_good(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    path.write_text(json.dumps({"prompt": "U", "completion": "A", "label": False}))
-    assert [p.code for p in check([path]).ledger.set_aside] == ["unpaired-preference"]
     path.write_text(json.dumps({"prompt": "U", "response": "A", "label": False}))
     assert [p.code for p in check([path]).ledger.set_aside] == ["unpaired-preference"]
 

@@ -15,6 +15,7 @@ from rich.console import Console
 
 import sodate
 from sodate.core.errors import SodateError, UsageError
+from sodate.core.intervals import wilson
 from sodate.core.types import Message, Source
 from sodate.evaluate import stats
 from sodate.evaluate.report import flips, pick_examples, write_report
@@ -48,7 +49,7 @@ def test_the_json_document_is_the_contract() -> None:
     assert [row["model"] for row in document["results"]] == ["base", "tuned"]
     assert set(document["results"][0]) == {"model", "grader", "mean", "ci"}
     assert document["results"][0]["mean"] == 0.25
-    assert document["results"][0]["ci"] == pytest.approx(stats.wilson(10, 40))
+    assert document["results"][0]["ci"] == pytest.approx(wilson(10, 40))
     (row,) = document["comparisons"]
     assert set(row) == {"candidate", "baseline", "grader", "diff", "ci", "p", "verdict", "fixed", "broken"}
     assert (row["candidate"], row["baseline"], row["grader"]) == ("tuned", "base", "exact")

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sodate.core.intervals import paired_proportion_ci, wilson
 from sodate.evaluate import stats
 
 
@@ -88,9 +89,9 @@ def test_clusters_widen_the_interval_when_items_repeat_each_other() -> None:
 
 def test_wilson_equals_the_textbook_interval() -> None:
     # Newcombe (1998), 81 of 263: 0.2553 to 0.3662; 0 of 20: 0 to 0.1611.
-    assert stats.wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
-    assert stats.wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
-    assert stats.wilson(20, 20)[1] == 1.0
+    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+    assert wilson(20, 20)[1] == 1.0
 
 
 @given(st.lists(st.floats(0, 1), min_size=0, max_size=30))
@@ -107,12 +108,12 @@ def test_a_mean_interval_holds_the_mean_and_has_width(scores: list[float]) -> No
 
 
 def test_a_mean_of_zeros_and_ones_gets_wilson() -> None:
-    assert stats.mean_ci([1, 0, 1, 1]) == stats.wilson(3, 4)
+    assert stats.mean_ci([1, 0, 1, 1]) == wilson(3, 4)
 
 
 @pytest.mark.parametrize(("fixed", "broken"), [(0, 0), (5, 0), (0, 5), (30, 10), (100, 0), (0, 100), (50, 50)])
 def test_a_paired_proportion_interval_holds_the_difference_and_has_width(fixed: int, broken: int) -> None:
-    low, high = stats.paired_proportion_ci(fixed, broken, 100)
+    low, high = paired_proportion_ci(fixed, broken, 100)
     assert -1 <= low < high <= 1
     assert low <= (fixed - broken) / 100 <= high
 
@@ -120,7 +121,7 @@ def test_a_paired_proportion_interval_holds_the_difference_and_has_width(fixed: 
 def test_paired_proportion_interval_worked_by_hand() -> None:
     # fixed 8.5, broken 2.5, n 102: centre 6/102, half 1.96 * sqrt(11 - 36/102) / 102
     half = 1.959964 * math.sqrt(11 - 36 / 102) / 102
-    assert stats.paired_proportion_ci(8, 2, 100) == pytest.approx((6 / 102 - half, 6 / 102 + half), abs=1e-6)
+    assert paired_proportion_ci(8, 2, 100) == pytest.approx((6 / 102 - half, 6 / 102 + half), abs=1e-6)
 
 
 def test_the_paired_proportion_interval_covers_about_as_often_as_it_says() -> None:
@@ -128,7 +129,7 @@ def test_the_paired_proportion_interval_covers_about_as_often_as_it_says() -> No
     flips = rng.multinomial(80, [0.15, 0.05, 0.8], size=2000)
     hits = 0
     for fixed, broken, _ in flips.tolist():
-        low, high = stats.paired_proportion_ci(fixed, broken, 80)
+        low, high = paired_proportion_ci(fixed, broken, 80)
         hits += low <= 0.10 <= high
     assert 0.93 <= hits / 2000 <= 0.98
 

@@ -79,6 +79,11 @@ def nothing_to_train(method: str, wants: str, files: tuple[str, ...], checked: A
 
 def _other_method(method: str, found: str) -> str:
     """The way out for rows of the format `found`: a method that takes them, or columns that make them fit."""
+    if found == "preference-unpaired":
+        return tr("Replies labelled true or false are for method=kto.",
+                  "true / false の付いた返答には method=kto を使ってください。")  # fmt: skip
+    if found == "preference-ranking" and method != "sft":
+        return tr("No two of the replies were ranked one above the other.", "上下の順位が付いた返答の組がありません。")
     if found.startswith("preference"):
         return tr("Preference pairs are for method=dpo.", "選好データには method=dpo を使ってください。")
     return tr("If a column holds the reply, name it: --columns prompt=COLUMN,completion=COLUMN.",

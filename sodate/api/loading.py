@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sodate.core.errors import SodateError
+from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
 from sodate.core.types import Message
 from sodate.model.store import find
@@ -106,6 +106,13 @@ def load(name: str, *, device: str = "auto", dtype: str = "auto") -> Model:
     from sodate.render.renderer import Renderer
 
     reference = refer(name)
+    version = find_version(name)
+    if version is not None and version.head is not None:
+        raise UsageError(
+            tr(f"{version.id} is a reward model: it scores replies and writes none.",
+               f"{version.id} は報酬モデルです。返答を採点するもので、生成はできません。"),
+            f"sodate.load_reward({version.id!r})",
+        )  # fmt: skip
     renderer = Renderer.from_folder(reference.folder, reference.template)
     model, config = with_adapter(reference, device, dtype)
     if config is None or loading.merges(config):

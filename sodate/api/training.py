@@ -131,7 +131,7 @@ def _train_locked(
     import torch
 
     from sodate.api.adaptation import WHOLE, make_trainable
-    from sodate.model import fused, load, lora, memory, traits
+    from sodate.model import fused, heads, load, lora, memory, traits
     from sodate.model.store import safe_name
     from sodate.release.registry import list_versions, register
     from sodate.train import loop
@@ -177,7 +177,8 @@ def _train_locked(
         on_event("warning", text)
 
     setup = Setup(recipe, model, renderer, run, rows, held, resolved.micro_tokens, say)
-    method = KINDS[recipe.method].build(setup)
+    kind = KINDS[recipe.method]
+    method = kind.build(setup)
     if fitted := fit_run(recipe, reference, model, method, resolved, longest, run):
         on_event("decisions", fitted.decisions)
     state = loop.train(model, method, resolved.plan, run, lambda line: on_event("step", line))
@@ -189,6 +190,8 @@ def _train_locked(
         else:
             (folder / "model").mkdir()
             load.save_full(model, reference.folder, folder / "model")
+        if kind.keeps_head:
+            heads.save(model, folder)
 
     manifest = run.manifest
     kept = ("recipe", "plan", "base", "start", "renderer", "template_source", "data", "eval")
@@ -200,6 +203,7 @@ def _train_locked(
         "supervised_tokens": state.supervised_tokens, "train_seconds": state.train_seconds,
         "peak_rss_bytes": memory.peak_rss_bytes(), "first_loss": lines[0]["loss"], "final_loss": lines[-1]["loss"],
         "best_step": state.best_step, "best_eval_loss": state.best_loss, "stopped_early": state.stopped,
+        **held_out_figures(lines, state.best_step), **kind.report(method),
     }  # fmt: skip
     about = {"run": run.name, **{k: manifest[k] for k in kept}, "adapter": start.kind, "report": report}
     version = next((v for v in list_versions(name) if v.manifest.get("run") == run.name), None) or register(
@@ -215,3 +219,11 @@ def _context_length(folder: Path) -> int:
 
     config = read_json(folder / "config.json")
     return int(config.get("max_position_embeddings") or 2**31 - 1)
+
+
+def held_out_figures(lines: list[dict[str, Any]], best_step: int | None) -> dict[str, Any]:
+    """What validation measured beside the loss at the step whose weights were kept, under `held_out`."""
+    found = next((line for line in lines if line["step"] == best_step), {})
+    figures = {key.removeprefix("eval_"): value for key, value in found.items() if key.startswith("eval_")}
+    figures.pop("loss", None)
+    return {"held_out": figures} if figures else {}

@@ -170,7 +170,7 @@ def train(
         str | None, typer.Option("--eval", help=tr("File watched during training.", "学習中に見る評価ファイル。"))
     ] = None,
     name: Annotated[str | None, typer.Option(help=tr("Name of the version.", "バージョンの名前。"))] = None,
-    method: Annotated[str | None, typer.Option(help="sft")] = None,
+    method: Annotated[str | None, typer.Option(help="sft | dpo | kto | orpo | simpo | reward | ppo | grpo")] = None,
     adapter: Annotated[str | None, typer.Option(help="lora | rslora | dora | qlora | bottleneck | last | full")] = None,
     init_adapter: Annotated[
         str | None, typer.Option(help=tr("PEFT adapter to start from.", "初期値にする PEFT アダプタ。"))

@@ -91,6 +91,13 @@ class SFTRecipe(Recipe):
     method: Literal["sft"] = "sft"
 
 
+class RewardRecipe(Recipe):
+    """A reward model (Bradley-Terry, or Plackett-Luce over rankings)."""
+
+    method: Literal["reward"] = "reward"
+    ranking_loss: Literal["pairs", "listwise"] = "pairs"
+
+
 class RolloutRecipe(Recipe):
     """Learning from rewards on replies the model samples itself. A row is a task; `batch_size` counts tasks."""
 
@@ -132,6 +139,40 @@ class PPORecipe(RolloutRecipe):
     updates: PositiveInt = 4
 
 
+class DPORecipe(Recipe):
+    """Direct preference optimisation (arXiv 2305.18290)."""
+
+    method: Literal["dpo"] = "dpo"
+    beta: PositiveFloat = 0.1
+    loss: Literal["sigmoid", "ipo", "hinge"] = "sigmoid"
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    sft_weight: float = Field(default=0.0, ge=0)
+
+
+class KTORecipe(Recipe):
+    """Kahneman-Tversky optimisation (arXiv 2402.01306)."""
+
+    method: Literal["kto"] = "kto"
+    beta: PositiveFloat = 0.1
+    desirable_weight: PositiveFloat = 1.0
+    undesirable_weight: PositiveFloat = 1.0
+
+
+class ORPORecipe(Recipe):
+    """Odds ratio preference optimisation (arXiv 2403.07691); `beta` is the paper's λ."""
+
+    method: Literal["orpo"] = "orpo"
+    beta: PositiveFloat = 0.1
+
+
+class SimPORecipe(Recipe):
+    """Simple preference optimisation (arXiv 2405.14734)."""
+
+    method: Literal["simpo"] = "simpo"
+    beta: PositiveFloat = 2.0
+    gamma: float = Field(default=1.0, ge=0)
+
+
 def column_pairs(text: str) -> dict[str, str]:
     """`a=b,c=d` as a mapping; UsageError if it is not of that form."""
     parts = [[side.strip() for side in part.partition("=")] for part in text.split(",")]
@@ -154,7 +195,16 @@ class Decision:
     reason: str
 
 
-METHODS: dict[str, type[Recipe]] = {"sft": SFTRecipe, "grpo": GRPORecipe, "ppo": PPORecipe}
+METHODS: dict[str, type[Recipe]] = {
+    "sft": SFTRecipe,
+    "dpo": DPORecipe,
+    "kto": KTORecipe,
+    "orpo": ORPORecipe,
+    "simpo": SimPORecipe,
+    "reward": RewardRecipe,
+    "grpo": GRPORecipe,
+    "ppo": PPORecipe,
+}
 
 
 def load_recipe(path: Path | None, overrides: dict[str, Any]) -> Recipe:

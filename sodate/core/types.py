@@ -66,13 +66,58 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """A prompt with a chosen and a rejected reply (each one or more messages, the last by the assistant)."""
+    """A prompt with a chosen and a rejected reply (each one or more messages, the last by the assistant).
+
+    `margin` says how much better, in units of a reward model's score, where people said so.
+    """
 
     prompt: tuple[Message, ...]
     chosen: tuple[Message, ...]
     rejected: tuple[Message, ...]
     tools: tuple[Mapping[str, Any], ...] = ()
     source: Source | None = None
+    margin: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A prompt with one reply and whether it is wanted."""
+
+    prompt: tuple[Message, ...]
+    reply: tuple[Message, ...]
+    desirable: bool
+    tools: tuple[Mapping[str, Any], ...] = ()
+    source: Source | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """A prompt with k replies in the order people gave them: rank 1 is best, equal ranks are ties, none is not ranked.
+
+    `all_bad` means that no reply is good enough ("both bad"): what is said of the order still holds.
+    """
+
+    prompt: tuple[Message, ...]
+    replies: tuple[tuple[Message, ...], ...]
+    ranks: tuple[int | None, ...]
+    all_bad: bool = False
+    tools: tuple[Mapping[str, Any], ...] = ()
+    source: Source | None = None
+
+    @property
+    def ties(self) -> int:
+        """Pairs of replies that were found equally good."""
+        ranked = [rank for rank in self.ranks if rank is not None]
+        return sum(a == b for i, a in enumerate(ranked) for b in ranked[:i])
+
+    def pairs(self) -> tuple[Preference, ...]:
+        """Every better reply against every worse one. A tie makes none: nobody said which is better."""
+        return tuple(
+            Preference(self.prompt, better, worse, self.tools, self.source)
+            for better, a in zip(self.replies, self.ranks, strict=True)
+            for worse, b in zip(self.replies, self.ranks, strict=True)
+            if a is not None and b is not None and a < b
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,4 +130,4 @@ class TaskItem:
     source: Source | None = None
 
 
-Example = Conversation | Preference | TaskItem
+Example = Conversation | Preference | Judgement | Ranking | TaskItem

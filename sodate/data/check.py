@@ -25,7 +25,7 @@ from typing import Any
 
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
-from sodate.core.types import Example, Message, Preference
+from sodate.core.types import Example, Judgement, Message, Preference, Ranking
 from sodate.data import load, pii
 from sodate.data.compare import FirstSeen, all_messages, answer, prompt_text, signature
 from sodate.data.formats import NoFormatError
@@ -273,8 +273,8 @@ class _RowChecker:
             self._first.put(prompt, number)
         else:
             self._others[hash((prompt, replies))] = number
-        # Several pairs for one prompt are what preference data is made of, not a contradiction.
-        self._conflict = None if isinstance(row.example, Preference) else known
+        # Several judged replies to one prompt are what preference data is made of, not a contradiction.
+        self._conflict = None if isinstance(row.example, Preference | Judgement | Ranking) else known
         if not self._names or self._names[-1] != file:
             self._names.append(file)
         self._answers.append(replies)

@@ -14,7 +14,7 @@ from sodate.data.messages import Row
 # What --columns may map to. A reference_answer makes task items, and then keeps all other columns for the grader.
 TARGETS = (
     *("messages", "conversations", "tools", "system", "prompt", "completion", "instruction", "input", "output"),
-    *("chosen", "rejected", "text", "reference_answer"),
+    *("chosen", "rejected", "margin", "label", "replies", "ranks", "text", "reference_answer"),
 )
 # Columns suggested for --columns when detection fails, likeliest first.
 _PROMPT_LIKE = r"prompt|question|query|instruction|input|source|質問|問い|入力|依頼|本文|問"
@@ -101,7 +101,7 @@ def renamed(row: Row, columns: Mapping[str, str]) -> Row:
             raise RowError("missing-column", column)
         value = row[column]
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        mapped[target] = str(value) if number and target != "reference_answer" else value
+        mapped[target] = str(value) if number and target not in ("reference_answer", "margin") else value
     if "reference_answer" in columns:
         used = set(columns.values())
         return {**{key: value for key, value in row.items() if key not in used and key not in mapped}, **mapped}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from sodate.core.types import Conversation, Example, Message, Preference, TaskItem
+from sodate.core.types import Conversation, Example, Judgement, Message, Preference, Ranking, TaskItem
 from sodate.data.formats import IDS
 from sodate.data.ondisk import Column
 from sodate.data.similar import normalise
@@ -53,9 +54,24 @@ def all_messages(example: Example) -> tuple[Message, ...]:
     """Every message of an example, a preference's chosen reply before its rejected one."""
     if isinstance(example, Conversation):
         return example.messages
+    return (*example.prompt, *(message for reply in replies_of(example) for message in reply))
+
+
+def replies_of(example: Example) -> tuple[tuple[Message, ...], ...]:
+    """The replies that stand behind one prompt: two of a preference, k of a ranking, none of a task item."""
     if isinstance(example, Preference):
-        return (*example.prompt, *example.chosen, *example.rejected)
-    return example.prompt
+        return (example.chosen, example.rejected)
+    if isinstance(example, Judgement):
+        return (example.reply,)
+    return example.replies if isinstance(example, Ranking) else ()
+
+
+def conversations_of(example: Example) -> list[Conversation]:
+    """What a model reads of an example: a conversation for each reply, in which only that reply is trained."""
+    if isinstance(example, Conversation):
+        return [example]
+    asked = tuple(replace(message, weight=0.0) for message in example.prompt)
+    return [Conversation((*asked, *reply), example.tools, example.source) for reply in replies_of(example)]
 
 
 def asked(example: Example) -> str:
@@ -78,8 +94,9 @@ def answer(example: Example, prompt: Sequence[Message]) -> str:
     """What the row teaches or expects after its prompt, as one string to compare."""
     if isinstance(example, Conversation):
         return signature(example.messages[len(prompt) :])
-    if isinstance(example, Preference):
-        return signature((*example.chosen, Message("tool"), *example.rejected))
+    if not isinstance(example, TaskItem):
+        verdict = (example.desirable,) if isinstance(example, Judgement) else getattr(example, "ranks", ())
+        return "\x1d".join([*(signature(reply) for reply in replies_of(example)), *map(str, verdict)])
     return repr(sorted((key, value) for key, value in example.item.items() if key not in IDS))
 
 
@@ -87,5 +104,5 @@ def said(example: Example) -> str:
     """The answer in the form compared with held-out answers."""
     if isinstance(example, TaskItem):
         return normalise(answer(example, example.prompt))
-    reply = example.chosen[-1] if isinstance(example, Preference) else example.reply
+    reply = example.reply if isinstance(example, Conversation) else replies_of(example)[0][-1]
     return normalise(signature([reply])) if reply else ""

@@ -13,8 +13,9 @@ from typing import Any
 
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
-from sodate.core.types import Conversation, Example, Message, Preference, Source, TaskItem
+from sodate.core.types import Conversation, Example, Message, Source, TaskItem
 from sodate.data.columns import advice, listed, pair, renamed, replies
+from sodate.data.fields import message_list, system_of, text_of
 from sodate.data.jsontext import MAX_DEPTH, kind
 from sodate.data.ledger import RowError
 from sodate.data.messages import (
@@ -28,6 +29,7 @@ from sodate.data.messages import (
     sharegpt_messages,
     tools_of,
 )
+from sodate.data.preferences import preference_openai, preference_trl, ranking, unpaired
 
 SNIFF_ROWS = 50
 _NOT_ITEM = frozenset(("messages", "prompt", "system", "tools", "functions", "parallel_tool_calls"))
@@ -91,22 +93,6 @@ def _fitting(row: Row) -> Format | None:
 # Each format's parser. Parts shared by several come first.
 
 
-def _text(row: Row, key: str) -> str:
-    value = row.get(key)
-    if isinstance(value, str):
-        return value
-    if value is None:
-        raise RowError("missing-column", key)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
-    raise RowError("bad-type", f'"{key}"', tr("text", "文字列"), kind(value))
-
-
-def _system(row: Row) -> tuple[Message, ...]:
-    system = row.get("system")
-    return (Message("system", system),) if isinstance(system, str) and system.strip() else ()
-
-
 def _conversation(
     messages: tuple[Message, ...], tools: tuple[Mapping[str, Any], ...], source: Source, notes: Notes
 ) -> Conversation:
@@ -143,7 +129,7 @@ def _single(
         raise RowError("empty-reply", tr("The completion", "completion"))
     if not prompt.strip():
         notes.append(("empty-prompt", ()))
-    messages = (*_system(row), *earlier, Message("user", prompt), Message("assistant", reply))
+    messages = (*system_of(row), *earlier, Message("user", prompt), Message("assistant", reply))
     return Conversation(messages, tools_of(row), source)
 
 
@@ -151,7 +137,7 @@ def _pair_parser(prompt: str, reply: str) -> Callable[[Row, Source, Notes], Exam
     def parse_pair(row: Row, source: Source, notes: Notes) -> Example:
         if isinstance(row.get("label"), bool):
             raise RowError("unpaired-preference")
-        return _single(row, _text(row, prompt), _text(row, reply), source, notes)
+        return _single(row, text_of(row, prompt), text_of(row, reply), source, notes)
 
     return parse_pair
 
@@ -168,9 +154,9 @@ def _pair_format(prompt: str, reply: str) -> Format:
 
 
 def _alpaca(row: Row, source: Source, notes: Notes) -> Example:
-    instruction, extra = _text(row, "instruction"), row.get("input")
+    instruction, extra = text_of(row, "instruction"), row.get("input")
     prompt = f"{instruction}\n\n{extra}" if isinstance(extra, str) and extra.strip() else instruction
-    return _single(row, prompt, _text(row, "output"), source, notes, _history(row))
+    return _single(row, prompt, text_of(row, "output"), source, notes, _history(row))
 
 
 def _history(row: Row) -> tuple[Message, ...]:
@@ -188,7 +174,7 @@ def _history(row: Row) -> tuple[Message, ...]:
 
 
 def _plain_text(row: Row, source: Source, notes: Notes) -> Example:
-    text = _text(row, "text")
+    text = text_of(row, "text")
     if not text.strip():
         raise RowError("empty-reply", "text")
     return Conversation((Message("assistant", text),), (), source)
@@ -198,96 +184,19 @@ def _trl_conversational(row: Row, source: Source, notes: Notes) -> Example:
     # The completion is what is learnt: replies within the prompt are context unless they say otherwise.
     prompt = [
         {**m, "weight": 0} if isinstance(m, dict) and m.get("role") == "assistant" and m.get("weight") is None else m
-        for m in _message_list(row, "prompt")
+        for m in message_list(row, "prompt")
     ]
-    messages = openai_messages([*prompt, *_message_list(row, "completion")], notes)
+    messages = openai_messages([*prompt, *message_list(row, "completion")], notes)
     return _conversation(messages, tools_of(row), source, notes)
-
-
-def _message_list(row: Row, key: str) -> list[Any]:
-    value = row.get(key)
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        value = json_text(value, key)
-    if isinstance(value, dict):
-        value = [value]
-    if not isinstance(value, list):
-        raise RowError("bad-type", f'"{key}"', tr("a list of messages", "メッセージのリスト"), kind(value))
-    return value
-
-
-def _reply(value: object, key: str, notes: Notes) -> tuple[Message, ...]:
-    """A chosen or rejected reply: text, one message or a list of them, ending with the assistant and not empty."""
-    if isinstance(value, str):
-        messages: tuple[Message, ...] = (Message("assistant", value),)
-    else:
-        messages = openai_messages(_message_list({key: value}, key), notes)
-    if messages[-1].role != "assistant":
-        raise RowError("no-assistant-reply")
-    if not messages[-1].content.strip() and not messages[-1].tool_calls:
-        raise RowError("empty-reply", key)
-    return messages
-
-
-def _preference(
-    prompt: tuple[Message, ...],
-    chosen: tuple[Message, ...],
-    rejected: tuple[Message, ...],
-    tools: tuple[Mapping[str, Any], ...],
-    source: Source,
-    notes: Notes,
-) -> Example:
-    if not any(message.role != "system" and message.content.strip() for message in prompt):
-        raise RowError("missing-prompt")
-    if chosen == rejected:
-        raise RowError("same-replies")
-    check_order((*prompt, *chosen), notes)
-    return Preference(prompt, chosen, rejected, tools, source)
-
-
-def _preference_openai(row: Row, source: Source, notes: Notes) -> Example:
-    asked = row.get("input")
-    if not isinstance(asked, dict):
-        raise RowError("bad-type", '"input"', tr("an object", "オブジェクト"), kind(asked))
-    if not asked.get("messages"):
-        raise RowError("missing-prompt")
-    replies = []
-    for side in ("preferred", "non_preferred"):
-        value = row.get(f"{side}_output", row.get(f"{side}_completion"))
-        if not value:
-            raise RowError("missing-column", f"{side}_output")
-        replies.append(_reply(value, f"{side}_output", notes))
-    prompt = openai_messages(asked["messages"], notes)
-    return _preference(prompt, replies[0], replies[1], tools_of(asked), source, notes)
-
-
-def _preference_trl(row: Row, source: Source, notes: Notes) -> Example:
-    for key in ("chosen", "rejected"):
-        if not row.get(key):
-            raise RowError("missing-column", key)
-    prompt = row.get("prompt")
-    chosen, rejected = (_reply(row[key], key, notes) for key in ("chosen", "rejected"))
-    if isinstance(prompt, str) and not prompt.lstrip().startswith("[{"):
-        asked: tuple[Message, ...] = (*_system(row), Message("user", prompt))
-    elif prompt:
-        asked = openai_messages(_message_list(row, "prompt"), notes)
-    else:
-        # Both replies are whole conversations: what they share is the prompt.
-        shared = 0
-        while shared < min(len(chosen), len(rejected)) - 1 and chosen[shared] == rejected[shared]:
-            shared += 1
-        asked = chosen[:shared]
-    if asked and chosen[: len(asked)] == asked and rejected[: len(asked)] == asked:
-        chosen, rejected = chosen[len(asked) :], rejected[len(asked) :]
-    return _preference(asked, chosen, rejected, tools_of(row), source, notes)
 
 
 def _task(row: Row, source: Source, notes: Notes) -> Example:
     if "messages" in row:
         prompt = openai_messages(row["messages"], notes)
     elif isinstance(row.get("prompt"), str):
-        prompt = (*_system(row), Message("user", row["prompt"]))
+        prompt = (*system_of(row), Message("user", row["prompt"]))
     else:
-        prompt = openai_messages(_message_list(row, "prompt"), notes)
+        prompt = openai_messages(message_list(row, "prompt"), notes)
     if not any(message.role == "user" and message.content.strip() for message in prompt):
         raise RowError("missing-prompt")
     if prompt[-1].role == "assistant":
@@ -333,14 +242,28 @@ FORMATS: tuple[Format, ...] = (
         '{"input": {"messages": […]}, "preferred_output": […], "non_preferred_output": […]}',
         frozenset(["preferred_output", "preferred_completion"]),
         lambda r: "preferred_output" in r or "preferred_completion" in r,
-        _preference_openai,
+        preference_openai,
     ),
     Format(
         "preference-trl",
         '{"prompt": …, "chosen": …, "rejected": …}',
         frozenset(["chosen", "rejected"]),
         lambda r: "chosen" in r or "rejected" in r,
-        _preference_trl,
+        preference_trl,
+    ),
+    Format(
+        "preference-ranking",
+        '{"prompt": …, "replies": ["…", "…"], "ranks": [1, 2]}',
+        frozenset(["replies", "ranks"]),
+        lambda r: isinstance(r.get("replies"), list) and "prompt" in r,
+        ranking,
+    ),
+    Format(
+        "preference-unpaired",
+        '{"prompt": …, "completion": …, "label": true}',
+        frozenset(["prompt", "completion", "label"]),
+        lambda r: isinstance(r.get("label"), bool) and "prompt" in r and "completion" in r,
+        unpaired,
     ),
     Format("task", '{"messages": […], "reference_answer": …}', frozenset(["messages", "prompt"]), _is_task, _task),
     Format("openai-chat", '{"messages": […]}', frozenset(["messages"]), lambda r: "messages" in r, _chat),

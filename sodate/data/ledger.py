@@ -95,11 +95,15 @@ CODES: Mapping[str, Code] = {
     "missing-column": _out('The column "{0}" is missing or empty.', "列「{0}」がないか、空です。"),
     "bad-type": _out("{0} must be {1}, but it is {2}.", "{0} は {1} にしてください。ここにあるのは {2} です。"),
     "unpaired-preference": _out(
-        "Has prompt, completion and a true/false label: an unpaired preference, which would be trained as if every "
-        "reply were good. Keep the good rows without `label`, or make chosen/rejected pairs.",
-        "prompt・completion と真偽の label を持つ「対になっていない選好」です。"
-        "このまま学習すると悪い返答も学んでしまいます。"
-        "良い行だけを label なしで残すか、chosen / rejected の対にしてください。",
+        "Has a reply and a true/false label, which would be trained as if every reply were good. Named `prompt`, "
+        "`completion` and `label` it is data for method=kto; the good rows without `label` are for method=sft.",
+        "返答と真偽の label を持つ行です。このまま学習すると悪い返答も学んでしまいます。"
+        "列名を prompt・completion・label にすれば method=kto で使えます。"
+        "method=sft には良い行だけを label なしで残してください。",
+    ),
+    "not-ranked": _out(
+        "The replies are not ranked: give `ranks`, one number for each (1 is best, equal numbers are a tie).",
+        "返答に順位がありません。ranks に返答ごとの順位を書いてください (1 が最良、同順位は同じ数)。",
     ),
     "no-messages": _out("There are no messages.", "メッセージがありません。"),
     "missing-role": _out('{0} has no "role".', "{0}に role がありません。"),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sodate.core.files import sha256_json
-from sodate.core.types import Conversation, Example, Message, Preference, Source
+from sodate.core.types import Conversation, Example, Judgement, Message, Preference, Ranking, Source
 from sodate.data import formats
 from sodate.data.columns import checked_columns, renamed
 from sodate.data.ledger import Problem, RowError
@@ -85,8 +85,16 @@ def example_json(example: Example) -> dict[str, Any]:
     if isinstance(example, Conversation):
         return {"messages": plain(example.messages), "tools": tools}
     prompt = plain(example.prompt)
+    if isinstance(example, Judgement):
+        return {"prompt": prompt, "reply": plain(example.reply), "desirable": example.desirable, "tools": tools}
+    if isinstance(example, Ranking):
+        replies = [plain(reply) for reply in example.replies]
+        ranks = {"ranks": list(example.ranks), "all_bad": example.all_bad}
+        return {"prompt": prompt, "replies": replies, **ranks, "tools": tools}
     if isinstance(example, Preference):
-        return {"prompt": prompt, "chosen": plain(example.chosen), "rejected": plain(example.rejected), "tools": tools}
+        sides = {"chosen": plain(example.chosen), "rejected": plain(example.rejected)}
+        margin = {"margin": example.margin} if example.margin else {}
+        return {"prompt": prompt, **sides, "tools": tools, **margin}
     return {"prompt": prompt, "item": example.item, "tools": tools}
 
 

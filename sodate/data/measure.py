@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
 from sodate.core.errors import SodateError
 from sodate.core.types import Conversation, Example, TaskItem
+from sodate.data.compare import conversations_of
 from sodate.data.ledger import Problem
 from sodate.data.load import Loaded
 from sodate.render.renderer import Rendered
@@ -50,7 +51,7 @@ def by_renderer(renderer: RendererLike) -> Measure:
     """Every conversation in an example. A task item's prompt is counted as text."""
 
     def measure(examples: Sequence[Example]) -> list[Measured | SodateError]:
-        asked = [_conversations(example) for example in examples]
+        asked = [conversations_of(example) for example in examples]
         rendered = iter(renderer.render_many([conversation for each in asked for conversation in each]))
         found: list[Measured | SodateError] = []
         for example, conversations in zip(examples, asked, strict=True):
@@ -64,15 +65,6 @@ def by_renderer(renderer: RendererLike) -> Measure:
         return found
 
     return measure
-
-
-def _conversations(example: Example) -> list[Conversation]:
-    if isinstance(example, Conversation):
-        return [example]
-    if isinstance(example, TaskItem):
-        return []
-    asked = tuple(replace(message, weight=0.0) for message in example.prompt)
-    return [Conversation((*asked, *side), example.tools) for side in (example.chosen, example.rejected)]
 
 
 Item = Problem | Loaded

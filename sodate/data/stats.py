@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sodate.core.types import Conversation, Example, Message, Preference
+from sodate.core.types import Conversation, Example, Judgement, Message, Preference, Ranking
 from sodate.data.ondisk import Column
 
 LABEL_CHARS = 64  # a label is at most this long …
@@ -56,10 +56,16 @@ class Stats:
         self._labels: Counter[str] | None = Counter()
         self._replies = 0
         self._systems: set[int] = set()
+        self._verdicts: Counter[str] = Counter()  # what people said in rankings and judgements
 
     def add(self, example: Example, messages: Sequence[Message], text: str, tokens: tuple[int, int] | None) -> None:
         """One used example: all its messages, their joined text, and (tokens, supervised tokens) where known."""
         self._kinds[type(example).__name__.lower()] += 1
+        if isinstance(example, Ranking):
+            found = {"pairs": len(example.pairs()), "ties": example.ties, "all_bad": int(example.all_bad)}
+            self._verdicts.update(found | {"unranked_replies": example.ranks.count(None)})
+        elif isinstance(example, Judgement):
+            self._verdicts["desirable" if example.desirable else "undesirable"] += 1
         self._chars.append(len(text))
         self._turns[sum(message.role == "user" for message in messages)] += 1
         self._languages[language_of(text)] += 1
@@ -83,6 +89,8 @@ class Stats:
     def summary(self) -> dict[str, Any]:
         rows = len(self._chars)
         summary: dict[str, Any] = {"kinds": dict(self._kinds)}
+        if self._verdicts:
+            summary["verdicts"] = dict(self._verdicts)
         if rows:
             summary["chars"] = quantiles(self._chars.numpy())
             if self._reply_chars:
@@ -104,4 +112,6 @@ class Stats:
 def _reply(example: Example) -> str | None:
     if isinstance(example, Conversation):
         return example.reply.content if example.reply else None
+    if isinstance(example, Judgement):
+        return example.reply[-1].content
     return example.chosen[-1].content if isinstance(example, Preference) else None

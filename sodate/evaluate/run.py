@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sodate.core.errors import SodateError, UsageError
+from sodate.core.intervals import Interval, paired_proportion_ci
 from sodate.core.text import tr
 from sodate.core.types import Message, Source
 from sodate.evaluate import stats
-from sodate.evaluate.stats import Interval, Verdict
+from sodate.evaluate.stats import Verdict
 from sodate.grade import Grade, Grader
 
 VERDICT_JA: Mapping[Verdict, str] = {
@@ -181,7 +182,7 @@ def _compared(
         broken = sum(a < PASS <= b for a, b in zip(after, before, strict=True))
         if clusters is None and stats.is_binary(after + before):
             p = stats.mcnemar_exact(fixed, broken)
-            ci = stats.paired_proportion_ci(fixed, broken, len(diffs)) if len(diffs) > 1 else None
+            ci = paired_proportion_ci(fixed, broken, len(diffs)) if len(diffs) > 1 else None
         else:
             p = stats.sign_flip_p(diffs, seed=seed, clusters=clusters)
             ci = stats.paired_bootstrap(diffs, seed=seed, clusters=clusters)

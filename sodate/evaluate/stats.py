@@ -10,17 +10,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Interval = tuple[float, float]
+from sodate.core.intervals import Interval, normal_quantile, wilson
+
 Floats = NDArray[np.float64]
 Verdict = Literal["better", "worse", "equivalent", "inconclusive"]
 
 MARGIN = 0.03  # differences within ±3 points are small enough to call two models equivalent
 EXACT_SIGN_FLIPS = 16  # up to so many non-zero units, all 2^16 sign patterns are counted
 _BLOCK = 1_000_000  # random numbers drawn at a time: bounds the memory, not the result
-
-
-def _z(level: float) -> float:
-    return NormalDist().inv_cdf(0.5 + level / 2)
 
 
 def mcnemar_exact(fixed: int, broken: int) -> float:
@@ -33,27 +30,6 @@ def mcnemar_exact(fixed: int, broken: int) -> float:
         term = term * (n - i + 1) // i
         total += term
     return 2 * total / (1 << n)
-
-
-def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
-    """Wilson's score interval for a rate. n ≥ 1."""
-    z = _z(level)
-    rate, scale = successes / n, 1 + z * z / n
-    centre = (rate + z * z / (2 * n)) / scale
-    half = z / scale * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
-    # At 0 and n successes one end is 0 or 1 exactly; rounding must not take it past.
-    return (0.0 if successes == 0 else centre - half, 1.0 if successes == n else centre + half)
-
-
-def paired_proportion_ci(fixed: int, broken: int, n: int, level: float = 0.95) -> Interval:
-    """Interval for (fixed - broken) / n: Agresti & Min (2005), half an item added to each of the four cells.
-
-    Never of zero width: without any flip it is ± z / (n + 2).
-    """
-    z, size, up, down = _z(level), n + 2, fixed + 0.5, broken + 0.5
-    centre = (up - down) / size
-    half = z * math.sqrt(up + down - (up - down) ** 2 / size) / size
-    return max(-1.0, centre - half), min(1.0, centre + half)
 
 
 def _units(values: Sequence[float], clusters: Sequence[Hashable] | None) -> tuple[Floats, Floats]:
@@ -186,6 +162,6 @@ def verdict(diff: float, ci: Interval | None, p: float, margin: float = MARGIN, 
         return "inconclusive"
     if p < 0.05 and (ci[0] > 0 or ci[1] < 0):
         return "better" if diff > 0 else "worse"
-    if -margin <= ci[0] and ci[1] <= margin and _z(0.95) / (n + 2) <= margin:
+    if -margin <= ci[0] and ci[1] <= margin and normal_quantile(0.95) / (n + 2) <= margin:
         return "equivalent"
     return "inconclusive"

@@ -8,10 +8,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sodate.core.intervals import Interval
 from sodate.core.text import tr
 from sodate.evaluate import stats
 from sodate.evaluate.run import VERDICT_JA, Comparison, EvalResult
-from sodate.evaluate.stats import Interval, Verdict
+from sodate.evaluate.stats import Verdict
 
 _STYLE: Mapping[Verdict, str] = {
     "better": "bold green",

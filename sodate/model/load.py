@@ -10,7 +10,7 @@ import torch
 
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
-from sodate.model import adapters, attention, bottleneck, checkpoint, lora, stream, traits
+from sodate.model import adapters, attention, bottleneck, checkpoint, heads, lora, stream, traits
 from sodate.model.bottleneck import BottleneckConfig
 from sodate.model.lora import LoraConfig
 
@@ -117,7 +117,8 @@ def merges(config: AdapterConfig) -> bool:
 
 def save_full(model: Any, source: Path, folder: Path) -> None:
     """All weights, with the base's configuration and tokenizer files, as transformers loads them."""
-    tensors = {name: tensor for name, tensor in model.state_dict().items() if name not in _tied(model)}
+    aside = _tied(model) | {name for name in model.state_dict() if name.startswith(f"{heads.NAME}.")}
+    tensors = {name: tensor for name, tensor in model.state_dict().items() if name not in aside}
     checkpoint.write_tensors(folder / "model.safetensors", tensors, {"format": "pt"})
     for file in source.iterdir():
         if file.suffix in (".json", ".jinja", ".model", ".txt") and ".safetensors.index" not in file.name:

@@ -2,6 +2,7 @@
 
 version.json     base, template source, data hash, recipe, run, code version, hashes of the files below
 adapter/         PEFT format, or model/ with all weights
+head.safetensors the scalar head, of a reward model only
 template.jinja   the chat template it was trained with
 """
 
@@ -43,6 +44,12 @@ class Version:
     def adapter(self) -> Path | None:
         folder = self.path / "adapter"
         return folder if folder.exists() else None
+
+    @property
+    def head(self) -> Path | None:
+        """The scalar head of a reward model."""
+        file = self.path / "head.safetensors"
+        return file if file.exists() else None
 
 
 def register(name: str, manifest: dict[str, Any], template: str, write_weights: Callable[[Path], None]) -> Version:

@@ -169,14 +169,17 @@ class Renderer:
 
     def render_pair(self, pair: Preference) -> RenderedPair:
         """Both replies behind the same prompt; raises BrokenTemplate where a reply is not one sequence."""
-        sides = []
-        for reply in (pair.chosen, pair.rejected):
-            prompt = tuple(replace(m, weight=0.0) if m.role == "assistant" else m for m in pair.prompt)
-            sequences = self.render(Conversation((*prompt, *reply), pair.tools))
-            if len(sequences) != 1:
-                raise BrokenTemplate("one sequence per reply", "a preference's reply spans rewritten history.")
-            sides.append(sequences[0])
-        return RenderedPair(*sides)
+        return RenderedPair(*self.render_replies(pair.prompt, (pair.chosen, pair.rejected), pair.tools))
+
+    def render_replies(
+        self, prompt: Sequence[Message], replies: Sequence[Sequence[Message]], tools: Sequence[Mapping[str, Any]] = ()
+    ) -> list[Rendered]:
+        """Each reply behind the same prompt, its tokens alone supervised; raises BrokenTemplate as `render_pair`."""
+        asked = tuple(replace(m, weight=0.0) if m.role == "assistant" else m for m in prompt)
+        rendered = [self.render(Conversation((*asked, *reply), tuple(tools))) for reply in replies]
+        if any(len(sequences) != 1 for sequences in rendered):
+            raise BrokenTemplate("one sequence per reply", "a preference's reply spans rewritten history.")
+        return [sequence for sequences in rendered for sequence in sequences]
 
     def reply(self, message: Message) -> list[int]:
         """Ids of one reply with its stop token, as `render` would supervise them after any prompt."""

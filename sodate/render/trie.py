@@ -123,23 +123,34 @@ def pack(sequences: Sequence[Rendered], budget: int, min_shared: int = MIN_SHARE
 
     Rows are taken in lexicographic order, which puts those with the longest shared history side by side.
     """
-    order = sorted(range(len(sequences)), key=lambda r: sequences[r].ids)
+    return pack_rows([(sequence,) for sequence in sequences], budget, min_shared)
+
+
+def pack_rows(rows: Sequence[Sequence[Rendered]], budget: int, min_shared: int = MIN_SHARED) -> Iterator[list[int]]:
+    """As `pack`, for rows of several sequences (a chosen and a rejected reply) that must not be parted."""
+    order = sorted(range(len(rows)), key=lambda r: [s.ids for s in rows[r]])
     group: list[int] = []
     size = 0
     for row in order:
-        ids = sequences[row].ids
-        cost = len(ids)
-        if group:
-            shared = _shared(sequences[group[-1]].ids, ids)
-            # A later row may split a shared node just before its end, and fewer than `min_shared` tokens aren't shared.
-            cost -= max(0, shared - (min_shared - 1))
+        before = rows[group[-1]] if group else ()
+        cost = _cost(before, rows[row], min_shared)
         if group and size + cost > budget:
             yield group
-            group, size, cost = [], 0, len(ids)
+            group, size, cost = [], 0, _cost((), rows[row], min_shared)
         group.append(row)
         size += cost
     if group:
         yield group
+
+
+def _cost(before: Sequence[Rendered], row: Sequence[Rendered], min_shared: int) -> int:
+    """Tokens that `row` adds at most to a group whose last row is `before`."""
+    cost = 0
+    for number, sequence in enumerate(row):
+        shared = max((_shared(s.ids, sequence.ids) for s in (*before, *row[:number])), default=0)
+        # A later row may split a shared node just before its end, and fewer than `min_shared` tokens aren't shared.
+        cost += len(sequence.ids) - max(0, shared - (min_shared - 1))
+    return cost
 
 
 def _shared(a: Sequence[int], b: Sequence[int]) -> int:

@@ -123,7 +123,7 @@ def show_rows(
 ) -> None:
     """Rows of a file as tokens: trained ones green, context dim, control tokens in reverse."""
     from sodate.api.loading import refer
-    from sodate.core.types import Conversation
+    from sodate.data.compare import conversations_of
     from sodate.data.load import Loaded, load
     from sodate.render.renderer import Renderer
 
@@ -140,10 +140,10 @@ def show_rows(
         if not isinstance(row, Loaded):
             out.print(f"[bold]{escape(str(file))}:{line}[/] [red]{escape(row.message)}[/]")
             continue
-        if not isinstance(row.example, Conversation):
-            out.print(f"[bold]{escape(str(file))}:{line}[/] {tr('not a conversation', '会話ではありません')}")
-            continue
-        for sequence in renderer.render(row.example):
+        conversations = conversations_of(row.example)
+        if not conversations:
+            out.print(f"[bold]{escape(str(file))}:{line}[/] {tr('no reply in it', '返答がありません')}")
+        for sequence in (sequence for one in conversations for sequence in renderer.render(one)):
             trained = sum(w > 0 for w in sequence.weights)
             count = len(sequence.ids)
             counts = tr(f"{count} tokens, {trained} trained", f"{count} トークン、うち学習 {trained}")
@@ -238,6 +238,9 @@ def training(quiet: bool) -> Iterator[Callable[[str, Any], None]]:
                     step, loss, held_out = data["step"], f"{data['loss']:.4f}", f"{data['eval_loss']:.4f}"
                     said = tr(f"step {step}: loss {loss}, held-out loss {held_out}",
                               f"ステップ {step}: 損失 {loss}、評価損失 {held_out}")  # fmt: skip
+                    if "eval_margin" in data:
+                        margin, right = f"{data['eval_margin']:.3f}", f"{100 * data['eval_accuracy']:.0f} %"
+                        said += tr(f", margin {margin}, right {right}", f"、差 {margin}、正答 {right}")
                     bar.console.print(f"  {said}")
 
         yield listen
@@ -293,7 +296,35 @@ def print_trained(result: Mapping[str, Any]) -> None:
                 f"  評価損失が最小だったステップ {result['best_step']} の重みを保存しました",
             )
         )
-    out.print(f"  sodate chat {result['version']}")
+    if "reward_model" in result:
+        print_reward_model(result["reward_model"])
+    else:
+        out.print(f"  sodate chat {result['version']}")
+
+
+def print_reward_model(worth: Mapping[str, Any]) -> None:
+    """What held-out pairs say of a reward model, and whether to trust it."""
+    if not worth["prompts"]:
+        out.print(tr("  no held-out pairs (--eval): nobody knows what its scores are worth",
+                     "  評価用の組 (--eval) がないため、採点の確かさは不明です"), style="yellow")  # fmt: skip
+        return
+    low, high = worth["accuracy_ci"]
+    right, rule = f"{100 * worth['accuracy']:.0f} %", f"{100 * worth['longer_is_better_accuracy']:.0f} %"
+    span, tie = f"{100 * low:.0f}–{100 * high:.0f} %", worth["length_correlation"]
+    length = "–" if tie is None else f"{tie:+.2f}"
+    out.print(
+        tr(f"  held-out: right in {right} of {worth['prompts']} prompts ({span}); the longer reply: {rule}; "
+           f"calibration error {worth['calibration_error']:.2f}; correlation with length {length}",
+           f"  評価: {worth['prompts']} 件中 {right} 正しい ({span})。長い方を選ぶ規則: {rule}。"
+           f"較正誤差 {worth['calibration_error']:.2f}、長さとの相関 {length}"),
+        soft_wrap=True,
+    )  # fmt: skip
+    if worth["trustworthy"]:
+        out.print(tr("  beats chance and length", "  偶然と長さの規則を上回っています"), style="green")
+    else:
+        what = tr("chance", "偶然") if not worth["beats_chance"] else tr("the rule that longer is better", "長さの規則")
+        out.print(tr(f"  not shown to beat {what}: reinforcement will refuse it", f"  {what}を上回るとは言えません。"
+                     "強化学習では使えません"), style="yellow")  # fmt: skip
 
 
 def print_evaluation(done: Any, examples: int) -> None:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from rich.markup import escape
 
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
+from sodate.core.types import Message
 from sodate.terminal import err
 
 
 def chat(name: str, system: str | None, temperature: float, max_tokens: int) -> None:
     """A conversation in the terminal: empty line or Ctrl-D ends it, Ctrl-C stops a reply."""
     from sodate.api.loading import load
-    from sodate.core.types import Message
     from sodate.generate.engine import Sampling
 
     model = load(name)
@@ -60,7 +62,6 @@ def generate(
 ) -> None:  # fmt: skip
     """Replies on stdout: plain text for one prompt, JSON lines for a file or several samples."""
     from sodate.api.loading import load
-    from sodate.core.types import Message
     from sodate.data.load import Loaded
     from sodate.data.load import load as read
     from sodate.generate.engine import Sampling
@@ -86,7 +87,10 @@ def generate(
     sampling = Sampling(max_new_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
     replies = model.replies([p for p, _ in many], sampling, tools=[t for _, t in many])
     texts = [model.renderer.text(reply.ids) for reply in replies]
-    grouped = [{"prompt": i, "replies": texts[i * samples : (i + 1) * samples]} for i in range(len(prompts))]
+    grouped = [
+        _candidates(number, asked, texts[number * samples : (number + 1) * samples])
+        for number, (asked, _) in enumerate(prompts)
+    ]
     if as_json:
         print(json.dumps(grouped, ensure_ascii=False))
     elif prompt is not None and samples == 1:
@@ -94,3 +98,11 @@ def generate(
     else:
         for group in grouped:
             print(json.dumps(group, ensure_ascii=False))
+
+
+def _candidates(number: int, prompt: Sequence[Message], replies: list[str]) -> dict[str, Any]:
+    """A row for a person to fill in: several replies that still have no ranks are data for `preference-ranking`."""
+    if len(replies) == 1:
+        return {"prompt": number, "replies": replies}
+    asked = [{"role": message.role, "content": message.content} for message in prompt]
+    return {"prompt": asked, "replies": replies, "ranks": None}

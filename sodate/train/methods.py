@@ -6,12 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sodate.core.recipe import Recipe
+from sodate.core.recipe import DPORecipe, KTORecipe, ORPORecipe, Recipe, RewardRecipe, SimPORecipe
 from sodate.core.runs import RunFolder
 from sodate.core.text import tr
-from sodate.core.types import Conversation, Example
+from sodate.core.types import Conversation, Example, Judgement
 from sodate.data.tokens import TokenRows
+from sodate.model import heads
 from sodate.render.renderer import Rendered, Renderer
+from sodate.train import cached_reference, dpo, kto, orpo, pairs, reward, simpo
 from sodate.train.loop import Method
 from sodate.train.reinforce import as_task, grpo, ppo, render_prompt
 from sodate.train.sft import SFT
@@ -55,6 +57,8 @@ class Kind:
     wants: Callable[[], str]  # what the rows have to be, for the sentence when none is
     render: Callable[[Renderer, Example], list[Rendered]]
     build: Callable[[Setup], Method]
+    report: Callable[[Any], dict[str, Any]] = lambda method: {}  # what the result says beyond the loop's figures
+    keeps_head: bool = False  # whether the version is a scalar head too
 
 
 def _conversation(example: Example) -> Sequence[Example]:
@@ -78,6 +82,60 @@ def _tasks_wanted() -> str:
               "プロンプトと採点に必要な項目 (reference_answer など)")  # fmt: skip
 
 
+def _pairs(setup: Setup) -> Method:
+    """DPO, ORPO or SimPO: the same pairs under another objective."""
+    recipe = setup.recipe
+    start, likelihood_weight = None, 0.0
+    if isinstance(recipe, DPORecipe):
+        objective = dpo.objective(recipe)
+        start, likelihood_weight = cached_reference.start_of(setup.run.manifest), recipe.sft_weight
+    elif isinstance(recipe, ORPORecipe):
+        objective, likelihood_weight = orpo.objective(recipe), 1.0
+    else:
+        assert isinstance(recipe, SimPORecipe)
+        objective = simpo.objective(recipe)
+    return pairs.Pairs(
+        setup.model, setup.train.sequences, setup.held_out.sequences, objective, names=setup.train.names,
+        micro_tokens=setup.micro_tokens, warn=setup.say, start=start, likelihood_weight=likelihood_weight,
+    )  # fmt: skip
+
+
+def _kto(setup: Setup) -> Method:
+    assert isinstance(setup.recipe, KTORecipe)
+
+    def judged(rows: Rows) -> tuple[list[Rendered], list[bool]]:
+        wanted = [isinstance(example, Judgement) and example.desirable for example in rows.examples]
+        return [sequences[0] for sequences in rows.sequences], wanted
+
+    return kto.KTO(
+        setup.model, judged(setup.train), judged(setup.held_out), setup.recipe, names=setup.train.names,
+        micro_tokens=setup.micro_tokens, warn=setup.say, start=cached_reference.start_of(setup.run.manifest),
+    )  # fmt: skip
+
+
+def _reference_seconds(method: Any) -> dict[str, Any]:
+    return {"reference_seconds": method.reference_seconds}
+
+
+def _wants_pairs() -> str:
+    return tr(
+        "prompts with a chosen and a rejected reply, or with ranked replies",
+        "選ばれた返答と退けた返答の組、または順位付きの返答",
+    )
+
+
+def _reward(setup: Setup) -> Method:
+    assert isinstance(setup.recipe, RewardRecipe)
+    heads.add(setup.model)
+    train, held_out = (
+        [reward.compared(example, s) for example, s in zip(rows.examples, rows.sequences, strict=True)]
+        for rows in (setup.train, setup.held_out)
+    )
+    return reward.Reward(
+        setup.model, train, held_out, setup.recipe, names=setup.train.names, micro_tokens=setup.micro_tokens
+    )
+
+
 KINDS: dict[str, Kind] = {
     "sft": Kind(
         _conversation,
@@ -87,4 +145,15 @@ KINDS: dict[str, Kind] = {
     ),
     "grpo": Kind(as_task, _tasks_wanted, render_prompt, grpo),
     "ppo": Kind(as_task, _tasks_wanted, render_prompt, ppo),
+    "dpo": Kind(pairs.takes, _wants_pairs, pairs.render, _pairs, _reference_seconds),
+    "kto": Kind(
+        kto.takes,
+        lambda: tr("replies labelled true or false, or preference pairs", "true / false の付いた返答、または選好の組"),
+        kto.render,
+        _kto,
+        _reference_seconds,
+    ),
+    "orpo": Kind(pairs.takes, _wants_pairs, pairs.render, _pairs),
+    "simpo": Kind(pairs.takes, _wants_pairs, pairs.render, _pairs),
+    "reward": Kind(reward.takes, _wants_pairs, reward.render, _reward, lambda method: method.report(), True),
 }

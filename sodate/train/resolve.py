@@ -56,6 +56,25 @@ def lora_lr(hidden_size: int) -> float:
     return min(2e-3, float(f"{5e-4 * (2000 / hidden_size) ** 0.78:.1e}"))
 
 
+def _lr_share(recipe: Recipe) -> tuple[float, str]:
+    """The peak rate as a share of the supervised one, and why it is not the whole.
+
+    A preference's loss is a function of a whole reply's log-probability, so that one step pushes all its tokens the
+    same way, and the rate that suits a mean over tokens overshoots. ORPO is a mean over tokens for the most part.
+    """
+    if isinstance(recipe, RolloutRecipe):
+        return 0.2, tr("; a fifth: rewards are noisier than replies to copy", "。報酬は手本より雑音が多いので 5 分の 1")
+    if recipe.method in ("dpo", "kto", "simpo"):
+        return 0.1, tr("; a tenth: a preference moves every token of a reply at once",
+                       "。選好は返答全体のトークンを一度に動かすので 10 分の 1")  # fmt: skip
+    if recipe.method == "reward":
+        return 0.2, tr("; a fifth: one number per reply is learnt, and the head begins at zero",
+                       "。返答ごとに 1 つの数だけを学び、ヘッドは 0 から始まるので 5 分の 1")  # fmt: skip
+    if recipe.method == "orpo":
+        return 0.5, tr("; half: an odds ratio pulls beside the replies to copy", "。オッズ比の項が加わるので半分")
+    return 1.0, ""
+
+
 def resolve(recipe: Recipe, facts: Facts) -> Resolved:
     decisions: list[Decision] = []
 
@@ -78,13 +97,11 @@ def resolve(recipe: Recipe, facts: Facts) -> Resolved:
     )
     per_epoch = math.ceil(rows / batch_size)
     steps = recipe.max_steps or max(1, math.ceil(epochs * per_epoch))
-    rate = lora_lr(facts.hidden_size) * RATE[kind]
-    if isinstance(recipe, RolloutRecipe):  # rewards are noisier than replies to copy
-        rate /= 5
+    share, why = _lr_share(recipe)
     lr = auto(
         "lr",
-        float(f"{rate:.1e}"),
-        tr(f"{kind}, hidden size {facts.hidden_size}", f"{kind}、隠れ層 {facts.hidden_size}"),
+        float(f"{lora_lr(facts.hidden_size) * RATE[kind] * share:.1e}"),
+        tr(f"{kind}, hidden size {facts.hidden_size}", f"{kind}、隠れ層 {facts.hidden_size}") + why,
     )
     adapter, last_layers = facts.start, 0
     if kind in LORA_KINDS and not adapter:

@@ -1,0 +1,26 @@
+"""Direct preference optimisation: replies people preferred become likelier than those they did not, measured against
+the model before training. The reward of a reply is β · log π/π_ref."""
+
+from __future__ import annotations
+
+from sodate.core.recipe import DPORecipe
+from sodate.losses import preference
+from sodate.train.pairs import Batch, Judged, Objective
+
+
+def objective(recipe: DPORecipe) -> Objective:
+    """The loss of each pair under the recipe's `loss`, `beta` and `label_smoothing`."""
+
+    def judge(batch: Batch) -> Judged:
+        loss = preference.dpo(
+            batch.chosen, batch.rejected, batch.reference_chosen, batch.reference_rejected,
+            beta=recipe.beta, kind=recipe.loss, label_smoothing=recipe.label_smoothing,
+            chosen_tokens=batch.chosen_tokens, rejected_tokens=batch.rejected_tokens,
+        )  # fmt: skip
+        return Judged(
+            loss,
+            recipe.beta * (batch.chosen - batch.reference_chosen),
+            recipe.beta * (batch.rejected - batch.reference_rejected),
+        )
+
+    return judge

@@ -1,0 +1,182 @@
+"""Kahneman-Tversky optimisation: single replies, each wanted or unwanted, no pairs needed.
+
+A reply is judged against z, an estimate of how far the model has moved from its start: the mean log-ratio of replies
+put behind a prompt that is not theirs (arXiv 2402.01306). Whose reply goes where is fixed when the method is built, so
+that the reference is computed once; the policy's side is computed without gradient at the head of every step.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sodate.core.recipe import KTORecipe
+from sodate.core.text import tr
+from sodate.core.types import Example, Judgement, Preference, Ranking
+from sodate.losses import preference
+from sodate.model.forward import score
+from sodate.render import trie
+from sodate.render.renderer import Rendered, Renderer
+from sodate.train import cached_reference, pair_alarms
+from sodate.train.loop import Part, Update, Validation
+
+
+def takes(example: Example) -> Sequence[Example]:
+    """The judged replies in an example: a pair is one wanted and one unwanted reply.
+
+    A ranking's best replies are wanted and its worst are not; where all are bad, all are unwanted.
+    """
+    if isinstance(example, Preference):
+        sides = ((example.chosen, True), (example.rejected, False))
+        return [Judgement(example.prompt, reply, good, example.tools, example.source) for reply, good in sides]
+    if isinstance(example, Ranking):
+        ranked = [rank for rank in example.ranks if rank is not None]
+        best, worst = min(ranked, default=0), max(ranked, default=0)
+        sides_ = zip(example.replies, example.ranks, strict=True)
+        if example.all_bad:
+            return [Judgement(example.prompt, r, False, example.tools, example.source) for r, _ in sides_]
+        return [
+            Judgement(example.prompt, reply, rank == best, example.tools, example.source)
+            for reply, rank in sides_
+            if best != worst and rank in (best, worst)
+        ]
+    return (example,) if isinstance(example, Judgement) else ()
+
+
+def render(renderer: Renderer, example: Example) -> list[Rendered]:
+    """One sequence that weighs only the reply."""
+    assert isinstance(example, Judgement)
+    return renderer.render_replies(example.prompt, (example.reply,), example.tools)
+
+
+class KTO:
+    """The method of the loop. A row is one judged reply."""
+
+    def __init__(
+        self,
+        model: Any,
+        train: tuple[Sequence[Rendered], Sequence[bool]],
+        held_out: tuple[Sequence[Rendered], Sequence[bool]],
+        recipe: KTORecipe,
+        *,
+        names: Sequence[str],
+        micro_tokens: int,
+        warn: Callable[[str], None],
+        start: Any,
+        min_shared: int = trie.MIN_SHARED,
+    ) -> None:
+        self.model = model
+        self.recipe = recipe
+        self.micro_tokens = micro_tokens
+        self.min_shared = min_shared
+        self.names = names
+        self.warn = warn
+        self.memory: dict[str, float] = {}
+        self.train, self.held_out = (
+            [list(row) for row in zip(s, _strangers(s), strict=True)] for s, _ in (train, held_out)
+        )
+        self.wanted, self.held_wanted = (torch.tensor(labels, dtype=torch.bool) for _, labels in (train, held_out))
+        self.rows = len(self.train)
+        began = time.perf_counter()
+        self.references = [
+            cached_reference.log_probabilities(model, rows, start, micro_tokens, min_shared)
+            for rows in (self.train, self.held_out)
+        ]
+        self.reference_seconds = time.perf_counter() - began
+        _say_imbalance(recipe, self.wanted, warn)
+
+    def length(self, row: int) -> int:
+        return len(self.train[row][0].ids)
+
+    def updates(self, step: int, rows: Sequence[int]) -> Iterator[Update]:
+        metrics: dict[str, float] = {}
+        numbers = list(rows)
+        parts = self._parts([self.train[r] for r in rows], self.references[0][numbers], self.wanted[numbers], metrics)
+        yield Update(len(rows), parts, metrics)
+        if "margin" in metrics:
+            pair_alarms.watch(self.memory, metrics["rewards/chosen"], metrics["margin"], 0.0, self.warn)
+
+    def validate(self) -> Validation | None:
+        if not self.held_out:
+            return None
+        metrics: dict[str, float] = {}
+        with torch.inference_mode():
+            parts = self._parts(self.held_out, self.references[1], self.held_wanted, metrics)
+            loss = sum(part.loss.item() for part in parts) / len(self.held_out)
+        return Validation(loss, {f"eval_{key}": value for key, value in metrics.items()})
+
+    def _parts(
+        self, rows: Sequence[list[Rendered]], known: Tensor, wanted: Tensor, metrics: dict[str, float]
+    ) -> Iterator[Part]:
+        """The micro-batches; z is found first, over all rows. Behind the last one, `metrics` holds the means."""
+        strangers = [(stranger,) for _, stranger in rows]
+        moved = cached_reference.compute(self.model, strangers, self.micro_tokens, self.min_shared)[:, 0]
+        divergence = preference.kto_divergence(moved, known[:, 1])
+        policies = torch.empty(len(rows))
+        own = [(sequence,) for sequence, _ in rows]
+        for numbers in trie.pack_rows(own, self.micro_tokens, self.min_shared):
+            group = [own[n][0] for n in numbers]
+            packed = trie.build(group, self.min_shared)
+            policy = score(self.model, packed).row_log_probabilities()
+            start, good = known[numbers, 0].to(policy), wanted[numbers].to(policy.device)
+            loss = preference.kto(
+                policy, start, good, divergence.to(policy), beta=self.recipe.beta,
+                desirable_weight=self.recipe.desirable_weight, undesirable_weight=self.recipe.undesirable_weight,
+            )  # fmt: skip
+            policies[numbers] = policy.detach().float().cpu()
+            tokens = sum(len(s.ids) for s in group)
+            yield Part(loss.sum(), tokens, supervised_tokens=len(packed.entry_row), computed_tokens=packed.computed)
+        rewards = self.recipe.beta * (policies - known[:, 0])
+        right = (rewards > self.recipe.beta * divergence) == wanted
+        metrics |= {"kl": divergence.item(), "accuracy": right.float().mean().item()}
+        for side, mask in (("chosen", wanted), ("rejected", ~wanted)):
+            if mask.any():
+                metrics[f"rewards/{side}"] = rewards[mask].mean().item()
+                metrics[f"logps/{side}"] = policies[mask].mean().item()
+        if "rewards/chosen" in metrics and "rewards/rejected" in metrics:
+            metrics["margin"] = metrics["rewards/chosen"] - metrics["rewards/rejected"]
+
+
+def _strangers(sequences: Sequence[Rendered]) -> list[Rendered]:
+    """Behind every prompt, the reply of the next row whose prompt is another one; its own reply if there is none."""
+    prompts = [_prompt(sequence) for sequence in sequences]
+    found = []
+    for row, prompt in enumerate(prompts):
+        others = (other % len(prompts) for other in range(row + 1, row + len(prompts)))
+        donor = next((other for other in others if prompts[other] != prompt), row)
+        cut = len(prompts[donor])
+        ids, weights = sequences[donor].ids[cut:], sequences[donor].weights[cut:]
+        found.append(Rendered(prompt + ids, [0.0] * len(prompt) + weights))
+    return found
+
+
+def _prompt(sequence: Rendered) -> list[int]:
+    """The ids before the reply."""
+    return sequence.ids[: next(i for i, weight in enumerate(sequence.weights) if weight)]
+
+
+def _say_imbalance(recipe: KTORecipe, wanted: Tensor, warn: Callable[[str], None]) -> None:
+    """The two sides should weigh about the same: λ_D n_D / (λ_U n_U) within [1, 4/3] (arXiv 2402.01306, eq. 9)."""
+    good, bad = int(wanted.sum()), int((~wanted).sum())
+    if not good or not bad:
+        side = tr("wanted", "望ましい") if good else tr("unwanted", "望ましくない")
+        warn(
+            tr(
+                f"All {good + bad} replies are {side}; the model sees no other side to tell them from.",
+                f"{good + bad} 件の返答がすべて「{side}」です。もう一方の例がないと違いを学べません。",
+            )
+        )
+        return
+    ratio = recipe.desirable_weight * good / (recipe.undesirable_weight * bad)
+    if not 0.75 <= ratio <= 4 / 3:
+        advice = f"undesirable_weight={good / bad:.2g}" if ratio > 1 else f"desirable_weight={bad / good:.2g}"
+        warn(
+            tr(
+                f"{good} replies are wanted and {bad} are not; {advice} would let both sides weigh the same.",
+                f"望ましい返答が {good} 件、望ましくない返答が {bad} 件です。{advice} で釣り合います。",
+            )
+        )

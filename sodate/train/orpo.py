@@ -1,0 +1,22 @@
+"""ORPO: supervised fine-tuning on the chosen replies with a penalty where the rejected one has the better odds. No
+reference, and no supervised run before it. The reward of a reply is β · mean log-probability of its tokens."""
+
+from __future__ import annotations
+
+from sodate.core.recipe import ORPORecipe
+from sodate.losses import preference
+from sodate.train.pairs import Batch, Judged, Objective
+
+
+def objective(recipe: ORPORecipe) -> Objective:
+    """β times the odds-ratio loss of each pair; the likelihood of the chosen replies is added by `Pairs`."""
+
+    def judge(batch: Batch) -> Judged:
+        loss = preference.orpo(batch.chosen, batch.rejected, batch.chosen_tokens, batch.rejected_tokens)
+        return Judged(
+            recipe.beta * loss,
+            recipe.beta * batch.chosen / batch.chosen_tokens,
+            recipe.beta * batch.rejected / batch.rejected_tokens,
+        )
+
+    return judge

@@ -1,0 +1,164 @@
+"""What DPO, ORPO and SimPO share: a row is a chosen and a rejected reply behind one prompt, computed once.
+
+    loss of a step = Σ over pairs of the objective / pairs  +  w · Σ nll of the chosen replies / their tokens
+
+Both replies of a pair lie in one micro-batch, because the objective couples them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sodate.core.types import Example, Preference, Ranking
+from sodate.model.forward import score
+from sodate.render import trie
+from sodate.render.renderer import Rendered, Renderer
+from sodate.train import cached_reference, pair_alarms
+from sodate.train.loop import Part, Update, Validation
+from sodate.train.sft import supervised
+
+Pair = Sequence[Rendered]  # chosen, rejected
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Pairs of a micro-batch, each tensor (pairs,): Σ log p of a reply, its tokens, Σ log p under the reference."""
+
+    chosen: Tensor
+    rejected: Tensor
+    chosen_tokens: Tensor
+    rejected_tokens: Tensor
+    reference_chosen: Tensor
+    reference_rejected: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """An objective's loss of each pair, and the rewards it implies; each (pairs,)."""
+
+    loss: Tensor
+    chosen_reward: Tensor
+    rejected_reward: Tensor
+
+
+Objective = Callable[[Batch], Judged]
+
+
+def takes(example: Example) -> Sequence[Example]:
+    """The pairs in an example as it was read."""
+    if isinstance(example, Ranking):
+        return example.pairs()
+    return (example,) if isinstance(example, Preference) else ()
+
+
+def render(renderer: Renderer, example: Example) -> list[Rendered]:
+    """A pair as two sequences, chosen first, that share the prompt's ids."""
+    assert isinstance(example, Preference)
+    pair = renderer.render_pair(example)
+    return [pair.chosen, pair.rejected]
+
+
+class Pairs:
+    """The method of the loop. With `start`, log-probabilities under the reference are found when it is built."""
+
+    def __init__(
+        self,
+        model: Any,
+        train: Sequence[Pair],
+        held_out: Sequence[Pair],
+        objective: Objective,
+        *,
+        names: Sequence[str],
+        micro_tokens: int,
+        warn: Callable[[str], None],
+        start: Any = None,
+        likelihood_weight: float = 0.0,
+        min_shared: int = trie.MIN_SHARED,
+    ) -> None:
+        self.model = model
+        self.train = train
+        self.held_out = held_out
+        self.objective = objective
+        self.micro_tokens = micro_tokens
+        self.min_shared = min_shared
+        self.names = names
+        self.rows = len(train)
+        self.memory: dict[str, float] = {}
+        self.warn = warn
+        self.likelihood_weight = likelihood_weight
+        self.has_reference = start is not None
+        began = time.perf_counter()
+        self.references = [
+            cached_reference.log_probabilities(model, pairs, start, micro_tokens, min_shared)
+            if self.has_reference
+            else torch.zeros(len(pairs), 2)
+            for pairs in (train, held_out)
+        ]
+        self.reference_seconds = time.perf_counter() - began
+
+    def length(self, row: int) -> int:
+        """Tokens of both replies with their prompt."""
+        return sum(len(sequence.ids) for sequence in self.train[row])
+
+    def updates(self, step: int, rows: Sequence[int]) -> Iterator[Update]:
+        metrics: dict[str, float] = {}
+        parts = self._parts([self.train[r] for r in rows], self.references[0][list(rows)], metrics)
+        yield Update(len(rows), parts, metrics)
+        at_start = 0.0 if self.has_reference else None
+        pair_alarms.watch(self.memory, metrics["rewards/chosen"], metrics["margin"], at_start, self.warn)
+
+    def validate(self) -> Validation | None:
+        if not self.held_out:
+            return None
+        metrics: dict[str, float] = {}
+        with torch.inference_mode():
+            parts = self._parts(self.held_out, self.references[1], metrics)
+            loss = sum(part.loss.item() for part in parts) / len(self.held_out)
+        return Validation(loss, {f"eval_{key}": value for key, value in metrics.items()})
+
+    def _parts(self, pairs: Sequence[Pair], known: Tensor, metrics: dict[str, float]) -> Iterator[Part]:
+        """The micro-batches of `pairs`. Behind the last one, `metrics` holds the means over the pairs."""
+        sums: dict[str, float] = {}
+        # The likelihood is a mean over the step's tokens while the loop divides by its pairs.
+        likelihood = self.likelihood_weight * len(pairs) / sum(supervised(chosen) for chosen, _ in pairs)
+        for numbers in trie.pack_rows(pairs, self.micro_tokens, self.min_shared):
+            group = [sequence for n in numbers for sequence in pairs[n]]
+            packed = trie.build(group, self.min_shared)
+            scored = score(self.model, packed).row_log_probabilities().view(-1, 2)
+            batch = _batch(scored, group, known[numbers])
+            judged = self.objective(batch)
+            loss = judged.loss.sum()
+            if likelihood:
+                loss = loss - likelihood * batch.chosen.sum()
+            for key, value in _logged(batch, judged).items():
+                sums[key] = sums.get(key, 0.0) + value
+            tokens = sum(len(s.ids) for s in group)
+            yield Part(loss, tokens, supervised_tokens=len(packed.entry_row), computed_tokens=packed.computed)
+        metrics.update({key: value / len(pairs) for key, value in sums.items()})
+
+
+def _batch(scored: Tensor, group: Sequence[Rendered], known: Tensor) -> Batch:
+    tokens = scored.new_tensor([supervised(sequence) for sequence in group]).view(-1, 2)
+    known = known.to(scored)
+    return Batch(scored[:, 0], scored[:, 1], tokens[:, 0], tokens[:, 1], known[:, 0], known[:, 1])
+
+
+def _logged(batch: Batch, judged: Judged) -> dict[str, float]:
+    """Sums over the pairs. A pair whose rewards are equal is half right, as it is before the first step."""
+    chosen, rejected = judged.chosen_reward.detach(), judged.rejected_reward.detach()
+    margin = chosen - rejected
+    sums = {
+        "rewards/chosen": chosen,
+        "rewards/rejected": rejected,
+        "margin": margin,
+        "accuracy": (margin.sign() + 1) / 2,
+        "logps/chosen": batch.chosen.detach(),
+        "logps/rejected": batch.rejected.detach(),
+    }
+    return {key: value.sum().item() for key, value in sums.items()}

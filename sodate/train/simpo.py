@@ -1,0 +1,25 @@
+"""SimPO: as DPO, but without a reference: the mean log-probability of a reply's tokens is its reward, so that a longer
+reply is worth no more, and the chosen one must lead by γ."""
+
+from __future__ import annotations
+
+from sodate.core.recipe import SimPORecipe
+from sodate.losses import preference
+from sodate.train.pairs import Batch, Judged, Objective
+
+
+def objective(recipe: SimPORecipe) -> Objective:
+    """The loss of each pair under the recipe's `beta` and `gamma`."""
+
+    def judge(batch: Batch) -> Judged:
+        loss = preference.simpo(
+            batch.chosen, batch.rejected, batch.chosen_tokens, batch.rejected_tokens,
+            beta=recipe.beta, gamma=recipe.gamma,
+        )  # fmt: skip
+        return Judged(
+            loss,
+            recipe.beta * batch.chosen / batch.chosen_tokens,
+            recipe.beta * batch.rejected / batch.rejected_tokens,
+        )
+
+    return judge
