@@ -24,7 +24,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from trl_curve import trl_python
+from work import trl_python
 
 SYSTEM = "You answer the customers of a small shop. Be brief and exact, and never promise a date."
 SYLLABLES = [consonant + vowel for consonant in "bdgklmnrst" for vowel in "aeio"]
