@@ -12,14 +12,15 @@ if TYPE_CHECKING:
     from sodate.api.evaluation import evaluate as evaluate
     from sodate.api.loading import load as load
     from sodate.api.rewards import load_reward as load_reward
+    from sodate.api.merging import merge as merge
     from sodate.api.training import resume as resume
     from sodate.api.training import train as train
 
 _WHERE = {
-    "check": "data", "evaluate": "evaluation", "load": "loading", "load_reward": "rewards", "resume": "training",
-    "train": "training",
+    "check": "data", "evaluate": "evaluation", "load": "loading", "load_reward": "rewards", "merge": "merging",
+    "resume": "training", "train": "training",
 }  # fmt: skip
-__all__ = ["check", "evaluate", "load", "load_reward", "resume", "train"]
+__all__ = ["check", "evaluate", "load", "load_reward", "merge", "resume", "train"]
 
 
 class _Package(ModuleType):

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
 from sodate.cli import Json, models_app, print_json, versions_app
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
@@ -34,6 +39,30 @@ def versions_show(version: str, as_json: Json = False) -> None:
     verify(found)
     about = {**found.manifest, "path": str(found.path), "reports": reports_about(found.id)}
     print_json(about) if as_json else terminal.print_tree(about)
+
+
+@versions_app.command(
+    "merge",
+    help=tr("Whole weights of a version's adapter, and what changed.", "アダプタを重みに統合し、差を報告する。"),
+)
+def versions_merge(
+    version: str,
+    name: Annotated[
+        str | None, typer.Option(help=tr("Name of the new version (default: the same).", "新しい名前 (既定は同じ)。"))
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help=tr("Rows to compare logits on.", "ロジットを比べる行のファイル。"))
+    ] = None,
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16"], typer.Option(help=tr("Kept in (auto: as the base).", "保存する精度。"))
+    ] = "auto",
+    as_json: Json = False,
+) -> None:
+    import sodate
+    from sodate import terminal
+
+    done = sodate.merge(version, into=name, data=data, dtype=dtype)
+    print_json(done) if as_json else terminal.print_tree(done)
 
 
 @models_app.command(

@@ -29,7 +29,8 @@ def merged(model: Any) -> Iterator[None]:
         out_features, in_features = layer.weight.shape
         whole = nn.Linear(in_features, out_features, bias=layer.bias is not None, device="meta")
         whole.weight = nn.Parameter(layer.merged().detach(), requires_grad=False)
-        whole.bias = layer.bias  # type: ignore[assignment]
+        if layer.bias is not None:
+            whole.bias = layer.bias
         apart.append((owner, leaf, layer))
         setattr(owner, leaf, whole)
     try:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from sodate.core.errors import SodateError, UsageError
+from sodate.core.files import read_json
 from sodate.core.text import tr
 from sodate.model import adapters, attention, bottleneck, checkpoint, heads, lora, stream, traits
 from sodate.model.bottleneck import BottleneckConfig
@@ -115,14 +116,24 @@ def merges(config: AdapterConfig) -> bool:
     return isinstance(config, LoraConfig)
 
 
-def save_full(model: Any, source: Path, folder: Path) -> None:
-    """All weights, with the base's configuration and tokenizer files, as transformers loads them."""
+def round_weights(model: Any, dtype: torch.dtype) -> None:
+    """Gives every weight the value it has when it is kept in `dtype`. The precision of products stays."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype).to(parameter.dtype)
+
+
+def save_full(model: Any, source: Path, folder: Path, dtype: torch.dtype | None = None) -> None:
+    """All weights, kept in `dtype` or as they are, with the base's other files, as transformers loads them."""
     aside = _tied(model) | {name for name in model.state_dict() if name.startswith(f"{heads.NAME}.")}
-    tensors = {name: tensor for name, tensor in model.state_dict().items() if name not in aside}
+    tensors = {name: tensor.to(dtype) for name, tensor in model.state_dict().items() if name not in aside}
     checkpoint.write_tensors(folder / "model.safetensors", tensors, {"format": "pt"})
     for file in source.iterdir():
         if file.suffix in (".json", ".jinja", ".model", ".txt") and ".safetensors.index" not in file.name:
             (folder / file.name).write_bytes(file.read_bytes())
+    # transformers reads weights in the precision that the configuration names.
+    kept_in = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
+    config = {k: v for k, v in read_json(folder / "config.json").items() if k != "torch_dtype"}
+    (folder / "config.json").write_text(json.dumps(config | {"dtype": kept_in}, indent=2) + "\n")
 
 
 def _tied(model: Any) -> set[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor, nn
@@ -25,17 +25,29 @@ DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF1
 def tensors(file: Path) -> Iterator[tuple[str, Tensor]]:
     """Name and tensor, in the file's order, each read when it is asked for. Other than floating point is left out."""
     with file.open("rb") as handle:
-        size = int.from_bytes(handle.read(8), "little")
-        header: dict[str, Any] = json.loads(handle.read(size))
-        header.pop("__metadata__", None)
-        for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        start, header = _header(handle)
+        for name, entry in header.items():
             begin, end = entry["data_offsets"]
             if entry["dtype"] in DTYPES:
-                handle.seek(8 + size + begin)
+                handle.seek(start + begin)
                 raw = bytearray(end - begin)
                 if handle.readinto(raw) != len(raw):
                     raise SodateError(tr(f"{file} is truncated.", f"{file} が途中で切れています。"))
                 yield name, _tensor(raw, DTYPES[entry["dtype"]]).view(entry["shape"])
+
+
+def stored_dtype(folder: Path) -> torch.dtype:
+    """The precision the first floating-point tensor of a model is kept in."""
+    with weight_files(folder)[0].open("rb") as handle:
+        return next(DTYPES[e["dtype"]] for e in _header(handle)[1].values() if e["dtype"] in DTYPES)
+
+
+def _header(handle: BinaryIO) -> tuple[int, dict[str, Any]]:
+    """Where the data begins, and every tensor's dtype, shape and offsets in the order of the data."""
+    size = int.from_bytes(handle.read(8), "little")
+    entries: dict[str, Any] = json.loads(handle.read(size))
+    entries.pop("__metadata__", None)
+    return 8 + size, dict(sorted(entries.items(), key=lambda item: item[1]["data_offsets"]))
 
 
 def _tensor(raw: bytearray, dtype: torch.dtype) -> Tensor:
