@@ -57,8 +57,8 @@ def main() -> None:
             (Path(folder) / "models").symlink_to(models)
             r = run(kind, asked.steps, asked.held_out, Path(folder))
         print(
-            f"| `{kind}` | {r['trainable'] / 1e6:.2f} M | {r['peak_rss_bytes'] / 1e9:.2f} GB | {r['train_seconds']:.0f} "
-            f"| {r['first_loss']:.3f} | {r['best_eval_loss']:.3f} |",
+            f"| `{kind}` | {r['trainable'] / 1e6:.2f} M | {r['peak_rss_bytes'] / 1e9:.2f} GB "
+            f"| {r['train_seconds']:.0f} | {r['first_loss']:.3f} | {r['best_eval_loss']:.3f} |",
             flush=True,
         )
 
