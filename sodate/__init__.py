@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from sodate.api.data import check as check
     from sodate.api.evaluation import evaluate as evaluate
     from sodate.api.loading import load as load
-    from sodate.api.rewards import load_reward as load_reward
     from sodate.api.merging import merge as merge
+    from sodate.api.rewards import load_reward as load_reward
     from sodate.api.training import resume as resume
     from sodate.api.training import train as train
 
