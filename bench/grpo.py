@@ -22,8 +22,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from trl_curve import MODEL, trl_python
+from work import trl_python
 
+MODEL = "smollm2-135m"
 STEPS = 2
 ROWS = Path(__file__).parents[1] / "examples" / "orders" / "train.jsonl"
 
