@@ -6,8 +6,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from sodate.api.loading import Reference
+from sodate.core.errors import SodateError
 from sodate.core.recipe import Recipe
 from sodate.core.runs import RunFolder
+from sodate.core.text import tr
 
 if TYPE_CHECKING:
     import torch
@@ -15,6 +17,29 @@ if TYPE_CHECKING:
     from sodate.train.fit import Fitted
     from sodate.train.loop import Method
     from sodate.train.resolve import Resolved
+
+
+def silent(kind: str, data: Any) -> None:
+    """The listener of a process beside the main one."""
+
+
+def refuse_parallel(recipe: Recipe) -> None:
+    """SodateError for what several processes can't do yet."""
+    from sodate.train import parallel
+
+    if parallel.count() == 1:
+        return
+    if recipe.method != "sft":
+        raise SodateError(
+            tr(f"{recipe.method} trains in one process.", f"{recipe.method} は 1 プロセスでのみ学習できます。"),
+            tr("Start it without torchrun.", "torchrun を使わずに実行してください。"),
+        )
+    if recipe.parallel == "fsdp" and recipe.adapter in ("full", "last"):
+        raise SodateError(
+            tr("parallel=fsdp shards frozen weights, and full fine-tuning has none.",
+               "parallel=fsdp が分割するのは固定された重みで、全パラメータ学習にはありません。"),
+            tr("Use parallel=ddp, or an adapter.", "parallel=ddp かアダプタを使ってください。"),
+        )  # fmt: skip
 
 
 def refuse_hopeless(
@@ -35,9 +60,9 @@ def fit_run(
 ) -> Fitted | None:
     """Chooses and checks what the recipe leaves open. A resumed run keeps what it began with: None."""
     from sodate.model import forecast, memory, recompute
-    from sodate.train import fit
+    from sodate.train import fit, parallel
 
-    began = run.manifest.get("fit")
+    began = parallel.from_main(run.manifest.get("fit"))
     if began:
         if recipe.memory and model.device.type == "cpu":
             memory.return_freed_memory()

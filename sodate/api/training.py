@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sodate.api.checks import absolute, check_name, nothing_to_train, refuse_changes
-from sodate.api.fitting import fit_run, refuse_hopeless
+from sodate.api.fitting import fit_run, refuse_hopeless, refuse_parallel, silent
 from sodate.api.loading import Reference, refer
 from sodate.core.errors import SodateError
 from sodate.core.recipe import METHODS, Decision, Recipe, RolloutRecipe, load_recipe, validated
-from sodate.core.runs import RunFolder, now
+from sodate.core.runs import Follower, RunFolder, now
 from sodate.core.text import tr
 
 if TYPE_CHECKING:
@@ -57,9 +57,15 @@ def _execute(recipe: Recipe, run: RunFolder | None, on_event: Listener) -> dict[
     from sodate.data.prepare import prepare
     from sodate.release.registry import code_version
     from sodate.render.renderer import Renderer
+    from sodate.train import parallel
     from sodate.train.methods import KINDS
 
+    parallel.join(recipe.device)
+    refuse_parallel(recipe)
     kind = KINDS[recipe.method]
+    if not parallel.is_main():
+        on_event = silent
+        parallel.wait()  # until the main process has prepared the data
     on_event("loading", recipe.model)
     reference = refer(recipe.model)
     if reference.template is not None:  # a version: `orders` may mean another one by the time the run is resumed
@@ -103,10 +109,16 @@ def _execute(recipe: Recipe, run: RunFolder | None, on_event: Listener) -> dict[
     }
     if watched and not held.sequences:
         raise nothing_to_train(recipe.method, kind.wants(), (str(held_out),), watched.checked)
+    if parallel.is_main():
+        parallel.wait()
     if run is None:
-        run = RunFolder.create(about)
+        path = parallel.from_main(RunFolder.create(about).path if parallel.is_main() else None)
+        assert path is not None
+        run = RunFolder(path)
     else:
         refuse_changes(run, about)
+    if not parallel.is_main():
+        run = Follower(run.path)
     on_event("run", run)
     with run.locked():
         try:
@@ -131,14 +143,14 @@ def _train_locked(
     import torch
 
     from sodate.api.adaptation import WHOLE, make_trainable
-    from sodate.model import fused, heads, load, lora, memory, traits
+    from sodate.model import fused, heads, load, lora, memory, recompute, traits
     from sodate.model.store import safe_name
     from sodate.release.registry import list_versions, register
-    from sodate.train import loop
+    from sodate.train import loop, parallel
     from sodate.train.methods import KINDS, Setup
     from sodate.train.resolve import Facts, resolve
 
-    device = load.pick_device(recipe.device)
+    device = parallel.device(load.pick_device(recipe.device))
     # A resumed run goes on in the precision it began with, whatever this machine would choose. Rollouts stay in
     # float32 on a CPU, where the engine that samples and the forward that learns then agree to rounding.
     fast = not isinstance(recipe, RolloutRecipe)
@@ -170,7 +182,8 @@ def _train_locked(
         decisions += (Decision("shared_prefixes", "off", reason),)
     on_event("decisions", decisions)
     run.update(status="running", plan=asdict(resolved.plan), decisions=[asdict(d) for d in decisions],
-               device=str(device), dtype=str(dtype).removeprefix("torch."), threads=loop.threads())  # fmt: skip
+               device=str(device), dtype=str(dtype).removeprefix("torch."), threads=loop.threads(),
+               processes=parallel.count())  # fmt: skip
 
     def say(text: str) -> None:
         run.event("warning", text=text)
@@ -181,7 +194,11 @@ def _train_locked(
     method = kind.build(setup)
     if fitted := fit_run(recipe, reference, model, method, resolved, longest, run):
         on_event("decisions", fitted.decisions)
+    if recipe.parallel == "fsdp" and parallel.count() > 1:
+        parallel.shard(model, recompute.blocks(model))
     state = loop.train(model, method, resolved.plan, run, lambda line: on_event("step", line))
+    if not parallel.is_main():
+        return parallel.from_main({})
 
     def write_weights(folder: Path) -> None:
         if adapter is not None:
@@ -211,7 +228,7 @@ def _train_locked(
     )
     result = {"run": run.name, "version": version.id, "run_dir": str(run.path), **report}
     run.update(status="done", result=result, ended_at=now())
-    return result
+    return parallel.from_main(result)
 
 
 def _context_length(folder: Path) -> int:

@@ -40,6 +40,8 @@ def _root(
 
 def main() -> None:
     """Entry point: errors become one clear message on stderr and an exit code (0 done, 1 no, 2 usage, 130 stopped)."""
+    if os.environ.get("WORLD_SIZE", "1") != "1" and os.environ.get("RANK", "0") != "0":
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 (one of several processes speaks)
     try:
         app()
     except SodateError as error:
@@ -204,6 +206,32 @@ def train(
     with terminal.training(quiet=as_json) as listen:
         result = sodate.train(loaded, on_event=listen)
     print_json(result) if as_json else terminal.print_trained(result)
+
+
+@app.command(help=tr("Memory and speed of a cluster, worked out.", "クラスタでのメモリと速度の見積もり。"))
+def plan(
+    model: str,
+    processes: Annotated[int, typer.Option(min=1, help=tr("One per GPU.", "GPU ごとに 1 つ。"))] = 1,
+    tokens: Annotated[
+        int, typer.Option(min=1, help=tr("Computed at once in each.", "一度に計算するトークン数。"))
+    ] = 8192,
+    run: Annotated[
+        str | None, typer.Option(help=tr("Run of one process whose steps were timed.", "速度の基になる学習。"))
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    from sodate import terminal
+    from sodate.api.plan import plan as worked_out
+    from sodate.model.memory import size
+
+    rows = worked_out(model, processes=processes, tokens=tokens, run=run)
+    if as_json:
+        print_json(rows)
+        return
+    kinds = ("bytes", "weights", "gradients", "optimizer", "activations")
+    terminal.print_table([{k: size(v) if k in kinds else v for k, v in row.items()} for row in rows])
+    print(tr("Worked out from the model's headers; not measured on such a cluster.",
+             "モデルのヘッダーからの計算値で、実際のクラスタでは測定していません。"))  # fmt: skip
 
 
 @runs_app.command("list", help=tr("Every run, oldest first.", "学習の一覧。"))

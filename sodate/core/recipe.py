@@ -69,6 +69,7 @@ class Recipe(BaseModel):
     dtype: Literal["float32", "bfloat16", "auto"] = "auto"
     memory: str | None = None
     gradient_checkpointing: bool | Auto = "auto"
+    parallel: Literal["ddp", "fsdp"] = "ddp"
 
     @field_validator("data", "lora_targets", mode="before")
     @classmethod

@@ -96,6 +96,22 @@ class RunFolder:
         write_text(path, text)
 
 
+class Follower(RunFolder):
+    """The same run as seen by a process beside the one that writes it."""
+
+    def update(self, **changes: Any) -> None: ...
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        yield
+
+    def event(self, kind: str, **data: Any) -> None: ...
+
+    def metric(self, line: dict[str, Any]) -> None: ...
+
+    def rewind_metrics(self, step: int) -> None: ...
+
+
 def list_runs() -> list[RunFolder]:
     """Every run, oldest first."""
     root = home.runs_dir()

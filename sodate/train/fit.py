@@ -18,6 +18,7 @@ from sodate.core.text import tr
 from sodate.model import memory, recompute
 from sodate.model.forecast import Facts
 from sodate.model.memory import Memory, size
+from sodate.train import parallel
 from sodate.train.loop import Method, Part, Plan, rows_of_step
 
 SMALLEST = 128  # tokens at once; fewer make a matrix product wait for its weights
@@ -93,7 +94,7 @@ def fit(model: Any, method: Method, plan: Plan, whole: int, facts: Facts, wish: 
     """Chooses, checks, and sets the method's micro_tokens (`whole` at most) and recomputation; SodateError where
     nothing fits."""
     device = model.device
-    limit = wish.limit or int(SPARE * memory.available(device))
+    limit = parallel.from_main(wish.limit or int(SPARE * memory.available(device)))
     if wish.limit and device.type == "cpu":
         memory.return_freed_memory()
     element = model.dtype.itemsize
@@ -120,6 +121,7 @@ def fit(model: Any, method: Method, plan: Plan, whole: int, facts: Facts, wish: 
                 method.micro_tokens = micro
                 if tight:
                     found, compute = method.heaviest(_first_steps(plan, method.rows))
+                    found = max(parallel.gathered(found))
                     tokens = found if plan.steps <= LOOKED_AT else max(found, tokens)
                     smallest = estimate(tokens, again)
             if smallest.total > limit:
@@ -128,7 +130,7 @@ def fit(model: Any, method: Method, plan: Plan, whole: int, facts: Facts, wish: 
                 recompute.enable(model)
             measured = None
             if tight and compute:
-                measured = _measured(model, compute, device) + 2 * trained
+                measured = max(parallel.gathered(_measured(model, compute, device))) + 2 * trained
                 measured += smallest.activations * (tokens - found) // tokens  # of steps not looked at
                 if measured > limit:
                     continue

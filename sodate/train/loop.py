@@ -27,6 +27,7 @@ from sodate.core.files import sweep_temporaries
 from sodate.core.runs import RunFolder
 from sodate.core.text import tr
 from sodate.model import checkpoint
+from sodate.train import parallel
 from sodate.train.stops import Diverged, Interrupted, diverged, memory_watched, stop_requests
 
 
@@ -146,9 +147,11 @@ def train(model: Any, method: Method, plan: Plan, run: RunFolder, on_step: Calla
     fused = parameters[0].device.type in ("cpu", "cuda")
     optimizer = torch.optim.AdamW(parameters, lr=plan.lr, weight_decay=plan.weight_decay, fused=fused)
     folder = run.path / "checkpoints"
-    folder.mkdir(exist_ok=True)
-    sweep_temporaries(folder)
-    saved = checkpoint.restore(folder, model, optimizer, lambda text: run.event("warning", text=text))
+    with parallel.main_first():
+        folder.mkdir(exist_ok=True)
+        if parallel.is_main():
+            sweep_temporaries(folder)
+        saved = checkpoint.restore(folder, model, optimizer, lambda text: run.event("warning", text=text))
     state = State(**{k: saved[k] for k in State.__slots__}) if saved else State()
     method.memory.update(saved["memory"] if saved else {})
     run.rewind_metrics(state.step)
@@ -156,7 +159,10 @@ def train(model: Any, method: Method, plan: Plan, run: RunFolder, on_step: Calla
 
     def save() -> None:
         keep = {state.best_step} if state.best_step is not None else set()
-        checkpoint.save(folder, state.step, model, optimizer, _as_dict(state) | {"memory": dict(method.memory)}, keep)
+        about = _as_dict(state) | {"memory": dict(method.memory)}
+        if parallel.is_main():
+            checkpoint.save(folder, state.step, model, optimizer, about, keep)
+        parallel.wait()
 
     with stop_requests() as stop:
         while state.step < plan.steps and not state.stopped:
@@ -165,14 +171,10 @@ def train(model: Any, method: Method, plan: Plan, run: RunFolder, on_step: Calla
             run.metric(line)
             on_step(line)
             done = state.step >= plan.steps or state.stopped
-            if (
-                done
-                or stop.is_set()
-                or state.step % plan.save_every == 0
-                or (validated and state.best_step == state.step)
-            ):
+            stopping = any(parallel.gathered(stop.is_set()))  # a signal to one process stops all
+            if done or stopping or state.step % plan.save_every == 0 or (validated and state.best_step == state.step):
                 save()
-            if stop.is_set() and not done:
+            if stopping and not done:
                 run.event("interrupted", step=state.step)
                 raise Interrupted(
                     tr(
@@ -182,7 +184,8 @@ def train(model: Any, method: Method, plan: Plan, run: RunFolder, on_step: Calla
                     tr(f"Go on with: sodate runs resume {run.name}", f"続けるには: sodate runs resume {run.name}"),
                 )
     if state.best_step is not None and state.best_step != state.step:
-        _load_best(folder, state.best_step, model, run)
+        with parallel.main_first():
+            _load_best(folder, state.best_step, model, run)
         run.event("best", step=state.best_step, loss=state.best_loss)
     return state
 
@@ -234,6 +237,7 @@ def _step(
     with memory_watched(state.step + 1, {method.names[row]: method.length(row) for row in rows}, run):
         for update in method.updates(state.step, rows):
             loss = _backward(update, totals)
+            parallel.add_gradients(parameters)
             grad_norm = torch.nn.utils.clip_grad_norm_(parameters, plan.max_grad_norm).item()
             if not math.isfinite(loss) or not math.isfinite(grad_norm):
                 raise diverged(state.step + 1, loss, grad_norm, [method.names[row] for row in rows], run)
@@ -264,18 +268,25 @@ def _step(
 
 def _backward(update: Update, totals: _Totals) -> float:
     """Gradients of the update's mean loss, which is returned; its figures go to the totals of the step."""
-    total = 0.0
+    own = {"loss": 0.0, "tokens": 0, "supervised": 0, "computed": 0}
+    sums: dict[str, float] = {}
     for part in update.parts:
         (part.loss / update.weight).backward()
-        total += part.loss.item()
-        totals.tokens += part.tokens
-        totals.supervised += part.supervised_tokens
-        totals.computed += part.computed_tokens
+        own["loss"] += part.loss.item()
+        own["tokens"] += part.tokens
+        own["supervised"] += part.supervised_tokens
+        own["computed"] += part.computed_tokens
         for key, value in part.sums.items():
-            totals.sums[key] = totals.sums.get(key, 0.0) + value
-    totals.loss += total
+            sums[key] = sums.get(key, 0.0) + value
+    counts = parallel.summed(own)
+    totals.loss += counts["loss"]
     totals.weight += update.weight
-    return total / update.weight
+    totals.tokens += int(counts["tokens"])
+    totals.supervised += int(counts["supervised"])
+    totals.computed += int(counts["computed"])
+    for key, value in parallel.summed(sums).items():
+        totals.sums[key] = totals.sums.get(key, 0.0) + value
+    return counts["loss"] / update.weight
 
 
 def _maybe_validate(method: Method, plan: Plan, state: State, line: dict[str, Any]) -> bool:

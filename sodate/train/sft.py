@@ -16,6 +16,7 @@ import torch
 from sodate.model.forward import score
 from sodate.render import trie
 from sodate.render.renderer import Rendered
+from sodate.train import parallel
 from sodate.train.loop import Part, Update, Validation
 
 
@@ -49,8 +50,14 @@ class SFT:
         yield Update(sum(supervised(s) for s in sequences), self._parts(sequences))
 
     def _parts(self, sequences: list[Rendered]) -> Iterator[Part]:
-        for group, batch in self._packed(sequences):
-            yield self._part(group, batch)
+        for (group, batch), counts in self._mine(sequences):
+            part = self._part(group, batch)
+            yield part if counts else Part(part.loss * 0, 0, 0, 0)
+
+    def _mine(self, sequences: list[Rendered]) -> Iterator[tuple[tuple[list[Rendered], trie.Trie], bool]]:
+        """This process's micro-batches, and whether each counts."""
+        mine = self._packed(parallel.share(sequences, lambda s: s.ids))
+        return parallel.evened(self.model, list(mine), lambda: next(self._packed(sequences[:1])))
 
     def _part(self, group: list[Rendered], batch: trie.Trie) -> Part:
         scores = score(self.model, batch)
@@ -64,7 +71,8 @@ class SFT:
 
     def heaviest(self, steps: Iterator[Sequence[int]]) -> tuple[int, Callable[[], Part]]:
         """The computed tokens of the largest micro-batch of these steps' rows, and what computes it."""
-        batches = (pair for rows in steps for pair in self._packed([s for r in rows for s in self.train[r]]))
+        mine = (parallel.share([s for r in rows for s in self.train[r]], lambda s: s.ids) for rows in steps)
+        batches = (pair for sequences in mine for pair in self._packed(sequences))
         group, batch = max(batches, key=lambda pair: pair[1].computed)
         return batch.computed, lambda: self._part(group, batch)
 
@@ -74,10 +82,12 @@ class SFT:
             return None
         total = weight = 0.0
         with torch.inference_mode():
-            for _, batch in self._packed(sequences):
-                total += score(self.model, batch).weighted_sum().item()
-                weight += float(batch.weight.sum())
-        return Validation(total / weight)
+            for (_, batch), counts in self._mine(sequences):
+                loss = score(self.model, batch).weighted_sum().item()
+                total += counts * loss
+                weight += counts * float(batch.weight.sum())
+        both = parallel.summed({"loss": total, "weight": weight})
+        return Validation(both["loss"] / both["weight"])
 
     def _packed(self, sequences: list[Rendered]) -> Iterator[tuple[list[Rendered], trie.Trie]]:
         for numbers in trie.pack(sequences, self.micro_tokens, self.min_shared):
