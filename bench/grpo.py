@@ -2,9 +2,9 @@
 
     python bench/grpo.py [--rounds 3] [--prompts 4] [--samples 8] [--tokens 64]
 
-SmolLM2-135M with LoRA of rank 8 on all linear layers, float32, no divergence to pay, replies of exactly 64 tokens. Every
-round runs sodate's GRPO, TRL's and sodate's PPO in a process each and times its second step; the ratio is taken round by
-round. `SODATE_TRL_PYTHON` names the interpreter that has TRL.
+SmolLM2-135M with LoRA of rank 8 on all linear layers, float32, no divergence to pay, replies of exactly 64 tokens.
+Every round runs sodate's GRPO, TRL's and sodate's PPO in a process each and times its second step; the ratio is taken
+round by round. `SODATE_TRL_PYTHON` names the interpreter that has TRL.
 """
 
 from __future__ import annotations
