@@ -14,6 +14,7 @@ from torch import Tensor
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
 from sodate.model import attention
+from sodate.model.flex import FlexTrieAttention
 from sodate.render.renderer import Rendered
 from sodate.render.trie import Trie, build
 
@@ -81,7 +82,10 @@ class _Counted:
 def packed(model: Any, trie: Trie, attend: attention.Attend | None = None) -> Tensor:
     """(N, D): the decoder's last hidden state at every token of a trie, in one forward."""
     tokens, positions = (torch.as_tensor(a, device=model.device) for a in (trie.tokens, trie.positions))
-    return attention.decode(model, tokens, positions, attend or attention.TrieAttention.over(trie))
+    if attend is None:
+        cuda = model.device.type == "cuda"
+        attend = FlexTrieAttention.over(trie, model.device) if cuda else attention.TrieAttention.over(trie)
+    return attention.decode(model, tokens, positions, attend)
 
 
 def one_by_one(model: Any, trie: Trie) -> Tensor:
