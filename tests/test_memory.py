@@ -179,7 +179,7 @@ def test_a_budget_first_takes_tokens_then_the_blocks() -> None:
 
 
 def test_a_measurement_above_the_budget_goes_on_to_the_next_choice() -> None:
-    with pytest.raises(SodateError, match=r"needs about .* and may use 6\.0 GB"):
+    with pytest.raises(SodateError, match=r"needs about 7\.0 GB of memory, measured; .* and may use 6\.0 GB"):
         fitted(6 * 10**9, measured=7 * 10**9)
     done, _, _ = fitted(6 * 10**9, measured=5 * 10**9)
     assert done.measured == 5 * 10**9 + 2 * 6 * 4  # and two moments of six numbers
@@ -232,8 +232,8 @@ def test_a_real_run_stays_below_its_budget(smollm2: ModelEntry, tmp_path: Path) 
         {"messages": [{"role": "user", "content": f"{n}: {long}"}, {"role": "assistant", "content": f"{long} {n}."}]}
         for n in range(2)
     ])  # fmt: skip
-    words = ["train", "--model", "smollm2-135m", "--data", str(data), "max_steps=1", "--json", "--memory", "1.4GB"]
-    done = worker.run(*words, home=home, patience=600)
+    words = ["train", "--model", "smollm2-135m", "--data", str(data), "max_steps=1", "dtype=float32", "--json"]
+    done = worker.run(*words, "--memory", "1.4GB", home=home, patience=600)
     assert done.code == 0, done.err
     kept = json.loads((home / "runs" / the_run(home) / "run.json").read_text())["fit"]
     used = json.loads(done.out)["peak_rss_bytes"]

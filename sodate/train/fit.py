@@ -22,6 +22,7 @@ from sodate.train import parallel
 from sodate.train.loop import Method, Part, Plan, rows_of_step
 
 SMALLEST = 128  # tokens at once; fewer make a matrix product wait for its weights
+EXHAUSTED = 2**63  # measured bytes, where the allocator gave up
 LOOKED_AT = 64  # steps whose micro-batches are packed to find the heaviest
 SPARE = 0.9  # of a machine's free memory that a run may plan with; the rest is other programs' and the estimate's error
 
@@ -97,7 +98,8 @@ def fit(model: Any, method: Method, plan: Plan, whole: int, facts: Facts, wish: 
     limit = parallel.from_main(wish.limit or int(SPARE * memory.available(device)))
     if wish.limit and device.type == "cpu":
         memory.return_freed_memory()
-    element = model.dtype.itemsize
+    # On a CPU the residual stream, norms and attention stay in float32 whatever products are made in.
+    element = 4 if device.type == "cpu" else model.dtype.itemsize
     weights, trained = memory.weight_bytes(model)
 
     def estimate(tokens: int, again: bool) -> Memory:
@@ -107,7 +109,7 @@ def fit(model: Any, method: Method, plan: Plan, whole: int, facts: Facts, wish: 
         )  # fmt: skip
 
     least = wish.longest if isinstance(method, Sized) and not wish.micro_tokens_given else whole
-    smallest = None
+    smallest = found_to_need = None
     for again in (False, True) if wish.recompute is None else (wish.recompute,):
         for micro in _halves(whole, least):
             tokens = max(micro, wish.longest)
@@ -132,11 +134,12 @@ def fit(model: Any, method: Method, plan: Plan, whole: int, facts: Facts, wish: 
             if tight and compute:
                 measured = max(parallel.gathered(_measured(model, compute, device))) + 2 * trained
                 measured += smallest.activations * (tokens - found) // tokens  # of steps not looked at
+                found_to_need = measured
                 if measured > limit:
                     continue
             return Fitted(micro, again, smallest, measured, _decisions(whole, micro, again, smallest, limit, wish))
     assert smallest is not None
-    raise _too_large(smallest, limit, whole, wish, lambda tokens, again: estimate(tokens, again).total)
+    raise _too_large(smallest, found_to_need, limit, whole, wish, lambda tokens, again: estimate(tokens, again).total)
 
 
 def _halves(tokens: int, longest: int) -> Iterator[int]:
@@ -163,7 +166,7 @@ def _measured(model: Any, compute: Callable[[], Part], device: torch.device) -> 
     except (MemoryError, RuntimeError) as error:
         if not memory.is_exhausted(error):
             raise
-        return 2**63
+        return EXHAUSTED
     finally:
         model.zero_grad(set_to_none=True)
         torch.set_rng_state(state)
@@ -179,7 +182,9 @@ def _decisions(whole: int, micro: int, again: bool, need: Memory, limit: int, wi
     return tuple(out)
 
 
-def _too_large(need: Memory, limit: int, whole: int, wish: Wish, total: Callable[[int, bool], int]) -> SodateError:
+def _too_large(
+    need: Memory, measured: int | None, limit: int, whole: int, wish: Wish, total: Callable[[int, bool], int]
+) -> SodateError:
     """The refusal, with every change that would help and how far it goes."""
     ways = []
     if wish.micro_tokens_given and whole > wish.longest:
@@ -195,10 +200,17 @@ def _too_large(need: Memory, limit: int, whole: int, wish: Wish, total: Callable
     if need.weights > limit // 4 and wish.adapter != "qlora":
         ways.append("adapter=qlora")
     ways.append(tr("a smaller base model", "より小さな基盤モデル"))
+    amount = tr(f"{size(need.total)} of memory", f"{size(need.total)} のメモリ")
+    if measured is not None and measured > need.total:
+        known = measured < EXHAUSTED
+        amount = tr(
+            f"{size(measured)} of memory, measured; estimated" if known else "more memory than there is; estimated",
+            f"{size(measured)} のメモリ (実測。見積もりは右)" if known else "空き以上のメモリ (見積もりは右)",
+        )
     return SodateError(
         tr(
-            f"This run needs about {size(need.total)} of memory ({need}) and may use {size(limit)}.",
-            f"この学習には約 {size(need.total)} のメモリ ({need}) が必要ですが、使えるのは {size(limit)} です。",
+            f"This run needs about {amount} ({need}) and may use {size(limit)}.",
+            f"この学習には約 {amount} ({need}) が必要ですが、使えるのは {size(limit)} です。",
         ),
         tr(f"What would help: {', '.join(ways)}.", f"減らすには: {', '.join(ways)}"),
     )
