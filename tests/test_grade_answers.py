@@ -31,6 +31,9 @@ def test_length_falls_in_proportion_outside_its_range() -> None:
 @pytest.mark.parametrize(("reply", "reference", "value"), [
     ("You have 14 days.", "14 days", 1), ("I don’t know.", "14 days", 0.3), ("30 days", "14 days", -1),
     ("I don't know.", "", 1), ("Yes, we do.", "", -1), ("すみません、わかりません。", "", 1), ("", "14 days", -1),
+    ("14 days", "4 days", -1), ("8:30.", "8:30", 1), ("8:305", "8:30", -1), ("1.5 kg", "5 kg", -1), ("５日", "5日", 1),
+    ("It is covered.", "red", -1), ("RED!", "red", 1), ("5,000 euros", "5", -1), ("¥500", "¥500", 1),
+    ("14日です", "14日", 1),
 ])  # fmt: skip
 def test_wrong_is_worse_than_not_knowing(reply: str, reference: str, value: float) -> None:
     assert parse_grader("honest")(reply, reference, {}).score == pytest.approx((value + 1) / 2)
