@@ -97,5 +97,17 @@ def test_the_reward_rises_and_the_price_of_divergence_follows(target: float | No
     assert method.memory["kl_coefficient"] != 0.01 or target is None
     if target is None:
         assert sum(line["reward_mean"] for line in found[-3:]) / 3 > found[0]["base_reward"] + 0.15
-        assert found[-1]["value_loss"] < found[0]["value_loss"]
         assert any(line["clip_fraction"] > 0 for line in found) or found[-1]["kl"] > 0
+
+
+def test_values_become_those_of_the_replies_when_the_policy_stands_still(tmp_path: Path) -> None:
+    method, _ = make(tmp_path, replace(NUMBERS, updates=40, value_clip=10.0))
+    optimizer = torch.optim.Adam(method.head.parameters(), lr=0.02)
+    errors = []
+    for update in method.updates(3, [0, 2, 4]):
+        loss = sum((part.loss for part in update.parts), torch.zeros(())) / update.weight
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        errors.append(update.metrics["value_loss"])
+    assert errors[-1] < errors[0] / 2
