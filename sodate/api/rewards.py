@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sodate.api.loading import refer, with_adapter
-from sodate.core.errors import UsageError
+from sodate.core.errors import SodateError, UsageError
+from sodate.core.recipe import Recipe, RolloutRecipe
 from sodate.core.text import tr
 from sodate.core.types import Conversation
-from sodate.release.registry import find_version
+from sodate.release.registry import Version, find_version
 
 if TYPE_CHECKING:
     from sodate.render.renderer import Renderer
@@ -58,13 +59,7 @@ def load_reward(name: str, *, device: str = "auto", dtype: str = "auto") -> Rewa
     from sodate.model import adapters, heads, load
     from sodate.render.renderer import Renderer
 
-    version = find_version(name)
-    if version is None or version.head is None:
-        raise UsageError(
-            tr(f"{name} is not a reward model.", f"{name} は報酬モデルではありません。"),
-            tr("Train one: sodate train --method reward --data PAIRS.jsonl",
-               "作るには: sodate train --method reward --data PAIRS.jsonl"),
-        )  # fmt: skip
+    version = _found(name)
     reference = refer(version.id)
     model, config = with_adapter(reference, device, dtype)
     if config is None or load.merges(config):
@@ -72,3 +67,71 @@ def load_reward(name: str, *, device: str = "auto", dtype: str = "auto") -> Rewa
     heads.load(model, version.path)
     renderer = Renderer.from_folder(reference.folder, reference.template)
     return RewardModel(version.id, renderer, model, version.manifest["report"]["reward_model"])
+
+
+def settled(recipe: Recipe) -> Recipe:
+    """The recipe with every reward model as the version that its name means now, so that a resumed run asks the same.
+
+    UsageError for one that is none, SodateError for one that held-out pairs don't speak for, unless `trust_reward`.
+    """
+    if not isinstance(recipe, RolloutRecipe):
+        return recipe
+    from sodate.train.rewards import MODEL, split
+
+    rewards, models = [], 0
+    for spec in recipe.rewards:
+        weight, kind, name = split(spec)
+        if kind == MODEL:
+            models += 1
+            version = _found(name)
+            if recipe.trust_reward is None:
+                _refuse_unproven(version.id, version.manifest["report"]["reward_model"])
+            spec = f"{weight:g}*{MODEL}:{version.id}"
+        rewards.append(spec)
+    if recipe.trust_reward is not None and not models:
+        raise UsageError(
+            tr("trust_reward is for a reward model, and rewards names none.",
+               "trust_reward は報酬モデル用ですが、rewards に報酬モデルがありません。"),
+            tr("Leave it out.", "指定を外してください。"),
+        )  # fmt: skip
+    return recipe.model_copy(update={"rewards": tuple(rewards)})
+
+
+def _found(name: str) -> Version:
+    version = find_version(name)
+    if version is None or version.head is None:
+        raise UsageError(
+            tr(f"{name} is not a reward model.", f"{name} は報酬モデルではありません。"),
+            tr("Train one: sodate train --method reward --data PAIRS.jsonl",
+               "作るには: sodate train --method reward --data PAIRS.jsonl"),
+        )  # fmt: skip
+    return version
+
+
+def _refuse_unproven(name: str, worth: dict[str, Any]) -> None:
+    """SodateError unless the scores beat chance and the rule that the longer reply is better, on held-out pairs."""
+    if worth["trustworthy"]:
+        return
+    fix = tr(
+        'Train it on more pairs and with eval. To use it as it is, say why: trust_reward="...". The run keeps that.',
+        "学習する組を増やし、eval も指定してください。このまま使うなら、"
+        'trust_reward="..." に理由を書いてください (記録に残ります)。',
+    )
+    if not worth["prompts"]:
+        raise SodateError(
+            tr(f"Nobody knows what the scores of {name} are worth: it was trained without held-out pairs.",
+               f"{name} は評価用の組なしで学習されたため、点数の信頼性が分かりません。"),
+            fix,
+        )  # fmt: skip
+    n, right, longer, (low, high) = (
+        worth[key] for key in ("prompts", "accuracy", "longer_is_better_accuracy", "accuracy_ci")
+    )
+    raise SodateError(
+        tr(
+            f"{name} is no judge to learn from: on {n} held-out prompts it is right in {right:.0%} (95 % interval "
+            f"{low:.0%} to {high:.0%}), and the rule that the longer reply is better in {longer:.0%}.",
+            f"{name} は学習の基準にできません。評価用のプロンプト {n} 個での正解率は {right:.0%} "
+            f"(95% 信頼区間 {low:.0%}〜{high:.0%})、「長い返答ほど良い」という規則では {longer:.0%} です。",
+        ),
+        fix,
+    )

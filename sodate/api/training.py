@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sodate.api.checks import absolute, check_name, nothing_to_train, refuse_changes
 from sodate.api.fitting import fit_run, refuse_hopeless, refuse_parallel, silent
 from sodate.api.loading import Reference, refer
+from sodate.api.rewards import load_reward, settled
 from sodate.core.errors import SodateError
 from sodate.core.recipe import METHODS, Decision, Recipe, RolloutRecipe, load_recipe, validated
 from sodate.core.runs import Follower, RunFolder, now
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from sodate.api.adaptation import Start
     from sodate.render.renderer import Renderer
     from sodate.train.methods import Rows
+    from sodate.train.rewards import Judge
 
 Listener = Callable[[str, Any], None]
 """Told what happens: "loading" name, "checked" Checked, "run" RunFolder, "decisions" list, "step" metrics line,
@@ -70,6 +72,7 @@ def _execute(recipe: Recipe, run: RunFolder | None, on_event: Listener) -> dict[
     reference = refer(recipe.model)
     if reference.template is not None:  # a version: `orders` may mean another one by the time the run is resumed
         recipe = recipe.model_copy(update={"model": reference.name})
+    recipe = settled(recipe)
     start = begin(recipe, reference)
     renderer = Renderer.from_folder(reference.folder, recipe.template or reference.template)
     context = _context_length(reference.folder)
@@ -189,7 +192,10 @@ def _train_locked(
         run.event("warning", text=text)
         on_event("warning", text)
 
-    setup = Setup(recipe, model, renderer, run, rows, held, resolved.micro_tokens, say)
+    def judge(name: str) -> Judge:
+        return load_reward(name, device=str(device), dtype=str(dtype).removeprefix("torch.")).score
+
+    setup = Setup(recipe, model, renderer, run, rows, held, resolved.micro_tokens, say, judge)
     kind = KINDS[recipe.method]
     method = kind.build(setup)
     if fitted := fit_run(recipe, reference, model, method, resolved, longest, run):

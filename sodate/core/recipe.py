@@ -104,6 +104,7 @@ class RolloutRecipe(Recipe):
 
     rewards: tuple[str, ...] = Field(min_length=1)
     rewards_from: str | None = None
+    trust_reward: str | None = Field(default=None, min_length=1)
     samples: int = Field(default=8, ge=2)
     max_new_tokens: PositiveInt = 256
     kl_coefficient: float = Field(default=0.04, ge=0)

@@ -16,6 +16,7 @@ from sodate.render.renderer import Rendered, Renderer
 from sodate.train import cached_reference, dpo, kto, orpo, pairs, reward, simpo
 from sodate.train.loop import Method
 from sodate.train.reinforce import as_task, grpo, ppo, render_prompt
+from sodate.train.rewards import Judge
 from sodate.train.sft import SFT
 
 
@@ -47,6 +48,7 @@ class Setup:
     held_out: Rows
     micro_tokens: int
     say: Callable[[str], None]  # a warning for the person: kept with the run and shown
+    judge: Callable[[str], Judge]  # the scores of a reward model by its name
 
 
 @dataclass(frozen=True, slots=True)

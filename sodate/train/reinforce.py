@@ -15,7 +15,7 @@ from sodate.render.renderer import Rendered, Renderer
 from sodate.train.grpo import GRPO, Objective
 from sodate.train.ppo import PPO
 from sodate.train.ppo import Objective as PPOObjective
-from sodate.train.rewards import Task, parse_rewards
+from sodate.train.rewards import MODEL, Task, parse_rewards, relative
 from sodate.train.rollout import Rollouts
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def tasks(rows: Rows) -> list[Task]:
         assert isinstance(example, TaskItem)
         answer = example.item.get("reference_answer")
         text = answer if isinstance(answer, str) or answer is None else json.dumps(answer, ensure_ascii=False)
-        made.append(Task(sequence.ids, text, example.item, name))
+        made.append(Task(sequence.ids, text, example.item, name, example.prompt, example.tools))
     return made
 
 
@@ -65,7 +65,13 @@ def rollouts(setup: Setup, recipe: RolloutRecipe, memory: dict[str, float]) -> R
                 tr("Lower max_new_tokens, or set max_length to leave long rows aside.",
                    "max_new_tokens を下げるか、max_length で長い行を除いてください。"),
             )  # fmt: skip
-    reward = parse_rewards(recipe.rewards, Path(recipe.rewards_from or ""))
+    if recipe.trust_reward is not None:
+        setup.say(
+            tr(f"The reward model was not asked what it is worth on held-out pairs: {recipe.trust_reward}",
+               f"報酬モデルの信頼性は評価用の組で確かめずに使います: {recipe.trust_reward}")
+        )  # fmt: skip
+    others = {MODEL: lambda name: relative(f"{MODEL}:{name}", setup.judge(name), memory)}
+    reward = parse_rewards(recipe.rewards, Path(recipe.rewards_from or ""), others)
     return Rollouts(
         setup.model, train, held_out, reward, text=setup.renderer.text, stop_ids=setup.renderer.stop_ids,
         samples=recipe.samples, max_new_tokens=recipe.max_new_tokens, seed=recipe.seed,
