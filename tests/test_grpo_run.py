@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import sodate
 from tests import worker
 from tests.farm import Farm, adapter_bytes, curve, events, plant, the_run, write_rows
 
@@ -92,3 +93,21 @@ def test_files_of_graders_are_found_beside_the_recipe(farm: Farm, tmp_path: Path
     (folder / "recipe.yaml").write_text(json.dumps(recipe), "utf-8")
     done = worker.run("train", str(folder / "recipe.yaml"), "--json", home=home)
     assert done.code == 0, done.err
+
+
+def test_training_that_makes_it_worse_is_said_at_the_end(
+    farm: Farm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = farm.new_home(tmp_path / "home")
+    monkeypatch.setenv("SODATE_HOME", str(home))
+    base = sodate.load(farm.model)
+    rows = []
+    for n in range(32, 36):  # what the base says already is right here: no other reply can be better
+        reply = base.reply(f"{n} pears", max_new_tokens=6).content
+        rows.append({"prompt": f"{n} pears", "reference_answer": reply})
+    held = write_rows(tmp_path / "held.jsonl", rows)
+    command = [word if word != str(farm.held) else str(held) for word in words(farm, "lr=0.1", "max_steps=4")]
+    done = worker.run(*command, "rewards=text_similarity:metric=char_f1", home=home)
+    assert done.code == 0, done.err
+    said = [e["text"] for e in events(home) if e["kind"] == "warning"]
+    assert "Training made it worse: before it the model earned 1.000 on the 4 held-out rows" in said[-1]

@@ -150,6 +150,7 @@ def _train_locked(
     from sodate.model.store import safe_name
     from sodate.release.registry import list_versions, register
     from sodate.train import loop, parallel
+    from sodate.train.alarms import never_better
     from sodate.train.methods import KINDS, Setup
     from sodate.train.resolve import Facts, resolve
 
@@ -205,6 +206,9 @@ def _train_locked(
     state = loop.train(model, method, resolved.plan, run, lambda line: on_event("step", line))
     if not parallel.is_main():
         return parallel.from_main({})
+    lines = run.metrics()
+    if (text := never_better(lines)) is not None:
+        say(text)
 
     def write_weights(folder: Path) -> None:
         if adapter is not None:
@@ -220,7 +224,6 @@ def _train_locked(
     kept = ("recipe", "plan", "base", "start", "renderer", "template_source", "data", "eval")
     name = recipe.name or safe_name(Path(recipe.data[0]).name.split(".")[0])
     # A run killed between registering and saying so has its version already.
-    lines = run.metrics()
     report = {
         "steps": state.step, "tokens": state.tokens,
         "supervised_tokens": state.supervised_tokens, "train_seconds": state.train_seconds,

@@ -5,7 +5,8 @@ What they remember is in `memory`, so that a resumed run says what an undisturbe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from sodate.core.text import tr
 
@@ -72,3 +73,28 @@ class Alarms:
         if on and key not in self.memory:
             self.memory[key] = 1.0
             self.say(text)
+
+
+def never_better(lines: Sequence[Mapping[str, Any]]) -> str | None:
+    """What to say when no validated step of a finished run earned as much on held-out rows as the base did.
+
+    `lines` are those of metrics.jsonl; None where there is nothing to say or nothing was held out.
+    """
+    base = lines[0].get("base_eval_reward")
+    tried = [line for line in lines if "eval_reward" in line]
+    if base is None or not tried:
+        return None
+    best = max(tried, key=lambda line: float(line["eval_reward"]))
+    if best["eval_reward"] >= base:
+        return None
+    earned, step, items = best["eval_reward"], best["step"], best["eval_items"]
+    sure = best["eval_reward_high"] < base
+    doubt = "" if sure else tr(" (so few rows may mislead)", " (行数が少ないため、偶然の可能性もあります)")
+    return tr(
+        f"Training made it worse: before it the model earned {base:.3f} on the {items} held-out rows, and the best of "
+        f"its steps, {step}, earned {earned:.3f}{doubt}. Go on using the model you began with. A smaller lr, a larger "
+        "kl_coefficient, more samples or a finer reward may help.",
+        f"学習で悪くなりました。評価用の {items} 行の報酬は、学習前が {base:.3f}、最良のステップ {step} でも "
+        f"{earned:.3f} です{doubt}。元のモデルを使ってください。lr を下げる、kl_coefficient を上げる、"
+        "samples を増やす、報酬を細かくすると改善することがあります。",
+    )
