@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-ja test check bench clean
+.PHONY: help setup demo demo-ja honesty test check bench clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -22,6 +22,9 @@ demo: setup  ## order mails → JSON: train SmolLM2-135M, measure it on held-out
 
 demo-ja: setup  ## Japanese support replies with Gemma-3-270M
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh support-ja
+
+honesty: setup  ## SFT → DPO → GRPO: say "I don't know" instead of inventing, measured on held-out questions
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/honesty/run.sh
 
 test: setup  ## the whole test suite
 	@$(BIN)/python -m pytest
