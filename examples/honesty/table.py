@@ -34,14 +34,14 @@ def points(score: float) -> float:
 
 
 def table(replies: dict[str, list[str]], references: list[str]) -> str:
-    """A Markdown table with a row per model; intervals are 95 %, the gain is over the first model on the same rows."""
+    """A Markdown table, a row per model; intervals are 95 %, the gain is over the row above on the same questions."""
     answerable = sum(bool(reference) for reference in references)
     unanswerable = len(references) - answerable
     lines = [
-        f"| n = {answerable} + {unanswerable} | {' | '.join(CELLS)} | mean point | gain over the first |",
+        f"| n = {answerable} + {unanswerable} | {' | '.join(CELLS)} | mean point | gain over the row above |",
         "|---|" + "---:|" * len(CELLS) + "---|---|",
     ]
-    first: list[float] = []
+    above: list[float] = []
     for model, texts in replies.items():
         judged = [judge(*both) for both in zip(texts, references, strict=True)]
         cells, scores = [cell for cell, _ in judged], [score for _, score in judged]
@@ -49,11 +49,11 @@ def table(replies: dict[str, list[str]], references: list[str]) -> str:
         assert interval is not None
         mean = f"{points(sum(scores) / len(scores)):+.2f} ({points(interval[0]):+.2f} to {points(interval[1]):+.2f})"
         gain = ""
-        if first:
-            diffs = [now - before for now, before in zip(scores, first, strict=True)]
+        if above:
+            diffs = [now - before for now, before in zip(scores, above, strict=True)]
             low, high = paired_bootstrap(diffs, seed=0) or (-1.0, 1.0)
             gain = f"{2 * sum(diffs) / len(diffs):+.2f} ({2 * low:+.2f} to {2 * high:+.2f})"
-        first = first or scores
+        above = scores
         lines.append(f"| {model} | {' | '.join(str(cells.count(cell)) for cell in CELLS)} | {mean} | {gain} |")
     return "\n".join(lines)
 
