@@ -1,11 +1,11 @@
-"""DPO beside TRL: same pairs token for token, same initial adapter, same order, float32, reference included.
+"""DPO beside TRL: same pairs token for token, same initial adapter, same order, reference included.
 
-    python bench/dpo.py [--rounds 2] [--pairs 32]
+    python bench/dpo.py [--rounds 2] [--pairs 32] [--dtype bfloat16]
 
 The pairs are order mails of examples/orders; the rejected reply is the chosen one behind a sentence nobody asked for.
 Each round runs sodate and TRL in turn, each in a process of its own. Seconds are those of the training loop and of the
 reference's log-probabilities, without loading; memory is the process's highest resident size. The held-out loss of
-both adapters is measured by sodate. Fails when they differ by more than 2 %.
+both adapters is measured by sodate. Both multiply in `--dtype`. Fails when the losses differ by more than 2 %.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def tokens(base: Path, file: Path) -> list[dict[str, list[int]]]:
     return found
 
 
-def ours(folder: Path) -> Result:
+def ours(folder: Path, dtype: str) -> Result:
     """One `sodate train` in a new process, its reference computed anew."""
     from sodate.core import home
 
@@ -67,7 +67,7 @@ def ours(folder: Path) -> Result:
         sys.executable, "-m", "sodate.cli", "train", "--method", "dpo", "--name", "bench-dpo", "--json",
         "model=smollm2-135m", f"data={folder / 'pairs.jsonl'}", f"init_adapter={folder / 'adapter'}", "shuffle=false",
         f"batch_size={BATCH}", "epochs=1", f"lr={LR}", f"beta={BETA}", f"max_grad_norm={MAX_GRAD_NORM}",
-        "dtype=float32", "device=cpu",
+        f"dtype={dtype}", "device=cpu",
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -102,8 +102,8 @@ def theirs(task: Path, out: Path) -> None:
     config = DPOConfig(
         output_dir=str(out), num_train_epochs=1, per_device_train_batch_size=BATCH, beta=BETA, learning_rate=LR,
         lr_scheduler_type="linear", warmup_steps=0, weight_decay=0.0, max_grad_norm=MAX_GRAD_NORM, max_length=None,
-        train_sampling_strategy="sequential", bf16=False, use_cpu=True, gradient_checkpointing=False,
-        save_strategy="no", report_to=[], disable_tqdm=True,
+        train_sampling_strategy="sequential", bf16=work["dtype"] == "bfloat16", use_cpu=True,
+        gradient_checkpointing=False, save_strategy="no", report_to=[], disable_tqdm=True,
     )  # fmt: skip
     tokenizer = AutoTokenizer.from_pretrained(work["base"])
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
@@ -147,6 +147,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--pairs", type=int, default=32)
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -155,17 +156,17 @@ def main() -> None:
         write_pairs(folder / "pairs.jsonl", "train", args.pairs)
         write_pairs(folder / "held_out.jsonl", "valid", 16)
         task["pairs"] = tokens(base, folder / "pairs.jsonl")
-        (folder / "task.json").write_text(json.dumps(task))
+        (folder / "task.json").write_text(json.dumps(task | {"dtype": args.dtype}))
         runs: dict[str, list[Result]] = {"sodate": [], "TRL": []}
         for number in range(args.rounds):
-            runs["sodate"].append(ours(folder))
+            runs["sodate"].append(ours(folder, args.dtype))
             runs["TRL"].append(trl(folder))
             print(
                 f"round {number + 1}: " + ", ".join(f"{k} {v[-1]['seconds']:.1f} s" for k, v in runs.items()),
                 flush=True,
             )
         measured = {name: held_out(folder, base, Path(many[-1]["weights"])) for name, many in runs.items()}
-    print(f"\nDPO LoRA r=8, smollm2-135m, {args.pairs} pairs of order mails, batch {BATCH}, one epoch")
+    print(f"\nDPO LoRA r=8, smollm2-135m, {args.pairs} pairs of order mails, batch {BATCH}, one epoch, {args.dtype}")
     print(f"{'':8}  {'seconds':>8}  {'memory GB':>9}  {'held-out loss':>13}  {'margin':>7}")
     for side, many in runs.items():
         seconds, memory = (statistics.median(r[key] for r in many) for key in ("seconds", "bytes"))
