@@ -101,9 +101,9 @@ def held_out_loss(work: Work, folder: Path, base: Path, weights: Path) -> float:
     model = load.load_base(weights if work.full else base, device=torch.device("cpu"), dtype=torch.float32)
     if not work.full:
         load.load_adapter(model, weights)
-    loss = SFT(model, [], rows, names=[], micro_tokens=2048).validate()
-    assert loss is not None
-    return loss
+    found = SFT(model, [], rows, names=[], micro_tokens=2048).validate()
+    assert found is not None
+    return found.loss
 
 
 def measure(work: Work, rows: int, rounds: int) -> Result:
@@ -164,11 +164,13 @@ def main() -> None:
     parser.add_argument("--work", default=",".join(WORKS))
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    results = [measure(WORKS[name], args.rows, args.rounds) for name in args.work.split(",")]
-    agree = [show(result) for result in results]
-    if args.json:
-        args.json.write_text(json.dumps(results, indent=1))
-    if not all(agree):
+    results, agree = [], True
+    for name in args.work.split(","):
+        results.append(measure(WORKS[name], args.rows, args.rounds))
+        if args.json:
+            args.json.write_text(json.dumps(results, indent=1))
+        agree &= show(results[-1])
+    if not agree:
         sys.exit(f"The held-out losses are more than {100 * ALLOWED:.0f} % apart.")
 
 
