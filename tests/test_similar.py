@@ -11,9 +11,19 @@ from hypothesis import strategies as st
 
 from sodate.core.errors import UsageError
 from sodate.data import similar
-from sodate.data.similar import NearIndex, jaccard, near_pairs, normalise, shingles
+from sodate.data.similar import NearIndex, jaccard, normalise, shingles
 
 LETTERS = {"en": "etaoin shrdlu", "ja": "のにはをたがでてとしれさいう日本語文章例"}
+
+
+def near_pairs(texts: list[str], threshold: float = 0.8, at_once: int = 64) -> list[tuple[int, int]]:
+    """(number of a text, number of the first kept text it nearly repeats), in order."""
+    index, pairs = NearIndex(threshold), []
+    for start in range(0, len(texts), at_once):
+        keys = range(start, min(start + at_once, len(texts)))
+        found = index.query_add(keys, texts[start : start + at_once])
+        pairs += [(key, first) for key, first in zip(keys, found, strict=True) if first is not None]
+    return pairs
 
 
 def made_rows(language: str, seed: int, count: int) -> list[str]:
@@ -52,7 +62,7 @@ def test_the_same_pairs_are_found_as_by_comparing_all(language: str, threshold: 
     rows = made_rows(language, 7, 700)
     expected = brute_force(rows, threshold)
     assert len(expected) > 60
-    assert list(near_pairs(rows, threshold)) == expected
+    assert near_pairs(rows, threshold) == expected
 
 
 def test_one_by_one_and_in_batches_give_the_same_also_across_the_sorted_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +77,7 @@ def test_one_by_one_and_in_batches_give_the_same_also_across_the_sorted_arrays(m
         else:
             pairs.append((i, first))
     index.close()
-    assert pairs == list(near_pairs(rows)) == brute_force(rows, 0.8)
+    assert pairs == near_pairs(rows) == brute_force(rows, 0.8)
 
 
 @settings(max_examples=60, deadline=None)
@@ -124,7 +134,7 @@ def test_rows_from_one_template_stay_cheap_and_their_repeats_are_found() -> None
     template = "以下の問い合わせに、当社の窓口として丁寧な敬語で、三文以内で返信を書いてください。問い合わせ:"
     rows = [template + "".join(rng.choices(LETTERS["ja"], k=80)) for _ in range(600)]
     repeats = [row[:-2] + "日本" for row in rows[100:160]]
-    assert list(near_pairs(rows + repeats)) == [(600 + i, 100 + i) for i in range(60)]
+    assert near_pairs(rows + repeats) == [(600 + i, 100 + i) for i in range(60)]
 
 
 def test_a_book_fits() -> None:

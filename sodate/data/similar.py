@@ -18,8 +18,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +34,6 @@ _MISS = 0.001  # accepted probability of missing a pair that lies exactly at the
 _ROWS = 8  # values in a band, at most
 _BUFFER = 4096  # rows kept in a dictionary before they are sorted into an array
 _SKIM = 64  # bytes of signature kept per text, to dismiss most candidates without reading them
-_BLOCK = 128  # texts sketched at once
 _CELLS = 1 << 20  # hash values computed at once, so that a book does not need a matrix of gigabytes
 
 _U64 = npt.NDArray[np.uint64]
@@ -257,21 +255,6 @@ class NearIndex:
             if jaccard(mine, shingles(other)) >= self._threshold:
                 return key
         return None
-
-
-def near_pairs(texts: Iterable[str], threshold: float = 0.8) -> Iterator[tuple[int, int]]:
-    """(number of a text, number of the first kept text it nearly repeats), in order; texts are numbered from 0.
-
-    A text that repeats another is not kept, so nothing is compared with it. Several times quicker than adding
-    and querying one by one.
-    """
-    index = NearIndex(threshold)
-    numbered = enumerate(texts)
-    while block := list(islice(numbered, _BLOCK)):
-        keys, rows = zip(*block, strict=True)
-        for key, first in zip(keys, index.query_add(keys, rows), strict=True):
-            if first is not None:
-                yield key, first
 
 
 class _Sketch:
