@@ -101,7 +101,7 @@ class Model:
 
 def load(name: str, *, device: str = "auto", dtype: str = "auto") -> Model:
     """A version or base model, ready to answer. Adapters that can be are merged into the weights: nothing per token."""
-    from sodate.model import adapters, decoding
+    from sodate.model import adapters, decoding, fused
     from sodate.model import load as loading
     from sodate.render.renderer import Renderer
 
@@ -117,6 +117,7 @@ def load(name: str, *, device: str = "auto", dtype: str = "auto") -> Model:
     model, config = with_adapter(reference, device, dtype)
     if config is None or loading.merges(config):
         adapters.merge(model)
+    fused.prepare(model, model.get_input_embeddings().weight.dtype)
     decoding.prepare(model)
     return Model(reference, renderer, model)
 

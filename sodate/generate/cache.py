@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from sodate.model.attention import TrieAttention
 from sodate.render.trie import Ints
+
+_attend: Callable[..., None] | None
+try:
+    from sodate.generate._attend import attend as _attend
+except ImportError:  # installed without a C compiler
+    _attend = None
 
 
 class Cache:
@@ -65,8 +73,13 @@ class Cache:
     ) -> Tensor:
         n, heads, dim = self.active, query.shape[1], query.shape[3]
         groups = key.shape[1]
-        slots, last = torch.arange(n), self.lengths[:n] - 1
         keys, values = self.keys[layer], self.values[layer]
+        if _attend is not None and query.device.type == "cpu" and query.dtype == torch.float32:
+            made = query.new_empty(n, heads, dim)
+            given = (query[0], key[0], value[0], keys, values, self.lengths[:n], made)
+            _attend(*(t.numpy() for t in given), dim**-0.5 if scale is None else scale, window or 0)
+            return made.transpose(0, 1)[None]
+        slots, last = torch.arange(n), self.lengths[:n] - 1
         keys[slots, :, last] = key[0].transpose(0, 1)
         values[slots, :, last] = value[0].transpose(0, 1)
         mask = self._mask(window, query)

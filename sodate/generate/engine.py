@@ -19,6 +19,8 @@ from sodate.model.decoding import product
 from sodate.render.renderer import Rendered
 from sodate.render.trie import Ints, build
 
+BLOCK = 256  # ids whose probabilities are summed together when one is drawn
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
@@ -76,7 +78,7 @@ def generate(
     scale, cached = traits.of(model).logit_scale, traits.of(model).shares
 
     def choose(hidden: Tensor, which: list[_Running]) -> None:
-        logits = product(hidden if scale == 1 else hidden * scale, head.weight, head.bias).float()
+        logits = product(hidden if scale == 1 else hidden * scale, head.weight, head.bias).float().contiguous()
         if cap is not None:
             logits = cap * torch.tanh(logits / cap)
         ids, logp = _sample(logits, which, sampling)
@@ -161,9 +163,24 @@ def _sample(logits: Tensor, which: list[_Running], sampling: Sampling) -> tuple[
         before = ordered.exp().cumsum(-1) - ordered.exp()
         ordered = ordered.masked_fill(before >= sampling.top_p, float("-inf"))
         logp = torch.log_softmax(torch.empty_like(logp).scatter_(1, index, ordered), -1)
-    # Inverse transform: one uniform number per reply from its own stream.
     uniform = torch.tensor([r.random.random() for r in which], dtype=torch.float64, device=logits.device)
-    cumulative = logp.double().exp().cumsum(-1)
-    chosen = torch.searchsorted(cumulative, (uniform * cumulative[:, -1])[:, None], right=True)[:, 0]
-    chosen.clamp_(max=logits.shape[-1] - 1)
+    chosen = _drawn(logp.exp(), uniform)
     return chosen.tolist(), logp.gather(1, chosen[:, None])[:, 0].tolist()
+
+
+def _drawn(p: Tensor, uniform: Tensor) -> Tensor:
+    """(n,) ids by inverse transform of probabilities p (n, V): first the block of ids, then the id in it.
+
+    One uniform number a row decides. Sums are of float64, over a block and over blocks: a running sum of the whole
+    vocabulary would take longer than the softmax.
+    """
+    blocks = torch.nn.functional.pad(p, (0, -p.shape[1] % BLOCK)).view(len(p), -1, BLOCK)
+    ends = blocks.sum(-1, dtype=torch.float64).cumsum(-1)
+    aim = (uniform * ends[:, -1])[:, None]
+    block = torch.searchsorted(ends, aim, right=True).clamp_(max=ends.shape[1] - 1)
+    begin = torch.where(block > 0, ends.gather(1, (block - 1).clamp(min=0)), 0.0)
+    inside = blocks[torch.arange(len(p), device=p.device), block[:, 0]].double()
+    place = torch.searchsorted(inside.cumsum(-1), aim - begin, right=True)
+    # Rounding can lead past the last id that has any probability.
+    last = (inside > 0).long().mul(torch.arange(1, BLOCK + 1, device=p.device)).amax(-1, keepdim=True) - 1
+    return (block * BLOCK + torch.minimum(place, last.clamp(min=0)))[:, 0]

@@ -1,36 +1,141 @@
-"""Linear layers of a model that only decodes: by the products of sodate.losses.products, whose few rows go on the right
-of the weight (bench/decode.py)."""
+"""A model's blocks as they decode: adapters folded into their weights, and layers that read the same input stacked into
+one product, whose few rows go on the right of the weight (sodate.losses.products, bench/decode.py)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 
 from sodate.losses import products
+from sodate.model.adapters import Adapted
+from sodate.model.attention import Attend
+from sodate.model.fused import Attention, GatedMLP, activate, attention_precision, rotated
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x Wᵀ + b for x (…, in), W (out, in)."""
-    y = products.product(x.reshape(-1, x.shape[-1]), weight)
+    y = products.product(x.reshape(-1, x.shape[-1]), weight if weight.dtype == x.dtype else weight.to(x.dtype))
     if bias is not None:
         y += bias
     return y.view(*x.shape[:-1], -1)
 
 
 class FrozenLinear(nn.Module):
-    """A linear layer that is never trained again."""
+    """Linear layers, one or several with the same input, as one that is never trained: outputs lie side by side."""
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, layers: Sequence[Any]) -> None:
         super().__init__()
-        self.weight = linear.weight
-        self.bias = linear.bias
+        weights = [layer.merged() if isinstance(layer, Adapted) else layer.weight for layer in layers]
+        self.weight = torch.cat(weights).detach() if len(weights) > 1 else weights[0].detach()
+        self.bias: Tensor | None = None
+        if any(layer.bias is not None for layer in layers):
+            biases = (weights[i].new_zeros(len(weights[i])) if layer.bias is None else layer.bias
+                      for i, layer in enumerate(layers))  # fmt: skip
+            self.bias = torch.cat(list(biases)).detach()
 
     def forward(self, x: Tensor) -> Tensor:
         return product(x, self.weight, self.bias)
 
 
-def prepare(model: nn.Module) -> None:
-    """Makes every plain linear layer of the decoder ready for decoding; the model can't be trained afterwards."""
-    for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
-            if type(child) is nn.Linear and child is not model.get_output_embeddings():  # type: ignore[operator]
-                setattr(parent, name, FrozenLinear(child))
+class FrozenMLP(nn.Module):
+    """fused.GatedMLP that is never trained: gate and up are one product."""
+
+    def __init__(self, mlp: GatedMLP) -> None:
+        super().__init__()
+        self.wide, self.down = FrozenLinear((mlp.gate_proj, mlp.up_proj)), FrozenLinear((mlp.down_proj,))
+        self.kind = mlp.kind
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, up = self.wide(x).chunk(2, -1)
+        y: Tensor = self.down(activate(self.kind, gate).mul_(up))
+        return y
+
+
+class FrozenAttention(nn.Module):
+    """fused.Attention that is never trained: query, key and value are one product, query and key one rotation."""
+
+    def __init__(self, attention: Attention) -> None:
+        super().__init__()
+        self.head_dim, self.layer = attention.head_dim, attention.layer
+        self.scale, self.window = attention.scale, attention.window
+        self.q_norm, self.k_norm = attention.q_norm, attention.k_norm
+        layers = (attention.q_proj, attention.k_proj, attention.v_proj)
+        self.heads = [len(layer.weight) // self.head_dim for layer in layers]
+        self.qkv, self.out = FrozenLinear(layers), FrozenLinear((attention.o_proj,))
+
+    def forward(
+        self, hidden_states: Tensor, position_embeddings: tuple[Tensor, Tensor], attend: Attend, **_: Any
+    ) -> tuple[Tensor, None]:
+        """As fused.Attention."""
+        x = hidden_states[0]
+        heads = self.qkv(x).view(len(x), -1, self.head_dim)
+        turning, v = heads.split([self.heads[0] + self.heads[1], self.heads[2]], 1)
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = turning.split(self.heads[:2], 1)
+            turning = torch.cat([self.q_norm(q), self.k_norm(k)], 1)
+        precision = attention_precision(x.dtype, x.device)
+        cos, sin = (t[0, :, None].to(precision) for t in position_embeddings)
+        q, k = rotated(turning.to(precision), cos, sin).split(self.heads[:2], 1)
+        q, k, v = (t.transpose(0, 1)[None] for t in (q, k, v.to(precision)))
+        out = attend(self.layer, q, k, v, self.scale, self.window)
+        return self.out(out[0].transpose(0, 1).reshape(len(x), -1).to(x.dtype))[None], None
+
+
+def _folds(layer: nn.Module) -> bool:
+    """Whether one weight stands for the layer. One of less precision than float32, or quantised, stays apart from its
+    adapter: the sum, rounded to what it is kept in, would lose small updates."""
+    if not isinstance(layer, Adapted):
+        return type(layer) is nn.Linear
+    return layer.enabled and layer.merges and isinstance(layer.weight, Tensor) and layer.weight.dtype == torch.float32
+
+
+def _frozen(module: nn.Module) -> nn.Module | None:
+    """What stands for the module in decoding, where something does."""
+    if isinstance(module, Attention):
+        heads = (module.q_proj, module.k_proj, module.v_proj, module.o_proj)
+        return FrozenAttention(module) if all(map(_folds, heads)) else None
+    if isinstance(module, GatedMLP):
+        layers = (module.gate_proj, module.up_proj, module.down_proj)
+        return FrozenMLP(module) if all(map(_folds, layers)) else None
+    return FrozenLinear((module,)) if _folds(module) else None
+
+
+def _replace(model: Any) -> Iterator[tuple[nn.Module, str, nn.Module]]:
+    """Puts the decoder's parts in their decoding form, one by one; yields where each stood, and the part itself."""
+    inside: tuple[str, ...] = ()
+    # By name: a list of the modules would keep every replaced weight until the last one is replaced.
+    for name in [name for name, _ in model.get_decoder().named_modules()]:
+        if name.startswith(inside):
+            continue
+        parent, _, leaf = name.rpartition(".")
+        owner = model.get_decoder().get_submodule(parent)
+        module = owner.get_submodule(leaf)
+        frozen = _frozen(module)
+        if frozen is not None:
+            setattr(owner, leaf, frozen)
+            inside = (f"{name}.",)
+            yield owner, leaf, module
+
+
+@torch.no_grad()
+def prepare(model: Any) -> None:
+    """Makes the decoder ready for decoding; it can't be trained afterwards."""
+    for _ in _replace(model):
+        pass
+
+
+@contextmanager
+def prepared(model: Any) -> Iterator[None]:
+    """Decoding with a model that is being trained: afterwards all is as before, bit for bit. It costs a copy of the
+    weights."""
+    with torch.no_grad():
+        stood = list(_replace(model))
+    try:
+        yield
+    finally:
+        for owner, leaf, module in stood:
+            setattr(owner, leaf, module)

@@ -25,7 +25,7 @@ from sodate.model.quantise import NF4Linear
 _ACTIVATIONS = {"SiLUActivation": "silu", "SiLU": "silu", "GELUTanh": "gelu_tanh", "PytorchGELUTanh": "gelu_tanh"}
 
 
-def _activate(kind: str, gate: Tensor) -> Tensor:
+def activate(kind: str, gate: Tensor) -> Tensor:
     return nn.functional.silu(gate) if kind == "silu" else nn.functional.gelu(gate, approximate="tanh")
 
 
@@ -44,14 +44,14 @@ class _GatedMLP(torch.autograd.Function):
         gate, up = forward(x.reshape(-1, x.shape[-1]), wide)
         save(ctx, flat, x, gate, up)
         ctx.kind, ctx.scales = kind, scales
-        return forward(_activate(kind, gate).mul_(up), [down])[0].view_as(x)
+        return forward(activate(kind, gate).mul_(up), [down])[0].view_as(x)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         (x, gate, up), (*wide, down) = saved(ctx, ctx.scales)
         needs_x, trained = ctx.needs_input_grad[0], ctx.needs_input_grad[3:]
         split = len(trained) - len(trained) // 3
-        active = _activate(ctx.kind, gate)
+        active = activate(ctx.kind, gate)
         dh, down_out = backward([dy.reshape(-1, dy.shape[-1])], active * up, [down], True, trained[split:])
         assert dh is not None
         dup = active.mul_(dh)
@@ -106,6 +106,8 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weight + self.plus if self.plus else self.weight
+        if not torch.is_grad_enabled() and x.dtype == weight.dtype == self.dtype:  # in decoding every call counts
+            return nn.functional.rms_norm(x, weight.shape, weight, self.eps)
         out: Tensor = _RMSNorm.apply(x, weight, self.eps, self.dtype)  # type: ignore[no-untyped-call]
         return out
 
@@ -115,15 +117,15 @@ class _Rotate(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         ctx.save_for_backward(cos, sin)
         ctx.dtype = x.dtype
-        return _rotated(x, cos, sin)
+        return rotated(x, cos, sin)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         cos, sin = ctx.saved_tensors
-        return _rotated(dy, cos, -sin).to(ctx.dtype), None, None
+        return rotated(dy, cos, -sin).to(ctx.dtype), None, None
 
 
-def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotary embedding (arXiv 2104.09864): x (N, H, D), cos and sin (N, 1, D) of equal halves. Backward is by -sin."""
     half = x.shape[-1] // 2
     y = x * cos

@@ -17,7 +17,7 @@ from torch import Tensor
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
 from sodate.generate.engine import Sampling, generate
-from sodate.generate.merged import merged
+from sodate.model.decoding import prepared
 from sodate.model.forward import score
 from sodate.render import trie
 from sodate.render.renderer import Rendered
@@ -110,7 +110,7 @@ class Rollouts:
 
     def _answers(self, tasks: Sequence[Task], sampling: Sampling) -> tuple[list[Answer], list[Any]]:
         prompts = [task.prompt for task in tasks]
-        with merged(self.model):
+        with prepared(self.model):
             replies = generate(self.model, prompts, self.stop_ids, sampling, batch_size=BATCH)
         answers = [Answer(t, r.ids, self.text(r.ids)) for t, r in zip(tasks, replies, strict=True)]
         return answers, replies
