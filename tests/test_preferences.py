@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from sodate.core.recipe import DPORecipe, KTORecipe
+from sodate.core.recipe import DPORecipe, KTORecipe, RewardRecipe
 from sodate.core.types import Judgement, Message, Preference, Ranking
 from sodate.losses import preference
+from sodate.model import heads
 from sodate.render.renderer import Rendered
-from sodate.train import cached_reference, dpo, kto, pair_alarms
+from sodate.train import cached_reference, dpo, fit, kto, pair_alarms, reward
 from sodate.train.pairs import Pairs
 from tests import worker
 from tests.families import VOCABULARY, exact, pair
@@ -123,6 +124,36 @@ def test_kto_over_the_trie_is_the_formula_over_whole_rows(tmp_path: Path, monkey
     # Behind the prompt of a row stands the reply of the next one whose prompt is another.
     assert strangers[0].ids[-len(sequences[1].ids[-3:]) :] == sequences[1].ids[-3:]
     assert all(stranger.ids[:19] == own_.ids[:19] for stranger, own_ in zip(strangers, sequences, strict=True))
+
+
+@pytest.mark.parametrize("method", ["pairs", "kto", "reward"])
+def test_the_heaviest_micro_batch_is_the_one_that_training_meets(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SODATE_HOME", str(tmp_path))
+    model, _ = pair("llama", tmp_path / "model")
+    rows, names, warn = drawn(5, 2), ["?"] * 5, lambda text: None
+    made: Any
+    if method == "pairs":
+        objective = dpo.objective(DPORecipe(model="m", data=("d",)))
+        made = Pairs(model, rows, [], objective, names=names, micro_tokens=80, warn=warn, start="start")
+    elif method == "kto":
+        judged = [row[0] for row in rows], [True, False, True, True, False]
+        recipe = KTORecipe(model="m", data=("d",))
+        made = kto.KTO(model, judged, ([], []), recipe, names=names, micro_tokens=60, warn=warn, start="start")
+    else:
+        heads.add(model)
+        compared = [reward.Compared([heads.at_the_end(s) for s in row], (1, 2), (3, 3), 0.0) for row in rows]
+        made = reward.Reward(model, compared, [], RewardRecipe(model="m", data=("d",)), names=names, micro_tokens=80)
+    assert isinstance(made, fit.Sized)
+    steps = [[0, 4, 1], [2, 3]]
+    met = [part for rows_ in steps for update in made.updates(0, rows_) for part in update.parts]
+    assert len(met) > len(steps)
+    computed, compute = made.heaviest(iter(steps))
+    largest = max(met, key=lambda part: part.computed_tokens)
+    assert computed == compute().computed_tokens == largest.computed_tokens
+    if method != "kto":  # its z is of all the rows in a step
+        assert compute().loss.item() == pytest.approx(largest.loss.item(), rel=1e-6)
 
 
 def test_the_reference_is_computed_once_and_found_again_by_content(

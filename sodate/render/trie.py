@@ -6,7 +6,7 @@ Positions are depths. Tokens behind the last trained one are dropped: nothing wo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -141,6 +141,16 @@ def pack_rows(rows: Sequence[Sequence[Rendered]], budget: int, min_shared: int =
         size += cost
     if group:
         yield group
+
+
+def heaviest(
+    steps: Iterable[Sequence[int]], rows: Sequence[Sequence[Rendered]], budget: int, min_shared: int = MIN_SHARED
+) -> tuple[int, list[int]]:
+    """Of all groups that `pack_rows` makes of the rows of each step: the most computed tokens, and those rows."""
+    groups = ([step[n] for n in numbers] for step in steps
+              for numbers in pack_rows([rows[r] for r in step], budget, min_shared))  # fmt: skip
+    sized = ((build([s for r in group for s in rows[r]], min_shared).computed, group) for group in groups)
+    return max(sized, key=lambda pair: pair[0])
 
 
 def _cost(before: Sequence[Rendered], row: Sequence[Rendered], min_shared: int) -> int:

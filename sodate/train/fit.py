@@ -112,20 +112,15 @@ def fit(model: Any, method: Method, plan: Plan, whole: int, facts: Facts, wish: 
     smallest = found_to_need = None
     for again in (False, True) if wish.recompute is None else (wish.recompute,):
         for micro in _halves(whole, least):
-            tokens = max(micro, wish.longest)
+            tokens, compute = max(micro, wish.longest), None
             if isinstance(method, Sized):  # others make rows while they train
-                tokens = min(tokens, plan.batch_size * wish.longest)
+                method.micro_tokens = micro
+                found, compute = method.heaviest(_first_steps(plan, method.rows))
+                found = max(parallel.gathered(found))
+                later = min(tokens, plan.batch_size * wish.longest) if plan.steps > LOOKED_AT else 0
+                tokens = max(found, later)
             smallest = estimate(tokens, again)
             tight = wish.limit is not None or 2 * smallest.total > limit
-            if not isinstance(method, Sized):
-                compute = None
-            else:
-                method.micro_tokens = micro
-                if tight:
-                    found, compute = method.heaviest(_first_steps(plan, method.rows))
-                    found = max(parallel.gathered(found))
-                    tokens = found if plan.steps <= LOOKED_AT else max(found, tokens)
-                    smallest = estimate(tokens, again)
             if smallest.total > limit:
                 continue
             if again:

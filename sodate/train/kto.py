@@ -100,6 +100,13 @@ class KTO:
         if "margin" in metrics:
             pair_alarms.watch(self.memory, metrics["rewards/chosen"], metrics["margin"], 0.0, self.warn)
 
+    def heaviest(self, steps: Iterator[Sequence[int]]) -> tuple[int, Callable[[], Part]]:
+        """The computed tokens of the largest micro-batch of these steps' rows, and what computes it."""
+        own = [(sequence,) for sequence, _ in self.train]
+        computed, rows = trie.heaviest(steps, own, self.micro_tokens, self.min_shared)
+        known, wanted = self.references[0][rows], self.wanted[rows]
+        return computed, lambda: next(self._parts([self.train[r] for r in rows], known, wanted, {}))
+
     def validate(self) -> Validation | None:
         if not self.held_out:
             return None

@@ -113,6 +113,11 @@ class Pairs:
         at_start = 0.0 if self.has_reference else None
         pair_alarms.watch(self.memory, metrics["rewards/chosen"], metrics["margin"], at_start, self.warn)
 
+    def heaviest(self, steps: Iterator[Sequence[int]]) -> tuple[int, Callable[[], Part]]:
+        """The computed tokens of the largest micro-batch of these steps' rows, and what computes it."""
+        computed, rows = trie.heaviest(steps, self.train, self.micro_tokens, self.min_shared)
+        return computed, lambda: next(self._parts([self.train[r] for r in rows], self.references[0][rows], {}))
+
     def validate(self) -> Validation | None:
         if not self.held_out:
             return None

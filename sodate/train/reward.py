@@ -6,7 +6,7 @@ pairs of a row hang together (arXiv 2203.02155, § 3.5). Ties and replies that n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,6 +84,12 @@ class Reward:
     def updates(self, step: int, rows: Sequence[int]) -> Iterator[Update]:
         metrics: dict[str, float] = {}
         yield Update(len(rows), self._parts([self.train[r] for r in rows], metrics), metrics)
+
+    def heaviest(self, steps: Iterator[Sequence[int]]) -> tuple[int, Callable[[], Part]]:
+        """The computed tokens of the largest micro-batch of these steps' rows, and what computes it."""
+        sequences = [row.sequences for row in self.train]
+        computed, rows = trie.heaviest(steps, sequences, self.micro_tokens, self.min_shared)
+        return computed, lambda: next(self._parts([self.train[r] for r in rows], {}))
 
     def validate(self) -> Validation | None:
         if not self.held_out:
