@@ -13,6 +13,7 @@ import torch
 import sodate
 from sodate.core.errors import UsageError
 from sodate.core.types import Conversation, Message, Preference, Ranking
+from sodate.losses.reward import bradley_terry
 from sodate.model import heads
 from sodate.render import trie
 from sodate.render.renderer import Rendered
@@ -96,6 +97,14 @@ def test_a_prompt_counts_once_however_many_replies_it_has() -> None:
     assert found["length_correlation"] is None  # no reply is longer than another
     tied = report([Scored([3, 3, 1], [1, 2, 3], [1, 1, 2]), Scored([0, 1, 2], [1, 2, 3], [2, None, 1])])
     assert (tied["pairs"], tied["accuracy"]) == (3, 1.0)
+
+
+def test_the_loss_is_what_trl_computes() -> None:
+    """RewardTrainer.compute_loss of TRL 1.16.0 on these scores, without and with margins."""
+    chosen, rejected = torch.tensor([1.5, -0.25, 0.75]), torch.tensor([2.0, -1.25, 0.5])
+    assert bradley_terry(chosen, rejected).mean().item() == pytest.approx(0.6210927367, abs=1e-5)
+    margins = torch.tensor([0.0, 1.0, 0.5])
+    assert bradley_terry(chosen, rejected, margins).mean().item() == pytest.approx(0.8310545087, abs=1e-5)
 
 
 def test_rankings_become_pairs_or_a_list_and_ties_decide_nothing(tmp_path: Path) -> None:
