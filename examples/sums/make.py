@@ -13,8 +13,8 @@ import random
 from pathlib import Path
 
 SEED = 20260418
-ROWS = {"warmup": 40, "train": 160, "valid": 50, "heldout": 110}
-LARGEST = 20
+ROWS = {"warmup": 40, "train": 240, "valid": 46, "heldout": 250}
+LARGEST = 25
 SYSTEM = "You are a careful calculator. Answer with the number only."
 
 
