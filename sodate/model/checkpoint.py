@@ -9,6 +9,7 @@ checkpoints/step-000120/
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -25,11 +26,33 @@ from sodate.core.text import tr
 PARTS = ("model", "optimizer", "rng")
 
 
+_DTYPES = {
+    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
+    torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
+}  # fmt: skip
+
+
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """A safetensors file, whole or not at all."""
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    """A safetensors file, whole or not at all.
+
+    Written here because the library makes the whole file in memory first: twice the weights, at the run's highest
+    point. The format: the header's length in 8 bytes, the header in JSON, the tensors' bytes without gaps; wide
+    types first, so that all are aligned (github.com/huggingface/safetensors, "Format").
+    """
+    order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
+    header: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
+    end = 0
+    for name in order:
+        begin, end = end, end + tensors[name].nbytes
+        shape = list(tensors[name].shape)
+        header[name] = {"dtype": _DTYPES[tensors[name].dtype], "shape": shape, "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
     with atomic_file(path) as handle:
-        handle.write(safetensors.torch.save(contiguous, metadata))
+        handle.write(len(text).to_bytes(8, "little") + text)
+        for tensor in (tensors[name].detach().cpu().contiguous() for name in order):
+            if tensor.numel():
+                handle.write(tensor.reshape(-1).view(torch.uint8).numpy().data)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -1,0 +1,55 @@
+"""Weight files: what is written here is what the safetensors library reads, and making it takes no second copy."""
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors
+import safetensors.torch
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sodate.model import checkpoint
+
+DTYPES = list(checkpoint._DTYPES)
+shapes = st.lists(st.integers(0, 4), max_size=3)
+
+
+@given(drawn=st.dictionaries(st.text(min_size=1, max_size=9), st.tuples(shapes, st.sampled_from(DTYPES)), max_size=5))
+def test_the_library_reads_back_every_name_shape_and_bit(
+    drawn: dict[str, tuple[list[int], torch.dtype]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    drawn.pop("__metadata__", None)
+    random = np.random.default_rng(0)
+    tensors = {
+        name: torch.from_numpy(np.asarray(3 * random.normal(size=shape))).to(dtype)
+        for name, (shape, dtype) in drawn.items()
+    }
+    path = tmp_path_factory.mktemp("weights") / "model.safetensors"
+    checkpoint.write_tensors(path, tensors, {"format": "pt"})
+    with safetensors.safe_open(path, "pt") as opened:  # type: ignore[no-untyped-call]
+        assert opened.metadata() == {"format": "pt"}
+    found = safetensors.torch.load_file(path)
+    assert set(found) == set(tensors)
+    for name, tensor in tensors.items():
+        assert found[name].dtype == tensor.dtype and torch.equal(found[name], tensor)
+
+
+def test_tensors_that_lie_otherwise_are_written_in_their_order(tmp_path: Path) -> None:
+    turned = torch.arange(12.0).view(3, 4).t()
+    checkpoint.write_tensors(tmp_path / "a", {"turned": turned, "part": turned[1:, 1]})
+    found = safetensors.torch.load_file(tmp_path / "a")
+    assert torch.equal(found["turned"], turned) and found["part"].tolist() == [5, 6, 7]
+
+
+def test_writing_makes_no_copy_of_the_weights(tmp_path: Path) -> None:
+    weights = {"w": torch.zeros(2_000_000)}
+    tracemalloc.start()
+    checkpoint.write_tensors(tmp_path / "w", weights)
+    _, highest = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert highest < 1_000_000
