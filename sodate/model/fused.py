@@ -171,11 +171,10 @@ def _like_rms_norm(module: nn.Module) -> RMSNorm | None:
     expected = module(x)
     if weight.dtype.itemsize < 4:  # computed in float32 inside, as the module itself does
         weight = nn.Parameter(weight.detach().float(), weight.requires_grad)
-    for plus in (0.0, 1.0):
-        norm = RMSNorm(weight, plus, eps, expected.dtype)
-        if _same(norm(x), expected):
-            return norm
-    return None
+    # In bfloat16 both may seem alike where weights are large: the nearer one is meant.
+    norms = [RMSNorm(weight, plus, eps, expected.dtype) for plus in (0.0, 1.0)]
+    norm = min(norms, key=lambda one: float((one(x) - expected).norm()))
+    return norm if _same(norm(x), expected) else None
 
 
 def _projections(module: nn.Module, *names: str) -> list[Any] | None:
