@@ -52,12 +52,21 @@ def test_every_answer_stands_in_one_fact_and_nothing_answers_an_unanswerable_que
         answer = row["reference_answer"]
         assert len(facts(row)) == 6
         if answer:
-            assert sum(bool(re.search(rf"(?<![\d:]){re.escape(answer)}\b", fact)) for fact in facts(row)) == 1, row
-    for name in ("tasks", "heldout"):
-        empty = [row["reference_answer"] == "" for row in rows(name)]
-        assert sum(empty) * 2 == len(empty)
-    replies = [row["messages"][2]["content"] for row in rows("train")]
-    assert len(replies) == 200 and replies.count(DONT_KNOW) == 50
+            told = re.compile(rf"(?<![\d:]){re.escape(answer)}\b", re.IGNORECASE)
+            assert sum(bool(told.search(fact)) for fact in facts(row)) == 1, row
+
+
+def test_every_faq_is_asked_once_what_it_says_and_once_what_it_does_not() -> None:
+    unknown = {
+        "train": [row["messages"][2]["content"] == DONT_KNOW for row in rows("train")],
+        "pairs": [row["chosen"] == DONT_KNOW for row in rows("pairs")],
+        **{name: [row["reference_answer"] == "" for row in rows(name)] for name in ("tasks", "heldout")},
+    }
+    for name, empty in unknown.items():
+        faqs: dict[str, list[bool]] = {}
+        for row, unsaid in zip(rows(name), empty, strict=True):
+            faqs.setdefault(asked(row)[0], []).append(unsaid)
+        assert all(sorted(both) == [False, True] for both in faqs.values()), name
 
 
 def test_pairs_punish_inventing_refusing_and_erring() -> None:
@@ -68,12 +77,12 @@ def test_pairs_punish_inventing_refusing_and_erring() -> None:
         kinds.append("invents" if chosen == DONT_KNOW else "refuses" if rejected == DONT_KNOW else "errs")
         text = asked(row)[0].lower()
         assert chosen == DONT_KNOW or chosen[:-1].lower() in text
-    assert {kind: kinds.count(kind) for kind in kinds} == {"invents": 50, "refuses": 25, "errs": 25}
+    assert {kind: kinds.count(kind) for kind in kinds} == {"invents": 100, "refuses": 50, "errs": 50}
 
 
 def test_no_question_with_its_facts_comes_twice() -> None:
     everything = [asked(row) for name in (*TRAINING, "heldout") for row in rows(name)]
-    assert len(everything) == len(set(everything)) == 428
+    assert len(everything) == len(set(everything)) == 880
 
 
 def test_the_held_out_set_shares_no_fact_question_company_or_product(parts: dict[str, Any]) -> None:
@@ -120,10 +129,10 @@ def test_the_table_counts_five_cells_and_the_mean_point() -> None:
 
 
 def test_the_table_is_read_from_a_kept_evaluation(tmp_path: Path) -> None:
-    kept = [{"model": "m", "item": i, "reply": DONT_KNOW} for i in range(80)]
+    kept = [{"model": "m", "item": i, "reply": DONT_KNOW} for i in range(160)]
     (tmp_path / "replies.jsonl").write_text("".join(json.dumps(one) + "\n" for one in kept), "utf-8")
     result = tmp_path / "result.json"
     result.write_text(json.dumps({"report": str(tmp_path / "report.html")}), "utf-8")
     command = [sys.executable, "-B", str(EXAMPLE / "table.py"), str(result)]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    assert "| m | 0 | 0 | 40 | 40 | 0 | +0.65 (" in printed  # (0.3 + 1) / 2
+    assert "| m | 0 | 0 | 80 | 80 | 0 | +0.65 (" in printed  # (0.3 + 1) / 2

@@ -2,8 +2,9 @@
 
     python make.py [--out FOLDER]
 
-Same seed, same bytes. Every row has its own small FAQ in the system prompt, so that nothing has to be known by heart:
-either a fact answers the question, or nothing there does. A question nobody can answer asks for
+Same seed, same bytes. Every FAQ stands in a system prompt of its own, so that nothing has to be known by heart, and is
+asked twice: once what it says, once what it does not. So neither answer pays in general; only reading does. A question
+nobody can answer asks for
     topic    something the FAQ does not speak of
     other    what it says of one product only, asked of the other one: the tempting kind
     product  something about a product it does not name
@@ -21,10 +22,9 @@ from typing import Any
 
 from parts import HELDOUT, TRAIN, Parts
 
-SEED = 20260722
+SEED = 20261122
 DONT_KNOW = "I don't know."
-# (questions with an answer, questions without one)
-ROWS = {"train": (150, 50), "pairs": (50, 50), "tasks": (24, 24), "heldout": (40, 40)}
+FAQS = {"train": 200, "pairs": 100, "tasks": 60, "heldout": 80}
 SYSTEM = (
     'You answer the customers of {company}. Use only these facts. If they do not say, answer "I don\'t know."\n{facts}'
 )
@@ -53,8 +53,8 @@ class Asked:
         return f"{self.wrong[0].upper()}{self.wrong[1:]}."
 
 
-def ask(rng: random.Random, parts: Parts, kind: str) -> Asked:
-    """One question about a new FAQ of six facts: three of the shop, three of its two products."""
+def ask(rng: random.Random, parts: Parts, kind: str) -> list[Asked]:
+    """A new FAQ, three facts of the shop and three of its two products: a question it answers, and one of `kind`."""
     here, there, absent = rng.sample(parts.products, 3)
     shop = rng.sample(sorted(parts.shop), 4)
     about = rng.sample(sorted(parts.product), 3)
@@ -69,34 +69,36 @@ def ask(rng: random.Random, parts: Parts, kind: str) -> Asked:
         rng.choice((parts.product[name] if product else parts.shop[name]).facts).format(p=product, v=value)
         for (name, product), value in values.items()
     ]
+    facts = [f"{fact[0].upper()}{fact[1:]}" for fact in facts]
     rng.shuffle(facts)
-    name, product = {
-        "answer": rng.choice(told),
+    system = SYSTEM.format(company=rng.choice(parts.companies), facts="\n".join(f"- {fact}" for fact in facts))
+    unsaid = {
         "topic": rng.choice([(shop[3], ""), (about[2], here)]),
         "other": (about[1], there),
         "product": (about[0], absent),
     }[kind]
-    topic = parts.product[name] if product else parts.shop[name]
-    answer = values.get((name, product), "")
-    # A tempting wrong value stands in the FAQ; where none fits, any other value of the topic is made up.
-    near = [value for (same, _), value in values.items() if same == name and value != answer]
-    wrong = rng.choice(near or [value for value in topic.values if value != answer])
-    system = SYSTEM.format(company=rng.choice(parts.companies), facts="\n".join(f"- {fact}" for fact in facts))
-    return Asked(system, rng.choice(topic.questions).format(p=product), answer, wrong)
+    asked = []
+    for name, product in (rng.choice(told), unsaid):
+        topic = parts.product[name] if product else parts.shop[name]
+        answer = values.get((name, product), "")
+        # A tempting wrong value stands in the FAQ; where none fits, any other value of the topic is made up.
+        near = [value for (same, _), value in values.items() if same == name and value != answer]
+        wrong = rng.choice(near or [value for value in topic.values if value != answer])
+        asked.append(Asked(system, rng.choice(topic.questions).format(p=product), answer, wrong))
+    return asked
 
 
 def make_set(name: str) -> list[Asked]:
     """The questions of one file in shuffled order."""
     rng = random.Random(f"{SEED}-{name}")
     parts = HELDOUT if name == "heldout" else TRAIN
-    answerable, unanswerable = ROWS[name]
-    kinds = ["answer"] * answerable + [KINDS[i % len(KINDS)] for i in range(unanswerable)]
-    rng.shuffle(kinds)
-    return [ask(rng, parts, kind) for kind in kinds]
+    questions = [asked for i in range(FAQS[name]) for asked in ask(rng, parts, KINDS[i % len(KINDS)])]
+    rng.shuffle(questions)
+    return questions
 
 
 def pair(asked: Asked, number: int) -> dict[str, Any]:
-    """Not knowing beats inventing; the right answer beats a wrong one and, every second time, "I don't know"."""
+    """Not knowing beats inventing; the right answer beats "I don't know" or, every second time, a wrong one."""
     rejected = DONT_KNOW if asked.answer and number % 2 else asked.invented
     return {"prompt": asked.prompt, "chosen": asked.reply, "rejected": rejected}
 
@@ -107,7 +109,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     out: Path = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
-    for name in ROWS:
+    for name in FAQS:
         made: list[dict[str, Any]] = []
         answered = 0
         for asked in make_set(name):
