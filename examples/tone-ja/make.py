@@ -1,10 +1,15 @@
-"""丁寧さの選好データを書き出します。Write the politeness example: train.jsonl and heldout.jsonl, pairs of replies.
+"""丁寧さの選好データを書き出します。Write the politeness example: pairs of replies, and what is made of them.
 
     python make.py [--out FOLDER]
 
 Same seed, same bytes. Both replies of a pair say the same thing about the same question; the chosen one says it as
 the front desk of Asagiri, an inn that does not exist, would, the rejected one bluntly. The two sets share no topic and
 no turn of phrase for manners.
+
+    train.jsonl, heldout.jsonl   pairs
+    mixed.jsonl                  the questions of train.jsonl, each with its polite or its blunt reply, half and half
+    questions.jsonl              the same questions, once each and without a reply: what PPO tries replies to
+    asked.jsonl                  the questions of heldout.jsonl, once each: what the tone is measured on
 """
 
 from __future__ import annotations
@@ -109,14 +114,35 @@ def make_set(rng: random.Random, name: str) -> list[dict[str, Any]]:
     return rows
 
 
+def mixed(pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of a front desk that minds its manners half of the time."""
+    rng = random.Random(SEED)
+    sides = ["chosen", "rejected"] * (len(pairs) // 2)
+    rng.shuffle(sides)
+    return [
+        {"messages": [*pair["prompt"], {"role": "assistant", "content": pair[side]}]}
+        for pair, side in zip(pairs, sides, strict=True)
+    ]
+
+
+def questions(pairs: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """Every question once, with its topic: a row is a task when it holds more than a prompt."""
+    prompts = {json.dumps(pair["prompt"]): pair["prompt"] for pair in pairs}.values()
+    topics = [question for question, _, _ in TOPICS[name]]
+    return [{"messages": p, "topic": next(t for t in topics if t in p[-1]["content"])} for p in prompts]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     out = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
     rng = random.Random(SEED)
-    for name in ROWS:
-        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in make_set(rng, name))
+    files = {name: make_set(rng, name) for name in ROWS}
+    files |= {"mixed": mixed(files["train"]), "questions": questions(files["train"], "train")}
+    files |= {"asked": questions(files["heldout"], "heldout")}
+    for name, rows in files.items():
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         (out / f"{name}.jsonl").write_text(text, "utf-8")
 
 
