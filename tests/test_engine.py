@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from sodate.generate.engine import Reply, Sampling, generate
+from sodate.generate.engine import Reply, Sampling, _drawn, generate
 from tests.families import VOCABULARY, WINDOW, pair
 
 Models = tuple[Any, Any]
@@ -199,3 +199,10 @@ def test_generation_leaves_the_model_as_it_was(tmp_path: Path) -> None:
     loss = score(ours, build([Rendered(ids, [1.0] * len(ids))])).weighted_sum()
     loss.backward()  # type: ignore[no-untyped-call]
     assert all(p.grad is not None for p in ours.parameters())
+
+
+def test_no_token_without_probability_is_drawn_however_the_sums_round() -> None:
+    p = torch.zeros(3, 1000)
+    p[:, 300], p[:, 310] = 0.25, 0.75  # nothing behind id 310, nor in the blocks around
+    uniform = torch.tensor([0.0, 0.25, 1.0], dtype=torch.float64)  # 1.0 stands for a product that rounds up to the sum
+    assert _drawn(p, uniform).tolist() == [300, 310, 310]

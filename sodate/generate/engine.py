@@ -177,10 +177,11 @@ def _drawn(p: Tensor, uniform: Tensor) -> Tensor:
     blocks = torch.nn.functional.pad(p, (0, -p.shape[1] % BLOCK)).view(len(p), -1, BLOCK)
     ends = blocks.sum(-1, dtype=torch.float64).cumsum(-1)
     aim = (uniform * ends[:, -1])[:, None]
-    block = torch.searchsorted(ends, aim, right=True).clamp_(max=ends.shape[1] - 1)
+    # At most the block where the sum is complete: rounding must not lead to one without any probability.
+    block = torch.searchsorted(ends, aim, right=True).minimum(torch.searchsorted(ends, ends[:, -1:].contiguous()))
     begin = torch.where(block > 0, ends.gather(1, (block - 1).clamp(min=0)), 0.0)
     inside = blocks[torch.arange(len(p), device=p.device), block[:, 0]].double()
     place = torch.searchsorted(inside.cumsum(-1), aim - begin, right=True)
-    # Rounding can lead past the last id that has any probability.
+    # Nor to an id without any.
     last = (inside > 0).long().mul(torch.arange(1, BLOCK + 1, device=p.device)).amax(-1, keepdim=True) - 1
     return (block * BLOCK + torch.minimum(place, last.clamp(min=0)))[:, 0]
