@@ -1,6 +1,6 @@
-"""Milliseconds of one decoding step by torch.mm (x·Wᵀ) and by our products (W·xᵀ in oneDNN), in turn in one process.
+"""Milliseconds of one decoding step by torch.mm (x Wᵀ), by oneDNN (W xᵀ) and by compiled blocks, in turn.
 
-python bench/decode.py [MODEL]
+python bench/decode.py [MODEL] [DTYPE]
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from sodate.core.types import Message
 from sodate.generate.cache import Cache
 from sodate.generate.engine import _prefill
 from sodate.losses import products
+from sodate.model import rows
 from sodate.model.attention import decode
 
 STEPS = 21
@@ -25,13 +26,13 @@ STEPS = 21
 @torch.inference_mode()
 def measure(model: Model, replies: int) -> dict[str, float]:
     prompt = model.renderer.prompt((Message("user", "Please send twelve red apples to our office by Friday. " * 8),))
-    cache = Cache(replies, len(prompt) + 2 * STEPS + 1)
+    cache = Cache(replies, len(prompt) + 3 * STEPS + 1)
     _prefill(model.model, cache, [prompt] * replies)
     tokens = torch.zeros(replies, dtype=torch.long)
-    seconds: dict[str, list[float]] = {"mm": [], "ours": []}
+    seconds: dict[str, list[float]] = {"mm": [], "onednn": [], "compiled": []}
     for _ in range(STEPS):
-        for side, onednn in (("mm", False), ("ours", True)):
-            products._ONEDNN = onednn
+        for side in seconds:
+            products._ONEDNN, rows.FEW = side != "mm", 64 if side == "compiled" else 0
             cache.begin_step()
             started = time.perf_counter()
             decode(model.model, tokens, cache.lengths[:replies] - 1, cache)
@@ -40,11 +41,12 @@ def measure(model: Model, replies: int) -> dict[str, float]:
 
 
 def main() -> None:
-    model = sodate.load(sys.argv[1] if len(sys.argv) > 1 else "smollm2-135m")
-    print("replies     mm ms  ours ms  ratio")
-    for replies in (1, 16, 32, 64):
-        one = measure(model, replies)
-        print(f"{replies:7d}  {1e3 * one['mm']:8.1f}  {1e3 * one['ours']:7.1f}  {one['mm'] / one['ours']:5.2f}")
+    named = dict(enumerate(sys.argv))
+    model = sodate.load(named.get(1, "smollm2-135m"), dtype=named.get(2, "float32"), device="cpu")
+    print("replies     mm ms  onednn ms  compiled ms")
+    for replies in (1, 4, 16, 32, 48, 64):
+        one = {side: 1e3 * seconds for side, seconds in measure(model, replies).items()}
+        print(f"{replies:7d}  {one['mm']:8.1f}  {one['onednn']:9.1f}  {one['compiled']:11.1f}")
 
 
 if __name__ == "__main__":

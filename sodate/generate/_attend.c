@@ -16,22 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__)
-#define FOR_EVERY_CPU __attribute__((target_clones("avx512f", "avx2,fma", "default")))
-#else
-#define FOR_EVERY_CPU
-#endif
-
-/* e^x for x <= 0, to 2 units in the last place, in operations that compilers make vectors of: 2^n · e^r, |r| <= ln 2 / 2. */
-static inline float exponential(float x)
-{
-    x = x < -87.0f ? -87.0f : x;
-    const float n = (float)(int32_t)(x * 1.44269504f - 0.5f);
-    const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f; /* ln 2 in two parts */
-    const float e = 1 + r * (1 + r * (0.5f + r * (1.66666667e-1f + r * (4.16666667e-2f + r * (8.3333333e-3f + r * 1.3888889e-3f)))));
-    union { int32_t bits; float value; } power = {((int32_t)n + 127) << 23};
-    return e * power.value;
-}
+#include "../model/_vector.h"
 
 /* Tokens taken at once: each query or output row is then loaded a quarter as often. And how far ahead memory is asked
  * for: the processor's own guesses end with every page. */

@@ -174,7 +174,7 @@ def _like_rms_norm(module: nn.Module) -> RMSNorm | None:
     # In bfloat16 both may seem alike where weights are large: the nearer one is meant.
     norms = [RMSNorm(weight, plus, eps, expected.dtype) for plus in (0.0, 1.0)]
     norm = min(norms, key=lambda one: float((one(x) - expected).norm()))
-    return norm if _same(norm(x), expected) else None
+    return norm if same(norm(x), expected) else None
 
 
 def _projections(module: nn.Module, *names: str) -> list[Any] | None:
@@ -191,7 +191,7 @@ def _like_mlp(module: nn.Module) -> GatedMLP | None:
         return None
     ours = GatedMLP(module, kind)
     x = _probe(layers[0], 1, 5)
-    return ours if _same(ours(x), module(x)) else None
+    return ours if same(ours(x), module(x)) else None
 
 
 def _like_attention(module: nn.Module) -> Attention | None:
@@ -216,7 +216,7 @@ def _like_attention(module: nn.Module) -> Attention | None:
     except (TypeError, ValueError, RuntimeError):  # another interface: not ours to replace
         return None
     ours = Attention(module, *asked[0])
-    return ours if _same(ours(**given)[0], expected) else None
+    return ours if same(ours(**given)[0], expected) else None
 
 
 def _probe(layer: Any, *shape: int) -> Tensor:
@@ -224,7 +224,8 @@ def _probe(layer: Any, *shape: int) -> Tensor:
     return x.to(layer.weight.device, layer.weight.dtype)
 
 
-def _same(found: Tensor, expected: Tensor) -> bool:
+def same(found: Tensor, expected: Tensor) -> bool:
+    """Equal but for rounding in the precision of `expected`."""
     close = 1e-4 if expected.dtype in (torch.float32, torch.float64) else 0.05
     return float((found - expected).norm()) <= close * float(expected.norm())
 
