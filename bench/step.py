@@ -31,8 +31,8 @@ from sodate.render.trie import Trie, build
 
 GROUPS = {
     "products": ("aten::mm", "aten::addmm", "aten::addmm_", "mkldnn::_linear_pointwise"),
-    "attention": ("aten::_scaled_dot_product_flash_attention_for_cpu",
-                  "aten::_scaled_dot_product_flash_attention_for_cpu_backward"),
+    "attention": ("_Attended", "_AttendedBackward", "aten::_scaled_dot_product_flash_attention_for_cpu",
+                  "aten::_scaled_dot_product_flash_attention_for_cpu_backward"),  # torch's, without the compiled one
     "activation of the MLP": ("aten::silu", "aten::silu_backward", "aten::gelu", "aten::gelu_backward"),
     "softmax of the head": ("aten::_softmax", "aten::amax", "aten::gather", "aten::scatter_add_"),
     "copies and conversions": ("aten::copy_", "aten::cat"),

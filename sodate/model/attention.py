@@ -7,7 +7,7 @@ training, prefill and decoding (sodate.generate) run the same decoder.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
@@ -18,6 +18,7 @@ from transformers.masking_utils import AttentionMaskInterface
 
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
+from sodate.model import trie_attention
 from sodate.render.trie import Trie
 
 NAME = "sodate_trie"
@@ -34,24 +35,26 @@ class Attend(Protocol):
     ) -> Tensor: ...
 
 
-@dataclass(frozen=True, slots=True)
 class TrieAttention:
-    """Attention to ancestors. Masks are made once and shared by all layers."""
+    """Attention to ancestors, by one compiled call where there is one, else segment by segment with masks that are made
+    once and shared by all layers."""
 
-    lengths: tuple[int, ...]
-    paths: tuple[tuple[int, ...], ...]
-    depths: tuple[int, ...]
-    masks: dict[tuple[int, int, int], Tensor | None]
+    def __init__(self, lengths: Sequence[int], paths: Sequence[tuple[int, ...]]) -> None:
+        """Packed segments: tokens of each, and which segments its ancestors are, root first."""
+        self.lengths, self.paths = tuple(lengths), tuple(paths)
+        self.depths = tuple(sum(lengths[a] for a in path) for path in paths)
+        self.plan = trie_attention.plan(lengths, paths)
+        self.masks: dict[tuple[int, int, int], Tensor | None] = {}
 
     @classmethod
     def over(cls, trie: Trie) -> TrieAttention:
-        lengths = tuple(s.end - s.start for s in trie.segments)
-        paths = tuple(s.path for s in trie.segments)
-        return cls(lengths, paths, tuple(sum(lengths[a] for a in path) for path in paths), {})
+        return cls([s.end - s.start for s in trie.segments], [s.path for s in trie.segments])
 
     def __call__(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None, window: int | None
     ) -> Tensor:
+        if trie_attention.usable(query):
+            return trie_attention.attend(query, key, value, self.plan, scale, window)
         queries, keys, values = (t.split(self.lengths, dim=2) for t in (query, key, value))
         grouped = query.shape[1] != key.shape[1]
         outputs = []

@@ -99,7 +99,7 @@ def speed_up(block: nn.Module) -> bool:
     random = torch.Generator().manual_seed(0)
     x = torch.randn(1, 5, attention.qkv.weight.shape[1], generator=random)
     angles = torch.rand(1, 5, attention.head_dim // 2, generator=random).repeat(1, 1, 2)
-    given = {"position_embeddings": (angles.cos(), angles.sin()), "attend": TrieAttention((5,), ((),), (0,), {})}
+    given = {"position_embeddings": (angles.cos(), angles.sin()), "attend": TrieAttention((5,), ((),))}
     expected = block(x, **given)
     if not isinstance(expected, Tensor) or not same(forward(x, **given), expected.to(attention.qkv.weight.dtype)):
         return False

@@ -200,7 +200,7 @@ def _like_attention(module: nn.Module) -> Attention | None:
     if layers is None or not hasattr(module, "head_dim"):
         return None
     asked: list[tuple[int, float | None, int | None]] = []
-    inner = TrieAttention((5,), ((),), (0,), {})
+    inner = TrieAttention((5,), ((),))
 
     def attend(
         layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None, window: int | None

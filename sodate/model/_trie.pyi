@@ -1,0 +1,6 @@
+from typing import Any
+
+FLOAT32: int
+
+def forward(*trie_arrays_scale_window: Any) -> None: ...
+def backward(*trie_arrays_scale_window: Any) -> None: ...
