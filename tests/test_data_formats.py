@@ -170,6 +170,13 @@ def test_task_formats(row: dict[str, Any], item: dict[str, Any], tmp_path: Path)
     assert isinstance(example, TaskItem) and (example.prompt, example.item) == ((U,), item)
 
 
+@pytest.mark.parametrize("row", [{"prompt": "U"}, {"prompt": [UD], "id": 7}])
+def test_prompts_alone_are_tasks_for_rewards_that_need_nothing_else(row: dict[str, Any], tmp_path: Path) -> None:
+    found, example = read_one(row, tmp_path)
+    assert found == "prompts"
+    assert isinstance(example, TaskItem) and example.prompt == (U,)
+
+
 def test_columns_map_any_other_format(tmp_path: Path) -> None:
     row = {"質問文": "U", "回答文": "A", "番号": 3}
     path = tmp_path / "a.jsonl"

@@ -190,7 +190,8 @@ def _trl_conversational(row: Row, source: Source, notes: Notes) -> Example:
     return _conversation(messages, tools_of(row), source, notes)
 
 
-def _task(row: Row, source: Source, notes: Notes) -> Example:
+def _prompts(row: Row, source: Source, notes: Notes) -> Example:
+    """A task without anything for a grader, as a reward model needs nothing else."""
     if "messages" in row:
         prompt = openai_messages(row["messages"], notes)
     elif isinstance(row.get("prompt"), str):
@@ -205,10 +206,19 @@ def _task(row: Row, source: Source, notes: Notes) -> Example:
             tr("the file's format task", "ファイルの形式 task "),
             tr("the last message must be the user's.", "最後のメッセージは user にしてください。"),
         )
-    if not any(row[key] is not None for key in row.keys() - _NOT_ITEM):
-        raise RowError("missing-column", "reference_answer")
     check_order(prompt, notes)
     return TaskItem(prompt, {key: value for key, value in row.items() if key not in _NOT_ITEM}, tools_of(row), source)
+
+
+def _task(row: Row, source: Source, notes: Notes) -> Example:
+    task = _prompts(row, source, notes)
+    if not any(row[key] is not None for key in row.keys() - _NOT_ITEM):
+        raise RowError("missing-column", "reference_answer")
+    return task
+
+
+def _is_prompt(row: Row) -> bool:
+    return bool(row.get("prompt")) and not row.keys() - {"prompt", "system", "tools"} - IDS
 
 
 def _is_task(row: Row) -> bool:
@@ -266,6 +276,7 @@ FORMATS: tuple[Format, ...] = (
         unpaired,
     ),
     Format("task", '{"messages": […], "reference_answer": …}', frozenset(["messages", "prompt"]), _is_task, _task),
+    Format("prompts", '{"prompt": …}', frozenset(["prompt"]), _is_prompt, _prompts),
     Format("openai-chat", '{"messages": […]}', frozenset(["messages"]), lambda r: "messages" in r, _chat),
     Format(
         "sharegpt",
