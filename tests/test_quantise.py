@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from statistics import NormalDist
 
 import pytest
 import torch
 from torch import Tensor
 
+from sodate.model import load
 from sodate.model.quantise import NF4, NF4Linear, dense
+from tests.families import make
 
 
 def levels() -> list[float]:
@@ -73,3 +76,17 @@ def test_the_dense_weight_is_not_kept_for_backward() -> None:
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):  # type: ignore[func-returns-value]
         layer(drawn(5, 64).requires_grad_()).sum()
     assert not any(t.shape == (64, 64) for t in kept)
+
+
+def test_a_model_read_into_another_precision_is_the_one_transformers_reads(tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    make("gemma3").save_pretrained(tmp_path)
+    ours = load.load_base(tmp_path, device=torch.device("cpu"), dtype=torch.bfloat16)
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.bfloat16).state_dict()
+    found = ours.state_dict()
+    assert found.keys() == theirs.keys()
+    assert all(torch.equal(found[name], theirs[name]) for name in theirs)
+    assert ours.get_output_embeddings().weight is ours.get_input_embeddings().weight  # still tied
+    buffers, expected = dict(ours.named_buffers()), dict(make("gemma3").named_buffers())
+    assert all(torch.equal(buffers[name], expected[name]) for name in expected)  # rotations keep their precision

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sodate.generate.engine import Sampling, generate
-from sodate.model import decoding, fused, rows
+from sodate.model import decoding, fused, recompute, rows
 from sodate.model.forward import score
 from sodate.model.fused import activate, rotated
 from sodate.render.renderer import Rendered
@@ -171,3 +171,13 @@ def test_a_model_in_training_is_afterwards_as_before(tmp_path: Path) -> None:
         generate(ours, prompts(3), [], Sampling(3))
     assert torch.equal(score(ours, batch).weighted_sum(), before)
     assert not any("forward" in vars(module) for module in ours.modules())
+
+
+def test_blocks_that_are_recomputed_in_backward_still_are_after_rollouts(tmp_path: Path) -> None:
+    ours, _ = pair("llama", tmp_path)
+    fused.prepare(ours, torch.float32)
+    recompute.enable(ours)
+    own = [vars(block)["forward"] for block in recompute.blocks(ours)]
+    with decoding.prepared(ours):
+        generate(ours, prompts(3), [], Sampling(3))
+    assert [vars(block)["forward"] for block in recompute.blocks(ours)] == own

@@ -89,11 +89,14 @@ def _stepping(block: Any, step: Step) -> Callable[..., Tensor]:
 
 
 @torch.no_grad()
-def speed_up(block: nn.Module) -> bool:
-    """Gives a block, whose parts are prepared for decoding, the faster step, if it is one that does the same."""
+def speed_up(block: nn.Module) -> Callable[[], None] | None:
+    """Gives a block, whose parts are prepared for decoding, the faster step, if it is one that does the same.
+
+    Returns what takes it away again, or None where the block stays as it is.
+    """
     parts = _parts(block)
     if parts is None:
-        return False
+        return None
     attention, mlp, norms = parts
     forward = _stepping(block, _step(attention, mlp, norms))
     random = torch.Generator().manual_seed(0)
@@ -102,11 +105,13 @@ def speed_up(block: nn.Module) -> bool:
     given = {"position_embeddings": (angles.cos(), angles.sin()), "attend": TrieAttention((5,), ((),))}
     expected = block(x, **given)
     if not isinstance(expected, Tensor) or not same(forward(x, **given), expected.to(attention.qkv.weight.dtype)):
-        return False
+        return None
+    own = vars(block).get("forward")  # one that recomputes, say
     block.forward = forward
-    return True
 
+    def slow_down() -> None:
+        del block.forward
+        if own is not None:
+            block.forward = own
 
-def slow_down(block: nn.Module) -> None:
-    """Takes the step away again."""
-    del block.forward
+    return slow_down

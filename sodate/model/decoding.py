@@ -67,11 +67,11 @@ def prepared(model: Any) -> Iterator[None]:
     weights."""
     with torch.no_grad():
         stood = list(_replace(model))
-    fast = [module for module in model.get_decoder().modules() if block.speed_up(module)]
+    undo = [block.speed_up(module) for module in model.get_decoder().modules()]
     try:
         yield
     finally:
-        for module in fast:
-            block.slow_down(module)
+        for slow_down in filter(None, undo):
+            slow_down()
         for owner, leaf, module in stood:
             setattr(owner, leaf, module)

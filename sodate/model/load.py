@@ -58,6 +58,8 @@ def load_base(folder: Path, *, device: torch.device, dtype: torch.dtype, quantis
         if quantised:
             memory.return_freed_memory()  # who asks for 4 bits asks for memory
             model = stream.load_quantised(folder, device, dtype, "eager")
+        elif stream.stored_dtype(folder) != dtype:  # transformers would keep the file's pages until it has them all
+            model = stream.load_converted(folder, dtype, "eager")
         else:
             model = AutoModelForCausalLM.from_pretrained(
                 folder, dtype=dtype, attn_implementation="eager", local_files_only=True, trust_remote_code=False

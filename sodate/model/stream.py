@@ -1,6 +1,6 @@
-"""Loading a model tensor by tensor, its blocks' linear layers into 4 bits as they come: it is never held whole.
+"""Loading a model tensor by tensor into another precision, or its blocks' linear layers into 4 bits, as they come.
 
-The files are read, not mapped into memory, so that peak memory is the quantised model and one tensor.
+The files are read, not mapped into memory, so that peak memory is the model as it will be, and one tensor as it was.
 """
 
 from __future__ import annotations
@@ -54,19 +54,33 @@ def _tensor(raw: bytearray, dtype: torch.dtype) -> Tensor:
     return torch.frombuffer(raw, dtype=dtype) if raw else torch.empty(0, dtype=dtype)
 
 
-def load_quantised(folder: Path, device: torch.device, dtype: torch.dtype, attention: str) -> Any:
-    """The model of a folder with NF4Linear in place of every linear layer of its blocks; all else in `dtype`.
+def load_converted(folder: Path, dtype: torch.dtype, attention: str) -> Any:
+    """The model of a folder in another precision than it is kept in."""
+    model = _empty(folder, dtype, attention)
+    state = {name: tensor.to(dtype) for file in weight_files(folder) for name, tensor in tensors(file)}
+    return type(model).from_pretrained(
+        None, config=model.config, state_dict=state, dtype=dtype, attn_implementation=attention
+    )
 
-    Raises SodateError when the files don't hold the model's tensors by their own names.
-    """
+
+def _empty(folder: Path, dtype: torch.dtype, attention: str) -> Any:
+    """The model of a folder without data."""
     from accelerate import init_empty_weights
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     with init_empty_weights():
-        model = AutoModelForCausalLM.from_config(
+        return AutoModelForCausalLM.from_config(
             config, dtype=dtype, attn_implementation=attention, trust_remote_code=False
         )
+
+
+def load_quantised(folder: Path, device: torch.device, dtype: torch.dtype, attention: str) -> Any:
+    """The model of a folder with NF4Linear in place of every linear layer of its blocks; all else in `dtype`.
+
+    Raises SodateError when the files don't hold the model's tensors by their own names.
+    """
+    model = _empty(folder, dtype, attention)
     model.tie_weights()
     linears = set(decoder_linears(model))
     missing = {name for name, _ in model.named_parameters()}
