@@ -83,10 +83,9 @@ def test_a_model_read_into_another_precision_is_the_one_transformers_reads(tmp_p
 
     make("gemma3").save_pretrained(tmp_path)
     ours = load.load_base(tmp_path, device=torch.device("cpu"), dtype=torch.bfloat16)
-    theirs = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.bfloat16).state_dict()
-    found = ours.state_dict()
-    assert found.keys() == theirs.keys()
-    assert all(torch.equal(found[name], theirs[name]) for name in theirs)
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.bfloat16)
     assert ours.get_output_embeddings().weight is ours.get_input_embeddings().weight  # still tied
-    buffers, expected = dict(ours.named_buffers()), dict(make("gemma3").named_buffers())
-    assert all(torch.equal(buffers[name], expected[name]) for name in expected)  # rotations keep their precision
+    for kind in ("named_parameters", "named_buffers"):
+        found, expected = (dict(getattr(model, kind)()) for model in (ours, theirs))
+        assert found.keys() == expected.keys()
+        assert all(found[n].dtype == expected[n].dtype and torch.equal(found[n], expected[n]) for n in expected)
