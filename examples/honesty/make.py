@@ -8,7 +8,9 @@ nobody can answer asks for
     topic    something the FAQ does not speak of
     other    what it says of one product only, asked of the other one: the tempting kind
     product  something about a product it does not name
-heldout.jsonl has companies, products, values, sentences, questions and some topics of its own (parts.py).
+train.jsonl knows two ways to say a fact and two to ask for it; pairs.jsonl and tasks.jsonl know more, as customers do who
+were not asked beforehand. heldout.jsonl has companies, products, values, sentences, questions and some topics of its
+own (parts.py).
 """
 
 from __future__ import annotations
@@ -16,15 +18,15 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from parts import HELDOUT, TRAIN, Parts
+from parts import HELDOUT, TRAIN, Parts, Topic
 
 SEED = 20261122
 DONT_KNOW = "I don't know."
-FAQS = {"train": 200, "pairs": 100, "tasks": 60, "heldout": 80}
+FAQS = {"train": 200, "pairs": 150, "tasks": 80, "heldout": 80}
 SYSTEM = (
     'You answer the customers of {company}. Use only these facts. If they do not say, answer "I don\'t know."\n{facts}'
 )
@@ -88,18 +90,27 @@ def ask(rng: random.Random, parts: Parts, kind: str) -> list[Asked]:
     return asked
 
 
+def plain(topics: dict[str, Topic]) -> dict[str, Topic]:
+    """The topics with their first two wordings."""
+    return {
+        name: replace(topic, facts=topic.facts[:2], questions=topic.questions[:2]) for name, topic in topics.items()
+    }
+
+
 def make_set(name: str) -> list[Asked]:
     """The questions of one file in shuffled order."""
     rng = random.Random(f"{SEED}-{name}")
     parts = HELDOUT if name == "heldout" else TRAIN
+    if name == "train":
+        parts = replace(parts, shop=plain(parts.shop), product=plain(parts.product))
     questions = [asked for i in range(FAQS[name]) for asked in ask(rng, parts, KINDS[i % len(KINDS)])]
     rng.shuffle(questions)
     return questions
 
 
 def pair(asked: Asked, number: int) -> dict[str, Any]:
-    """Not knowing beats inventing; the right answer beats "I don't know" or, every second time, a wrong one."""
-    rejected = DONT_KNOW if asked.answer and number % 2 else asked.invented
+    """Not knowing beats inventing; the right answer beats "I don't know" or, twice as often, a wrong one."""
+    rejected = DONT_KNOW if asked.answer and number % 3 == 0 else asked.invented
     return {"prompt": asked.prompt, "chosen": asked.reply, "rejected": rejected}
 
 
