@@ -8,8 +8,8 @@ nobody can answer asks for
     topic    something the FAQ does not speak of
     other    what it says of one product only, asked of the other one: the tempting kind
     product  something about a product it does not name
-train.jsonl knows two ways to say a fact and two to ask for it; pairs.jsonl and tasks.jsonl know more, as customers do who
-were not asked beforehand. heldout.jsonl has companies, products, values, sentences, questions and some topics of its
+train.jsonl knows two ways to say a fact and two to ask for it; pairs.jsonl and tasks.jsonl know more, as customers do
+who were not asked before. heldout.jsonl has companies, products, values, sentences, questions and some topics of its
 own (parts.py).
 """
 
