@@ -203,7 +203,7 @@ def _prompts(row: Row, source: Source, notes: Notes) -> Example:
     if prompt[-1].role == "assistant":
         raise RowError(
             "unknown-format",
-            tr("the file's format task", "ファイルの形式 task "),
+            tr("the file's format", "ファイルの形式"),
             tr("the last message must be the user's.", "最後のメッセージは user にしてください。"),
         )
     check_order(prompt, notes)

@@ -93,21 +93,18 @@ static const float *rows_of(Rows r, Size token, Size head) { return r.at + token
 typedef struct { Size segment, first, count; } Block;
 typedef struct { Size from, to; } Range;
 
-/* Ranges of keys that some query of the block sees; returns how many ranges, and their keys in `seen`. */
-static Size ranges_of(const Trie *t, Block b, Range *ranges, Size *seen)
+/* Ranges of keys that some query of the block sees; returns how many. */
+static Size ranges_of(const Trie *t, Block b, Range *ranges)
 {
     Size count = 0;
     const Size lowest = t->window ? t->positions[b.first] - t->window + 1 : 0;
-    *seen = 0;
     for (int64_t at = t->path_at[b.segment]; at <= t->path_at[b.segment + 1]; at++) {
         const int own = at == t->path_at[b.segment + 1];
         const Size s = own ? b.segment : t->path[at], to = own ? b.first + b.count : t->ends[s];
         const Size hidden = lowest - t->positions[t->starts[s]];
         const Size from = t->starts[s] + (hidden > 0 ? hidden : 0);
-        if (from < to) {
+        if (from < to)
             ranges[count++] = (Range){from, to};
-            *seen += to - from;
-        }
     }
     return count;
 }
@@ -189,8 +186,8 @@ OWN static void forward_block(const Task *a, Block b, Size head, Range *ranges, 
 {
     const Size shared = head / (a->heads / a->key_heads), width = a->heads * a->dim;
     float *weights = room, *turned = room + (a->trie.longest + LANES) * LANES;
-    Size keys, at = 0;
-    const Size count = ranges_of(&a->trie, b, ranges, &keys);
+    const Size count = ranges_of(&a->trie, b, ranges);
+    Size at = 0;
     turn(a->q, b, head, a->dim, a->scale, turned);
     weights_of(&a->trie, b, ranges, count, a->k, shared, turned, a->dim, weights, a->lse + head * a->trie.tokens + b.first, 0);
     for (Size i = 0; i < count; at += ranges[i].to - ranges[i].from, i++)
@@ -205,8 +202,8 @@ OWN static void backward_block(const Task *a, Block b, Size head, Range *ranges,
     float *weights = room, *grads = weights + (a->trie.longest + LANES) * LANES;
     float *turned = grads + (a->trie.longest + LANES) * LANES, *rows = turned + dim * LANES;
     float whole[LANES] = {0};
-    Size keys, at = 0;
-    const Size count = ranges_of(&a->trie, b, ranges, &keys);
+    const Size count = ranges_of(&a->trie, b, ranges);
+    Size at = 0;
     turn(a->q, b, head, dim, a->scale, turned);
     weights_of(&a->trie, b, ranges, count, a->k, shared, turned, dim, weights, a->lse + head * a->trie.tokens + b.first, 1);
     turn(a->dout, b, head, dim, 1, turned);
