@@ -10,11 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from sodate.core.errors import SodateError, UsageError
-from sodate.model import adapters, bottleneck, fused, last, load, lora
+from sodate.model import adapters, bottleneck, fused, last, load, lora, stream
 from sodate.model.bottleneck import BottleneckConfig, BottleneckLinear
 from sodate.model.lora import DoraLinear, LoraConfig, LoraLinear
 from sodate.model.quantise import NF4, NF4Linear
-from sodate.model.stream import tensors
 from tests.families import make, pair
 from tests.test_lora import ALL, IDS, logits, peft_model
 
@@ -236,15 +235,32 @@ def test_a_model_loaded_in_4_bits_is_the_one_whose_weights_were_rounded_and_all_
     assert torch.equal(packed.model.rotary_emb.full_attention_inv_freq, plain.model.rotary_emb.full_attention_inv_freq)
 
 
-def test_tensors_are_read_one_by_one_as_safetensors_reads_them(tmp_path: Path) -> None:
+def test_tensors_are_read_one_by_one_as_safetensors_reads_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from safetensors.torch import load_file, save_file
 
     saved = {"a": torch.randn(3, 2), "b": torch.randn(5).bfloat16(), "ids": torch.arange(3), "empty": torch.zeros(0, 4)}
     save_file(saved, tmp_path / "m.safetensors")
-    read = dict(tensors(tmp_path / "m.safetensors"))
+    monkeypatch.setattr(stream, "PIECE", 4)  # "a" and "b" take two
     expected = load_file(tmp_path / "m.safetensors")
-    assert set(read) == {"a", "b", "empty"}
-    assert all(torch.equal(read[name], expected[name]) for name in read)
+    for dtype in (None, torch.float32, torch.bfloat16):
+        read = {name: tensor.read(dtype) for name, tensor in stream.tensors(tmp_path / "m.safetensors")}
+        assert set(read) == {"a", "b", "empty"}
+        assert all(torch.equal(read[name], expected[name].to(dtype or expected[name].dtype)) for name in read)
+
+
+def test_a_tensor_of_another_kind_or_none_is_said_rather_than_drawn_at_random(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    make("qwen3").save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    whole = load_file(file)
+    name = next(name for name in whole if name.endswith("up_proj.weight"))
+    save_file(whole | {name: whole[name].to(torch.float8_e4m3fn)}, file)
+    with pytest.raises(SodateError, match=f"{name} is kept as F8_E4M3"):
+        load.load_base(tmp_path, device=CPU, dtype=torch.bfloat16)
+    save_file({other: tensor for other, tensor in whole.items() if other != name}, file)
+    with pytest.raises(SodateError, match=f"has no tensor '{name}'"):
+        load.load_base(tmp_path, device=CPU, dtype=torch.bfloat16)
 
 
 def test_4_bits_refuse_files_whose_tensors_have_other_names(tmp_path: Path) -> None:

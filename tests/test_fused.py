@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sodate.losses.products import product, product_back, product_weight
-from sodate.model import adapters, fused, lora
+from sodate.model import adapters, fused, lora, trie_attention
 from sodate.model.forward import hidden_states, score
 from sodate.model.load import load_base
 from sodate.model.store import ModelEntry
@@ -59,6 +59,40 @@ def test_fused_modules_give_the_losses_and_gradients_of_those_they_replace(
     assert set(found) == set(wanted)
     for name, gradient in wanted.items():
         assert difference(found[name], gradient) < 1e-9, name
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_is_made_again_in_backward_is_what_was_there_to_the_last_bit_and_need_not_be_kept(
+    family: str, dtype: torch.dtype, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(family, head_dim=16).save_pretrained(tmp_path)  # heads that compiled attention takes
+    batch = build(rows(), 8)
+
+    def run() -> tuple[dict[str, Tensor], int]:
+        model = load_base(tmp_path, device=CPU, dtype=dtype)
+        lora.add(model, lora.LoraConfig(4, 8.0, lora.all_targets(model)), 0)
+        fused.prepare(model, dtype)
+        kept: dict[int, int] = {}
+
+        def note(tensor: Tensor) -> Tensor:
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
+            loss = score(model, batch).weighted_sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        grads = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+        weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+        return grads, sum(size for at, size in kept.items() if at not in weights)
+
+    found, less = run()
+    for module in (fused, trie_attention):
+        monkeypatch.setattr(module, "how", lambda _: None)
+    expected, more = run()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert less < 0.9 * more
 
 
 @pytest.mark.parametrize("adapter", [True, False], ids=["lora", "full"])

@@ -15,9 +15,9 @@ from torch import Tensor
 from sodate.losses.products import product, product_back, product_weight
 
 # Logits held at once. The head's weight is read for every chunk, so thin chunks of a large vocabulary are slow ones.
-CHUNK_BYTES = 128 * 1024 * 1024
-# Of those, what is reduced at once, in elements: 16 MiB of float32 stays in reach of a CPU's caches.
-BLOCK_ELEMENTS = 4 * 1024 * 1024
+CHUNK_BYTES = 64 * 1024 * 1024
+# Of those, what is reduced at once, in elements: 8 MiB of float32 stays in reach of a CPU's caches.
+BLOCK_ELEMENTS = 2 * 1024 * 1024
 
 
 class _LinearNLL(torch.autograd.Function):

@@ -11,6 +11,7 @@ products on weights of any precision, the residual stream, norms, rotations and 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from sodate.model import traits
 from sodate.model.attention import Attend, TrieAttention
 from sodate.model.lora import LoraLinear
+from sodate.model.made import Made, how, tell
 from sodate.model.projections import backward, flatten, forward, part_of, project, save, saved, unflatten
 from sodate.model.quantise import NF4Linear
 
@@ -39,17 +41,17 @@ def _activate_backward(kind: str, grad: Tensor, gate: Tensor) -> Tensor:
 
 class _GatedMLP(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, kind: str, scales: tuple[float, ...], *flat: Any) -> Tensor:
+    def forward(ctx: Any, x: Tensor, made: Made | None, kind: str, scales: tuple[float, ...], *flat: Any) -> Tensor:
         *wide, down = unflatten(flat, scales)
         gate, up = forward(x.reshape(-1, x.shape[-1]), wide)
-        save(ctx, flat, x, gate, up)
+        save(ctx, flat, made, x, gate, up)
         ctx.kind, ctx.scales = kind, scales
         return forward(activate(kind, gate).mul_(up), [down])[0].view_as(x)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         (x, gate, up), (*wide, down) = saved(ctx, ctx.scales)
-        needs_x, trained = ctx.needs_input_grad[0], ctx.needs_input_grad[3:]
+        needs_x, trained = ctx.needs_input_grad[0], ctx.needs_input_grad[4:]
         split = len(trained) - len(trained) // 3
         active = activate(ctx.kind, gate)
         dh, down_out = backward([dy.reshape(-1, dy.shape[-1])], active * up, [down], True, trained[split:])
@@ -57,7 +59,7 @@ class _GatedMLP(torch.autograd.Function):
         dup = active.mul_(dh)
         dgate = _activate_backward(ctx.kind, dh.mul_(up), gate)
         dx, wide_out = backward([dgate, dup], x.reshape(-1, x.shape[-1]), wide, needs_x, trained[:split])
-        return (dx.view_as(x) if dx is not None else None, None, None, *wide_out, *down_out)
+        return (dx.view_as(x) if dx is not None else None, None, None, None, *wide_out, *down_out)
 
 
 class GatedMLP(nn.Module):
@@ -71,21 +73,25 @@ class GatedMLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         parts = [part_of(layer, x.dtype) for layer in (self.gate_proj, self.up_proj, self.down_proj)]
         scales = tuple(p.scale for p in parts)
-        out: Tensor = _GatedMLP.apply(x, self.kind, scales, *flatten(parts))  # type: ignore[no-untyped-call]
+        out: Tensor = _GatedMLP.apply(x, how(x), self.kind, scales, *flatten(parts))  # type: ignore[no-untyped-call]
         return out
+
+
+def _normed(dtype: torch.dtype, x: Tensor, rstd: Tensor, weight: Tensor) -> Tensor:
+    return (x.to(weight.dtype) * rstd).mul_(weight).to(dtype)
 
 
 class _RMSNorm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         wide = x.to(weight.dtype)
         rstd = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
         ctx.save_for_backward(x, rstd, weight)
-        y: Tensor = (wide * rstd).mul_(weight)
-        return y.to(dtype)
+        ctx.mark_non_differentiable(rstd)
+        return _normed(dtype, x, rstd, weight), rstd
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, dy: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
         x, rstd, weight = ctx.saved_tensors
         # x̂ = x·rstd;  dx = rstd·(w·dy - x̂·mean(w·dy·x̂))
         dweight = None
@@ -108,8 +114,8 @@ class RMSNorm(nn.Module):
         weight = self.weight + self.plus if self.plus else self.weight
         if not torch.is_grad_enabled() and x.dtype == weight.dtype == self.dtype:  # in decoding every call counts
             return nn.functional.rms_norm(x, weight.shape, weight, self.eps)
-        out: Tensor = _RMSNorm.apply(x, weight, self.eps, self.dtype)  # type: ignore[no-untyped-call]
-        return out
+        out, rstd = _RMSNorm.apply(x, weight, self.eps, self.dtype)  # type: ignore[no-untyped-call]
+        return tell(out, Made(partial(_normed, self.dtype), (x, rstd, weight)))
 
 
 class _Rotate(torch.autograd.Function):
@@ -149,16 +155,36 @@ class Attention(nn.Module):
     ) -> tuple[Tensor, None]:
         """hidden_states (1, N, D), position_embeddings cos and sin (1, N, head_dim) → ((1, N, D), no weights)."""
         x = hidden_states[0]
-        q, k, v = (t.view(len(x), -1, self.head_dim) for t in project(x, (self.q_proj, self.k_proj, self.v_proj)))
+        projected = project(x, (self.q_proj, self.k_proj, self.v_proj), how(hidden_states))
+        q, k, v = (t.view(len(x), -1, self.head_dim) for t in projected)
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
         precision = attention_precision(x.dtype, x.device)
         cos, sin = (t[0, :, None].to(precision) for t in position_embeddings)
-        q, k = _Rotate.apply(q, cos, sin), _Rotate.apply(k, cos, sin)  # type: ignore[no-untyped-call]
-        q, k, v = (t.transpose(0, 1)[None] for t in (q, k, v.to(precision)))
+        q, k, v = _rotate(q, cos, sin), _rotate(k, cos, sin), _as(precision, v)
+        q, k, v = (tell(t.transpose(0, 1)[None], how(t)) for t in (q, k, v))
         out = attend(self.layer, q, k, v, self.scale, self.window)
-        (y,) = project(out[0].transpose(0, 1).reshape(len(x), -1).to(x.dtype), (self.o_proj,))
+        flat = partial(_flat, x.dtype)
+        again = Made(flat, (out.detach(),)) if out.dtype != x.dtype else None
+        (y,) = project(flat(out), (self.o_proj,), again)
         return y[None], None
+
+
+def _flat(dtype: torch.dtype, out: Tensor) -> Tensor:
+    """(N, H · D) of attention's (1, H, N, D)."""
+    return out[0].transpose(0, 1).flatten(1).to(dtype)
+
+
+def _as(dtype: torch.dtype, x: Tensor) -> Tensor:
+    return x if x.dtype == dtype else tell(x.to(dtype), Made(partial(_as, dtype), (x,)))
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """x (N, H, D) rotated; made of x where that is smaller, or itself made of something that is kept."""
+    y: Tensor = _Rotate.apply(x, cos, sin)  # type: ignore[no-untyped-call]
+    if (made := how(x)) is not None:
+        return tell(y, made.then(rotated, cos, sin))
+    return y if x.dtype == y.dtype else tell(y, Made(rotated, (x, cos, sin)))
 
 
 def _like_rms_norm(module: nn.Module) -> RMSNorm | None:

@@ -2,9 +2,9 @@
 
     yᵢ = x Wᵢᵀ + bᵢ + sᵢ · (x Aᵢᵀ) Bᵢᵀ          Wᵢ (out, in), Aᵢ (r, in), Bᵢ (out, r)
 
-x is saved once for all of them; x Aᵀ of all adapters is one product, remade in backward; every sum happens in place.
-Weights may be kept in another precision than x (float32 masters under bfloat16 products) or quantised: they are made
-dense for the product and again in backward, and never saved dense.
+x is saved once for all of them, or made again (made.py); x Aᵀ of all adapters is one product, remade in backward; every
+sum happens in place. Weights may be kept in another precision than x (float32 masters under bfloat16 products) or
+quantised: they are made dense for the product and again in backward, and never saved dense.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from sodate.losses.products import product, product_back, product_weight
 from sodate.model.lora import LoraLinear
+from sodate.model.made import Made, keep, kept
 from sodate.model.quantise import dense
 
 
@@ -109,24 +110,24 @@ def unflatten(flat: Sequence[Any], scales: Sequence[float]) -> list[Part]:
     return parts
 
 
-def save(ctx: Any, flat: Sequence[Any], *tensors: Tensor) -> None:
-    """Keeps `tensors` and parts for backward. A quantised weight is no tensor that autograd could keep."""
-    ctx.save_for_backward(*tensors, *(t if isinstance(t, Tensor) else None for t in flat))
+def save(ctx: Any, flat: Sequence[Any], made: Made | None, x: Tensor, *tensors: Tensor) -> None:
+    """Keeps x, `tensors` and parts for backward. A quantised weight is no tensor that autograd could keep."""
+    keep(ctx, (made,), x, *tensors, *(t if isinstance(t, Tensor) else None for t in flat))
     ctx.others = [None if isinstance(t, Tensor) else t for t in flat]
 
 
 def saved(ctx: Any, scales: Sequence[float]) -> tuple[list[Tensor], list[Part]]:
     """What `save` kept."""
-    kept = ctx.saved_tensors
-    count = len(kept) - len(ctx.others)
-    flat = [other if t is None else t for t, other in zip(kept[count:], ctx.others, strict=True)]
-    return list(kept[:count]), unflatten(flat, scales)
+    tensors = kept(ctx)
+    count = len(tensors) - len(ctx.others)
+    flat = [other if t is None else t for t, other in zip(tensors[count:], ctx.others, strict=True)]
+    return tensors[:count], unflatten(flat, scales)
 
 
 class _Projected(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, scales: tuple[float, ...], *flat: Any) -> tuple[Tensor, ...]:
-        save(ctx, flat, x)
+    def forward(ctx: Any, x: Tensor, made: Made | None, scales: tuple[float, ...], *flat: Any) -> tuple[Tensor, ...]:
+        save(ctx, flat, made, x)
         ctx.scales = scales
         outputs = forward(x.reshape(-1, x.shape[-1]), unflatten(flat, scales))
         return tuple(y.view(*x.shape[:-1], -1) for y in outputs)
@@ -136,13 +137,13 @@ class _Projected(torch.autograd.Function):
         (x,), parts = saved(ctx, ctx.scales)
         needs = ctx.needs_input_grad
         flat_grads = [g.reshape(-1, g.shape[-1]) for g in grads]
-        dx, out = backward(flat_grads, x.reshape(-1, x.shape[-1]), parts, needs[0], needs[2:])
-        return (dx.view_as(x) if dx is not None else None, None, *out)
+        dx, out = backward(flat_grads, x.reshape(-1, x.shape[-1]), parts, needs[0], needs[3:])
+        return (dx.view(*grads[0].shape[:-1], -1) if dx is not None else None, None, None, *out)
 
 
-def project(x: Tensor, layers: Sequence[nn.Module]) -> tuple[Tensor, ...]:
-    """Every layer's output for the same x (…, in)."""
+def project(x: Tensor, layers: Sequence[nn.Module], made: Made | None = None) -> tuple[Tensor, ...]:
+    """Every layer's output for the same x (…, in). `made`: how x is made again, in any shape of the same rows."""
     parts = [part_of(layer, x.dtype) for layer in layers]
     scales = tuple(p.scale for p in parts)
-    outputs: tuple[Tensor, ...] = _Projected.apply(x, scales, *flatten(parts))  # type: ignore[no-untyped-call]
+    outputs: tuple[Tensor, ...] = _Projected.apply(x, made, scales, *flatten(parts))  # type: ignore[no-untyped-call]
     return outputs

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,29 +21,53 @@ from sodate.model.lora import decoder_linears
 from sodate.model.quantise import NF4Linear
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+WHOLE = ("BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64")  # no weights: a model makes its counters itself
+PIECE = 4 << 20  # numbers of a tensor that are held in both precisions at once
 
 
-def tensors(file: Path) -> Iterator[tuple[str, Tensor]]:
-    """Name and tensor, in the file's order, each read when it is asked for. Other than floating point is left out."""
+class Stored:
+    """A tensor in a safetensors file."""
+
+    def __init__(self, file: Path, handle: BufferedReader, start: int, entry: dict[str, Any]) -> None:
+        self.dtype, self.shape = DTYPES[entry["dtype"]], entry["shape"]
+        self._file, self._handle = file, handle
+        self._at = start + entry["data_offsets"][0]
+
+    def read(self, dtype: torch.dtype | None = None) -> Tensor:
+        """The tensor, in another precision if one is given: that costs no more memory than the result."""
+        self._handle.seek(self._at)
+        out = torch.empty(self.shape, dtype=dtype or self.dtype)
+        for piece in out.view(-1).split(PIECE) if out.numel() else ():
+            raw = bytearray(piece.numel() * self.dtype.itemsize)
+            if self._handle.readinto(raw) != len(raw):
+                raise SodateError(tr(f"{self._file} is truncated.", f"{self._file} が途中で切れています。"))
+            piece.copy_(torch.frombuffer(raw, dtype=self.dtype))
+        return out
+
+
+def tensors(file: Path) -> Iterator[tuple[str, Stored]]:
+    """Name and tensor, in the file's order. Whole numbers are left out; SodateError on other than floating point."""
     with file.open("rb") as handle:
         start, header = _header(handle)
         for name, entry in header.items():
-            begin, end = entry["data_offsets"]
             if entry["dtype"] in DTYPES:
-                handle.seek(start + begin)
-                raw = bytearray(end - begin)
-                if handle.readinto(raw) != len(raw):
-                    raise SodateError(tr(f"{file} is truncated.", f"{file} が途中で切れています。"))
-                yield name, _tensor(raw, DTYPES[entry["dtype"]]).view(entry["shape"])
+                yield name, Stored(file, handle, start, entry)
+            elif entry["dtype"] not in WHOLE:
+                raise SodateError(
+                    tr(f"{file}: {name} is kept as {entry['dtype']}, which can't be converted.",
+                       f"{file}: {name} の形式 {entry['dtype']} は変換できません。"),
+                    tr("Use the model in bfloat16 or float32.", "bfloat16 か float32 のモデルを使ってください。"),
+                )  # fmt: skip
 
 
 def stored_dtype(folder: Path) -> torch.dtype:
     """The precision the first floating-point tensor of a model is kept in."""
     with weight_files(folder)[0].open("rb") as handle:
-        return next(DTYPES[e["dtype"]] for e in _header(handle)[1].values() if e["dtype"] in DTYPES)
+        kinds = [entry["dtype"] for entry in _header(handle)[1].values()]
+    return next((DTYPES[kind] for kind in kinds if kind in DTYPES), torch.float32)
 
 
-def _header(handle: BinaryIO) -> tuple[int, dict[str, Any]]:
+def _header(handle: BufferedReader) -> tuple[int, dict[str, Any]]:
     """Where the data begins, and every tensor's dtype, shape and offsets in the order of the data."""
     size = int.from_bytes(handle.read(8), "little")
     entries: dict[str, Any] = json.loads(handle.read(size))
@@ -50,17 +75,19 @@ def _header(handle: BinaryIO) -> tuple[int, dict[str, Any]]:
     return 8 + size, dict(sorted(entries.items(), key=lambda item: item[1]["data_offsets"]))
 
 
-def _tensor(raw: bytearray, dtype: torch.dtype) -> Tensor:
-    return torch.frombuffer(raw, dtype=dtype) if raw else torch.empty(0, dtype=dtype)
-
-
 def load_converted(folder: Path, dtype: torch.dtype, attention: str) -> Any:
     """The model of a folder in another precision than it is kept in."""
     model = _empty(folder, dtype, attention)
-    state = {name: tensor.to(dtype) for file in weight_files(folder) for name, tensor in tensors(file)}
-    return type(model).from_pretrained(
-        None, config=model.config, state_dict=state, dtype=dtype, attn_implementation=attention
-    )
+    state = {name: tensor.read(dtype) for file in weight_files(folder) for name, tensor in tensors(file)}
+    model, about = type(model).from_pretrained(
+        None, config=model.config, state_dict=state, dtype=dtype, attn_implementation=attention,
+        output_loading_info=True,
+    )  # fmt: skip
+    if absent := sorted(about["missing_keys"]):  # transformers would draw them at random
+        raise SodateError(
+            tr(f"{folder} has no tensor {absent[0]!r}.", f"{folder} にテンソル {absent[0]!r} がありません。")
+        )
+    return model
 
 
 def _empty(folder: Path, dtype: torch.dtype, attention: str) -> Any:
@@ -92,11 +119,10 @@ def load_quantised(folder: Path, device: torch.device, dtype: torch.dtype, atten
                 if layer in linears and leaf == "weight":
                     owner, _, own = layer.rpartition(".")
                     bias = model.get_submodule(layer).bias  # still without data, or read already
-                    setattr(model.get_submodule(owner), own, NF4Linear(tensor.to(device), bias, dtype))
+                    setattr(model.get_submodule(owner), own, NF4Linear(tensor.read().to(device), bias, dtype))
                 else:
-                    value = nn.Parameter(tensor.to(device, dtype), requires_grad=False)
+                    value = nn.Parameter(tensor.read(dtype).to(device), requires_grad=False)
                     setattr(model.get_submodule(layer), leaf, value)
-            del tensor  # before the next one is read
     model.tie_weights()
     if missing:
         raise SodateError(

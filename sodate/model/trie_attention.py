@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sodate.model.made import Made, how, keep, kept
 from sodate.render.trie import Ints
 
 _trie: ModuleType | None
@@ -48,31 +49,33 @@ def _dense(x: Tensor) -> Tensor:
 class _Attended(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, segments: Plan, scale: float, window: int
-    ) -> Tensor:
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, made: Sequence[Made | None], segments: Plan, scale: float,
+        window: int,
+    ) -> Tensor:  # fmt: skip
         q, k, v = map(_dense, (query, key, value))
         out = torch.empty(q.shape)
         lse = torch.empty(q.shape[1], q.shape[0])
         assert _trie is not None
         _trie.forward(segments, *(t.detach().numpy() for t in (q, k, v, out, lse)), scale, window)
-        ctx.save_for_backward(q, k, v, out, lse)
+        keep(ctx, made, q, k, v, out, lse)
         ctx.others = segments, scale, window
         return out.transpose(0, 1)[None]
 
     @staticmethod
     def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
-        saved = ctx.saved_tensors
+        saved = kept(ctx)
         segments, scale, window = ctx.others
         grads = [torch.empty(t.shape) for t in saved[:3]]
         assert _trie is not None
         _trie.backward(segments, *(t.numpy() for t in (*saved, _dense(dout), *grads)), scale, window)
-        return (*(grad.transpose(0, 1)[None] for grad in grads), None, None, None)
+        return (*(grad.transpose(0, 1)[None] for grad in grads), None, None, None, None)
 
 
 def attend(
     query: Tensor, key: Tensor, value: Tensor, segments: Plan, scale: float | None, window: int | None
 ) -> Tensor:
-    """As attention.Attend, for packed segments."""
+    """As attention.Attend, for packed segments. What q, k and v (N, H, D) are made of may be kept in their place."""
     factor = query.shape[-1] ** -0.5 if scale is None else scale
-    out: Tensor = _Attended.apply(query, key, value, segments, factor, window or 0)  # type: ignore[no-untyped-call]
+    made = tuple(map(how, (query, key, value)))
+    out: Tensor = _Attended.apply(query, key, value, made, segments, factor, window or 0)  # type: ignore[no-untyped-call]
     return out

@@ -98,8 +98,8 @@ def fit(model: Any, method: Method, plan: Plan, whole: int, facts: Facts, wish: 
     limit = parallel.from_main(wish.limit or int(SPARE * memory.available(device)))
     if wish.limit and device.type == "cpu":
         memory.return_freed_memory()
-    # On a CPU the residual stream, norms and attention stay in float32 whatever products are made in.
-    element = 4 if device.type == "cpu" else model.dtype.itemsize
+    # On a CPU the residual stream and attention, half of what is kept, stay in float32 whatever products are made in.
+    element = (4 + model.dtype.itemsize) // 2 if device.type == "cpu" else model.dtype.itemsize
     weights, trained = memory.weight_bytes(model)
 
     def estimate(tokens: int, again: bool) -> Memory:
