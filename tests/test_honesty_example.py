@@ -17,6 +17,7 @@ from sodate.core.recipe import load_recipe
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "honesty"
 TRAINING = ("train", "pairs", "tasks")
+MEASURING = ("familiar", "heldout", "heldout_pairs")
 DONT_KNOW = "I don't know."
 
 
@@ -42,17 +43,17 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def test_the_generator_writes_the_shipped_files_again_byte_for_byte(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-B", str(EXAMPLE / "make.py"), "--out", str(tmp_path)], check=True)
-    assert {path.name for path in tmp_path.iterdir()} == {f"{name}.jsonl" for name in (*TRAINING, "heldout")}
+    assert {path.name for path in tmp_path.iterdir()} == {f"{name}.jsonl" for name in TRAINING + MEASURING}
     for path in tmp_path.iterdir():
         assert path.read_bytes() == (EXAMPLE / path.name).read_bytes(), path.name
 
 
 def test_every_answer_stands_in_one_fact_and_nothing_answers_an_unanswerable_question() -> None:
-    for row in rows("tasks") + rows("heldout"):
+    for row in rows("tasks") + rows("familiar") + rows("heldout"):
         answer = row["reference_answer"]
         assert len(facts(row)) == 6
         if answer:
-            told = re.compile(rf"(?<![\d:]){re.escape(answer)}\b", re.IGNORECASE)
+            told = re.compile(rf"(?<![\w:]){re.escape(answer)}\b", re.IGNORECASE)
             assert sum(bool(told.search(fact)) for fact in facts(row)) == 1, row
 
 
@@ -60,7 +61,7 @@ def test_every_faq_is_asked_once_what_it_says_and_once_what_it_does_not() -> Non
     unknown = {
         "train": [row["messages"][2]["content"] == DONT_KNOW for row in rows("train")],
         "pairs": [row["chosen"] == DONT_KNOW for row in rows("pairs")],
-        **{name: [row["reference_answer"] == "" for row in rows(name)] for name in ("tasks", "heldout")},
+        **{name: [row["reference_answer"] == "" for row in rows(name)] for name in ("tasks", "familiar", "heldout")},
     }
     for name, empty in unknown.items():
         faqs: dict[str, list[bool]] = {}
@@ -77,12 +78,25 @@ def test_pairs_punish_inventing_refusing_and_erring() -> None:
         kinds.append("invents" if chosen == DONT_KNOW else "refuses" if rejected == DONT_KNOW else "errs")
         text = asked(row)[0].lower()
         assert chosen == DONT_KNOW or chosen[:-1].lower() in text
-    assert {kind: kinds.count(kind) for kind in kinds} == {"invents": 150, "refuses": 50, "errs": 100}
+    assert {kind: kinds.count(kind) for kind in kinds} == {"invents": 400, "refuses": 200, "errs": 200}
 
 
 def test_no_question_with_its_facts_comes_twice() -> None:
-    everything = [asked(row) for name in (*TRAINING, "heldout") for row in rows(name)]
-    assert len(everything) == len(set(everything)) == 1020
+    everything = [asked(row) for name in (*TRAINING, "familiar", "heldout") for row in rows(name)]
+    assert len(everything) == len(set(everything)) == 1380
+    assert {asked(row) for row in rows("heldout_pairs")} == {asked(row) for row in rows("heldout")}
+
+
+def test_familiar_questions_ask_of_new_faqs_in_words_that_preferences_and_tasks_know(parts: dict[str, Any]) -> None:
+    seen = [row for name in TRAINING for row in rows(name)]
+    product = re.compile("|".join(map(re.escape, parts["TRAIN"].products)))
+
+    def wordings(several: list[dict[str, Any]]) -> set[str]:
+        return {product.sub("it", asked(row)[1]) for row in several}
+
+    assert wordings(rows("familiar")) <= wordings(rows("pairs") + rows("tasks"))
+    assert not wordings(rows("familiar")) <= wordings(rows("train"))
+    assert not {asked(row)[0] for row in rows("familiar")} & {asked(row)[0] for row in seen}
 
 
 def test_the_held_out_set_shares_no_fact_question_company_or_product(parts: dict[str, Any]) -> None:

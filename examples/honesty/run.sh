@@ -10,7 +10,9 @@ run sodate models pull smollm2-135m
 run sodate train sft.yaml
 run sodate train dpo.yaml
 run sodate train grpo.yaml
-command="sodate eval honesty-sft honesty-dpo honesty --baseline smollm2-135m --data heldout.jsonl --grader honest --max-tokens 24"
-printf '\n\033[1m$ %s\033[0m\n\n' "$command"
-$command --json > "$result"
-python table.py "$result"
+for data in familiar heldout; do
+    command="sodate eval honesty-sft honesty-dpo honesty --baseline smollm2-135m --data $data.jsonl --grader honest --max-tokens 24"
+    printf '\n\033[1m$ %s\033[0m\n\n' "$command"
+    $command --json > "$result"
+    python table.py "$result" --data "$data.jsonl"
+done

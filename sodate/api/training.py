@@ -178,11 +178,6 @@ def _train_locked(
     if recipe.dtype == "auto":
         reason = tr("of products; sums and trained weights stay in float32", "積の精度。和と学習する重みは float32")
         decisions += (Decision("dtype", products, reason),)
-    if start.quantised and recipe.gradient_checkpointing == "auto":
-        recompute.enable(model, every=2)
-        reason = tr("4 bits are for short memory: half of it for a sixth of the time",
-                    "4 ビットはメモリを抑えるため。活性値は半分、時間は約 6 分の 1 増")  # fmt: skip
-        decisions += (Decision("gradient_checkpointing", "every second block", reason),)
     if not traits.of(model).shares:
         reason = tr(
             "this architecture mixes packed rows: each is computed alone",

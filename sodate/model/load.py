@@ -11,7 +11,7 @@ import torch
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.files import read_json
 from sodate.core.text import tr
-from sodate.model import adapters, attention, bottleneck, checkpoint, heads, lora, memory, stream, traits
+from sodate.model import adapters, attention, bottleneck, checkpoint, heads, lora, stream, traits
 from sodate.model.bottleneck import BottleneckConfig
 from sodate.model.lora import LoraConfig
 
@@ -56,7 +56,6 @@ def load_base(folder: Path, *, device: torch.device, dtype: torch.dtype, quantis
     logging.disable_progress_bar()
     try:
         if quantised:
-            memory.return_freed_memory()  # who asks for 4 bits asks for memory
             model = stream.load_quantised(folder, device, dtype, "eager")
         elif stream.stored_dtype(folder) != dtype:  # transformers would keep the file's pages until it has them all
             model = stream.load_converted(folder, dtype, "eager")

@@ -21,10 +21,10 @@ def blocks(model: nn.Module) -> list[nn.Module]:
     return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
 
 
-def enable(model: nn.Module, every: int = 1) -> None:
-    """From here on blocks are recomputed where gradients are taken: all, or each `every`-th. transformers' own switch
-    asks for a model in training mode (dropout); ours never is."""
-    for block in blocks(model)[::every]:
+def enable(model: nn.Module) -> None:
+    """From here on blocks are recomputed where gradients are taken. transformers' own switch asks for a model in
+    training mode (dropout); ours never is."""
+    for block in blocks(model):
         if not isinstance(block.forward, functools.partial):
             block.forward = functools.partial(_recomputed, block.forward)
 
