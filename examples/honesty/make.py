@@ -109,11 +109,11 @@ def make_set(name: str) -> list[Asked]:
 
 
 def pairs(questions: list[Asked]) -> list[dict[str, Any]]:
-    """Not knowing beats inventing; the right answer beats "I don't know" and, as often, a wrong one."""
+    """Not knowing beats inventing; the right answer beats "I don't know" or, twice as often, a wrong one."""
     made, answered = [], 0
     for asked in questions:
         answered += bool(asked.answer)
-        rejected = DONT_KNOW if asked.answer and answered % 2 == 0 else asked.invented
+        rejected = DONT_KNOW if asked.answer and answered % 3 == 0 else asked.invented
         made.append({"prompt": asked.prompt, "chosen": asked.reply, "rejected": rejected})
     return made
 
