@@ -2,7 +2,7 @@
 
     python bench/adapters.py                      # 256 rows of examples/orders, one epoch, SmolLM2-135M
     python bench/adapters.py --steps 8 --kinds lora qlora
-    python bench/adapters.py --steps 2 --kinds lora qlora --large   # random weights in the shape of SmolLM2-1.7B
+    python bench/adapters.py --steps 1 --kinds lora qlora --large   # random weights in the shape of SmolLM2-1.7B
 
 Each kind runs in a process of its own, with every `auto` as it is. Seconds are those of training without validation.
 """
