@@ -14,6 +14,8 @@ from torch import Tensor
 
 
 class Made(NamedTuple):
+    """A tensor is `make(*of)`."""
+
     make: Callable[..., Tensor]
     of: tuple[Tensor, ...]
 
@@ -31,6 +33,7 @@ def tell(x: Tensor, made: Made | None) -> Tensor:
 
 
 def how(x: Tensor) -> Made | None:
+    """How x was made, if that was told."""
     return getattr(x, "made", None)
 
 
