@@ -85,7 +85,8 @@ def load_converted(folder: Path, dtype: torch.dtype, attention: str) -> Any:
     )  # fmt: skip
     if absent := sorted(about["missing_keys"]):  # transformers would draw them at random
         raise SodateError(
-            tr(f"{folder} has no tensor {absent[0]!r}.", f"{folder} にテンソル {absent[0]!r} がありません。")
+            tr(f"{folder} has no tensor {absent[0]!r}.", f"{folder} にテンソル {absent[0]!r} がありません。"),
+            tr("Fetch the model again, all of its files.", "モデルのファイルをすべて取り直してください。"),
         )
     return model
 
