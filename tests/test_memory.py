@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -221,6 +224,38 @@ def test_a_budget_below_the_weights_is_refused_before_anything_is_loaded(farm: F
     home = farm.new_home(tmp_path / "home")
     done = worker.run("train", "--model", farm.model, "--data", str(farm.train), "--memory", "100MB", home=home)
     assert done.code == 1 and "The weights alone take" in done.err and "adapter=qlora" in done.err
+
+
+GROWTH = """
+import re, sys
+from pathlib import Path
+import torch
+from sodate.losses.products import product
+from sodate.model import memory
+
+def own():
+    return int(re.search(r"RssAnon:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
+
+if sys.argv[1] == "few":
+    memory.remember_few_shapes()
+weight = torch.zeros(576, 576)
+product(torch.zeros(500, 576), weight)
+before = own()
+for rows in range(128, 428):
+    product(torch.zeros(rows, 576), weight)
+print(own() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_products_of_many_shapes_do_not_fill_memory() -> None:
+    def grown(shapes: str) -> int:
+        """Bytes that a new process took for products of 300 shapes, of which the largest needs 2 MB."""
+        here = {name: value for name, value in os.environ.items() if not name.endswith("CACHE_CAPACITY")}
+        command = [sys.executable, "-c", GROWTH, shapes]
+        return int(subprocess.run(command, env=here, check=True, capture_output=True).stdout)
+
+    assert grown("few") < 80e6 < grown("all")  # were the last no longer so, `remember_few_shapes` could go
 
 
 @pytest.mark.real

@@ -11,7 +11,7 @@ import torch
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.files import read_json
 from sodate.core.text import tr
-from sodate.model import adapters, attention, bottleneck, checkpoint, heads, lora, stream, traits
+from sodate.model import adapters, attention, bottleneck, checkpoint, heads, lora, memory, stream, traits
 from sodate.model.bottleneck import BottleneckConfig
 from sodate.model.lora import LoraConfig
 
@@ -52,6 +52,7 @@ def load_base(folder: Path, *, device: torch.device, dtype: torch.dtype, quantis
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
+    memory.remember_few_shapes()
     attention.register()
     logging.disable_progress_bar()
     try:

@@ -42,7 +42,7 @@ class Setup:
 
     recipe: Recipe
     model: Any
-    renderer: Renderer
+    renderer: Callable[[], Renderer]  # reads it: only rollouts need one while they train
     run: RunFolder
     train: Rows
     held_out: Rows

@@ -72,8 +72,9 @@ def rollouts(setup: Setup, recipe: RolloutRecipe, memory: dict[str, float]) -> R
         )  # fmt: skip
     others = {MODEL: lambda name: relative(f"{MODEL}:{name}", setup.judge(name), memory)}
     reward = parse_rewards(recipe.rewards, Path(recipe.rewards_from or ""), others)
+    renderer = setup.renderer()
     return Rollouts(
-        setup.model, train, held_out, reward, text=setup.renderer.text, stop_ids=setup.renderer.stop_ids,
+        setup.model, train, held_out, reward, text=renderer.text, stop_ids=renderer.stop_ids,
         samples=recipe.samples, max_new_tokens=recipe.max_new_tokens, seed=recipe.seed,
         micro_tokens=setup.micro_tokens, say=setup.say, memory=memory,
     )  # fmt: skip
