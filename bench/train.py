@@ -1,6 +1,6 @@
 """Training speed and memory beside TRL: same rows token for token, same initial weights, same order.
 
-    python bench/train.py [--rounds 2] [--rows 64] [--work orders,full,…] [--json FILE]
+    python bench/train.py [--rounds 2] [--rows 24] [--work orders,full,…] [--json FILE]
 
 Every run is a process of its own, in turn: sodate as it decides by itself (bfloat16 products where the CPU has them),
 sodate in float32, and TRL in float32 padded, bfloat16 padded and bfloat16 packed, none with gradient checkpointing.
@@ -166,7 +166,7 @@ def main() -> None:
         return
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--rows", type=int, default=64)
+    parser.add_argument("--rows", type=int, default=24)
     parser.add_argument("--work", default=",".join(WORKS))
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()

@@ -67,7 +67,9 @@ def test_every_faq_is_asked_once_what_it_says_and_once_what_it_does_not() -> Non
         faqs: dict[str, list[bool]] = {}
         for row, unsaid in zip(rows(name), empty, strict=True):
             faqs.setdefault(asked(row)[0], []).append(unsaid)
-        assert all(sorted(both) == [False, True] for both in faqs.values()), name
+        some = [[False], [False, True]] if name in ("train", "pairs") else [[False, True]]
+        assert all(sorted(both) in some for both in faqs.values()), name
+    assert (unknown["train"].count(False), unknown["train"].count(True)) == (75, 27)
 
 
 def test_pairs_punish_inventing_refusing_and_erring() -> None:
@@ -78,12 +80,12 @@ def test_pairs_punish_inventing_refusing_and_erring() -> None:
         kinds.append("invents" if chosen == DONT_KNOW else "refuses" if rejected == DONT_KNOW else "errs")
         text = asked(row)[0].lower()
         assert chosen == DONT_KNOW or chosen[:-1].lower() in text
-    assert {kind: kinds.count(kind) for kind in kinds} == {"invents": 400, "refuses": 133, "errs": 267}
+    assert {kind: kinds.count(kind) for kind in kinds} == {"invents": 352, "refuses": 133, "errs": 267}
 
 
 def test_no_question_with_its_facts_comes_twice() -> None:
     everything = [asked(row) for name in (*TRAINING, "familiar", "heldout") for row in rows(name)]
-    assert len(everything) == len(set(everything)) == 1380
+    assert len(everything) == len(set(everything)) == 1614
     assert {asked(row) for row in rows("heldout_pairs")} == {asked(row) for row in rows("heldout")}
 
 
@@ -135,18 +137,20 @@ def test_the_table_counts_five_cells_and_the_mean_point() -> None:
     before = ["14 days.", "Blue.", "I don't know.", "8:30 on", "Yes.", "", "I don't know."]
     after = ["14 days.", "Red.", "Oak.", "8:30", DONT_KNOW, "I’m not sure.", "I do not know"]
     lines = made["table"]({"base": before, "tuned": after}, references).splitlines()
-    assert lines[0].startswith("| n = 4 + 3 | right | wrong | over-refused | rightly unsure | made up |")
+    assert lines[0] == "| n = 4 + 3 | right | wrong | over-refused | rightly unsure | made up | mean point |"
     # 1 - 1 + 0.3 + 1 - 1 - 1 + 1 = 0.3 over seven questions
     assert lines[2].startswith("| base | 2 | 1 | 1 | 1 | 2 | +0.04 (")
     assert lines[3].startswith("| tuned | 4 | 0 | 0 | 3 | 0 | +1.00 (")
-    assert "| +0.96 (" in lines[3]  # 6.7 / 7
+    assert lines[5] == "| gain over the row above | right | over-refused | rightly unsure | mean point |"
+    assert re.fullmatch(r"\| tuned \| \+2 \(.+\) \| -1 \(.+\) \| \+2 \(.+\) \| \+0\.96 \(.+\) \|", lines[7])  # 6.7 / 7
+    assert len(lines) == 8
 
 
 def test_the_table_is_read_from_a_kept_evaluation(tmp_path: Path) -> None:
-    kept = [{"model": "m", "item": i, "reply": DONT_KNOW} for i in range(160)]
+    kept = [{"model": "m", "item": i, "reply": DONT_KNOW} for i in range(300)]
     (tmp_path / "replies.jsonl").write_text("".join(json.dumps(one) + "\n" for one in kept), "utf-8")
     result = tmp_path / "result.json"
     result.write_text(json.dumps({"report": str(tmp_path / "report.html")}), "utf-8")
     command = [sys.executable, "-B", str(EXAMPLE / "table.py"), str(result)]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    assert "| m | 0 | 0 | 80 | 80 | 0 | +0.65 (" in printed  # (0.3 + 1) / 2
+    assert "| m | 0 | 0 | 150 | 150 | 0 | +0.65 (" in printed  # (0.3 + 1) / 2

@@ -3,8 +3,9 @@
     python make.py [--out FOLDER]
 
 Same seed, same bytes. Every FAQ stands in a system prompt of its own, so that nothing has to be known by heart, and is
-asked twice: once what it says, once what it does not. So neither answer pays in general; only reading does. A question
-nobody can answer asks for
+asked twice: once what it says, once what it does not. So neither answer pays in general; only reading does. In
+train.jsonl only every third FAQ is asked the second, as in the mails of a shop, most of which it could answer, and in
+pairs.jsonl seven of eight are. A question nobody can answer asks for
     topic    something the FAQ does not speak of
     other    what it says of one product only, asked of the other one: the tempting kind
     product  something about a product it does not name
@@ -26,11 +27,15 @@ from parts import HELDOUT, TRAIN, Parts, Topic
 
 SEED = 20261122
 DONT_KNOW = "I don't know."
-FAQS = {"train": 50, "pairs": 400, "tasks": 80, "familiar": 80, "heldout": 80}
+FAQS = {"train": 75, "pairs": 400, "tasks": 80, "familiar": 150, "heldout": 150}
 SYSTEM = (
     'You answer the customers of {company}. Use only these facts. If they do not say, answer "I don\'t know."\n{facts}'
 )
 KINDS = ("topic", "other", "product")
+UNSAID = {
+    "train": (1, 3),
+    "pairs": (7, 8),
+}  # how many of how many FAQs are also asked what they do not say; others: all
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,11 @@ def make_set(name: str) -> list[Asked]:
     parts = HELDOUT if name == "heldout" else TRAIN
     if name == "train":
         parts = replace(parts, shop=plain(parts.shop), product=plain(parts.product))
-    questions = [asked for i in range(FAQS[name]) for asked in ask(rng, parts, KINDS[i % len(KINDS)])]
+    some, of = UNSAID.get(name, (1, 1))
+    questions = []
+    for i in range(FAQS[name]):
+        said, unsaid = ask(rng, parts, KINDS[i % len(KINDS)])
+        questions += [said, unsaid] if i // len(KINDS) % of < some else [said]
     rng.shuffle(questions)
     return questions
 

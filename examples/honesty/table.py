@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from sodate.evaluate.stats import mean_ci, paired_bootstrap
 from sodate.grade import parse_grader
 
 CELLS = ("right", "wrong", "over-refused", "rightly unsure", "made up")
+GAINS = ("right", "over-refused", "rightly unsure")
 
 
 def judge(reply: str, reference: str) -> tuple[str, float]:
@@ -34,28 +36,39 @@ def points(score: float) -> float:
 
 
 def table(replies: dict[str, list[str]], references: list[str]) -> str:
-    """A Markdown table, a row per model; intervals are 95 %, the gain is over the row above on the same questions."""
+    """Two Markdown tables: a row per model, then what each gained on the row above, on the same questions, 95 %."""
     answerable = sum(bool(reference) for reference in references)
-    unanswerable = len(references) - answerable
-    lines = [
-        f"| n = {answerable} + {unanswerable} | {' | '.join(CELLS)} | mean point | gain over the row above |",
-        "|---|" + "---:|" * len(CELLS) + "---|---|",
-    ]
-    above: list[float] = []
+    head = f"n = {answerable} + {len(references) - answerable}"
+    counted, gained = [_row(head, *CELLS, "mean point")], [_row("gain over the row above", *GAINS, "mean point")]
+    counted.append(_row("---", *["---:"] * len(CELLS), "---"))
+    gained.append(_row("---", *["---"] * len(GAINS), "---"))
+    above: list[tuple[str, float]] = []
     for model, texts in replies.items():
         judged = [judge(*both) for both in zip(texts, references, strict=True)]
-        cells, scores = [cell for cell, _ in judged], [score for _, score in judged]
-        interval = mean_ci(scores)
+        cells = [cell for cell, _ in judged]
+        interval = mean_ci([score for _, score in judged])
         assert interval is not None
-        mean = f"{points(sum(scores) / len(scores)):+.2f} ({points(interval[0]):+.2f} to {points(interval[1]):+.2f})"
-        gain = ""
+        mean = points(sum(score for _, score in judged) / len(judged))
+        low, high = map(points, interval)
+        counted.append(_row(model, *map(cells.count, CELLS), f"{mean:+.2f} ({low:+.2f} to {high:+.2f})"))
         if above:
-            diffs = [now - before for now, before in zip(scores, above, strict=True)]
-            low, high = paired_bootstrap(diffs, seed=0) or (-1.0, 1.0)
-            gain = f"{2 * sum(diffs) / len(diffs):+.2f} ({2 * low:+.2f} to {2 * high:+.2f})"
-        above = scores
-        lines.append(f"| {model} | {' | '.join(str(cells.count(cell)) for cell in CELLS)} | {mean} | {gain} |")
-    return "\n".join(lines)
+            pairs = list(zip(judged, above, strict=True))
+            moved = [_gain([(now == cell) - (was == cell) for (now, _), (was, _) in pairs], len(pairs), "+.0f")
+                     for cell in GAINS]  # fmt: skip
+            gained.append(_row(model, *moved, _gain([now - was for (_, now), (_, was) in pairs], 2, "+.2f")))
+        above = judged
+    return "\n".join([*counted, "", *gained])
+
+
+def _gain(diffs: Sequence[float], scale: int, form: str) -> str:
+    """The mean difference with its interval, times `scale`: 2 makes points of scores, the number of rows counts."""
+    low, high = paired_bootstrap(diffs, seed=0) or (-1.0, 1.0)
+    mean = sum(diffs) / len(diffs)
+    return f"{scale * mean:{form}} ({scale * low:{form}} to {scale * high:{form}})"
+
+
+def _row(*cells: object) -> str:
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 def main() -> None:
