@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import shutil
 import statistics
 import subprocess
@@ -24,7 +23,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from work import MAX_GRAD_NORM, ROOT, WORKS, prepare, run_trl
+from work import MAX_GRAD_NORM, ROOT, WORKS, peak_bytes, prepare, run_trl
 
 ALLOWED, BATCH, LR, BETA = 0.02, 8, 5e-5, 0.1
 Result = dict[str, Any]
@@ -115,8 +114,9 @@ def theirs(task: Path, out: Path) -> None:
     trainer.train()
     seconds = time.perf_counter() - started
     trainer.model.save_pretrained(out / "weights", selected_adapters=["default"])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    (out / "result.json").write_text(json.dumps({"seconds": seconds, "bytes": peak, "weights": str(out / "weights")}))
+    (out / "result.json").write_text(
+        json.dumps({"seconds": seconds, "bytes": peak_bytes(), "weights": str(out / "weights")})
+    )
 
 
 def held_out(folder: Path, base: Path, weights: Path) -> tuple[float, float]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -25,7 +24,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from work import WORKS, Work, prepare, recipe_keys, run_trl
+from work import WORKS, Work, peak_bytes, prepare, recipe_keys, run_trl
 
 ALLOWED = 0.02
 SODATE = {"sodate": "auto", "sodate float32": "float32"}
@@ -83,8 +82,9 @@ def theirs(task: Path, out: Path, setting: str) -> None:
     trainer.train()
     seconds = time.perf_counter() - started
     trainer.model.save_pretrained(out / "weights")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    (out / "result.json").write_text(json.dumps({"seconds": seconds, "bytes": peak, "weights": str(out / "weights")}))
+    (out / "result.json").write_text(
+        json.dumps({"seconds": seconds, "bytes": peak_bytes(), "weights": str(out / "weights")})
+    )
 
 
 def held_out_loss(work: Work, folder: Path, base: Path, weights: Path) -> float:

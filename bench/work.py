@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import resource
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -39,6 +41,16 @@ WORKS = {
         Work("multi-turn", turns=4, batch=2),
     )
 }
+
+
+def peak_bytes() -> int:
+    """Highest resident memory of this process so far."""
+    status = Path("/proc/self/status")
+    if not status.exists():  # not Linux; there getrusage also counts what it was forked from, even after exec
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+    assert found
+    return int(found[1]) * 1024
 
 
 def conversations(work: Work, split: str) -> list[dict[str, Any]]:

@@ -226,6 +226,16 @@ def test_a_budget_below_the_weights_is_refused_before_anything_is_loaded(farm: F
     assert done.code == 1 and "The weights alone take" in done.err and "adapter=qlora" in done.err
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_peak_of_a_process_is_not_that_of_the_one_that_started_it() -> None:
+    command = [sys.executable, "-c", "from sodate.model import memory; print(memory.peak_rss_bytes())"]
+    held = bytearray(10**9)  # all pages written, or they would not count
+    held[::4096] = b"1" * len(held[::4096])
+    assert (
+        10**8 < int(subprocess.run(command, check=True, capture_output=True).stdout) < 10**9 < memory.peak_rss_bytes()
+    )
+
+
 GROWTH = """
 import re, sys
 from pathlib import Path

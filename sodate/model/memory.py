@@ -13,6 +13,7 @@ and a chunk of logits with a block of it (`linear_cross_entropy`) for the head. 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import re
@@ -149,6 +150,8 @@ def peak(device: torch.device) -> int:
 
 def peak_rss_bytes() -> int:
     """Highest resident memory of this process so far."""
+    with contextlib.suppress(OSError, ValueError):  # getrusage counts what it was forked from, even after exec
+        return _kilobytes(Path("/proc/self/status"), "VmHWM")
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024
 
