@@ -168,10 +168,7 @@ def remember_few_shapes() -> None:
 
 def return_heap() -> None:
     """Gives the free pages of glibc's heap back to the kernel, as after the work that came before a training."""
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
-        if trim is not None:
-            trim(0)
+    _glibc("malloc_trim", 0)
 
 
 def return_freed_memory() -> None:
@@ -180,10 +177,14 @@ def return_freed_memory() -> None:
     By default it learns to keep them in its heap, where the holes between them can't be given back: on SmolLM2 with
     recomputed blocks this halves what 2,000 tokens take. Every page is then cleared anew, so it is not the default.
     """
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
-        if mallopt is not None:
-            mallopt(-3, 1 << 20)  # M_MMAP_THRESHOLD; setting it ends the learning
+    _glibc("mallopt", -3, 1 << 20)  # M_MMAP_THRESHOLD; setting it ends the learning
+
+
+def _glibc(name: str, *numbers: int) -> None:
+    """Calls a function of glibc, where that is the C library."""
+    function = getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None  # musl has none
+    if function is not None:
+        function(*numbers)
 
 
 def size(count: int) -> str:
