@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,24 @@ def test_linear_nll_is_cross_entropy(
     assert right.tolist() == (capped.argmax(-1) == target).tolist()
     for mine, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-11, atol=1e-12)
+
+
+def test_one_chunk_of_logits_lives_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[weakref.ref[Tensor]] = []
+
+    def watched(x: Tensor, weight: Tensor) -> Tensor:
+        assert not any(logits() is not None for logits in made)
+        out = product(x, weight)
+        made.append(weakref.ref(out))
+        return out
+
+    product = linear_cross_entropy.product
+    monkeypatch.setattr(linear_cross_entropy, "product", watched)
+    monkeypatch.setattr(linear_cross_entropy, "CHUNK_BYTES", 2 * 23 * 8)
+    hidden, head = (torch.randn(n, 7, dtype=torch.float64, requires_grad=True) for n in (6, 23))
+    nll, _ = linear_nll(hidden, head, torch.arange(6))
+    nll.sum().backward()  # type: ignore[no-untyped-call]
+    assert len(made) == 6  # three chunks forward, three for the head's gradient
 
 
 def test_linear_nll_by_hand() -> None:

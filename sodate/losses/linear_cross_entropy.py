@@ -41,6 +41,7 @@ class _LinearNLL(torch.autograd.Function):
             _reduce(logits, target[part], softcap, nll[part], right[part], keep)
             if d_hidden is not None:
                 d_hidden[part] = product_back(logits, weight)
+            del logits  # before the next chunk is made
         ctx.save_for_backward(
             *(t for t in (d_hidden, hidden if needs_head else None, head, bias, target) if t is not None)
         )
@@ -73,6 +74,7 @@ class _LinearNLL(torch.autograd.Function):
                 d_head += product_weight(d_logits, hidden[part])
                 if d_bias is not None:
                     d_bias += d_logits.sum(0)
+                del d_logits
         return d_hidden, d_head, d_bias, None, None
 
 
