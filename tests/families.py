@@ -31,6 +31,7 @@ def make(family: str, seed: int = 0, **changes: Any) -> Any:
             "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
         }),
         "mistral": ("Mistral", {"sliding_window": WINDOW}),
+        "granite": ("Granite", {"logits_scaling": 4.0}),
     }[family]  # fmt: skip
     configs = {"Gemma3": "Gemma3TextConfig"}
     config = getattr(transformers, configs.get(kind, f"{kind}Config"))(**(sizes | own | changes))

@@ -26,8 +26,8 @@ NUMBERS = Objective(
 )  # fmt: skip
 
 
-def make(folder: Path, objective: Objective = NUMBERS, adapter: bool = True) -> tuple[PPO, Any]:
-    ours, plain = pair("llama", folder)
+def make(folder: Path, objective: Objective = NUMBERS, adapter: bool = True, family: str = "llama") -> tuple[PPO, Any]:
+    ours, plain = pair(family, folder)
     if adapter:
         lora.add(ours, lora.LoraConfig(4, 8.0, lora.all_targets(ours)), seed=0)
     else:
@@ -43,8 +43,9 @@ def make(folder: Path, objective: Objective = NUMBERS, adapter: bool = True) -> 
     return method, plain
 
 
-def test_the_first_update_is_that_of_a_plain_forward(tmp_path: Path) -> None:
-    method, plain = make(tmp_path, adapter=False)
+@pytest.mark.parametrize("family", ["llama", "granite"])  # granite scales its logits
+def test_the_first_update_is_that_of_a_plain_forward(family: str, tmp_path: Path) -> None:
+    method, plain = make(tmp_path, adapter=False, family=family)
     samples = method.rollouts.draw([method.rollouts.tasks[r] for r in (0, 2)], 3)
     update = next(method.updates(3, [0, 2]))
     for part in update.parts:

@@ -12,9 +12,11 @@ from torch import nn
 from sodate.core.errors import SodateError
 from sodate.generate.engine import Sampling, generate
 from sodate.model import fused, lora
+from sodate.model.difference import view
 from sodate.model.forward import score
 from sodate.model.load import load_base
 from sodate.model.traits import Traits
+from sodate.render.renderer import Rendered
 from sodate.render.trie import build
 from tests.families import VOCABULARY
 from tests.test_forward import difference, gradients, one_row_at_a_time, rows
@@ -57,6 +59,16 @@ def test_losses_and_gradients_are_those_of_transformers(kind: str, tmp_path: Pat
     found = gradients(ours, scores.weighted_sum())
     for name, gradient in wanted.items():
         assert difference(found[name], gradient) < 1e-4, name
+
+
+@pytest.mark.parametrize("kind", ["Gemma2", "Granite"])  # a soft cap, a scale
+def test_models_are_compared_by_the_logits_they_have(kind: str, tmp_path: Path) -> None:
+    ours, plain = load(kind, tmp_path)
+    ids = [3, 4, 5, 6, 7]
+    with torch.inference_mode():
+        own = plain(torch.tensor([ids])).logits[0, 1:4]
+        seen = view(ours, [Rendered(ids, [0.0, 0.0, 1.0, 1.0, 1.0])]).logits(slice(None))
+    torch.testing.assert_close(seen, own, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["Gemma2", "Granite"])

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sodate.model.forward import hidden_states
+from sodate.model import traits
+from sodate.model.forward import prediction_states
 from sodate.render.renderer import Rendered
 from sodate.render.trie import build
 
@@ -16,7 +17,7 @@ AT_ONCE = 64  # predictions whose logits are held at once
 
 
 class View(NamedTuple):
-    """What a model's logits come from: hidden states (P, D), and the head's weight (V, D), bias and soft cap."""
+    """What a model's logits come from: scaled hidden states (P, D); the head's weight (V, D), bias and soft cap."""
 
     hidden: Tensor
     head: Tensor
@@ -33,12 +34,10 @@ class View(NamedTuple):
 @torch.inference_mode()
 def view(model: Any, sequences: Sequence[Rendered]) -> View:
     """Hidden states wherever these sequences have a supervised token to predict."""
-    found = []
-    for sequence in sequences:
-        trie = build([sequence])
-        found.append(hidden_states(model, trie)[torch.as_tensor(trie.source, device=model.device)])
+    states = torch.cat([prediction_states(model, build([sequence])) for sequence in sequences])
     head = model.get_output_embeddings()
-    return View(torch.cat(found), head.weight, head.bias, getattr(model.config, "final_logit_softcapping", None))
+    cap = getattr(model.config, "final_logit_softcapping", None)
+    return View(states * traits.of(model).logit_scale, head.weight, head.bias, cap)
 
 
 @torch.inference_mode()

@@ -40,17 +40,25 @@ def hidden_states(model: Any, trie: Trie) -> Tensor:
     return traits.packed(model, trie) if traits.of(model).shares else traits.one_by_one(model, trie)
 
 
+def prediction_states(model: Any, trie: Trie) -> Tensor:
+    """(P, D): the last hidden state at the token before each prediction."""
+    hidden = hidden_states(model, trie)
+    return hidden[torch.as_tensor(trie.source, device=hidden.device)]
+
+
 def score(model: Any, trie: Trie) -> Scores:
     """Runs the model over a trie. The model must have been loaded by load.py."""
-    hidden = hidden_states(model, trie)
-    device = hidden.device
+    return scored(model, trie, prediction_states(model, trie))
+
+
+def scored(model: Any, trie: Trie, states: Tensor) -> Scores:
+    """What the head makes of the `prediction_states` (P, D) of a trie."""
     head = model.get_output_embeddings()
-    rows = hidden[torch.as_tensor(trie.source, device=device)]
     scale = traits.of(model).logit_scale
     nll, right = linear_nll(
-        rows if scale == 1 else rows * scale,
+        states if scale == 1 else states * scale,
         head.weight,
-        torch.as_tensor(trie.target, device=device),
+        torch.as_tensor(trie.target, device=states.device),
         bias=head.bias,
         softcap=getattr(model.config, "final_logit_softcapping", None),
     )

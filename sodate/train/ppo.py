@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 
 from sodate.losses import policy, ppo
-from sodate.losses.linear_cross_entropy import linear_nll
 from sodate.model import heads
-from sodate.model.forward import hidden_states
+from sodate.model.forward import prediction_states, scored
 from sodate.train.loop import Part, Update, Validation
 from sodate.train.reference import Reference
 from sodate.train.rollout import Agreement, Pack, Rollouts, Sample, grouped, part_of
@@ -91,13 +90,9 @@ class PPO:
 
     def _forward(self, pack: Pack) -> tuple[Tensor, Tensor]:
         """(log-probability of each token, value before it), each (E,), from one pass."""
-        hidden = hidden_states(self.model, pack.batch)
-        hidden = hidden[torch.as_tensor(pack.batch.source, device=hidden.device)]
-        head = self.model.get_output_embeddings()
-        target = torch.as_tensor(pack.batch.target, device=hidden.device)
-        softcap = getattr(self.model.config, "final_logit_softcapping", None)
-        nll, _ = linear_nll(hidden, head.weight, target, bias=head.bias, softcap=softcap)
-        return -nll[pack.prediction], self.head(hidden)[pack.prediction]
+        states = prediction_states(self.model, pack.batch)
+        log_p = -scored(self.model, pack.batch, states).nll
+        return log_p[pack.prediction], self.head(states)[pack.prediction]
 
     @torch.no_grad()
     def _judge(self, samples: Sequence[Sample], metrics: dict[str, float]) -> list[Judged]:
