@@ -14,7 +14,6 @@ import argparse
 import json
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,7 +22,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from work import MAX_GRAD_NORM, ROOT, WORKS, peak_bytes, prepare, run_trl
+from work import MAX_GRAD_NORM, ROOT, WORKS, peak_bytes, prepare, run_trl, train_sodate, version_of
 
 ALLOWED, BATCH, LR, BETA = 0.02, 8, 5e-5, 0.1
 Result = dict[str, Any]
@@ -59,21 +58,13 @@ def tokens(base: Path, file: Path) -> list[dict[str, list[int]]]:
 
 def ours(folder: Path, dtype: str) -> Result:
     """One `sodate train` in a new process, its reference computed anew."""
-    from sodate.core import home
-
-    shutil.rmtree(home.cache_dir() / "reference", ignore_errors=True)
-    command = [
-        sys.executable, "-m", "sodate.cli", "train", "--method", "dpo", "--name", "bench-dpo", "--json",
-        "model=smollm2-135m", f"data={folder / 'pairs.jsonl'}", f"init_adapter={folder / 'adapter'}", "shuffle=false",
-        f"batch_size={BATCH}", "epochs=1", f"lr={LR}", f"beta={BETA}", f"max_grad_norm={MAX_GRAD_NORM}",
-        f"dtype={dtype}", "device=cpu",
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(done.stderr)
-    result = json.loads(done.stdout)
-    name, number = result["version"].split("@")
-    weights = Path(result["run_dir"]).parents[1] / "versions" / name / number / "adapter"
+    shutil.rmtree(folder / "home" / "cache" / "reference", ignore_errors=True)
+    result = train_sodate(
+        folder, "--method", "dpo", "--name", "bench-dpo", "model=smollm2-135m", f"data={folder / 'pairs.jsonl'}",
+        f"init_adapter={folder / 'adapter'}", "shuffle=false", f"batch_size={BATCH}", "epochs=1", f"lr={LR}",
+        f"beta={BETA}", f"max_grad_norm={MAX_GRAD_NORM}", f"dtype={dtype}", "device=cpu",
+    )  # fmt: skip
+    weights = version_of(result) / "adapter"
     seconds = result["train_seconds"] + result["reference_seconds"]
     return {"seconds": seconds, "bytes": result["peak_rss_bytes"], "weights": str(weights)}
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,7 +23,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from work import WORKS, Work, peak_bytes, prepare, recipe_keys, run_trl
+from work import WORKS, Work, peak_bytes, prepare, recipe_keys, run_trl, train_sodate, version_of
 
 ALLOWED = 0.02
 SODATE = {"sodate": "auto", "sodate float32": "float32"}
@@ -34,15 +33,8 @@ Result = dict[str, Any]
 
 def ours(work: Work, folder: Path, steps: int, dtype: str) -> Result:
     """One `sodate train` in a new process."""
-    keys = recipe_keys(work, folder, steps, dtype)
-    command = [sys.executable, "-m", "sodate.cli", "train", "--name", "bench", "--json", *keys]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(done.stderr)
-    result = json.loads(done.stdout)
-    name, number = result["version"].split("@")
-    version = Path(result["run_dir"]).parents[1] / "versions" / name / number
-    weights = version / ("model" if work.full else "adapter")
+    result = train_sodate(folder, "--name", "bench", *recipe_keys(work, folder, steps, dtype))
+    weights = version_of(result) / ("model" if work.full else "adapter")
     return {"seconds": result["train_seconds"], "bytes": result["peak_rss_bytes"], "weights": str(weights)}
 
 

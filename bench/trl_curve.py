@@ -9,7 +9,6 @@ the Python of one that has it in SODATE_TRL_PYTHON. Exit code is 1 when the firs
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from work import WORKS, prepare, recipe_keys, run_trl
+from work import WORKS, prepare, recipe_keys, run_trl, train_sodate
 
 WORK = WORKS["orders"]
 ALLOWED = 1e-4  # of the first loss, relative
@@ -25,9 +24,7 @@ ALLOWED = 1e-4  # of the first loss, relative
 
 def ours(folder: Path, steps: int) -> list[float]:
     """Through the command line, like a user; its losses are in the run's metrics."""
-    keys = recipe_keys(WORK, folder, steps, "float32")
-    command = [sys.executable, "-m", "sodate.cli", "train", "--name", "trl-curve", "--json", *keys]
-    result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    result = train_sodate(folder, "--name", "trl-curve", *recipe_keys(WORK, folder, steps, "float32"))
     lines = (Path(result["run_dir"]) / "metrics.jsonl").read_text().splitlines()
     return [json.loads(line)["loss"] for line in lines]
 

@@ -67,11 +67,12 @@ def conversations(work: Work, split: str) -> list[dict[str, Any]]:
 
 
 def prepare(work: Work, folder: Path, steps: int) -> dict[str, Any]:
-    """The rows as files for sodate and as tokens for TRL, and an initial adapter saved by sodate."""
+    """The rows as files for sodate and as tokens for TRL, an initial adapter saved by sodate, and a home of its own."""
     import torch
 
     import sodate
     from sodate.api.loading import refer
+    from sodate.core.home import models_dir
     from sodate.model import load, lora
     from sodate.render.renderer import Renderer
 
@@ -80,6 +81,8 @@ def prepare(work: Work, folder: Path, steps: int) -> dict[str, Any]:
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         (folder / f"{split}.jsonl").write_text(text, "utf-8")
     reference = refer(work.model)
+    (folder / "home").mkdir()
+    (folder / "home" / "models").symlink_to(models_dir())
     renderer = Renderer.from_folder(reference.folder)
     rendered = [s for row in sodate.check(folder / "train.jsonl").iter_examples() for s in renderer.render(row)]
     assert len(rendered) == steps * work.batch, "the example has too few rows for so many steps"
@@ -108,6 +111,23 @@ def recipe_keys(work: Work, folder: Path, steps: int, dtype: str) -> list[str]:
         f"model={work.model}", f"data={folder / 'train.jsonl'}", *start, "shuffle=false", f"batch_size={work.batch}",
         f"max_steps={steps}", f"lr={work.lr}", f"max_grad_norm={MAX_GRAD_NORM}", f"dtype={dtype}", "device=cpu",
     ]  # fmt: skip
+
+
+def train_sodate(folder: Path, *words: str) -> dict[str, Any]:
+    """`sodate train` in a new process, in the home that `prepare` made: its checkpoints go with the folder."""
+    command = [sys.executable, "-m", "sodate.cli", "train", "--json", *words]
+    environment = os.environ | {"SODATE_HOME": str(folder / "home")}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        sys.exit(done.stderr)
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def version_of(result: dict[str, Any]) -> Path:
+    """The folder of the version that `sodate train` registered."""
+    name, number = result["version"].split("@")
+    return Path(result["run_dir"]).parents[1] / "versions" / name / number
 
 
 def trl_python() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from sodate.model.sources import pull
 from sodate.model.store import ModelEntry
+from tests.tiny import llama_folder
 
 os.environ["SODATE_LANG"] = "en"  # sentences in assertions are English, whatever the machine's locale
 
@@ -22,3 +24,22 @@ def smollm2() -> Iterator[ModelEntry]:
         patch.setenv("SODATE_HOME", str(kept))
         entry = pull("smollm2-135m")
     yield entry
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty SODATE_HOME."""
+    monkeypatch.setenv("SODATE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("SODATE_LANG", "en")
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="session")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Llama as a folder; tests change a copy of it, `folder`."""
+    return llama_folder(tmp_path_factory.mktemp("original") / "tiny")
+
+
+@pytest.fixture
+def folder(original: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(original, tmp_path / "tiny"))

@@ -84,6 +84,7 @@ def test_the_ledger_counts_ties_and_what_was_all_bad(tmp_path: Path) -> None:
     assert found.format == "preference-ranking"
     assert found.stats["verdicts"] == {"pairs": 3, "ties": 4, "all_bad": 1, "unranked_replies": 1}
     assert [(p.code, p.line) for p in found.ledger.set_aside] == [("not-ranked", 4)]
+    assert [(p.code, p.line) for p in found.ledger.warnings] == [("no-order", 2)]
 
 
 @pytest.mark.parametrize(

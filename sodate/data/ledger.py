@@ -105,6 +105,10 @@ CODES: Mapping[str, Code] = {
         "The replies are not ranked: give `ranks`, one number for each (1 is best, equal numbers are a tie).",
         "返答に順位がありません。ranks に返答ごとの順位を書いてください (1 が最良、同順位は同じ数)。",
     ),
+    "no-order": _warn(
+        "No reply is ranked above another, so no pair can be learnt from it.",
+        "上下の順位が付いた返答がないため、組としては何も学べません。",
+    ),
     "no-messages": _out("There are no messages.", "メッセージがありません。"),
     "missing-role": _out('{0} has no "role".', "{0}に role がありません。"),
     "wrong-role": _out(

@@ -108,7 +108,10 @@ def ranking(row: Row, source: Source, notes: Notes) -> Example:
             f'1 以上の整数 (または null) {len(replies)} 個、"tie"、"all_bad" のどれか',
         )
         raise RowError("bad-type", '"ranks"', wanted, str(ranks)[:40])
-    return Ranking(_prompt(row, notes), replies, tuple(ranks), all_bad, tools_of(row), source)
+    found = Ranking(_prompt(row, notes), replies, tuple(ranks), all_bad, tools_of(row), source)
+    if not found.pairs():
+        notes.append(("no-order", ()))
+    return found
 
 
 def _is_rank(value: object) -> bool:

@@ -46,11 +46,9 @@ class GRPO:
         self.rows = len(rollouts.tasks)
         self.memory = rollouts.memory
         self.reference = Reference(model) if objective.kl_coefficient > 0 else None
-        self.steps_done = 0
 
     def length(self, row: int) -> int:
-        """Tokens of a prompt with the longest reply it may get."""
-        return len(self.rollouts.tasks[row].prompt) + self.rollouts.max_new_tokens
+        return self.rollouts.length(row)
 
     def updates(self, step: int, rows: Sequence[int]) -> Iterator[Update]:
         base = self.rollouts.score_base() if step == 0 else {}
@@ -72,13 +70,10 @@ class GRPO:
             yield Update(1.0, self._parts(
                 packs, useful_samples, advantages[useful], weights[useful], references, agreement, seen
             ), seen)  # fmt: skip
-        self.steps_done = step + 1
-        self.rollouts.alarms.step(
-            step + 1, metrics["reward_mean"], metrics["zero_variance_groups"], metrics["entropy"], metrics.get("kl")
-        )
+        self.rollouts.step_done(step, metrics)
 
     def validate(self) -> Validation | None:
-        return self.rollouts.validate(self.steps_done)
+        return self.rollouts.validate()
 
     def _rollout(self, step: int, rows: Sequence[int]) -> tuple[list[Sample], dict[str, float]]:
         """The replies to train on, and the metrics of all that were drawn.

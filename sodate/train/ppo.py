@@ -60,10 +60,9 @@ class PPO:
         self.memory["kl_coefficient"] = objective.kl_coefficient
         self.reference = Reference(model)
         self.head = heads.add(model)
-        self.steps_done = 0
 
     def length(self, row: int) -> int:
-        return len(self.rollouts.tasks[row].prompt) + self.rollouts.max_new_tokens
+        return self.rollouts.length(row)
 
     def updates(self, step: int, rows: Sequence[int]) -> Iterator[Update]:
         metrics = self.rollouts.score_base() if step == 0 else {}
@@ -75,18 +74,15 @@ class PPO:
         for number in range(self.objective.updates):
             seen = metrics if number == 0 else {}
             yield Update(float(tokens), self._parts(judged, samples, seen, number), seen)
-        self.steps_done = step + 1
         if self.objective.kl_target is not None:
             self.memory["kl_coefficient"] = ppo.adapted(
                 self.memory["kl_coefficient"], metrics["kl_reply"], self.objective.kl_target, len(samples),
                 self.objective.kl_horizon,
             )  # fmt: skip
-        self.rollouts.alarms.step(
-            step + 1, metrics["reward_mean"], metrics["zero_variance_groups"], metrics["entropy"], metrics["kl"]
-        )
+        self.rollouts.step_done(step, metrics)
 
     def validate(self) -> Validation | None:
-        return self.rollouts.validate(self.steps_done)
+        return self.rollouts.validate()
 
     def _forward(self, pack: Pack) -> tuple[Tensor, Tensor]:
         """(log-probability of each token, value before it), each (E,), from one pass."""

@@ -7,7 +7,7 @@ temperature 1 from the whole vocabulary, so that the policy that is trained is t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,6 +96,11 @@ class Rollouts:
         self.say = say
         self.alarms = Alarms(memory, say)
         self.memory = memory
+        self.steps_done = 0
+
+    def length(self, row: int) -> int:
+        """Tokens of a task's prompt with the longest reply it may get."""
+        return len(self.tasks[row].prompt) + self.max_new_tokens
 
     def draw(self, tasks: Sequence[Task], step: int, attempt: int = 0) -> list[Sample]:
         """k replies to each task, in the tasks' order. Another `attempt` at the same step draws other replies."""
@@ -155,12 +160,12 @@ class Rollouts:
                     "全部正解なら、これ以上の改善はありません。",
                 ),
             )
-        held_out = self.validate(0)
+        held_out = self.validate()
         return {"base_reward": float(rewards.mean())} | {
             f"base_{name}": value for name, value in (held_out.metrics if held_out else {}).items()
         }
 
-    def validate(self, step: int) -> Validation | None:
+    def validate(self) -> Validation | None:
         """The mean reward of greedy replies to held-out tasks, with the normal interval of a mean at 95 %.
 
         Its `loss` is the negative reward.
@@ -170,12 +175,19 @@ class Rollouts:
         answers, _ = self._answers(self.held_out, Sampling(self.max_new_tokens))
         rewards, parts = self.reward(answers)
         mean, half = interval(rewards)
-        self.alarms.held_out(step, mean, half)
+        self.alarms.held_out(self.steps_done, mean, half)
         by_part = {f"eval_{name}": sum(v) / len(v) for name, v in parts.items() if len(parts) > 1}
         return Validation(-mean, {
             "eval_reward": mean, "eval_reward_low": max(0.0, mean - half), "eval_reward_high": min(1.0, mean + half),
             "eval_items": len(rewards), **by_part,
         })  # fmt: skip
+
+    def step_done(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Behind 0-based `step` with these metrics: whatever is wrong with it is said."""
+        self.steps_done = step + 1
+        self.alarms.step(
+            step + 1, metrics["reward_mean"], metrics["zero_variance_groups"], metrics["entropy"], metrics.get("kl")
+        )
 
     def metrics(self, samples: Sequence[Sample], flat: Tensor) -> dict[str, float]:
         """What a rollout's line shows; `flat` (G,) marks groups without variance. Entropy is the mean of -log p."""
