@@ -290,10 +290,17 @@ def print_trained(result: Mapping[str, Any]) -> None:
               f"{steps} ステップ、{time} ({rate:,.0f} トークン/秒)、損失 {loss}、最大メモリ {memory}")  # fmt: skip
     out.print(f"[bold green]{result['version']}[/]  {said}")
     if result.get("best_step") not in (None, result["steps"]):
+        rewarded = "reward" in result.get("held_out", {})
+        most = (
+            tr("the held-out reward was highest", "評価用の報酬が最大")
+            if rewarded
+            else tr("held-out loss was lowest", "評価損失が最小")
+        )
+        step = result["best_step"]
         out.print(
             tr(
-                f"  kept: the weights of step {result['best_step']}, where held-out loss was lowest",
-                f"  評価損失が最小だったステップ {result['best_step']} の重みを保存しました",
+                f"  kept: the weights of step {step}, where {most}",
+                f"  {most}だったステップ {step} の重みを保存しました",
             )
         )
     if "reward_model" in result:
