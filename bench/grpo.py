@@ -149,6 +149,7 @@ def main() -> None:
                 environment = {**os.environ, "TRL_EXPERIMENTAL_SILENCE": "1"}
                 done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
                 values.append(float(done.stdout.strip().splitlines()[-1]))
+                print(f"{side}: {values[-1]:.1f} s", file=sys.stderr, flush=True)
     ratios = [a / b for a, b in zip(seconds["trl"], seconds["grpo"], strict=True)]
     beside = [a / b for a, b in zip(seconds["ppo"], seconds["grpo"], strict=True)]
     medians = {f"{side}_seconds": statistics.median(values) for side, values in seconds.items()}
