@@ -1,4 +1,5 @@
-"""The loss curve beside TRL's: same rows (token for token), same initial adapter, same order, float32. Prints both.
+"""The loss curve beside TRL's: same rows (token for token), same initial adapter, same order, float32. Prints both,
+and how far each one's first loss is from float64, which is as far as the precision itself goes.
 
     python bench/trl_curve.py [STEPS]
 
@@ -27,6 +28,22 @@ def ours(folder: Path, steps: int) -> list[float]:
     result = train_sodate(folder, "--name", "trl-curve", *recipe_keys(WORK, folder, steps, "float32"))
     lines = (Path(result["run_dir"]) / "metrics.jsonl").read_text().splitlines()
     return [json.loads(line)["loss"] for line in lines]
+
+
+def exact(rows: list[dict[str, list[int]]], base: str) -> float:
+    """The first step's loss by transformers in float64, a row at a time. (A fresh adapter adds nothing.)"""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float64)
+    summed, count = 0.0, 0
+    with torch.no_grad():
+        for row in rows:
+            logits = model(torch.tensor([row["input_ids"]])).logits[0, :-1]
+            labels = torch.tensor(row["labels"][1:])
+            summed += torch.nn.functional.cross_entropy(logits, labels, reduction="sum").item()
+            count += int((labels != -100).sum())
+    return summed / count
 
 
 def theirs(task: Path) -> None:
@@ -60,7 +77,8 @@ def theirs(task: Path) -> None:
         train_dataset=Dataset.from_list(work["rows"]),
         processing_class=AutoTokenizer.from_pretrained(work["base"]),
     ).train()
-    task.with_name("losses.json").write_text(json.dumps(losses))
+    found = {"losses": losses, "exact": exact(work["rows"][: work["batch"]], work["base"])}
+    task.with_name("found.json").write_text(json.dumps(found))
 
 
 def main() -> None:
@@ -73,13 +91,15 @@ def main() -> None:
         task = work / "task.json"
         task.write_text(json.dumps(prepare(WORK, work, steps)))
         run_trl(__file__, str(task))
-        trl = json.loads((work / "losses.json").read_text())
-        mine = ours(work, steps)
+        found = json.loads((work / "found.json").read_text())
+        mine, trl = ours(work, steps), found["losses"]
     differences = [abs(a - b) / abs(b) for a, b in zip(mine, trl, strict=True)]
     print("step     sodate        TRL   difference (relative)")
     for step, (a, b, difference) in enumerate(zip(mine, trl, differences, strict=True), 1):
         print(f"{step:4d}  {a:.7f}  {b:.7f}   {difference:.1e}")
     print(f"largest: {max(differences):.1e}; first: {differences[0]:.1e}, allowed {ALLOWED:.0e}")
+    beside = (f"{name} {loss / found['exact'] - 1:+.1e}" for name, loss in (("sodate", mine[0]), ("TRL", trl[0])))
+    print(f"first loss in float64: {found['exact']:.7f}; beside it {', '.join(beside)}")
     sys.exit(differences[0] > ALLOWED)
 
 

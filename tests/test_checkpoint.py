@@ -46,6 +46,19 @@ def test_tensors_that_lie_otherwise_are_written_in_their_order(tmp_path: Path) -
     assert torch.equal(found["turned"], turned) and found["part"].tolist() == [5, 6, 7]
 
 
+def test_random_states_of_gpus_that_are_not_here_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    states = {name: torch.tensor([n], dtype=torch.uint8) for n, name in enumerate(("cuda:0", "cuda:1", "cuda:2"))}
+    given: dict[str, int] = {}
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+
+    def give(state: torch.Tensor, gpu: int | str) -> None:
+        given[gpu if isinstance(gpu, str) else f"cuda:{gpu}"] = int(state)
+
+    monkeypatch.setattr(torch.cuda, "set_rng_state", give)
+    checkpoint._set_rng_state({"cpu": torch.get_rng_state(), **states})
+    assert given == {"cuda:0": 0, "cuda:1": 1}
+
+
 def test_writing_makes_no_copy_of_the_weights(tmp_path: Path) -> None:
     weights = {"w": torch.zeros(2_000_000)}
     tracemalloc.start()

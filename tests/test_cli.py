@@ -117,6 +117,41 @@ def test_eval_compares_a_version_with_its_base(farm: Farm, trained: dict[str, An
     assert Path(found["report"]).read_text("utf-8").startswith("<!")
 
 
+def test_eval_reads_the_columns_it_is_told_as_far_as_it_is_told(
+    farm: Farm, trained: dict[str, Any], tmp_path: Path
+) -> None:
+    table = tmp_path / "held.csv"
+    rows = ["件名,返信文,顧客", "リンゴ?,はい,甲", "梨?,はい,甲", "箱?,はい,乙", "空?,,乙"]
+    table.write_bytes("\r\n".join(rows).encode("shift_jis"))
+    words = ["--data", str(table), "--columns", "prompt=件名,completion=返信文", "--encoding", "shift_jis"]
+    asked = ["eval", "orders@1", *words, "--grader", "exact", "--cluster", "顧客", "--max-tokens", "3", "--json"]
+    found = one_document(worker.run(*asked, "--limit", "3", home=farm.home))
+    assert (found["n"], found["independent"]) == (3, 2) and found["cut_off"] == {"orders@1": 3}
+    broken = worker.run(*asked, home=farm.home)
+    assert broken.code == 1 and "held.csv:5" in broken.err  # the fourth row has no reply
+    done = worker.run("generate", "orders@1", *words, "--limit", "3", "--max-tokens", "3", home=farm.home)
+    assert [json.loads(line)["line"] for line in done.out.splitlines()] == [2, 3, 4]
+
+
+def test_examples_without_a_conversation_are_refused(farm: Farm, tmp_path: Path) -> None:
+    shots = write_rows(tmp_path / "tasks.jsonl", [{"prompt": "1 + 1?", "reference_answer": 2}])
+    words = ["eval", farm.model, "--data", str(farm.held), "--grader", "exact", "--shots", str(shots)]
+    done = worker.run(*words, home=farm.home)
+    assert done.code == 2 and "tasks.jsonl has no conversation to show as an example" in done.err
+
+
+def test_what_a_file_says_can_not_steer_the_terminal(farm: Farm, tmp_path: Path) -> None:
+    row = order(11)
+    row["messages"][0]["\x1b]0;owned\x07\x1b[2J"] = 1
+    file = write_rows(tmp_path / "rows.jsonl", [row])
+    done = worker.run("data", "check", str(file), home=farm.home)
+    assert "\x1b" not in done.out + done.err and "\\x1b]0;owned\\x07\\x1b[2J" in done.out
+    named = tmp_path / "d[red]x"
+    named.mkdir()
+    words = ["--train", str(named / "train.jsonl"), "--held-out", str(named / "held.jsonl")]
+    assert "d[red]x" in worker.run("data", "split", str(farm.train), *words, home=farm.home).out
+
+
 def test_versions_are_listed_and_shown(farm: Farm, trained: dict[str, Any]) -> None:
     (listed,) = one_document(worker.run("versions", "list", "--json", home=farm.home))
     assert listed["version"] == "orders@1" and listed["method"] == "sft" and listed["rows"] == 14
@@ -182,6 +217,15 @@ def test_a_version_answers_in_generate_and_chat(farm: Farm, trained: dict[str, A
         ("train --model M --data D --method magic", "There is no method 'magic'"),
         ("train --model M", "'data' is missing"),
         ("train --data D", "'model' is missing"),
+        ("train --model M --data D epochs=.inf", "epochs = inf"),
+        ("train --model M --data D device=cuda", "device=cuda: "),
+        ("train --model M --data D device=abacus", "device=abacus: "),
+        ("train --model M --data D memory=4XB", "memory = '4XB' is no amount of memory"),
+        (
+            "train --method dpo --model M --data D loss=ipo label_smoothing=0.1",
+            "only loss=sigmoid has labels to smooth",
+        ),
+        ("train --method ppo --model M --data D rewards=json kl_control=fixed kl_target=3", "kl_target = 3"),
         ("train nowhere.yaml", "nowhere.yaml"),
         ("train --model M --data nowhere.jsonl", "nowhere.jsonl"),
         ("train --model M --data D --name ../x", "not a usable name"),
@@ -191,6 +235,11 @@ def test_a_version_answers_in_generate_and_chat(farm: Farm, trained: dict[str, A
         ("runs resume sft-none", "There is no run 'sft-none'"),
         ("runs resume ../x", "not a usable name"),
         ("versions show none", "There is no version 'none'"),
+        ("train --method grpo --model M --data D", "'rewards' is missing. Give it in the recipe or as rewards=VALUE."),
+        ("train .", "Recipe . can't be read"),
+        ("train --model M --data D name=[x", "name=[x: the value is not valid YAML"),
+        ("data show D --model M --rows 5-3", "--rows 5-3"),
+        ("eval M --data D --grader exact --cluster mail", "has no column mail"),
         ("generate M", "--prompt"),
         ("generate M --prompt x --samples 2", "--temperature"),
         ("data split D --train a --held-out b --by magic", "magic"),
@@ -213,9 +262,27 @@ def test_a_recipe_is_read_beside_its_files_and_its_wrong_keys_are_named(farm: Fa
     done = worker.run("train", str(recipe), "max_steps=1", "--json", home=home)
     assert done.code == 0, done.err
     assert (one_document(done)["version"], one_document(done)["steps"]) == ("few@1", 1)
+    write_rows(tmp_path / "more.jsonl", [order(n) for n in range(17, 20)])
+    recipe.write_text(recipe.read_text().replace("few.jsonl", "few.jsonl,more.jsonl"))
+    done = worker.run("train", str(recipe), "max_steps=1", "--json", home=home)
+    assert json.loads((home / "versions/few/2/version.json").read_text())["data"]["rows_in"] == 9, done.err
     recipe.write_text(recipe.read_text() + "sched: cosine\n")
     done = worker.run("train", str(recipe), home=home)
     assert done.code == 2 and f"{recipe}: unknown key 'sched'" in done.err
+
+
+def test_a_folder_does_not_stand_in_for_a_version_of_its_name(
+    farm: Farm, trained: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(farm.home, home, symlinks=True)
+    (tmp_path / "orders").mkdir()
+    monkeypatch.chdir(tmp_path)
+    words = ["train", "--model", "orders", "--data", str(farm.train), "--name", "on", "max_steps=1", "--json"]
+    done = worker.run(*words, home=home)
+    assert done.code == 0, done.err
+    about = json.loads((home / "runs" / one_document(done)["run"] / "run.json").read_text())
+    assert about["start"]["model"] == "orders@1"
 
 
 def test_no_is_1(farm: Farm, tmp_path: Path) -> None:

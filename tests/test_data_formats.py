@@ -202,6 +202,50 @@ def test_an_unpaired_preference_is_not_trained_as_if_it_were_good(tmp_path: Path
     assert [p.code for p in check([path]).ledger.set_aside] == ["unpaired-preference"]
 
 
+def formats_and_codes(tmp_path: Path, rows: list[dict[str, Any]]) -> tuple[str, list[tuple[int, str]]]:
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    checked = check([path])
+    return checked.format, [(p.line, p.code) for p in checked.ledger.set_aside]
+
+
+def test_a_verdict_in_a_file_without_verdicts_is_not_trained_as_if_it_were_good(tmp_path: Path) -> None:
+    texts: list[dict[str, Any]] = [{"prompt": f"U{n}", "completion": "A"} for n in range(5)]
+    lists = [
+        {"prompt": [{"role": "user", "content": row["prompt"]}], "completion": [{"role": "assistant", "content": "A"}]}
+        for row in texts
+    ]
+    for rows, name in ((texts, "prompt-completion"), (lists, "trl-conversational")):
+        rows[3]["label"], rows[4]["label"] = 0, "False"
+        expected = [(4, "unpaired-preference"), (5, "unpaired-preference")]
+        assert formats_and_codes(tmp_path, rows) == (name, expected)
+
+
+@pytest.mark.parametrize(
+    "labels", [["billing", "returns", "yes"], [0, 1, 2], ["0", "1", "7"], [0.0, 1.0, 2.0], [None, "", "billing"]]
+)
+def test_labels_that_sort_rows_judge_no_reply(labels: list[Any], tmp_path: Path) -> None:
+    rows = [{"prompt": f"U{n}", "completion": "A", "label": label} for n, label in enumerate(labels)]
+    assert formats_and_codes(tmp_path, rows) == ("prompt-completion", [])
+    # A plain true or false stays a verdict also there.
+    rows.append({"prompt": "V", "completion": "A", "label": "true"})
+    assert formats_and_codes(tmp_path, rows) == ("prompt-completion", [(4, "unpaired-preference")])
+
+
+def test_a_label_alone_with_its_text_is_the_reply_whatever_it_says(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [{"text": f"U{n}", "label": label} for n, label in enumerate(("0", "1", "true"))]
+    assert formats_and_codes(tmp_path, rows) == ("prompt-completion (text, label)", [])
+
+
+def test_the_columns_suggested_keep_a_verdict(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    for label, more in (("0", ",label=label"), (1, ",label=label"), ("billing", "")):
+        path.write_text(json.dumps({"prompt": "U", "response": "A", "label": label}))
+        with pytest.raises(NoFormatError) as caught:
+            load(path)
+        assert (caught.value.fix or "").endswith(f"--columns prompt=prompt,completion=response{more}")
+
+
 @pytest.mark.parametrize(
     "row",
     [

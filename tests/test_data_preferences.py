@@ -44,6 +44,29 @@ def test_the_same_reply_with_two_verdicts_is_two_rows(tmp_path: Path) -> None:
     assert [p.code for p in mixed.ledger.set_aside] == ["bad-type"]
 
 
+@pytest.mark.parametrize(
+    ("good", "bad"), [("true", "false"), ("True", "FALSE"), (" 1", "0"), (1, 0), (1.0, 0.0), ("1.0", "0.0")]
+)
+def test_a_verdict_is_read_however_it_is_written(tmp_path: Path, good: Any, bad: Any) -> None:
+    rows = [{"prompt": f"U{n}", "completion": "A", "label": label} for n, label in enumerate([good, bad, "perhaps"])]
+    found = checked(tmp_path, *rows)
+    assert found.format == "preference-unpaired"
+    assert [getattr(example, "desirable", None) for example in found.examples] == [True, False]
+    assert [(p.code, p.line) for p in found.ledger.set_aside] == [("bad-type", 3)]
+
+
+def test_verdicts_from_a_table_are_verdicts(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("prompt,completion,label\nU,A,true\nU,B,false\nV,C,True\nW,D,\n", "utf-8")
+    found = check([path])
+    assert found.format == "preference-unpaired"
+    assert [getattr(example, "desirable", None) for example in found.examples] == [True, False, True]
+    assert [(p.code, p.line) for p in found.ledger.set_aside] == [("bad-type", 5)]
+    path.write_text("frage,antwort,gut\nU,A,1\nU,B,0\n", "utf-8")
+    found = check([path], columns={"prompt": "frage", "completion": "antwort", "label": "gut"})
+    assert [getattr(example, "desirable", None) for example in found.examples] == [True, False]
+
+
 def test_a_margin_is_kept_and_a_wrong_one_named(tmp_path: Path) -> None:
     row = {"prompt": "U", "chosen": "A", "rejected": "B"}
     assert one(tmp_path, {**row, "margin": 2}).margin == 2.0

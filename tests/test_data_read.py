@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from sodate.core.errors import SodateError, UsageError
 from sodate.data import RawRow, check, jsontext, read, read_rows
+from sodate.data.formats import ROW_KEYS
 from sodate.data.ledger import Problem
 
 ROWS = [{"prompt": "質問, 一", "completion": '答え "1"\n二行目'}, {"prompt": "①髙橋～", "completion": "はい"}]
@@ -216,6 +217,7 @@ def test_json_documents_in_all_the_shapes_people_have(tmp_path: Path) -> None:
         '[{"a": 1}': ([1], [(2, "invalid-json")]),
         '[{"a": 1}, 3, {"a": 2}] trailing': ([1, 2], [(2, "not-an-object"), (4, "invalid-json")]),
         '{"a": [{"a": 1}], "b": [{"a": 2}]}': ([1], [(2, "not-an-object")]),
+        '[{"a": 1}] [{"a": 2}]': ([1], [(2, "not-an-object")]),
         "{": ([], [(1, "invalid-json")]),
     }
     for text, (values, problems) in cases.items():
@@ -223,6 +225,69 @@ def test_json_documents_in_all_the_shapes_people_have(tmp_path: Path) -> None:
         assert ([row["a"] for row in rows_of(path)], problems_of(path)) == (values, problems), text
     path.write_text('{"messages": [{"role": "user", "content": "one row"}]}')
     assert len(rows_of(path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "name"),
+    [
+        ({"prompt": "p", "replies": ["a", "b"], "ranks": [1, 2]}, "preference-ranking"),
+        ({"prompt": "p", "replies": [[{"role": "assistant", "content": c}] for c in "ab"], "ranks": [1, 2]}, ""),
+        (
+            {
+                "input": {"messages": [{"role": "user", "content": "p"}]},
+                "preferred_output": [{"role": "assistant", "content": "a"}],
+                "non_preferred_output": [{"role": "assistant", "content": "b"}],
+            },
+            "preference-openai",
+        ),
+        (
+            {
+                "functions": [{"name": "f"}],
+                "messages": [{"role": "user", "content": "p"}, {"role": "assistant", "content": "a"}],
+            },
+            "openai-chat",
+        ),
+        ({"history": [["p", "a"]], "instruction": "i", "output": "o"}, "alpaca"),
+        ({"tags": ["x", {"y": 1}], "prompt": "p", "completion": "c", "seen": [[1], [2]]}, "prompt-completion"),
+        ({"prompt": "p", "tests": [{"call": "f()", "returns": 1}], "answers": ["a", "b"]}, "task"),
+    ],
+)
+@pytest.mark.parametrize("chunk", [1, 5, 1 << 18])
+def test_a_document_that_is_one_row_with_lists_in_it_is_one_row(
+    row: dict[str, Any], name: str, chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jsontext, "CHUNK", chunk)
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(row, indent=1))
+    assert rows_of(path) == [row] and problems_of(path) == []
+    assert check([path]).format == (name or "preference-ranking")
+
+
+@pytest.mark.parametrize("chunk", [1, 5, 1 << 18])
+def test_lists_of_words_beside_the_rows_are_not_taken_for_rows(
+    chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jsontext, "CHUNK", chunk)
+    path = tmp_path / "a.json"
+    for text in (
+        '{"labels": ["x", "y"], "data": [ {"a": 1}, {"a": 2}], "by": ["me", "you"], "none": []}',
+        '{"sizes": [2, 3], "data": [{"a": 1}, {"a": 2}]}',
+        '{"none": {"a": []}, "data": [\n{"a": 1}, {"a": 2}], "ids": [[1], [2]]}',
+    ):
+        path.write_text(text)
+        assert [row["a"] for row in rows_of(path)] == [1, 2] and problems_of(path) == [], text
+    for cut in ('{"data": [', '{"data": [  ', '{"data": ["x'):
+        path.write_text(cut)
+        assert problems_of(path) == [(1, "invalid-json")], cut
+
+
+@pytest.mark.parametrize("codec", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_json_lines_named_json_are_lines_in_every_encoding(codec: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(jsonl(ROWS).encode(codec))
+    assert rows_of(path, None if codec.startswith("utf-8") else codec) == ROWS
+    expected = {"utf-8": [], "utf-8-sig": [(1, "bom")]}.get(codec, [(1, "encoding"), (2, "encoding")])
+    assert problems_of(path) == expected
 
 
 _json = st.recursive(
@@ -244,7 +309,7 @@ def test_array_elements_are_found_whatever_the_chunks(rows: list[Any], chunk: in
     jsontext_chunk = jsontext.CHUNK
     jsontext.CHUNK = chunk
     try:
-        found = [json.loads(element or b"") for element in jsontext.elements(io.BytesIO(text.encode()))]
+        found = [json.loads(element or b"") for element in jsontext.elements(io.BytesIO(text.encode()), ROW_KEYS)]
     finally:
         jsontext.CHUNK = jsontext_chunk
     assert found == rows
@@ -265,6 +330,21 @@ def test_parquet_values_become_json_values_and_damage_is_named(tmp_path: Path) -
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(SodateError, match="Parquet"):
         rows_of(path)
+
+
+def test_numbers_of_parquet_that_json_cannot_carry_are_named_as_in_json(tmp_path: Path) -> None:
+    rows = [{"a": 1.5}, {"a": float("nan")}, {"a": None}, {"a": float("-inf")}]
+    write_parquet(tmp_path / "a.parquet", rows)
+    write_parquet(tmp_path / "nested.parquet", [{"a": {"b": [1.5]}}, {"a": {"b": [0.5, float("nan")]}}])
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for name in ("a.parquet", "a.jsonl"):
+        assert [row["a"] for row in rows_of(tmp_path / name) if row.get("a")] == [1.5]
+        bad = [item for item in read_rows(tmp_path / name) if isinstance(item, Problem)]
+        assert [(p.line, p.code, p.args) for p in bad] == [
+            (2, "bad-number", ("NaN",)),
+            (4, "bad-number", ("-Infinity",)),
+        ]
+    assert problems_of(tmp_path / "nested.parquet") == [(2, "bad-number")]
 
 
 def test_a_file_that_is_missing_or_of_an_unknown_kind_is_a_usage_error(tmp_path: Path) -> None:

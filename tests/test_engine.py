@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from sodate.generate import engine
 from sodate.generate.engine import Reply, Sampling, _drawn, generate
 from tests.families import VOCABULARY, WINDOW, pair
 
@@ -63,6 +64,36 @@ def test_greedy_replies_are_those_of_transformers(models: Models, batch_size: in
     found = generate(ours, prompts(), stop_ids, Sampling(24), batch_size=batch_size)
     assert [r.ids for r in found] == expected
     assert [r.finish for r in found] == ["stop" if ids[-1] in stop_ids else "length" for ids in expected]
+
+
+@pytest.mark.parametrize("alike", [False, True])
+def test_prompts_are_prefilled_a_few_at_a_time_with_a_shared_beginning_computed_once_each_time(
+    models: Models, alike: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, plain = models
+    draw = torch.Generator().manual_seed(12)
+    shared, own = (24, 6) if alike else (0, 30)
+    head = torch.randint(3, VOCABULARY, (shared,), generator=draw).tolist()
+    many = [head + torch.randint(3, VOCABULARY, (own,), generator=draw).tolist() for _ in range(24)]
+    computed: list[int] = []
+
+    def decode(model: Any, tokens: torch.Tensor, positions: torch.Tensor, attend: Any) -> torch.Tensor:
+        if isinstance(attend, engine.Prefill):
+            computed.append(len(tokens))
+        return real(model, tokens, positions, attend)
+
+    real = engine.decode
+    monkeypatch.setattr(engine, "decode", decode)
+    expected = [with_transformers(plain, p, [], 5) for p in many]
+    assert [r.ids for r in generate(ours, many, [], Sampling(5))] == expected
+    assert computed == [shared + 24 * own]  # few tokens: all at once
+    for limit, most in ((130, 130), (1, 4 * 30)):  # more than four prompts have, and less than what they share
+        computed.clear()
+        monkeypatch.setattr(engine, "PREFILL_TOKENS", limit)
+        assert [r.ids for r in generate(ours, many, [], Sampling(5))] == expected
+        assert len(computed) > 1 and max(computed) <= most
+        assert sum(computed) <= len(computed) * shared + 24 * own
+        assert sum(computed) <= 1.5 * (shared + 24 * own)
 
 
 def test_replies_leave_as_they_finish_and_waiting_prompts_take_their_place(llama: Models) -> None:
@@ -167,10 +198,11 @@ def test_samples_depend_on_the_seed_and_the_prompts_number_only(llama: Models) -
     assert one[0] != one[5]  # the same prompt, another number
 
 
-def test_a_tiny_top_p_is_greedy(llama: Models) -> None:
+@pytest.mark.parametrize("top_p", [1e-9, 0.0])
+def test_a_tiny_top_p_is_greedy(llama: Models, top_p: float) -> None:
     ours, _ = llama
     greedy = [r.ids for r in generate(ours, prompts(), [], Sampling(10))]
-    assert [r.ids for r in generate(ours, prompts(), [], Sampling(10, 1.0, top_p=1e-9))] == greedy
+    assert [r.ids for r in generate(ours, prompts(), [], Sampling(10, 1.0, top_p=top_p))] == greedy
     sharp = generate(ours, prompts(), [], Sampling(10, temperature=1e-4))
     assert [r.ids for r in sharp] == greedy
 

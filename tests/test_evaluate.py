@@ -14,6 +14,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 import sodate
+from sodate.api import evaluation
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.intervals import wilson
 from sodate.core.types import Message, Source
@@ -114,11 +115,18 @@ def test_one_item_gives_no_interval_and_no_verdict() -> None:
     assert result.comparisons[0].ci is None and result.comparisons[0].verdict == "inconclusive"
 
 
-def test_items_of_one_cluster_count_once() -> None:
+def test_items_of_one_cluster_count_once(tmp_path: Path) -> None:
     rows = [EvalItem((Message("user", "q"),), "yes", cluster=f"mail {i // 20}") for i in range(40)]
     replies = {"a": answers(set(), 40), "b": answers(set(range(40)), 40)}
     (row,) = evaluate(replies, rows, [parse_grader("exact")]).comparisons
     assert row.p == 0.5 and row.verdict == "inconclusive"  # two mails, however many items
+    out = io.StringIO()
+    result = evaluate(replies, rows, [parse_grader("exact")])
+    print_result(result, Console(file=out, width=120))
+    assert result.to_json()["independent"] == result.independent == 2
+    page = write_report(result, tmp_path / "report.html", title="t").read_text("utf-8")
+    assert "40 held-out items, in 2 independent groups. With so many" in page
+    assert "2 independent items show differences of about 88.6 points" in out.getvalue()  # 2.8016 * sqrt(0.2 / 2)
 
 
 def test_a_grader_that_fails_names_file_line_model_and_itself() -> None:
@@ -134,7 +142,7 @@ def test_a_grader_that_fails_names_file_line_model_and_itself() -> None:
 
 
 def test_references_are_checked_before_anything_is_generated(tmp_path: Path) -> None:
-    assert check_references(items(3), [parse_grader("exact"), parse_grader("json")]) == {"exact": 1.0}
+    check_references(items(3), [parse_grader("exact"), parse_grader("json")])
     with pytest.raises(SodateError, match=r"test\.jsonl:1"):
         check_references(items(3), [parse_grader("fields")])
 
@@ -158,6 +166,30 @@ def test_the_terminal_table_prints_model_names_as_they_are() -> None:
     text = out.getvalue()
     assert "b vs [red]base" in text and "inconclusive" in text and "1/0" in text
     assert "41.8 points" in text  # 2.8016 * sqrt(0.2 / 9)
+
+
+def test_replies_that_were_cut_off_are_counted_wherever_scores_stand(tmp_path: Path) -> None:
+    replies = {"base": answers(set(), 9), "tuned": answers({1}, 9)}
+    result = evaluate(replies, items(9), [parse_grader("exact")], cut_off={"base": 7, "tuned": 0})
+    out = io.StringIO()
+    print_result(result, Console(file=out, width=120))
+    assert "base: 7 of 9 replies were cut off" in out.getvalue() and "tuned: 0" not in out.getvalue()
+    assert result.to_json()["cut_off"] == {"base": 7, "tuned": 0}
+    page = write_report(result, tmp_path / "report.html", title="t").read_text("utf-8")
+    assert page.count("replies cut off") == 1 and "7 replies cut off" in page
+
+
+def test_a_reply_has_room_for_its_reference_or_for_an_explanation() -> None:
+    class Letters:
+        def token_count(self, text: str) -> int:
+            return len(text)
+
+    exact, number = parse_grader("exact"), parse_grader("number")
+    rows = [*items(2, "x" * 8), *items(1, "x" * 100)]
+    assert evaluation._room(rows, Letters(), [exact]) == 133  # 100 + 25 + 8
+    assert evaluation._room(rows, Letters(), [exact, number]) == 256
+    assert evaluation._room(items(1, "x" * 1000), Letters(), [number]) == 1258
+    assert evaluation._room([EvalItem((), None)], Letters(), [parse_grader("json")]) == 256
 
 
 @pytest.mark.parametrize("language", ["en", "ja"])

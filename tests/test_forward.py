@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,14 @@ def test_linear_nll_is_cross_entropy(
     assert right.tolist() == (capped.argmax(-1) == target).tolist()
     for mine, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-11, atol=1e-12)
+
+
+def test_a_tail_of_unlikely_tokens_is_not_lost_in_float32() -> None:
+    # e^-20 is less than half a unit in the last place of 1: added to a running sum of 1 it changes nothing.
+    head = torch.full((49_152, 1), -20.0)
+    head[7] = 0
+    nll, _ = linear_nll(torch.ones(3, 1), head, torch.full((3,), 7))
+    assert nll.tolist() == pytest.approx([math.log1p(49_151 * math.exp(-20))] * 3, rel=1e-2)  # 1.013e-4; was 0.949e-4
 
 
 def test_one_chunk_of_logits_lives_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,8 @@ def test_normalise_folds_width_space_and_what_nobody_sees() -> None:
     assert normalise("ｶﾞｲﾄﾞ") == "ガイド"
     assert normalise("a \n\t b\u200b\u00adc") == "a bc"
     assert normalise("03‐1234−5678 10〜20") == "03-1234-5678 10~20"
+    # Variation selectors (of emoji and of ideographs), tag characters, Hangul fillers.
+    assert normalise("\u2600\ufe0f葛\U000e0100飾a\U000e0041b\u3164c") == "\u2600葛飾abc"
     assert fold("ゼッタイ") == fold("ぜったい") and fold("ABC") == "abc"
     assert tokens("東京tower 3階！") == ["東", "京", "tower", "3", "階", "!"]
 
@@ -72,6 +74,9 @@ def test_exact_and_string_check_differ_only_at_the_edges() -> None:
 def test_a_label_is_the_whole_reply_whatever_its_width_and_quotes() -> None:
     assert score("label", "「Ｒefund」。\n", "refund") == 1
     assert score("label", "It is refund", "refund") == 0
+    # A label of nothing but marks is a label too.
+    assert score("label", "？", "?") == 1 and score("label", "", "?") == score("label", "!", "?") == 0
+    assert macro_f1(["?", "", "!"], ["?", "?", "!"])["macro_f1"] == pytest.approx((2 / 3 + 1) / 2)
 
 
 def test_macro_f1_worked_by_hand() -> None:
@@ -81,7 +86,11 @@ def test_macro_f1_worked_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    "reply", ["絶対に直る", "ぜったいに", "ｾﾞｯﾀｲ", "絶\u200b対", "絶 対", "GUARANTEED", "ｇｕａｒａｎｔｅｅ"]
+    "reply",
+    [
+        *("絶対に直る", "ぜったいに", "ｾﾞｯﾀｲ", "絶\u200b対", "絶\ufe00対", "絶\U000e0100対", "絶\U000e0041対", "絶 対"),
+        *("GUARANTEED", "ｇｕａｒａｎｔｅｅ"),
+    ],
 )
 def test_banned_words_are_found_however_they_are_written(reply: str) -> None:
     assert score("banned_words:絶対,ぜったい,guarantee", reply) == 0
@@ -317,6 +326,19 @@ def test_polite_sentences_are_counted_without_headings_and_bullets() -> None:
     assert polite_ratio("ご連絡いただけますと幸いです。お待ちくださいませ。少々お時間を頂戴しますが、") is not None
     assert polite_ratio("いいですよね。ですよ" + "ねよ" * 5000 + "あ。") == 0.5  # no backtracking bomb of our own
     assert polite_ratio("- 一\n- 二") is None and polite_ratio("") is None
+
+
+@pytest.mark.parametrize(("text", "ratio"), [
+    # Asides and emoji behind the last word are looked past, but a sentence all in brackets is one.
+    ("価格は1,000円です（税込）。", 1), ("価格は1,000円です（税込（10%））", 1), ("価格は1,000円だ（税込です）。", 0),
+    ("（価格は税込です。）", 1), ("ありがとうございます😊", 1), ("どうぞ\u2600\ufe0f\nそうです🙇\u200d\u2642\ufe0f", 1),
+    # Lines without a mark count only where they end as a sentence does.
+    ("承知しました。\n株式会社サンプル\nサポート担当 山田", 1), ("【お知らせ】\n承知しました\n---\nまとめ", 1),
+    ("承知しました。\nたぶん直る", 0.5), ("それは無理だ\nできない\nごめんね", 0), ("この度の件は\n承知しました", 1),
+    ("了解", None), ("😊", None),
+])  # fmt: skip
+def test_what_is_a_sentence_and_how_it_ends(text: str, ratio: float | None) -> None:
+    assert polite_ratio(text) == ratio
 
 
 @given(st.lists(st.lists(st.integers(0, 6), max_size=3), max_size=4))

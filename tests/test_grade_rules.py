@@ -44,9 +44,10 @@ def test_a_rule_may_be_any_grader_with_paths_beside_the_rules(tmp_path: Path) ->
     )
     assert score("rules:sub/r.yaml", "{}", "{}", base=tmp_path) == 1
     assert parse_grader("rules:sub/r.yaml", tmp_path).needs_reference
-    (folder / "r.yaml").write_text("rules: [{kind: grader, grader: 'rules:r.yaml'}]")
-    with pytest.raises(UsageError, match="cannot be a rules file"):
-        parse_grader("rules:sub/r.yaml", tmp_path)
+    for spec in ("rules:r.yaml", " rules:r.yaml", "rules"):  # no file may name itself
+        (folder / "r.yaml").write_text(f"rules: [{{kind: grader, grader: '{spec}'}}]")
+        with pytest.raises(UsageError, match="cannot be a rules file"):
+            parse_grader("rules:sub/r.yaml", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -59,9 +60,16 @@ def test_a_rule_may_be_any_grader_with_paths_beside_the_rules(tmp_path: Path) ->
         ("rules: [{kind: length}, {kind: length}]", "same name"),
         ("rules: [{kind: pattern, pattern: '('}]", "no regular expression"),
         ("rules: {", "cannot be read"),
+        # What folds to nothing stands in every text: it would be banned, or found, always.
+        (
+            'rules: [{kind: banned_words, words: ["ok", "\u3000"]}]',
+            r"r\.yaml: rules\.0\.banned_words\.words\.1: .*no char",
+        ),
+        ('rules: [{kind: banned_words, words: ["\ufe0f"]}]', r"words\.0: .*no character"),
+        ('rules: [{kind: sections, sections: [{name: a, any_of: [" "]}]}]', r"sections\.0\.any_of\.0: .*no character"),
     ],
 )
 def test_a_rules_file_with_anything_unknown_is_refused(tmp_path: Path, text: str, why: str) -> None:
-    (tmp_path / "r.yaml").write_text(text)
+    (tmp_path / "r.yaml").write_text(text, "utf-8")
     with pytest.raises(UsageError, match=why):
         parse_grader("rules:r.yaml", tmp_path)

@@ -54,8 +54,8 @@ def make(
         k: v for k, v in options.items() if k in ("samples", "max_new_tokens", "seed", "micro_tokens")
     }
     rollouts = Rollouts(
-        ours, prompts(6), prompts(8)[6:], Reward((("share", 1.0, score),)), text=lambda ids: " ".join(map(str, ids)),
-        stop_ids=[STOP], say=said.append, memory={}, **settings,
+        ours, prompts(6), prompts(8)[6:], Reward((("share", 1.0, score),)),
+        text=lambda ids, tools: " ".join(map(str, ids)), stop_ids=[STOP], say=said.append, memory={}, **settings,
     )  # fmt: skip
     objective = Objective(variant, options.get("kl", 0.1), 0.2, 0.28, options.get("updates", 1))
     method = GRPO(ours, rollouts, objective, names=[t.name for t in rollouts.tasks])

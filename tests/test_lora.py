@@ -79,6 +79,17 @@ def test_the_backward_of_an_input_without_gradient_still_trains_the_adapter() ->
     assert layer.lora_B.grad is not None and layer.lora_B.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize("dora", [False, True])
+def test_what_follows_may_add_to_the_output_in_place(dora: bool) -> None:
+    kind = lora.DoraLinear if dora else LoraLinear
+    layer = kind(nn.Linear(3, 2), LoraConfig(1, 1.0, ("x",), dora=dora), torch.Generator().manual_seed(0))
+    x = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(1))
+    expected = torch.autograd.grad((layer(x) + x[..., :2]).square().sum(), layer.lora_B)[0]
+    y = layer(x)
+    y += x[..., :2]
+    torch.testing.assert_close(torch.autograd.grad(y.square().sum(), layer.lora_B)[0], expected)
+
+
 def test_a_fresh_adapter_changes_nothing_and_the_same_seed_makes_the_same_one() -> None:
     plain, first, second, other = (make("llama") for _ in range(4))
     config = LoraConfig(4, 8.0, lora.all_targets(first))
@@ -128,8 +139,8 @@ def test_an_adapter_peft_saves_gives_the_same_logits_here(rslora: bool, tmp_path
 
     ours, plain = pair("qwen3", tmp_path / "base")
     config = PeftConfig(
-        r=4, lora_alpha=12, target_modules=["q_proj", "down_proj"], use_rslora=rslora, task_type="CAUSAL_LM",
-        init_lora_weights=False,
+        r=4, lora_alpha=12, use_rslora=rslora, task_type="CAUSAL_LM", init_lora_weights=False,
+        target_modules=["q_proj", "down_proj", "c_attn"],  # other models have that one
     )  # fmt: skip
     theirs = get_peft_model(plain, config).eval()
     theirs.save_pretrained(tmp_path / "adapter")
@@ -151,6 +162,35 @@ def test_a_merged_model_gives_the_same_logits_without_the_adapter() -> None:
 def test_a_target_that_is_no_layer_is_refused_with_the_layers_there_are() -> None:
     with pytest.raises(UsageError, match=r"No layer is called query(.|\n)*down_proj, gate_proj"):
         lora.add(make("llama"), LoraConfig(4, 8.0, ("query",)), seed=0)
+    with pytest.raises(UsageError, match=r"No layer is called v_porj, proj\."):
+        lora.add(make("llama"), LoraConfig(4, 8.0, ("q_proj", "v_porj", "proj")), seed=0)
+    with pytest.raises(UsageError, match="lora_targets is empty"):
+        lora.add(make("llama"), LoraConfig(4, 8.0, ()), seed=0)
+
+
+def test_a_target_may_name_more_of_the_path() -> None:
+    model = make("llama")
+    lora.add(model, LoraConfig(4, 8.0, ("0.mlp.up_proj", "self_attn.q_proj")), seed=0)
+    ends = {name.removeprefix("model.layers.") for name, _ in adapters.layers(model)}
+    assert ends == {"0.mlp.up_proj", "0.self_attn.q_proj", "1.self_attn.q_proj"}
+
+
+def test_only_layers_that_are_linear_are_taken_whatever_their_class() -> None:
+    class Same(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return x @ self.weight.t() + self.bias
+
+    class Router(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).softmax(-1)
+
+    for device in ("cpu", "meta"):
+        model = make("llama").to(device)
+        model.model.layers[0].mlp.up_proj = Same(32, 48, device=device)
+        assert len(lora.decoder_linears(model)) == 14
+    model = make("llama")
+    model.model.layers[0].mlp.up_proj = Router(32, 48)
+    assert len(lora.decoder_linears(model)) == 13
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -12,8 +14,10 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import LlamaConfig
 
 from sodate.core.errors import SodateError, UsageError
+from sodate.core.recipe import amount_bytes
 from sodate.losses.linear_cross_entropy import BLOCK_ELEMENTS, CHUNK_BYTES
 from sodate.model import forecast, fused, lora, memory, recompute
 from sodate.model.forward import score
@@ -37,15 +41,17 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Farm:
 
 
 def test_the_estimate_is_the_sum_that_the_module_says() -> None:
-    known: dict[str, Any] = {"weights": 8_000_000, "trained": 1_000_000, "element": 4, "tokens": 500, "gpu": False}
-    kept = memory.need(FACTS, **known, recompute=False)
+    known: dict[str, Any] = {"weights": 8_000_000, "trained": 1_000_000, "element": 4, "tokens": 500}
+    kept = memory.need(FACTS, **known, recompute=False, process=memory.PROCESS_BYTES)
     assert (kept.weights, kept.gradients, kept.optimizer) == (8_000_000, 1_000_000, 2_000_000)
     logits = 4 * 500 * 1000 + 4 * BLOCK_ELEMENTS
     assert kept.activations == int(4 * 500 * memory.SAVED * 5000) + logits
     assert kept.total == memory.PROCESS_BYTES + 11_000_000 + kept.activations
     again = memory.need(FACTS, **known, recompute=True)
     assert again.activations == 4 * 500 * int(10 * 64 + memory.SAVED_ONE * 500) + logits
-    assert memory.need(FACTS, **known | {"gpu": True}, recompute=True).process == 0
+    assert memory.need(FACTS, **known, recompute=True).process == 0
+    decoding = memory.need(FACTS, **known, recompute=True, decoding=10**9)
+    assert decoding.activations == 10**9  # replies are made while nothing is kept for backward
     # The head never holds more than a chunk of logits, twice, however many tokens there are.
     many = memory.activations(FACTS, 10**6, 4, False)
     assert many == int(4 * 10**6 * memory.SAVED * 5000) + CHUNK_BYTES + 4 * BLOCK_ELEMENTS
@@ -55,13 +61,13 @@ def test_the_estimate_is_the_sum_that_the_module_says() -> None:
     ("text", "count"), [("4GB", 4 * 10**9), ("3.5 gib", 3.5 * 2**30), ("800MB", 8e8), ("1 TB", 1e12), (None, None)]
 )
 def test_amounts_of_memory_are_read(text: str | None, count: float | None) -> None:
-    assert fit.budget(text) == count
+    assert amount_bytes(text) == count
 
 
-@pytest.mark.parametrize("text", ["4", "GB", "four GB", "4KB", ""])
+@pytest.mark.parametrize("text", ["4", "GB", "four GB", "4KB", "", "infGB", "0 GB", "-1GB", "1..5GB"])
 def test_what_is_no_amount_of_memory_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is no amount of memory"):
-        fit.budget(text)
+        amount_bytes(text)
 
 
 def machine(root: Path, cgroup: str, **files: str) -> Path:
@@ -146,6 +152,11 @@ class Fixed:
         return self.micro_tokens, compute
 
 
+def measured_as(needed: int | Callable[[int], int], method: Fixed) -> Callable[[Any], int]:
+    """What `memory.peak` says after a micro-batch."""
+    return lambda device: needed(method.micro_tokens) if callable(needed) else needed
+
+
 PLAN = Plan(
     steps=16, batch_size=8, shuffle=True, seed=0, lr=1.0, schedule="linear", warmup_steps=0, weight_decay=0.0,
     max_grad_norm=1.0, save_every=3, eval_every=100, early_stop=None,
@@ -153,14 +164,18 @@ PLAN = Plan(
 WIDE = forecast.Facts(parameters=10**6, block_parameters=10**6, blocks=20, width=10**6, vocabulary=1000, hidden=1000)
 
 
-def fitted(limit: int, measured: int = 0, **wish: Any) -> tuple[fit.Fitted, Fixed, list[bool]]:
+def fitted(
+    limit: int, measured: int | Callable[[int], int] = 0, anew: bool = True, **wish: Any
+) -> tuple[fit.Fitted, Fixed, list[bool]]:
     """`fit` of a model that nearly nothing but its activations need memory for: 3.6 MB a token, 0.58 recomputed."""
     model: Any = torch.nn.Linear(2, 2)
     model.device, model.dtype = torch.device("cpu"), torch.float32
     method = Fixed(model)
     enabled: list[bool] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(memory, "peak", lambda device: measured)
+        patch.setattr(memory, "peak", measured_as(measured, method))
+        patch.setattr(memory, "restart_peak", lambda device: anew)
+        patch.setattr(memory, "resident", lambda: 0)  # what other tests left behind
         patch.setattr(recompute, "enable", lambda model: enabled.append(True))
         asked = {"limit": limit, "micro_tokens_given": False, "recompute": None, "longest": 300, "adapter": "lora"}
         state = torch.get_rng_state()
@@ -187,6 +202,72 @@ def test_a_measurement_above_the_budget_goes_on_to_the_next_choice() -> None:
         fitted(6 * 10**9, measured=7 * 10**9)
     done, _, _ = fitted(6 * 10**9, measured=5 * 10**9)
     assert done.measured == 5 * 10**9 + 2 * 6 * 4  # and two moments of six numbers
+    # 8 MB a token, where 3.6 were estimated: 1024 tokens need 8.2 GB, 512 of them 4.1.
+    done, method, _ = fitted(6 * 10**9, measured=lambda tokens: 8 * 10**6 * tokens)
+    assert (done.micro_tokens, done.recompute, method.computed) == (512, False, [1024, 512])
+
+
+def test_a_peak_that_an_earlier_one_hides_leaves_the_estimate_to_decide() -> None:
+    """7 GB were resident before, for a moment, and the kernel doesn't count anew: 6 GB may well be enough."""
+    done, _, _ = fitted(6 * 10**9, measured=7 * 10**9, anew=False)
+    assert (done.micro_tokens, done.measured) == (1024, None)
+    rising = iter([7 * 10**9, 8 * 10**9, 8 * 10**9, 8 * 10**9])  # what rises above it is the micro-batch's own
+    done, _, _ = fitted(6 * 10**9, measured=lambda tokens: next(rising), anew=False)
+    assert (done.micro_tokens, done.measured) == (512, None)
+
+
+def spike(bytes_: int) -> None:
+    """Takes memory from the kernel, touches every page and gives it back, whatever malloc would keep."""
+    with mmap.mmap(-1, bytes_) as block:
+        block[:: mmap.PAGESIZE] = bytes(bytes_ // mmap.PAGESIZE)
+
+
+def counted_anew() -> bool:
+    """Whether the kernel lets this process count its peak anew; asked without `memory`."""
+    spike(200 << 20)
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return False
+    highest, now = (int(re.search(rf"{key}:\s+(\d+)", status)[1]) for key in ("VmHWM", "VmRSS"))  # type: ignore[index]
+    return highest - now < 50_000
+
+
+def test_the_peak_is_counted_anew_and_that_of_a_run_is_remembered() -> None:
+    cpu = torch.device("cpu")
+    can = counted_anew()  # not in every container
+    memory.forget_peak()
+    start = memory.peak(cpu)
+    spike(400 << 20)
+    high = memory.peak(cpu)
+    assert memory.restart_peak(cpu) is can
+    assert memory.peak_rss_bytes() == high
+    if not can:
+        assert memory.peak(cpu) == high
+        return
+    assert high - start > 350 << 20
+    assert memory.peak(cpu) < start + (50 << 20)
+    memory.forget_peak()
+    assert memory.peak_rss_bytes() < start + (50 << 20)
+
+
+class Replies:
+    """As a method's rollouts: 64 replies of 500 tokens."""
+
+    slots, reach = 64, 500
+
+
+def test_fewer_replies_are_made_at_once_where_their_cache_does_not_fit() -> None:
+    model: Any = torch.nn.Linear(2, 2)
+    model.device, model.dtype = torch.device("cpu"), torch.float32
+    model.config = LlamaConfig(hidden_size=1000, num_attention_heads=10, num_key_value_heads=5, num_hidden_layers=20)
+    one = 500 * 2 * 20 * 5 * 100 * 4  # 500 tokens, keys and values, layers, heads, their width, bytes: 40 MB
+    copied = 4 * WIDE.block_parameters
+    for free, slots in ((copied + 64 * one, 64), (copied + 64 * one - 1, 32), (copied + 9 * one, 8), (0, 1)):
+        rollouts: Any = Replies()
+        assert fit._fit_slots(model, rollouts, WIDE, free) == copied + slots * one
+        assert rollouts.slots == slots
 
 
 def test_what_the_recipe_fixes_is_not_touched_but_named() -> None:
@@ -240,6 +321,7 @@ GROWTH = """
 import re, sys
 from pathlib import Path
 import torch
+from transformers import LlamaConfig
 from sodate.losses.products import product
 from sodate.model import memory
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,14 @@ def test_keys_that_do_not_fit_are_refused_before_anything_is_trained(
     with pytest.raises(UsageError, match=said):
         train(farm, "never", **keys)
     assert find_version("never") is None
+
+
+def test_an_adapter_whose_weights_are_no_safetensors_is_refused(farm: farming.Farm, tmp_path: Path) -> None:
+    train(farm, "opened", adapter="lora", max_steps=1)
+    shutil.copy(farm.home / "versions" / "opened" / "1" / "adapter" / "adapter_config.json", tmp_path)
+    (tmp_path / "adapter_model.bin").write_bytes(b"pickled")
+    with pytest.raises(UsageError, match=r"has no adapter_model\.safetensors(.|\n)*\.bin"):
+        train(farm, "never", init_adapter=str(tmp_path))
 
 
 def test_an_adapter_from_a_file_can_be_trained_on_over_4_bits_and_keeps_its_numbers(farm: farming.Farm) -> None:

@@ -122,6 +122,10 @@ def edit(folder: Path, **values: Any) -> None:
         ({"architectures": ["T5ForConditionalGeneration"], "model_type": "t5"}, "T5ForConditionalGeneration has no"),
         ({"architectures": ["LlamaModel"]}, "LlamaModel has no causal"),
         ({"architectures": ["NewForCausalLM"], "model_type": "not-yet"}, "not known"),
+        (
+            {"architectures": ["Gemma3ForConditionalGeneration"], "model_type": "gemma3", "text_config": {}},
+            "Gemma3ForConditionalGeneration also reads images",
+        ),
         ({"num_hidden_layers": 10**9}, "num_hidden_layers"),
         ({"num_hidden_layers": 1999}, "1999 layers"),
         ({"num_hidden_layers": 3}, "weights are missing, 'model.layers.2"),

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sodate.train import parallel
+from tests import worker
 from tests.farm import Farm, adapter_bytes, curve, events, plant, the_run
 
 SETTINGS = [
@@ -99,7 +100,7 @@ def test_two_processes_draw_the_curve_of_one(how: str, farm: Farm, alone: Path, 
 
 def test_a_signal_to_one_process_stops_both_and_a_single_one_goes_on(farm: Farm, alone: Path, tmp_path: Path) -> None:
     home = farm.new_home(tmp_path / "home")
-    started = start(home, 2, *words(farm, "max_steps=5"))
+    started = start(home, 2, *words(farm))
     deadline = time.monotonic() + 300
     while not [*home.glob("runs/*/metrics.jsonl")] and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -108,6 +109,16 @@ def test_a_signal_to_one_process_stops_both_and_a_single_one_goes_on(farm: Farm,
     assert "interrupted" in [event["kind"] for event in events(home)]
     finish(start(home, 1, "runs", "resume", the_run(home), "--json"))
     assert_same(home, alone)
+
+
+@pytest.mark.parametrize("how", ["ddp", "fsdp"])
+def test_two_processes_go_on_where_one_was_stopped(how: str, farm: Farm, alone: Path, tmp_path: Path) -> None:
+    home = farm.new_home(tmp_path / "home")
+    assert worker.run(*words(farm, f"parallel={how}"), home=home, interrupt_at_step=2).code == 130
+    finish(start(home, 2, "runs", "resume", the_run(home), "--json"))
+    assert_same(home, alone)
+    kept = json.loads((home / "runs" / the_run(home) / "run.json").read_text())
+    assert (kept["processes"], kept["threads"]) == (2, 1)  # as these were started, not as the one before
 
 
 @given(st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=9), min_size=1, max_size=12), st.integers(1, 5))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sodate.data.pii import card_valid, find, fold, mask, my_number_valid
+from sodate.data.pii import card_valid, find, mask, my_number_valid, same_width
 
 
 def kinds(text: str) -> list[tuple[str, str]]:
@@ -259,7 +259,7 @@ def test_findings_are_in_order_apart_and_point_into_the_original(text: str) -> N
 
 @given(st.text(max_size=80))
 def test_folding_keeps_the_length(text: str) -> None:
-    assert len(fold(text)) == len(text)
+    assert len(same_width(text)) == len(text)
 
 
 @given(st.text(alphabet="abc@.09", max_size=20))

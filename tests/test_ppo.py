@@ -33,8 +33,8 @@ def make(folder: Path, objective: Objective = NUMBERS, adapter: bool = True, fam
     else:
         ours.requires_grad_(True)
     rollouts = Rollouts(
-        ours, prompts(6), prompts(8)[6:], Reward((("share", 1.0, share_of_small),)), text=str, stop_ids=[STOP],
-        samples=4, max_new_tokens=6, seed=5, micro_tokens=60, say=lambda text: None, memory={},
+        ours, prompts(6), prompts(8)[6:], Reward((("share", 1.0, share_of_small),)), text=lambda ids, tools: str(ids),
+        stop_ids=[STOP], samples=4, max_new_tokens=6, seed=5, micro_tokens=60, say=lambda text: None, memory={},
     )  # fmt: skip
     method = PPO(ours, rollouts, objective, names=[t.name for t in rollouts.tasks])
     with torch.no_grad():  # values that are not all alike

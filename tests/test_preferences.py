@@ -165,9 +165,9 @@ def test_the_reference_is_computed_once_and_found_again_by_content(
     computed: list[int] = []
     real = cached_reference.compute
 
-    def compute(model: Any, rows: Any, micro_tokens: int, min_shared: int) -> Tensor:
+    def compute(model: Any, rows: Any, micro_tokens: int) -> Tensor:
         computed.append(len(rows))
-        return real(model, rows, micro_tokens, min_shared)
+        return real(model, rows, micro_tokens)
 
     monkeypatch.setattr(cached_reference, "compute", compute)
     first = cached_reference.log_probabilities(model, rows, "start", 100)

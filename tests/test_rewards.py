@@ -77,6 +77,19 @@ def test_reward_up_while_held_out_falls_is_said(rewards: list[float], evals: lis
         assert "from 0.500 to 0.300" in said[0]
 
 
+@pytest.mark.parametrize(("rewards", "warned"), [([0.5, 0.45, 0.4], False), ([0.5, 0.6, 0.7], True)])
+def test_rewards_in_training_count_as_risen_only_above_the_first_where_the_base_was_best(
+    rewards: list[float], warned: bool
+) -> None:
+    alarms, said = watch()
+    alarms.held_out(0, 0.6, 0.02)
+    alarms.held_out(0, 0.5, 0.02)  # asked again, by a run that was stopped before its first step
+    for step, reward in enumerate(rewards, 1):
+        alarms.step(step, reward, 0.0, 1.0, None)
+    alarms.held_out(len(rewards), 0.4, 0.02)
+    assert bool(said) == warned
+
+
 @pytest.mark.parametrize(("evals", "high", "said"), [
     ([0.1, 0.3], 0.4, "best of its steps, 4, earned 0.300. Go on using"),
     ([0.3, 0.1], 0.6, "best of its steps, 2, earned 0.300 (so few rows may mislead). Go on using"),

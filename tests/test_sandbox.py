@@ -196,6 +196,33 @@ def test_a_right_program_passes_and_a_half_right_one_half() -> None:
     assert programs.code("def f(): return 1", None, {"tests": ["assert f() == True"]}).score == 0  # 1 is not True
 
 
+@pytest.mark.parametrize(("value", "test", "score"), [
+    ("4 / 2", "assert f() == 2", 1), ("2", "assert f() == 2.0", 1), ("2.5", "assert f() == 2", 0),
+    ("[1, {2.0}]", "assert f() == [1.0, {2}]", 1), ("[True]", "assert f() == [1]", 0),
+    ("[1]", "assert f() == [True]", 0), ("{'a': (0,)}", "assert f() == {'a': (False,)}", 0),
+    ("{True: 1}", "assert f() == {1: 1}", 0), ("(1, 2)", "assert f() == [1, 2]", 0),
+    ("(1, 2)", "assert f() == (1, 2)", 1),
+    # JSON knows no tuples.
+    ("(1, (2,))", {"call": "f()", "returns": [1, [2]]}, 1), ("{'a': (1,)}", {"call": "f()", "returns": {"a": [1]}}, 1),
+    ("(1, True)", {"call": "f()", "returns": [1, 1]}, 0), ("'12'", {"call": "f()", "returns": [1, 2]}, 0),
+    # What derives from a built-in type is equal to it.
+    ("__import__('collections').Counter('aab')", "assert f() == {'a': 2, 'b': 1}", 1),
+    ("__import__('collections').namedtuple('P', 'x y')(1, 2)", "assert f() == (1, 2)", 1),
+])  # fmt: skip
+def test_values_are_equal_as_an_assert_has_it_but_true_is_not_one(value: str, test: Any, score: float) -> None:
+    assert programs.code(f"def f(): return {value}", None, {"tests": [test]}).score == score
+
+
+@pytest.mark.parametrize(("reply", "score"), [
+    ("```python3\n{}\n```", 1), ("```Python\n{}\n```", 1), ("```py title=a.py\n{}\n```", 1), ("```\n{}\n```", 1),
+    ("First:\n```bash\npip install x\n```\nthen\n```python\n{}\n```\nprints\n```\n1 one\n```", 1),
+    ("```python\nx = 1\n```\nand\n```python\n{}\n```", 1), ("```js\n{}\n```", 0), ("```pycon\n{}\n```", 0),
+])  # fmt: skip
+def test_the_program_is_what_the_reply_fences_as_python(reply: str, score: float) -> None:
+    item = {"tests": ["assert f() == 1"]}
+    assert programs.code(reply.format("def f(): return 1"), None, item).score == score
+
+
 @pytest.mark.parametrize(
     "tests", [None, [], ["assert f()"], ["assert f() == g()"], ["f() == 1"], [{"call": "f()"}], [3]]
 )

@@ -64,7 +64,7 @@ def test_outputs_and_gradients_are_those_of_the_definition(
     shape: Shape, shared: int, group: int, dim: int, window: int | None, scale: float | None, seed: int
 ) -> None:
     given = tensors(shape, shared, group, dim, seed)
-    assert trie_attention.usable(given[0])
+    assert trie_attention.usable(given[0], given[2])
     expected = outcome(shape, given, scale, window, torch.float64)  # by torch, segment by segment
     for ours, theirs in zip(outcome(shape, given, scale, window, torch.float32), expected, strict=True):
         assert float((ours - theirs).norm()) <= 2e-6 * float(theirs.norm()) + 1e-5

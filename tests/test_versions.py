@@ -11,7 +11,8 @@ import sodate
 from sodate.api.evaluation import reports_about
 from sodate.api.loading import refer
 from sodate.core.errors import UsageError
-from sodate.release.registry import find_version
+from sodate.model.store import MANIFEST
+from sodate.release.registry import find_version, verify
 from tests import farm as farming
 
 
@@ -35,6 +36,25 @@ def test_an_adapter_over_a_fully_tuned_version_runs_on_its_weights_not_on_the_ba
     assert reference.folder == version.path / "model"
     assert reference.adapter is not None
     assert sodate.load("thin").reply("hello", max_new_tokens=3).role == "assistant"
+
+
+def test_whole_weights_keep_the_licence_of_their_base_and_not_the_stores_manifest(farm: farming.Farm) -> None:
+    texts = {"LICENSE": b"Use it", "NOTICE.md": b"Made by", "TERMS.html": b"<p>Terms"}
+    store = refer(farm.model).folder
+    for name, text in texts.items():
+        (store / name).write_bytes(text)
+    data = [str(farm.train)]
+    sodate.train(model=farm.model, name="owned", adapter="full", data=data, max_steps=1)
+    sodate.train(model="owned@1", name="owned", data=data, max_steps=1)
+    assert sodate.merge("owned@2", data=farm.held)["version"] == "owned@3"
+    there = {file.name for file in store.iterdir()}
+    assert MANIFEST in there
+    for version in ("owned@1", "owned@3"):
+        found = find_version(version)
+        assert found is not None
+        verify(found)
+        assert {file.name for file in (found.path / "model").iterdir()} == there - {MANIFEST}
+        assert all((found.path / "model" / name).read_bytes() == text for name, text in texts.items())
 
 
 def test_training_goes_on_from_a_versions_adapter(farm: farming.Farm) -> None:

@@ -47,6 +47,13 @@ def begin(recipe: Recipe, reference: Reference) -> Start:
     config = None
     if folder is not None:
         config = load.read_adapter(folder)
+        if not (folder / "adapter_model.safetensors").exists():
+            raise UsageError(
+                tr(f"{folder} has no adapter_model.safetensors.",
+                   f"{folder} に adapter_model.safetensors がありません。"),
+                tr("Save the adapter as safetensors: files that run code when opened (.bin) are not read.",
+                   "safetensors で保存し直してください。開くとコードが動く形式 (.bin) は読みません。"),
+            )  # fmt: skip
         kind = _going_on(kind, config, str(folder) if recipe.init_adapter else reference.name, recipe, reference)
     elif kind == "auto":
         kind = "lora"

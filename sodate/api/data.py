@@ -49,8 +49,10 @@ def check(
 
 def _forecast(checked: Checked, renderer: Renderer, folder: Path) -> dict[str, Any]:
     """One epoch of LoRA at the defaults on this machine. Shared beginnings are counted in a sample of the batches."""
+    import torch
+
     from sodate.core.recipe import SFTRecipe
-    from sodate.model import forecast, memory
+    from sodate.model import forecast, load, memory
     from sodate.model.lora import LoraConfig
     from sodate.render import trie
     from sodate.train.resolve import Facts, resolve
@@ -76,6 +78,8 @@ def _forecast(checked: Checked, renderer: Renderer, folder: Path) -> dict[str, A
     scale = total / tokens  # 1 where every row is in the sample
     work = forecast.Work(round(computed * scale), round(predictions * scale))
     adapter = plan.adapter.rank * model.width
+    cpu = torch.device("cpu")
+    dtype = load.pick_dtype("auto", cpu, training=True)
     gflops = forecast.measure_gflops(model.hidden)
     return {
         "tokens": total,
@@ -83,12 +87,12 @@ def _forecast(checked: Checked, renderer: Renderer, folder: Path) -> dict[str, A
         "seconds": round(forecast.seconds(model, work, gflops), 1),
         "bytes": memory.need(
             model,
-            weights=4 * (model.parameters + adapter),
+            weights=dtype.itemsize * model.parameters + 4 * adapter,
             trained=4 * adapter,
-            element=4,
+            element=memory.activation_element(dtype, cpu),
             tokens=at_once,
             recompute=False,
-            gpu=False,
+            process=memory.PROCESS_BYTES,
         ).total,
         "gemm_gflops": round(gflops, 1),
     }

@@ -5,20 +5,23 @@ from __future__ import annotations
 import datetime
 import json
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sodate.api.loading import load
 from sodate.core import home
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.files import read_json, sha256_file, write_json, write_text
 from sodate.core.text import tr
-from sodate.core.types import Conversation, Example, Message, TaskItem
+from sodate.core.types import Conversation, Example, Message
+from sodate.data import tasks
 from sodate.evaluate.run import EvalItem, EvalResult
 from sodate.evaluate.run import evaluate as compare
-from sodate.render import toolcalls
+
+if TYPE_CHECKING:
+    from sodate.grade import Grader
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,9 @@ def evaluate(
     baseline: str | None = None,
     limit: int | None = None,
     shots: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    encoding: str | None = None,
+    cluster: str | None = None,
     max_new_tokens: int | None = None,
     batch_size: int = 64,
     seed: int = 0,
@@ -47,8 +53,9 @@ def evaluate(
     """Generates greedily for every held-out row and grades against its last assistant message.
 
     Every model is compared with `baseline` (default: the first). `shots` adds a second baseline: the first one with the
-    rows of that file as examples in its prompt. `limit` takes the first rows. `max_new_tokens` defaults to the longest
-    reference, a quarter more and 8 tokens.
+    rows of that file as examples in its prompt. `limit` takes the first rows. Rows with the same value in the column
+    `cluster` are not independent, and count so. `max_new_tokens` defaults to the longest reference, a quarter more and
+    8 tokens, or to 256 where a right reply may say more than its reference; what was cut off is counted.
     """
     from sodate.evaluate.report import write_report
     from sodate.evaluate.run import check_references
@@ -60,14 +67,16 @@ def evaluate(
     contestants: list[tuple[str, tuple[Message, ...]]] = [(name, ()) for name in dict.fromkeys([baseline, *names])]
     baselines = [baseline]
     if shots is not None:
-        examples = _shots(Path(shots))
+        examples = _shots(Path(shots), columns, encoding)
         count = sum(m.role == "assistant" for m in examples)
         baselines.append(f"{baseline} + {count} shots")
         contestants.insert(1, (baselines[1], examples))
     made = [parse_grader(spec) for spec in specs]
-    items, tools = _items(Path(data), limit)
+    items, tools = _items(Path(data), limit, columns, encoding, cluster)
     check_references(items, made)
     replies: dict[str, list[str]] = {}
+    room: dict[str, int] = {}  # tokens a reply might have
+    cut_off: dict[str, int] = {}
     measured: dict[str, str] = {}  # what each given name stood for: `orders` → `orders@3`
     loaded: Any = None
     for name, examples in contestants:
@@ -77,8 +86,11 @@ def evaluate(
             on_event("loading", reference)
             loaded = (reference, load(reference))
             measured[reference] = loaded[1].reference.name
-        replies[name] = _generate(loaded[1], name, items, tools, examples, max_new_tokens, batch_size, on_event)
-    result = compare(replies, items, made, baselines, seed=seed)
+        room[name] = max_new_tokens or _room(items, loaded[1].renderer, made)
+        replies[name], cut_off[name] = _generate(
+            loaded[1], name, items, tools, examples, room[name], batch_size, on_event
+        )
+    result = compare(replies, items, made, baselines, cut_off=cut_off, seed=seed)
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
     folder = home.reports_dir() / f"{stamp}-{secrets.token_hex(2)}"
     lines = [{"model": m, "item": i, "reply": text} for m, texts in replies.items() for i, text in enumerate(texts)]
@@ -89,6 +101,7 @@ def evaluate(
         "data": str(data),
         "data sha256": sha256_file(Path(data)),
         "graders": ", ".join(specs),
+        "longest reply, tokens": ", ".join(str(tokens) for tokens in dict.fromkeys(room.values())),
         "seed": str(seed),
     }
     page = write_report(
@@ -112,14 +125,18 @@ def reports_about(version: str) -> list[str]:
     ]
 
 
-def _items(data: Path, limit: int | None) -> tuple[list[EvalItem], list[tuple[Any, ...]]]:
+def _items(
+    data: Path, limit: int | None, columns: Mapping[str, str] | None, encoding: str | None, cluster: str | None
+) -> tuple[list[EvalItem], list[tuple[Any, ...]]]:
     """Held-out items of a file, with each row's tools. A row that can't be read stops the evaluation."""
     from sodate.data.load import Loaded
     from sodate.data.load import load as read
 
     items: list[EvalItem] = []
     tools: list[tuple[Any, ...]] = []
-    for row in read(data, None, None)[1]:
+    for row in read(data, columns, encoding)[1]:
+        if limit is not None and len(items) >= limit:
+            break
         if not isinstance(row, Loaded):
             if row.severity == "warning":
                 continue
@@ -127,47 +144,51 @@ def _items(data: Path, limit: int | None) -> tuple[list[EvalItem], list[tuple[An
                 f"{row.file}:{row.line}: {row.message}",
                 tr("Mend or remove this row.", "この行を直すか除いてください。"),
             )
-        if limit is not None and len(items) >= limit:
-            break
-        items.append(_item(row.example))
+        items.append(_item(row.example, None if cluster is None else _cluster(row.row, cluster)))
         tools.append(tuple(row.example.tools))
     if not items:
         raise UsageError(tr(f"{data} has no rows.", f"{data} に行がありません。"))
     return items, tools
 
 
-def _item(example: Example) -> EvalItem:
-    if isinstance(example, Conversation) and example.reply is not None:
-        return EvalItem(example.prompt, as_text(example.reply), example.source)
-    if isinstance(example, TaskItem):
-        answer = example.item.get("reference_answer")
-        text = answer if isinstance(answer, str) or answer is None else json.dumps(answer, ensure_ascii=False)
-        return EvalItem(example.prompt, text, example.source, example.item)
-    raise UsageError(
-        tr(
-            "Preference pairs have no single right reply to grade against.",
-            "選好データには採点の基準になる唯一の返答がありません。",
-        ),
-        tr(
-            "Give a file of conversations or of prompts with reference answers.",
-            "会話、または参照解答つきのファイルを指定してください。",
-        ),
-    )
+def _cluster(row: Any, column: str) -> str:
+    if column not in row.data:
+        raise UsageError(
+            tr(f"{row.file}:{row.line} has no column {column}.", f"{row.file}:{row.line} に列 {column} がありません。"),
+            tr("--cluster names the column that related rows share.",
+               "--cluster には、関連する行に共通する列を指定してください。"),
+        )  # fmt: skip
+    return str(row.data[column])
 
 
-def as_text(message: Message) -> str:
-    """A reply as graders see it: its content, tool calls written out behind it."""
-    if not message.tool_calls:
-        return message.content
-    (written,), _ = toolcalls.as_text([message], ())
-    return written.content
+def _item(example: Example, cluster: str | None) -> EvalItem:
+    task = tasks.as_task(example)
+    if task is None:
+        raise UsageError(
+            tr(
+                "Preference pairs and plain text have no prompt with one right reply to grade against.",
+                "選好データやただの文章には、採点の基準になる返答つきのプロンプトがありません。",
+            ),
+            tr(
+                "Give a file of conversations or of prompts with reference answers.",
+                "会話、または参照解答つきのファイルを指定してください。",
+            ),
+        )
+    return EvalItem(task.prompt, tasks.reference(task), task.source, task.item, cluster)
 
 
-def _shots(path: Path) -> tuple[Message, ...]:
+def _shots(path: Path, columns: Mapping[str, str] | None, encoding: str | None) -> tuple[Message, ...]:
     """The rows of a file as turns to put before a prompt; their own system turns are left out."""
     from sodate.data.check import check
 
-    examples = [e for e in check([path]).iter_examples() if isinstance(e, Conversation)]
+    checked = check([path], columns=columns, encoding=encoding)
+    examples = [e for e in checked.iter_examples() if isinstance(e, Conversation)]
+    if not examples:
+        raise UsageError(
+            tr(f"{path} has no conversation to show as an example.", f"{path} には例に使える会話がありません。"),
+            tr("--shots wants rows with a reply, as for training.",
+               "--shots には、学習用と同じ返答つきの行を指定してください。"),
+        )  # fmt: skip
     return tuple(m for e in examples for m in e.messages if m.role != "system")
 
 
@@ -176,15 +197,20 @@ def _with_shots(prompt: Sequence[Message], shots: tuple[Message, ...]) -> list[M
     return [*head, *shots, *prompt[len(head) :]]
 
 
+def _room(items: Sequence[EvalItem], renderer: Any, graders: Sequence[Grader]) -> int:
+    """Tokens a reply may have: a quarter more than the longest reference, where right replies are about as long."""
+    longest = max(renderer.token_count(item.reference or "") for item in items)
+    room = int(longest + longest // 4 + 8)
+    return room if longest and all(grader.whole for grader in graders) else max(256, room)
+
+
 def _generate(
     model: Any, name: str, items: list[EvalItem], tools: list[tuple[Any, ...]], shots: tuple[Message, ...],
-    max_new_tokens: int | None, batch_size: int, on_event: Callable[[str, Any], None],
-) -> list[str]:  # fmt: skip
+    max_new_tokens: int, batch_size: int, on_event: Callable[[str, Any], None],
+) -> tuple[list[str], int]:  # fmt: skip
+    """The replies, and how many of them ended at `max_new_tokens` instead of by themselves."""
     from sodate.generate.engine import Sampling
 
-    if max_new_tokens is None:
-        longest = max((model.renderer.token_count(item.reference or "") for item in items), default=0)
-        max_new_tokens = longest + longest // 4 + 8 if longest else 256
     total = len(items)
     done = 0
 
@@ -197,8 +223,5 @@ def _generate(
     replies = model.replies(
         prompts, Sampling(max_new_tokens=max_new_tokens), tools=tools, batch_size=batch_size, on_reply=on_reply
     )
-    renderer = model.renderer
-    return [
-        as_text(renderer.parse(reply.ids, offered)) if offered else renderer.text(reply.ids)
-        for reply, offered in zip(replies, tools, strict=True)
-    ]
+    texts = [tasks.generated(model.renderer, reply.ids, offered) for reply, offered in zip(replies, tools, strict=True)]
+    return texts, sum(reply.finish == "length" for reply in replies)

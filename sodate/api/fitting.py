@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sodate.api.loading import Reference
 from sodate.core.errors import SodateError
-from sodate.core.recipe import Recipe
+from sodate.core.recipe import Recipe, amount_bytes
 from sodate.core.runs import RunFolder
 from sodate.core.text import tr
 
@@ -52,7 +52,7 @@ def refuse_hopeless(
     facts = forecast.facts(reference.folder)
     blocks = 0.6 if quantised else dtype.itemsize  # NF4: four bits and their scales; the embedding stays as it is
     weights = int(blocks * facts.block_parameters) + dtype.itemsize * (facts.parameters - facts.block_parameters)
-    fit.refuse_weights(weights, device, fit.budget(recipe.memory))
+    fit.refuse_weights(weights, device, amount_bytes(recipe.memory))
 
 
 def fit_run(
@@ -68,14 +68,16 @@ def fit_run(
             memory.return_freed_memory()
         if isinstance(method, fit.Sized):
             method.micro_tokens = began["micro_tokens"]
+        if isinstance(method, fit.Decoding):
+            method.rollouts.slots = began["slots"]
         if began["gradient_checkpointing"]:
             recompute.enable(model)
         return None
     again = None if recipe.gradient_checkpointing == "auto" else recipe.gradient_checkpointing
-    wish = fit.Wish(fit.budget(recipe.memory), recipe.micro_tokens != "auto", again, longest, recipe.adapter)
+    wish = fit.Wish(amount_bytes(recipe.memory), recipe.micro_tokens != "auto", again, longest, recipe.adapter)
     fitted = fit.fit(model, method, resolved.plan, resolved.micro_tokens, forecast.facts(reference.folder), wish)
     run.update(fit={
-        "micro_tokens": fitted.micro_tokens, "gradient_checkpointing": fitted.recompute,
+        "micro_tokens": fitted.micro_tokens, "slots": fitted.slots, "gradient_checkpointing": fitted.recompute,
         "estimate": asdict(fitted.estimate), "estimated_bytes": fitted.estimate.total,
         "measured_bytes": fitted.measured,
     })  # fmt: skip

@@ -37,9 +37,7 @@ def plan(
             blocks = element * facts.block_parameters
             weights += blocks // processes - blocks + 2 * blocks // facts.blocks
         for again in (False, True):
-            need = memory.need(
-                facts, weights=weights, trained=trained, element=element, tokens=tokens, recompute=again, gpu=True
-            )
+            need = memory.need(facts, weights=weights, trained=trained, element=element, tokens=tokens, recompute=again)
             row: dict[str, Any] = {"adapter": what, "parallel": how, "gradient_checkpointing": again}
             row |= {"bytes": need.total, "weights": need.weights, "gradients": need.gradients}
             row |= {"optimizer": need.optimizer, "activations": need.activations}

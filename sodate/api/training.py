@@ -66,10 +66,12 @@ class Material:
 
 def _execute(recipe: Recipe, run: RunFolder | None, on_event: Listener) -> dict[str, Any]:
     from sodate.api.adaptation import begin
+    from sodate.model.load import pick_device
     from sodate.release.registry import code_version
     from sodate.render.renderer import Renderer
     from sodate.train import parallel
 
+    pick_device(recipe.device)  # refused before anything is read
     parallel.join(recipe.device)
     refuse_parallel(recipe)
     if not parallel.is_main():
@@ -174,6 +176,7 @@ def _train_locked(
 
     rows, held = material.rows, material.held_out
     memory.return_heap()
+    memory.forget_peak()
     device = parallel.device(load.pick_device(recipe.device))
     # A resumed run goes on in the precision it began with, whatever this machine would choose. Rollouts stay in
     # float32 on a CPU, where the engine that samples and the forward that learns then agree to rounding.
@@ -182,9 +185,10 @@ def _train_locked(
     # What is trained stays in float32: bfloat16 would round small updates away.
     stored = torch.float32 if start.kind in WHOLE else dtype
     refuse_hopeless(recipe, reference, device, stored, start.quantised)
-    loop.use_threads(run.manifest.get("threads"))
+    if run.manifest.get("processes") == parallel.count():  # with another number sums are split anew anyway
+        loop.use_threads(run.manifest.get("threads"))
     model = load.load_base(reference.folder, device=device, dtype=stored, quantised=start.quantised)
-    longest = max(rows.longest, held.longest)
+    longest = max(rows.longest, held.longest) + (recipe.max_new_tokens if isinstance(recipe, RolloutRecipe) else 0)
     resolved = resolve(recipe, Facts(
         rows=len(rows.sequences), longest=longest,
         hidden_size=model.config.hidden_size, layers=model.config.num_hidden_layers, targets=lora.all_targets(model),
@@ -261,10 +265,12 @@ def _train_locked(
 
 
 def _context_length(folder: Path) -> int:
-    from sodate.core.files import read_json
+    from transformers import AutoConfig
 
-    config = read_json(folder / "config.json")
-    return int(config.get("max_position_embeddings") or 2**31 - 1)
+    from sodate.model import attention
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    return attention.context_length(config)
 
 
 def held_out_figures(lines: list[dict[str, Any]], best_step: int | None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from sodate.core.errors import SodateError, UsageError
-from sodate.core.text import tr
+from sodate.core.text import tr, visible
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None,
                   help=tr("Raise a language model you own.", "自分のものになる言語モデルを育てる。"))  # fmt: skip
@@ -47,7 +47,7 @@ def main() -> None:
     except SodateError as error:
         if os.environ.get("SODATE_DEBUG"):
             raise
-        print(f"sodate: {error}", file=sys.stderr)
+        print(visible(f"sodate: {error}"), file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print(tr("\nsodate: stopped.", "\nsodate: 中断しました。"), file=sys.stderr)
@@ -59,7 +59,8 @@ def main() -> None:
         if os.environ.get("SODATE_DEBUG"):
             raise
         kind = type(error).__name__
-        print(tr(f"sodate: unexpected {kind}: {error}", f"sodate: 予期しないエラー {kind}: {error}"), file=sys.stderr)
+        said = tr(f"sodate: unexpected {kind}: {error}", f"sodate: 予期しないエラー {kind}: {error}")
+        print(visible(said), file=sys.stderr)
         hint = tr(
             "Run again with `sodate --debug …` for the traceback.", "詳しくは `sodate --debug …` で実行してください。"
         )
@@ -184,11 +185,9 @@ def train(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    import yaml
-
     import sodate
     from sodate import terminal
-    from sodate.core.recipe import load_recipe
+    from sodate.core.recipe import given, load_recipe
 
     words = recipe or []
     files = [w for w in words if "=" not in w]
@@ -196,9 +195,7 @@ def train(
         raise UsageError(
             tr(f"One recipe at a time: {', '.join(files)}.", f"レシピは 1 つだけ指定してください: {', '.join(files)}")
         )
-    keys: dict[str, Any] = {
-        key: yaml.safe_load(value) for key, _, value in (w.partition("=") for w in words if "=" in w)
-    }
+    keys = given(w for w in words if "=" in w)
     options = {"model": model, "data": data, "eval": held_out, "name": name, "method": method, "adapter": adapter,
                "init_adapter": init_adapter, "columns": columns, "encoding": encoding, "memory": memory}  # fmt: skip
     keys |= {key: value for key, value in options.items() if value}
@@ -276,6 +273,12 @@ def evaluate(
             )
         ),
     ] = None,
+    columns: Columns = None,
+    encoding: Encoding = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(help=tr("Column that rows share which are not independent.", "独立でない行に共通する列。")),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help=tr("First N rows.", "先頭の N 行。"))] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help=tr("Longest reply.", "返答の最大トークン数。"))] = None,
     batch_size: Annotated[int, typer.Option(min=1, help=tr("Replies made at once.", "同時に生成する数。"))] = 64,
@@ -290,8 +293,9 @@ def evaluate(
 
     with terminal.evaluating(quiet=as_json) as listen:
         done = sodate.evaluate(
-            models, data, grader, baseline=baseline, limit=limit, shots=shots, max_new_tokens=max_tokens,
-            batch_size=batch_size, seed=seed, replay=shlex.join(["sodate", *sys.argv[1:]]), on_event=listen,
+            models, data, grader, baseline=baseline, limit=limit, shots=shots, columns=_pairs(columns),
+            encoding=encoding, cluster=cluster, max_new_tokens=max_tokens, batch_size=batch_size, seed=seed,
+            replay=shlex.join(["sodate", *sys.argv[1:]]), on_event=listen,
         )  # fmt: skip
     if as_json:
         print_json({**done.result.to_json(), "report": str(done.report)})
@@ -319,6 +323,8 @@ def generate(
     data: Annotated[
         Path | None, typer.Option(help=tr("File whose rows are answered, as JSON lines.", "各行に返答するファイル。"))
     ] = None,
+    columns: Columns = None,
+    encoding: Encoding = None,
     samples: Annotated[int, typer.Option(min=1, help=tr("Replies per prompt.", "プロンプトごとの返答の数。"))] = 1,
     temperature: Annotated[float, typer.Option(min=0)] = 0.0,
     top_p: Annotated[float, typer.Option(min=0, max=1)] = 1.0,
@@ -329,7 +335,8 @@ def generate(
 ) -> None:
     from sodate.terminal import talk
 
-    talk.generate(model, prompt, system, data, samples, temperature, top_p, max_tokens, limit, seed, as_json)
+    asked = talk.asked(prompt, system, data, _pairs(columns), encoding, limit)
+    talk.generate(model, asked, samples, temperature, top_p, max_tokens, seed, as_json)
 
 
 from sodate.cli import shelf  # noqa: E402, F401 (the other verbs join the app here)

@@ -4,12 +4,23 @@ its reason before training starts, and both are kept with the run."""
 from __future__ import annotations
 
 import difflib
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
@@ -28,7 +39,7 @@ ADAPTER_KEYS: dict[str, tuple[str, ...]] = {
 class Recipe(BaseModel):
     """What every method has. Lengths are in tokens, `lr` is the peak learning rate of AdamW."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     method: str = "sft"
     model: str
@@ -77,6 +88,12 @@ class Recipe(BaseModel):
         """A single path is a list of one; a comma list from the command line is split."""
         if isinstance(value, str) and value != "auto":
             return tuple(part for part in value.split(",") if part)
+        return value
+
+    @field_validator("memory")
+    @classmethod
+    def _amount(cls, value: str | None) -> str | None:
+        amount_bytes(value)
         return value
 
     @field_validator("columns", mode="before")
@@ -140,6 +157,14 @@ class PPORecipe(RolloutRecipe):
     gae_lambda: float = Field(default=0.95, gt=0, le=1)
     updates: PositiveInt = 4
 
+    @field_validator("kl_target", "kl_horizon")
+    @classmethod
+    def _of_adaptive(cls, value: float, info: ValidationInfo) -> float:
+        default = cls.model_fields[str(info.field_name)].default
+        if value != default and info.data.get("kl_control") == "fixed":
+            raise ValueError(tr("only kl_control=adaptive has a target", "kl_control=adaptive でのみ使えます"))
+        return value
+
 
 class DPORecipe(Recipe):
     """Direct preference optimisation (arXiv 2305.18290)."""
@@ -149,6 +174,13 @@ class DPORecipe(Recipe):
     loss: Literal["sigmoid", "ipo", "hinge"] = "sigmoid"
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
     sft_weight: float = Field(default=0.0, ge=0)
+
+    @field_validator("label_smoothing")
+    @classmethod
+    def _of_sigmoid(cls, value: float, info: ValidationInfo) -> float:
+        if value and info.data.get("loss") != "sigmoid":
+            raise ValueError(tr("only loss=sigmoid has labels to smooth", "loss=sigmoid でのみ使えます"))
+        return value
 
 
 class KTORecipe(Recipe):
@@ -173,6 +205,20 @@ class SimPORecipe(Recipe):
     method: Literal["simpo"] = "simpo"
     beta: PositiveFloat = 2.0
     gamma: float = Field(default=1.0, ge=0)
+
+
+def amount_bytes(text: str | None) -> int | None:
+    """Bytes of "4GB", "3.5 GiB" or "800MB", None of None; UsageError on anything else."""
+    if text is None:
+        return None
+    units = {"MB": 10**6, "GB": 10**9, "TB": 10**12, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+    found = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*([MGT]I?B)", text.strip().upper(), re.ASCII)
+    if found is None or not float(found[1]):
+        raise UsageError(
+            tr(f"memory = {text!r} is no amount of memory.", f"memory = {text!r} はメモリ量ではありません。"),
+            tr("Write it like 4GB or 800MB.", "4GB や 800MB のように書いてください。"),
+        )
+    return int(float(found[1]) * units[found[2]])
 
 
 def column_pairs(text: str) -> dict[str, str]:
@@ -209,6 +255,22 @@ METHODS: dict[str, type[Recipe]] = {
 }
 
 
+def given(words: Iterable[str]) -> dict[str, Any]:
+    """`key=value` from the command line; a value is read as YAML."""
+    values: dict[str, Any] = {}
+    for word in words:
+        key, _, value = word.partition("=")
+        try:
+            values[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise UsageError(
+                tr(f"{word}: the value is not valid YAML.", f"{word}: 値が正しい YAML ではありません。"),
+                tr("Put text with [ { : or # in quotes within the value.",
+                   "[ { : # を含む文字列は、値の中で引用符に入れてください。"),
+            ) from None  # fmt: skip
+    return values
+
+
 def load_recipe(path: Path | None, overrides: dict[str, Any]) -> Recipe:
     """A recipe from a YAML file and `key=value` overrides (which win). File paths in it are relative to the file."""
     values: dict[str, Any] = {}
@@ -217,6 +279,9 @@ def load_recipe(path: Path | None, overrides: dict[str, Any]) -> Recipe:
             loaded = yaml.safe_load(path.read_text("utf-8"))
         except FileNotFoundError:
             raise UsageError(tr(f"Recipe {path} is not there.", f"レシピ {path} がありません。")) from None
+        except (OSError, UnicodeError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+            raise UsageError(tr(f"Recipe {path} can't be read: {why}", f"レシピ {path} を読めません: {why}")) from None
         except yaml.YAMLError as error:
             raise UsageError(
                 tr(f"{path} is not valid YAML: {error}", f"{path} は正しい YAML ではありません: {error}")
@@ -257,18 +322,19 @@ def validated(kind: type[Recipe], values: dict[str, Any], where: str) -> Recipe:
         if first["type"] == "missing":
             raise UsageError(
                 tr(f"{at}{key!r} is missing.", f"{at}{key!r} がありません。"),
-                tr(f"Give it in the recipe or as --{key}.", f"レシピか --{key} で指定してください。"),
+                tr(f"Give it in the recipe or as {key}=VALUE.", f"レシピか {key}=値 で指定してください。"),
             ) from None
+        why = first["msg"].removeprefix("Value error, ")
         raise UsageError(
-            tr(f"{at}{key} = {first['input']!r}: {first['msg']}.", f"{at}{key} = {first['input']!r}: {first['msg']}")
+            tr(f"{at}{key} = {first['input']!r}: {why}.", f"{at}{key} = {first['input']!r}: {why}")
         ) from None
 
 
 def _beside(recipe: Path, key: str, value: Any) -> Any:
     """Relative files in a recipe are found beside it, wherever the command is run."""
-    if key == "data":
-        many = [value] if isinstance(value, str) else list(value or ())
-        return tuple(str(recipe.parent / part) for part in many)
+    if key == "data" and isinstance(value, str | list):
+        many = value.split(",") if isinstance(value, str) else value
+        return tuple(str(recipe.parent / str(part)) for part in many)
     if key == "eval" and isinstance(value, str):
         return str(recipe.parent / value)
     if key in ("init_adapter", "model", "template") and isinstance(value, str):

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
+
+# All but newline and tab; a carriage return only where no newline follows.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
 
 
 def language() -> str:
@@ -17,3 +21,8 @@ def language() -> str:
 def tr(en: str, ja: str) -> str:
     """The sentence in the reader's language."""
     return ja if language() == "ja" else en
+
+
+def visible(text: str) -> str:
+    """The text with its control characters written out, so that what a model or a file says can't steer a terminal."""
+    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)

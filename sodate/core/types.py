@@ -6,7 +6,7 @@ Everything here is frozen and made of tuples, so that an example can be hashed, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -44,11 +44,15 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Messages (+ tools) with a weight per assistant message: the one in-memory form of a supervised example."""
+    """Messages (+ tools) with a weight per assistant message: the one in-memory form of a supervised example.
+
+    `item` is what else its row says: nothing to learn, but a grader may want it.
+    """
 
     messages: tuple[Message, ...]
     tools: tuple[Mapping[str, Any], ...] = ()
     source: Source | None = None
+    item: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def prompt(self) -> tuple[Message, ...]:

@@ -1,4 +1,4 @@
-"""Japanese, US and UK postal addresses by rules. Input is width-folded text (`pii.fold`), output are spans."""
+"""Japanese, US and UK postal addresses by rules. Input is width-folded text (`pii.same_width`), output are spans."""
 
 from __future__ import annotations
 

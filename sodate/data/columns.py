@@ -8,6 +8,7 @@ from typing import Any
 
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
+from sodate.data.fields import verdict
 from sodate.data.ledger import RowError
 from sodate.data.messages import Row
 
@@ -82,7 +83,9 @@ def _suggestion(columns: Mapping[str, object]) -> str:
     prompt = _likeliest(_PROMPT_LIKE, rest) or (rest[0] if rest else "COLUMN")
     # A list or an object is nothing to write as a reply, but a grader can hold it against one.
     target = "reference_answer" if isinstance(columns.get(reply), list | dict) else "completion"
-    return f"prompt={prompt},{target}={reply}"
+    # Left out, a verdict would be lost, and bad replies learnt with the good ones.
+    judged = ",label=label" if reply != "label" and verdict(columns.get("label")) is not None else ""
+    return f"prompt={prompt},{target}={reply}{judged}"
 
 
 def _likeliest(pattern: str, names: Sequence[str]) -> str | None:

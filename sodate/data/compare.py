@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from sodate.core.types import Conversation, Example, Judgement, Message, Preference, Ranking, TaskItem
 from sodate.data.formats import IDS
 from sodate.data.ondisk import Column
-from sodate.data.similar import normalise
+from sodate.data.similar import comparable
 
 
 class FirstSeen:
@@ -80,6 +80,15 @@ def asked(example: Example) -> str:
     return prompt_text(example.prompt) or prompt_text(all_messages(example))
 
 
+def prompts(example: Example) -> Iterator[str]:
+    """What a training row gives away: the prompt of every turn that is answered in it, what it asks itself last."""
+    if isinstance(example, Conversation):
+        for number, message in enumerate(example.prompt):
+            if message.role == "assistant" and (text := prompt_text(example.prompt[:number])):
+                yield text
+    yield asked(example)
+
+
 def signature(messages: Sequence[Message]) -> str:
     """One string per content: roles and texts and calls, but no call ids, which differ between copies."""
     parts = []
@@ -103,6 +112,6 @@ def answer(example: Example, prompt: Sequence[Message]) -> str:
 def said(example: Example) -> str:
     """The answer in the form compared with held-out answers."""
     if isinstance(example, TaskItem):
-        return normalise(answer(example, example.prompt))
+        return comparable(answer(example, example.prompt))
     reply = example.reply if isinstance(example, Conversation) else replies_of(example)[0][-1]
-    return normalise(signature([reply])) if reply else ""
+    return comparable(signature([reply])) if reply else ""

@@ -8,14 +8,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
 from sodate.core.types import Conversation, Example, Message, Source, TaskItem
-from sodate.data.columns import advice, listed, pair, renamed, replies
-from sodate.data.fields import message_list, system_of, text_of
+from sodate.data.columns import TARGETS, advice, listed, pair, renamed, replies
+from sodate.data.fields import message_list, system_of, text_of, verdict
 from sodate.data.jsontext import MAX_DEPTH, kind
 from sodate.data.ledger import RowError
 from sodate.data.messages import (
@@ -68,19 +68,45 @@ def detect(rows: Sequence[Row], columns: Mapping[str, str], file: str) -> Format
     for row in rows:
         for key, value in row.items():
             found.setdefault(key, value)
-        if all(column in row for column in columns.values()):
-            form = _fitting(renamed(row, columns) if columns else row)
-            if form:
-                votes[form.name] += 1
-                fitting[form.name] = form
+    named = [
+        renamed(row, columns) if columns else row for row in rows if all(column in row for column in columns.values())
+    ]
+    numbers = {_label_number(row) for row in named}
+    classes = any(number is not None and number > 1 for number in numbers)
+    for row in named:
+        form = _fitting(_without_class(row) if classes else row)
+        if form:
+            votes[form.name] += 1
+            fitting[form.name] = form
     if votes:
         best = [form for name, form in fitting.items() if votes[name] == max(votes.values())]
         places = [form.name for form in FORMATS]
-        return min(best, key=lambda form: places.index(form.name) if form.name in places else len(places))
+        first = min(best, key=lambda form: places.index(form.name) if form.name in places else len(places))
+        return _classified(first) if classes else first
     if missing := ", ".join(column for column in columns.values() if column not in found):
         what = tr(f"there is no column {missing}.", f"列 {missing} がありません。")
         raise SodateError(f"{file}: {what} {listed(found)}", advice(found))
     raise NoFormatError(file, found)
+
+
+def _label_number(row: Row) -> int | None:
+    """The label beside a prompt and its completion, if it is a whole number from 0 up."""
+    text = str(row.get("label")).removesuffix(".0")
+    beside = "prompt" in row and "completion" in row
+    return int(text) if beside and len(text) < 20 and text.isdecimal() else None
+
+
+def _without_class(row: Row) -> Row:
+    return row if _label_number(row) is None else {key: value for key, value in row.items() if key != "label"}
+
+
+def _classified(form: Format) -> Format:
+    """The format in a file whose labels go beyond 1: there 0 and 1 are classes as well, and judge no reply."""
+    return replace(
+        form,
+        fits=lambda row: form.fits(_without_class(row)),
+        parse=lambda row, source, notes: form.parse(_without_class(row), source, notes),
+    )
 
 
 def _fitting(row: Row) -> Format | None:
@@ -133,10 +159,15 @@ def _single(
     return Conversation(messages, tools_of(row), source)
 
 
+def _refuse_verdict(row: Row) -> None:
+    if verdict(row.get("label")) is not None:
+        raise RowError("unpaired-preference")
+
+
 def _pair_parser(prompt: str, reply: str) -> Callable[[Row, Source, Notes], Example]:
     def parse_pair(row: Row, source: Source, notes: Notes) -> Example:
-        if isinstance(row.get("label"), bool):
-            raise RowError("unpaired-preference")
+        if reply != "label":
+            _refuse_verdict(row)
         return _single(row, text_of(row, prompt), text_of(row, reply), source, notes)
 
     return parse_pair
@@ -181,6 +212,7 @@ def _plain_text(row: Row, source: Source, notes: Notes) -> Example:
 
 
 def _trl_conversational(row: Row, source: Source, notes: Notes) -> Example:
+    _refuse_verdict(row)
     # The completion is what is learnt: replies within the prompt are context unless they say otherwise.
     prompt = [
         {**m, "weight": 0} if isinstance(m, dict) and m.get("role") == "assistant" and m.get("weight") is None else m
@@ -250,7 +282,7 @@ FORMATS: tuple[Format, ...] = (
     Format(
         "preference-openai",
         '{"input": {"messages": […]}, "preferred_output": […], "non_preferred_output": […]}',
-        frozenset(["preferred_output", "preferred_completion"]),
+        frozenset([f"{side}_{what}" for side in ("preferred", "non_preferred") for what in ("output", "completion")]),
         lambda r: "preferred_output" in r or "preferred_completion" in r,
         preference_openai,
     ),
@@ -272,7 +304,7 @@ FORMATS: tuple[Format, ...] = (
         "preference-unpaired",
         '{"prompt": …, "completion": …, "label": true}',
         frozenset(["prompt", "completion", "label"]),
-        lambda r: isinstance(r.get("label"), bool) and "prompt" in r and "completion" in r,
+        lambda r: "prompt" in r and "completion" in r and verdict(r.get("label")) is not None,
         unpaired,
     ),
     Format("task", '{"messages": […], "reference_answer": …}', frozenset(["messages", "prompt"]), _is_task, _task),
@@ -310,6 +342,10 @@ FORMATS: tuple[Format, ...] = (
 )
 
 
+# A list under one of these is part of a row. `tests` is what the code grader reads.
+ROW_KEYS = frozenset(("functions", "history", "tests", *TARGETS)).union(*(form.keys for form in FORMATS))
+
+
 def parse(row: Row, form: Format, source: Source, notes: Notes) -> Example:
     """The example in `row`. RowError where it is broken, or where it is a row of another format."""
     if not form.fits(row) and not row.keys() & form.keys:
@@ -322,6 +358,9 @@ def parse(row: Row, form: Format, source: Source, notes: Notes) -> Example:
         found = tr("found the columns ", "見つかった列: ") + (", ".join(map(str, row)) or tr("(none)", "（なし）"))
         raise RowError("unknown-format", file_format, f"{missing}; {found}")
     try:
-        return form.parse(row, source, notes)
+        example = form.parse(row, source, notes)
+        if isinstance(example, Conversation) and (others := row.keys() - _NOT_ITEM):
+            return replace(example, item={key: row[key] for key in row if key in others})
+        return example
     except RecursionError:
         raise RowError("too-deep", MAX_DEPTH) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Any, BinaryIO, NoReturn
 
 from sodate.core.text import tr
@@ -136,14 +136,13 @@ def _explain(error: json.JSONDecodeError, text: str) -> str:
 _IN_STRING = re.compile(rb'["\\]')
 _OUTSIDE = re.compile(rb'["\[\]{},]')
 _LAST_KEY = re.compile(rb'"((?:[^"\\]|\\.)*)"\s*:\s*$')
-# In a document that is one object, an array under these keys is part of a row; under any other key it holds the rows.
-_ROW_KEYS = frozenset(b"messages conversations prompt completion chosen rejected tools input".split())
 
 
-def elements(stream: BinaryIO) -> Iterator[bytes | None]:
+def elements(stream: BinaryIO, row_keys: Set[str]) -> Iterator[bytes | None]:
     """The elements of a JSON document's one array as raw bytes, holding one element and one chunk at a time.
 
-    `[…]` gives its elements, `{"rows": […], …}` those of its array, a document that is itself one row gives itself.
+    `[…]` gives its elements, `{"rows": [{…}, …], …}` those of its array of objects, a document that is itself one row
+    gives itself. An array under one of `row_keys` is part of a row.
     An element longer than MAX_ROW_BYTES comes as None, a comma without an element as empty bytes, and an array that
     never closes ends with `[`, which no parser accepts. Only brackets are read here; `parse_object` judges the rest.
     Raises RowError("not-an-object") at a second array of rows: which of the two was meant?
@@ -151,6 +150,7 @@ def elements(stream: BinaryIO) -> Iterator[bytes | None]:
     depth = base = 0  # base: the depth inside the array of rows, 0 until it is found
     in_string = skip = too_long = after_comma = closed = False
     piece = bytearray()
+    before: bytes | None = None  # what came before an array that holds rows if its first element is an object
 
     def take() -> bytes | None:
         nonlocal too_long
@@ -165,6 +165,14 @@ def elements(stream: BinaryIO) -> Iterator[bytes | None]:
         skip = False
         while found := (_IN_STRING if in_string else _OUTSIDE).search(chunk, at):
             at, mark = found.end(), found.group()
+            if before is not None:  # this is what comes first in that array
+                if mark not in b"{]" or (piece + chunk[start : at - 1]).strip():
+                    piece[:0] = before
+                elif not closed:
+                    base, too_long = depth, False
+                elif mark == b"{":
+                    raise _second()
+                before = None
             if mark == b'"':
                 in_string = not in_string
             elif mark == b"\\":
@@ -182,17 +190,21 @@ def elements(stream: BinaryIO) -> Iterator[bytes | None]:
                 depth -= mark != b","
             else:
                 depth += 1
-                if mark == b"[" and depth <= 2 and (depth == 1 or not base or closed):
+                if mark == b"[" and depth == 1:
+                    if closed:
+                        raise _second()
+                    base, start = 1, at
+                    piece.clear()
+                elif mark == b"[" and depth == 2 and (not base or closed):
                     key = _LAST_KEY.search(bytes(piece[-200:] + chunk[start : at - 1])[-200:])
-                    if depth == 1 or (key and key.group(1) not in _ROW_KEYS):
-                        if closed:
-                            raise RowError("not-an-object", tr("a second array of rows", "2 つ目の行の配列"))
-                        base, start = depth, at
+                    if key and key.group(1).decode("utf-8", "replace") not in row_keys:
+                        before, start = bytes(piece) + chunk[start:at], at
                         piece.clear()
         piece += chunk[start:]
         if len(piece) > MAX_ROW_BYTES:
             piece.clear()
             too_long = True
+    piece[:0] = before or b""  # where the document ends there
     rest = take()
     if closed:
         if base == 1 and rest:
@@ -203,3 +215,7 @@ def elements(stream: BinaryIO) -> Iterator[bytes | None]:
         yield b"["
     elif rest != b"":
         yield rest
+
+
+def _second() -> RowError:
+    return RowError("not-an-object", tr("a second array of rows", "2 つ目の行の配列"))

@@ -8,11 +8,10 @@ from pathlib import Path
 
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
-from sodate.core.types import Conversation
 from sodate.data import load
-from sodate.data.compare import asked, prompt_text, said
+from sodate.data.compare import asked, prompts, said
 from sodate.data.ledger import Ledger, Problem
-from sodate.data.similar import NearIndex, normalise
+from sodate.data.similar import NearIndex, comparable
 
 
 def place(file: str, line: int, here: str) -> str:
@@ -46,19 +45,15 @@ class HeldOut:
                 continue
             prompt = asked(item.example)
             line = item.row.line
-            if self._exact.setdefault(hash(normalise(prompt)), line) == line:
+            if self._exact.setdefault(hash(comparable(prompt)), line) == line:
                 self._answers[line] = hash(said(item.example))
                 self._near.add(line, prompt)
 
     def judge(self, row: load.Loaded) -> Problem | None:
         """`leak` (set aside), `near-leak` (warning) or None."""
         example = row.example
-        prompts = [example.prompt]
-        if isinstance(example, Conversation):
-            prompts = [example.messages[:i] for i, m in enumerate(example.messages) if m.role == "assistant"]
-        for messages in prompts:
-            text = prompt_text(messages) or asked(example)
-            line = self._exact.get(hash(normalise(text)))
+        for prompt in prompts(example):
+            line = self._exact.get(hash(comparable(prompt)))
             if line is not None:
                 return self._problem(row, "leak", line, tr("Has the prompt of", "と質問が同じです"))
         near = self._near.query(asked(example))

@@ -1,4 +1,4 @@
-"""Names of persons, Japanese and Western, by rules. Input is width-folded text (`pii.fold`), output are spans."""
+"""Names of persons, Japanese and Western, by rules. Input is width-folded text (`pii.same_width`), output are spans."""
 
 from __future__ import annotations
 

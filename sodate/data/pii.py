@@ -38,7 +38,7 @@ class Finding:
 
 def find(text: str) -> list[Finding]:
     """Personal data in reading order; findings do not overlap: where two kinds claim a place, the surer one has it."""
-    folded = fold(text)
+    folded = same_width(text)
     taken: list[tuple[int, int, str]] = []
     covered = bytearray(len(folded))
 
@@ -71,7 +71,7 @@ def mask(text: str) -> str:
     return "".join(parts) + text[done:] if parts else text
 
 
-def fold(text: str) -> str:
+def same_width(text: str) -> str:
     """Full-width forms as plain ones and hyphens as `-`, length unchanged (ー stays: it is a letter)."""
     if text.isascii() or not _FOLDABLE.search(text):
         return text

@@ -7,7 +7,7 @@ from typing import Any
 
 from sodate.core.text import tr
 from sodate.core.types import Example, Judgement, Message, Preference, Ranking, Source
-from sodate.data.fields import message_list, system_of, text_of
+from sodate.data.fields import message_list, system_of, text_of, verdict
 from sodate.data.jsontext import kind
 from sodate.data.ledger import RowError
 from sodate.data.messages import Notes, Row, check_order, openai_messages, tools_of
@@ -82,12 +82,12 @@ def preference_trl(row: Row, source: Source, notes: Notes) -> Example:
 
 def unpaired(row: Row, source: Source, notes: Notes) -> Example:
     """One reply and a true/false label (TRL's unpaired preference)."""
-    label = row.get("label")
-    if not isinstance(label, bool):
-        raise RowError("bad-type", '"label"', tr("true or false", "true か false"), kind(label))
+    desirable = verdict(row.get("label"))
+    if desirable is None:
+        raise RowError("bad-type", '"label"', tr("true or false", "true か false"), kind(row.get("label")))
     reply = _reply(row.get("completion"), "completion", notes)
     prompt = _prompt(row, notes)
-    return Judgement(prompt, reply, label, tools_of(row), source)
+    return Judgement(prompt, reply, desirable, tools_of(row), source)
 
 
 def ranking(row: Row, source: Source, notes: Notes) -> Example:

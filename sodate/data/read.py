@@ -11,6 +11,8 @@ import csv
 import gzip
 import io
 import itertools
+import json
+import math
 import re
 import shutil
 import tempfile
@@ -23,6 +25,7 @@ from typing import Any, BinaryIO, cast
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
 from sodate.data import encodings
+from sodate.data.formats import ROW_KEYS
 from sodate.data.jsontext import MAX_ROW_BYTES, check_text, elements, parse_object
 from sodate.data.ledger import Problem, RowError
 
@@ -79,7 +82,7 @@ def read_rows(path: Path, encoding: str | None = None) -> Iterator[RawRow | Prob
         used = codec or detected
         if used != "utf-8":
             stream = cast(BinaryIO, io.BufferedReader(encodings.Transcoder(stream, used), 1 << 18))
-        if file_kind == "json" and _is_lines(sample):
+        if file_kind == "json" and _is_lines(sample.decode(used, "replace")):
             file_kind = "jsonl"
         rows = _rows(stream, name, file_kind, used)
         if used == "utf-8" or codec:
@@ -125,12 +128,12 @@ def _open(path: Path) -> BinaryIO:
         ) from None
 
 
-def _is_lines(sample: bytes) -> bool:
+def _is_lines(sample: str) -> bool:
     """Whether a .json file is really JSONL: its first line is a whole object and another one follows."""
-    first, _, rest = sample.lstrip().partition(b"\n")
-    if not first.startswith(b"{") or not rest.lstrip().startswith(b"{"):
+    first, _, rest = sample.removeprefix("\ufeff").lstrip().partition("\n")
+    if not first.startswith("{") or not rest.lstrip().startswith("{"):
         return False
-    return first.rstrip().endswith(b"}")
+    return first.rstrip().endswith("}")
 
 
 def _rows(stream: BinaryIO, name: str, file_kind: str, codec: str) -> Iterator[RawRow | Problem]:
@@ -183,7 +186,7 @@ def _json(stream: BinaryIO, name: str, codec: str) -> Iterator[RawRow | Problem]
         yield Problem(name, 1, "bom")
     line = 0
     try:
-        for line, element in enumerate(elements(stream), start=1):
+        for line, element in enumerate(elements(stream, ROW_KEYS), start=1):
             if element is None:
                 yield Problem(name, line, "line-too-long", (MAX_ROW_BYTES >> 20,))
             elif not element:
@@ -368,6 +371,8 @@ def _plain(value: Any) -> Any:
         return {key: _plain(item) for key, item in value.items() if item is not None}
     if isinstance(value, list):
         return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise RowError("bad-number", json.dumps(value))  # NaN or Infinity, as a JSON file would be told
     if value is None or isinstance(value, str | int | float | bool):
         return value
     if isinstance(value, bytes):

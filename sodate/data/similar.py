@@ -50,7 +50,7 @@ _M1, _M2, _M3, _M4 = (
 _PLACE: _U64 = np.arange(1, BANDS + 1, dtype=np.uint64) * _M1  # the same values in another band are another key
 
 
-def normalise(text: str) -> str:
+def comparable(text: str) -> str:
     """The form in which texts are compared: NFKC, case folded, without invisible characters, single spaces."""
     if not text.isascii():
         folded = unicodedata.normalize("NFKC", text).casefold()
@@ -201,14 +201,14 @@ class NearIndex:
 
     def add(self, key: int, text: str) -> None:
         """Adds a text under a number of the caller's, such as its row number."""
-        text = normalise(text)
+        text = comparable(text)
         bands, skim = self._signature(text)
         self._insert(key, text, bands[0], skim[0])
         self._postings.settle()
 
     def query(self, text: str) -> int | None:
         """The key of the first added text that is a near duplicate, or None."""
-        text = normalise(text)
+        text = comparable(text)
         bands, skim = self._signature(text)
         return self._first(text, skim[0], self._postings.settled(bands)[0] | self._postings.fresh(bands[0].tolist()))
 
@@ -217,7 +217,7 @@ class NearIndex:
 
         Give some hundred texts at a time; ten thousand at once would only take memory.
         """
-        texts = [normalise(text) for text in texts]
+        texts = [comparable(text) for text in texts]
         bands, skims = self._sketch(texts)
         self._postings.settle()
         answers = []

@@ -1,30 +1,37 @@
 """`sodate data split`: two files before anything else happens, so that nothing learnt from one can leak from the other.
 
 A row's side depends on its own prompt, group or time (and the seed), not on its place in the file: rows added later
-move nobody, except where the time boundary itself moves.
+move nobody, except where the time boundary itself moves, or where an added row asks what is an earlier turn of others.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
+import unicodedata
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.files import atomic_file
 from sodate.core.text import tr
-from sodate.data.compare import asked
+from sodate.data.check import changed, stamp_of
+from sodate.data.compare import prompts as prompts_of
 from sodate.data.ledger import Ledger, Problem, RowError
 from sodate.data.load import Loaded, load
 from sodate.data.read import RawRow, read_rows
-from sodate.data.similar import normalise
+from sodate.data.similar import comparable
+from sodate.data.together import Prompts
 
 By = Literal["hash", "group", "time"]
 _WHOLE = 1 << 63
@@ -53,33 +60,39 @@ def split(
 ) -> Split:
     """Writes about `share` of the rows to `held_out`, the others to `train`, each file complete or not at all.
 
-    `hash`: by the normalised prompt without system messages, so the same question never stands on both sides.
+    `hash`: by the prompt as leaks are found, without system messages. No training row has in any turn what a held-out
+    row asks: a conversation goes with the row that asks its beginning only. Where a beginning is so common that these
+    would fill a side, they are free, and the rows that ask no more than it are trained.
     `group`: by the value of `column` (customer, document, …), a group never being split.
     `time`: the rows with the latest `column` are held out; rows of one moment stay together.
     Lines of a UTF-8 JSONL file are copied byte for byte, other rows are written as JSONL. Both sides get at least one
     row; SodateError if the rows have only one prompt, group or moment.
     """
     _check(paths, (train, held_out), by, share, column)
+    stamps = [stamp_of(path) for path in paths]
     ledger = Ledger()
-    keys: array[Any] = array("d" if by == "time" else "Q")
-    for item in _keyed(paths, by, column or "", seed, columns, encoding):
-        if isinstance(item, Problem):
-            ledger.add(item)
-        else:
-            ledger.use()
-            keys.append(item[1])
-    boundary = _boundary(keys, by, share)
-    counts = [0, 0]
+    if by == "hash":
+        examples = (item for path in paths for item in load(path, columns, encoding)[1])
+        held = _by_prompt(examples, share, seed, ledger)
+    else:
+        rows = (row for path in paths for row in read_rows(path, encoding))
+        held = _by_column(rows, by, column or "", share, seed, ledger)
+    aside = {(problem.file, problem.line) for problem in ledger.set_aside}
+    used = (
+        row
+        for path in paths
+        for row in read_rows(path, encoding)
+        if isinstance(row, RawRow) and (row.file, row.line) not in aside
+    )
     with ExitStack() as stack:
         outputs = [stack.enter_context(atomic_file(path)) for path in (train, held_out)]
-        for item in _keyed(paths, by, column or "", seed, columns, encoding):
-            if isinstance(item, Problem):
-                continue
-            row, key = item
-            side = int(key >= boundary if by == "time" else key < boundary)
-            outputs[side].write((row.raw or json.dumps(row.data, ensure_ascii=False).encode()) + b"\n")
-            counts[side] += 1
-    return Split(counts[0], counts[1], ledger)
+        for row, side in zip(used, held, strict=False):  # as many, or a file changed
+            outputs[int(side)].write((row.raw or json.dumps(row.data, ensure_ascii=False).encode()) + b"\n")
+        for path, stamp in zip(paths, stamps, strict=True):
+            if stamp_of(path) != stamp:
+                raise changed(path)
+    count = int(held.sum())
+    return Split(len(held) - count, count, ledger)
 
 
 def _check(paths: Sequence[Path], outputs: tuple[Path, Path], by: By, share: float, column: str | None) -> None:
@@ -95,6 +108,14 @@ def _check(paths: Sequence[Path], outputs: tuple[Path, Path], by: By, share: flo
                 "group と time には列の指定が必要で、hash には不要です。",
             )
         )
+    if wrong := next((path for path in outputs if path.suffix.lower() not in ("", ".jsonl", ".ndjson")), None):
+        raise UsageError(
+            tr(
+                f"{wrong}: both sides are written as JSON lines.",
+                f"{wrong}: 出力は JSON Lines 形式です。",
+            ),
+            tr(f"Name it {wrong.stem}.jsonl.", f"{wrong.stem}.jsonl という名前にしてください。"),
+        )
     resolved = [path.resolve() for path in (*paths, *outputs)]
     if len(set(resolved)) != len(resolved):
         raise UsageError(
@@ -102,32 +123,55 @@ def _check(paths: Sequence[Path], outputs: tuple[Path, Path], by: By, share: flo
         )
 
 
-def _keyed(
-    paths: Sequence[Path],
-    by: By,
-    column: str,
-    seed: int,
-    columns: Mapping[str, str] | None,
-    encoding: str | None,
-) -> Iterator[Problem | tuple[RawRow, float]]:
-    """Every readable row with the number its side depends on: 63 hash bits, or seconds since 1970."""
-    for path in paths:
-        for item in load(path, columns, encoding)[1] if by == "hash" else read_rows(path, encoding):
-            if isinstance(item, Problem):
-                yield item
-                continue
-            row = item.row if isinstance(item, Loaded) else item
-            try:
-                if isinstance(item, Loaded):
-                    yield row, _hash(normalise(asked(item.example)), seed)
-                elif row.data.get(column) in (None, ""):
-                    raise RowError("missing-column", column)
-                elif by == "group":
-                    yield row, _hash(json.dumps(row.data[column], ensure_ascii=False, sort_keys=True), seed)
-                else:
-                    yield row, _seconds(row.data[column], column)
-            except RowError as error:
-                yield Problem(row.file, row.line, error.code, error.details)
+def _by_prompt(items: Iterable[Problem | Loaded], share: float, seed: int, ledger: Ledger) -> NDArray[np.bool_]:
+    """Which rows are held out, by the hashes of what they ask. Rows that cannot be read go to the ledger."""
+    prompts = Prompts()
+    for item in items:
+        if isinstance(item, Problem):
+            ledger.add(item)
+        else:
+            ledger.use()
+            prompts.add(_hash(comparable(text), seed) for text in prompts_of(item.example))
+    _refuse_none(len(prompts), ledger)
+    keys = prompts.keys(min(share, 1 - share) * len(prompts))
+    held = prompts.spread(keys < _hash_boundary(keys, "hash", share))
+    if held.all():
+        raise _indivisible(len(held), "hash")
+    return held
+
+
+def _by_column(
+    rows: Iterable[Problem | RawRow], by: By, column: str, share: float, seed: int, ledger: Ledger
+) -> NDArray[np.bool_]:
+    """The same by the group or time in `column`."""
+    keys: array[Any] = array("d" if by == "time" else "Q")
+    for row in rows:
+        if isinstance(row, Problem):
+            ledger.add(row)
+            continue
+        try:
+            value = row.data.get(column)
+            if value in (None, ""):
+                raise RowError("missing-column", column)
+            if by == "time":
+                keys.append(_seconds(value, column))
+            else:
+                keys.append(_hash(json.dumps(value, ensure_ascii=False, sort_keys=True), seed))
+            ledger.use()
+        except RowError as error:
+            ledger.add(Problem(row.file, row.line, error.code, error.details))
+    _refuse_none(len(keys), ledger)
+    numbers = np.asarray(keys)
+    if by == "time":
+        return numbers >= _time_boundary(numbers, share)
+    return numbers < _hash_boundary(numbers, by, share)
+
+
+def _refuse_none(rows: int, ledger: Ledger) -> None:
+    if not rows:
+        problem = next(iter(ledger.set_aside), None)
+        where = f"{problem.file}:{problem.line}: {problem.message}" if problem else ""
+        raise SodateError(tr("There is no row to split.", "分割できる行がありません。"), where)
 
 
 def _hash(text: str, seed: int) -> int:
@@ -136,36 +180,53 @@ def _hash(text: str, seed: int) -> int:
 
 
 def _seconds(value: object, column: str) -> float:
-    """A time as seconds since 1970: ISO 8601, 2026/1/31, 2026年1月31日, or a number. Without a zone: UTC."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    text = str(value).strip()
-    date = re.match(r"(\d{4})[-/.年](\d{1,2})[-/.月](\d{1,2})日?", text)
-    if date:
-        year, month, day = map(int, date.groups())
-        text = f"{year:04}-{month:02}-{day:02}{text[date.end() :]}"
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
+    """A time as seconds since 1970: ISO 8601, 20260131, 2026/1/31, 2026年1月31日, or a number. Without a zone: UTC.
+
+    A number other than YYYYMMDD is taken as it is: milliseconds do as well, if the whole column is in them.
+    """
+    text = unicodedata.normalize("NFKC", str(value)).strip()
+    # Only dates to `fromisoformat`, which takes the digits after the eighth for a time of day in the year 1712.
+    if re.fullmatch(r"\d{8}", text) or not re.fullmatch(r"\d+(\.\d+)?", text):
+        date = re.match(r"(\d{4})[-/.年](\d{1,2})[-/.月](\d{1,2})日?", text)
+        if date:
+            year, month, day = map(int, date.groups())
+            text = f"{year:04}-{month:02}-{day:02}{text[date.end() :]}"
         try:
-            return float(text)
+            moment = datetime.fromisoformat(text)
         except ValueError:
-            raise RowError("bad-time", text[:40], column) from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+            pass
+        else:
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not math.isfinite(seconds):
+        raise RowError("bad-time", str(value)[:40], column)
+    return seconds
 
 
-def _boundary(keys: Sequence[float], by: By, share: float) -> float:
-    """Hash and group: keys below it are held out. Time: keys from it on are. Neither side stays empty."""
-    if not keys or min(keys) == max(keys):
-        raise SodateError(
-            tr(
-                f"Cannot split {len(keys)} rows by {by}: there is only one prompt, group or moment.",
-                f"{len(keys)} 行を {by} で分割できません。質問・グループ・日時が 1 種類しかありません。",
-            ),
-            tr("Add rows, or split in another way.", "行を増やすか、別の分け方にしてください。"),
-        )
-    if by != "time":
-        return min(max(int(share * _WHOLE), min(keys) + 1), max(keys))
-    ordered = sorted(keys)
+def _hash_boundary(keys: NDArray[np.uint64], by: By, share: float) -> int:
+    """Keys below it are held out. Neither side stays empty."""
+    if not keys.size or keys.min() == keys.max():
+        raise _indivisible(len(keys), by)
+    return min(max(int(share * _WHOLE), int(keys.min()) + 1), int(keys.max()))
+
+
+def _time_boundary(keys: NDArray[np.float64], share: float) -> float:
+    """Keys from it on are held out. Neither side stays empty."""
+    ordered = np.sort(keys)
+    if not ordered.size or ordered[0] == ordered[-1]:
+        raise _indivisible(len(keys), "time")
     boundary = ordered[min(len(keys) - 1, round(len(keys) * (1 - share)))]
-    return boundary if boundary > ordered[0] else next(key for key in ordered if key > ordered[0])
+    return float(boundary if boundary > ordered[0] else ordered[ordered > ordered[0]][0])
+
+
+def _indivisible(rows: int, by: By) -> SodateError:
+    return SodateError(
+        tr(
+            f"Cannot split {rows} rows by {by}: there is only one prompt, group or moment.",
+            f"{rows} 行を {by} で分割できません。質問・グループ・日時が 1 種類しかありません。",
+        ),
+        tr("Add rows, or split in another way.", "行を増やすか、別の分け方にしてください。"),
+    )

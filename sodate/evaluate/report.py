@@ -166,7 +166,8 @@ def _row(result: EvalResult, model: str, graders: list[str]) -> dict[str, Any]:
                 "parts": [(name, f"{100 * value:.1f}") for name, value in {**one.extra, **one.parts}.items()],
             }
         )
-    return {"model": model, "baseline": model in result.baselines, "cells": cells}
+    cut = result.cut_off.get(model, 0)
+    return {"model": model, "baseline": model in result.baselines, "cut_off": cut, "cells": cells}
 
 
 def write_report(
@@ -178,7 +179,7 @@ def write_report(
     meta: Mapping[str, str] | None = None,
     replay: str = "",
 ) -> Path:
-    """Writes the page to `path` and returns it. `meta` is the table of hashes, recipe and sampling; `replay` the
+    """Writes the page to `path` and returns it. `meta` is the table of what was measured with what; `replay` the
     command that makes the result again; `examples` the number of items shown with every model's reply.
 
     Nothing is loaded from outside and nothing runs: the policy allows this page's own style sheet and no script. Every
@@ -200,7 +201,8 @@ def write_report(
         style_hash="sha256-" + base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         title=_clean(title),
         n=result.n,
-        smallest=f"{100 * stats.smallest_difference(result.n):.1f}",
+        independent=result.independent,
+        smallest=f"{min(100, 100 * stats.smallest_difference(result.independent)):.1f}",
         margin=f"{100 * result.margin:g}",
         reach=f"{100 * reach:.0f}",
         verdict_ja=VERDICT_JA,

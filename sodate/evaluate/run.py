@@ -70,19 +70,27 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class EvalResult:
-    """All that was measured. `replies[model][i]` answers `items[i]`; `comparisons` go pair by pair."""
+    """All that was measured. `replies[model][i]` answers `items[i]`; `comparisons` go pair by pair. `cut_off` counts
+    the replies of a model that were ended by a limit, not by the model."""
 
     items: tuple[EvalItem, ...]
     replies: Mapping[str, tuple[str, ...]]
     baselines: tuple[str, ...]
     results: tuple[ModelScore, ...]
     comparisons: tuple[Comparison, ...]
+    cut_off: Mapping[str, int]
     margin: float
     seed: int
 
     @property
     def n(self) -> int:
         return len(self.items)
+
+    @property
+    def independent(self) -> int:
+        """Items, those of one cluster counted once."""
+        clusters = _clusters(self.items)
+        return len(set(clusters)) if clusters else self.n
 
     def pairs(self) -> dict[tuple[str, str], list[Comparison]]:
         """The comparisons by (candidate, baseline), those of candidates that are no baseline themselves first."""
@@ -98,6 +106,8 @@ class EvalResult:
         """The document `sodate eval --json` prints."""
         return {
             "n": self.n,
+            "independent": self.independent,
+            "cut_off": dict(self.cut_off),
             "results": [
                 {"model": one.model, "grader": one.grader, "mean": one.mean, "ci": one.ci and list(one.ci)}
                 for one in self.results
@@ -144,19 +154,12 @@ def _graded(grader: Grader, replies: Sequence[str], items: Sequence[EvalItem], m
     return tuple(grades)
 
 
-def check_references(items: Sequence[EvalItem], graders: Sequence[Grader]) -> dict[str, float]:
-    """For each grader that needs one, the mean score of the references themselves: the ceiling of any model.
-
-    Call it before generating anything. Raises SodateError for an item that cannot be judged; a ceiling below 1 means
-    that the references break the grader's own rule.
-    """
+def check_references(items: Sequence[EvalItem], graders: Sequence[Grader]) -> None:
+    """Raises SodateError for an item that a grader cannot judge. Call it before generating anything."""
     name = tr("the reference", "正解")
-    ceilings = {}
     for grader in graders:
         if grader.needs_reference:
-            grades = _graded(grader, [item.reference or "" for item in items], items, name)
-            ceilings[grader.name] = sum(grade.score for grade in grades) / max(1, len(grades))
-    return ceilings
+            _graded(grader, [item.reference or "" for item in items], items, name)
 
 
 def _clusters(items: Sequence[EvalItem]) -> list[str] | None:
@@ -212,6 +215,7 @@ def evaluate(
     graders: Sequence[Grader],
     baselines: str | Sequence[str] = (),
     *,
+    cut_off: Mapping[str, int] | None = None,
     seed: int = 0,
     margin: float = stats.MARGIN,
 ) -> EvalResult:
@@ -275,6 +279,7 @@ def evaluate(
         baselines=against,
         results=tuple(one for rows in scored.values() for one in rows),
         comparisons=tuple(comparisons),
+        cut_off=cut_off or {},
         margin=margin,
         seed=seed,
     )

@@ -33,22 +33,28 @@ def print_result(result: EvalResult, console: Console) -> None:
         style="bold",
     )
     console.print(_means(result, console.width))
+    for model, count in result.cut_off.items():
+        if count:
+            said = tr(f"{model}: {count} of {result.n} replies were cut off (see --max-tokens)",
+                      f"{model}: {result.n} 件中 {count} 件の返答が途中で切れました (--max-tokens で延長)")  # fmt: skip
+            console.print(Text(said, style="dim"))
     for (candidate, baseline), rows in result.pairs().items():
         console.print()
         console.print(Text(tr(f"{candidate} vs {baseline}", f"{candidate} と {baseline} の比較"), style="bold"))
         console.print(_pair(rows))
     if result.comparisons:
-        smallest = f"{100 * stats.smallest_difference(result.n):.1f}"
+        independent = result.independent
+        smallest = f"{min(100, 100 * stats.smallest_difference(independent)):.1f}"
         for en, ja in (
             (
                 "\nPaired item by item; p is Holm-adjusted over the graders of a pair.",
-                "\n同じデータどうしの比較。p は一組の中の採点方法の数だけ Holm 法で補正。",
+                "\n同じデータどうしの比較。p は一組の採点方法全体で Holm 法により補正。",
             ),
             (
-                f"{result.n} items show differences of about {smallest} points or more",
-                f"{result.n} 件で示せる差は、およそ {smallest} ポイント以上",
+                f"{independent} independent items show differences of about {smallest} points or more",
+                f"独立な {independent} 件で示せる差は、およそ {smallest} ポイント以上",
             ),
-            ("(80 % power, if one item in five flips).", "(検出力 80 %、5 件に 1 件が入れ替わる場合)。"),
+            ("(80 % power, if one item in five flips).", "(検出力 80 %、5 件に 1 件で正誤が入れ替わる場合)。"),
         ):
             console.print(Text(tr(en, ja), style="dim"))
 

@@ -27,15 +27,15 @@ class Cache:
         self.active = 0
         self.lengths = torch.zeros(slots, dtype=torch.long)  # tokens held by each slot
         self.keys: dict[int, Tensor] = {}  # layer → (slots, K, length, D)
-        self.values: dict[int, Tensor] = {}
+        self.values: dict[int, Tensor] = {}  # layer → (slots, K, length, V)
         self._masks: dict[int, Tensor] = {}
 
     def put(self, layer: int, slot: int, places: Tensor, key: Tensor, value: Tensor) -> None:
         """Copies a prompt's keys and values, found at packed `places`, into a slot."""
         if layer not in self.keys:
-            shape = (self.slots, key.shape[1], self.length, key.shape[3])
-            self.keys[layer] = torch.zeros(shape, dtype=key.dtype, device=key.device)
-            self.values[layer] = torch.zeros(shape, dtype=value.dtype, device=value.device)
+            shape = (self.slots, key.shape[1], self.length)
+            self.keys[layer] = torch.zeros(*shape, key.shape[3], dtype=key.dtype, device=key.device)
+            self.values[layer] = torch.zeros(*shape, value.shape[3], dtype=value.dtype, device=value.device)
         n = len(places)
         self.keys[layer][slot, :, :n] = key[0].index_select(1, places)
         self.values[layer][slot, :, :n] = value[0].index_select(1, places)
@@ -74,7 +74,8 @@ class Cache:
         n, heads, dim = self.active, query.shape[1], query.shape[3]
         groups = key.shape[1]
         keys, values = self.keys[layer], self.values[layer]
-        if _attend is not None and query.device.type == "cpu" and query.dtype == torch.float32:
+        compiled = _attend is not None and value.shape[3] == dim  # for values as wide as keys
+        if _attend is not None and compiled and query.device.type == "cpu" and query.dtype == torch.float32:
             made = query.new_empty(n, heads, dim)
             given = (query[0], key[0], value[0], keys, values, self.lengths[:n], made)
             _attend(*(t.numpy() for t in given), dim**-0.5 if scale is None else scale, window or 0)
@@ -93,7 +94,7 @@ class Cache:
             attn_mask=mask.expand(n, 1, heads // groups, longest),
             scale=scale,
         )
-        return out.reshape(n, heads, dim).transpose(0, 1)[None]
+        return out.reshape(n, heads, value.shape[3]).transpose(0, 1)[None]
 
 
 class Prefill:

@@ -17,9 +17,15 @@ from sodate.model import traits
 from sodate.model.attention import TrieAttention, decode
 from sodate.model.frozen import product
 from sodate.render.renderer import Rendered
-from sodate.render.trie import Ints, build
+from sodate.render.trie import Ints, build, pack
 
 BLOCK = 256  # ids whose probabilities are summed together when one is drawn
+# Tokens computed in one forward of a prefill: enough for products at full speed, and little beside weights and cache.
+# All the prompts of a batch at once would take memory for each of their tokens.
+PREFILL_TOKENS = 4096
+# Or as many as this many of the longest prompt have, if that is more: a beginning that all share is computed again in
+# every forward, which then adds about half at most.
+PREFILL_PROMPTS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,21 +134,25 @@ def _prefill(model: Any, cache: Cache, prompts: list[Sequence[int]]) -> Tensor:
     """Fills the next free slots with prompts; returns each prompt's last hidden state (n, D)."""
     # A dummy last target per prompt makes the packed input exactly the prompt.
     rows = [Rendered([*p, 0], [0.0] * len(p) + [1.0]) for p in prompts]
-    trie = build(rows)
-    places: dict[int, Ints] = {}
-    for row, prompt in enumerate(prompts):
-        last = int(trie.source[trie.entry_prediction[trie.entry_row == row][0]])
-        segment = next(s for s in trie.segments if s.start <= last < s.end)
-        path = [trie.segments[a] for a in segment.path]
-        parts = [np.arange(s.start, s.end) for s in path] + [np.arange(segment.start, last + 1)]
-        slot = cache.active
-        places[slot] = np.concatenate(parts)
-        cache.lengths[slot] = len(prompt)
-        cache.active += 1
-    device = model.device
-    tokens, positions = (torch.as_tensor(a, device=device) for a in (trie.tokens, trie.positions))
-    hidden = decode(model, tokens, positions, Prefill(TrieAttention.over(trie), cache, places))
-    return hidden[torch.tensor([int(p[-1]) for p in places.values()], device=device)]
+    budget = max(PREFILL_TOKENS, PREFILL_PROMPTS * max(len(p) for p in prompts))
+    first, device = cache.active, model.device
+    states: dict[int, Tensor] = {}
+    for group in map(sorted, pack(rows, budget)):
+        trie = build([rows[number] for number in group])
+        places: dict[int, Ints] = {}
+        for row, number in enumerate(group):
+            last = int(trie.source[trie.entry_prediction[trie.entry_row == row][0]])
+            segment = next(s for s in trie.segments if s.start <= last < s.end)
+            path = [trie.segments[a] for a in segment.path]
+            parts = [np.arange(s.start, s.end) for s in path] + [np.arange(segment.start, last + 1)]
+            places[first + number] = np.concatenate(parts)
+        tokens, positions = (torch.as_tensor(a, device=device) for a in (trie.tokens, trie.positions))
+        hidden = decode(model, tokens, positions, Prefill(TrieAttention.over(trie), cache, places))
+        ends = torch.tensor([int(p[-1]) for p in places.values()], device=device)
+        states.update(zip(group, hidden[ends], strict=True))
+    cache.active += len(prompts)
+    cache.lengths[first : cache.active] = torch.tensor([len(p) for p in prompts])
+    return torch.stack([states[number] for number in range(len(prompts))])
 
 
 def _last_states(model: Any, prompts: Sequence[Sequence[int]], which: list[_Running]) -> Tensor:
@@ -161,7 +171,9 @@ def _sample(logits: Tensor, which: list[_Running], sampling: Sampling) -> tuple[
     if sampling.top_p < 1:
         ordered, index = logp.sort(-1, descending=True)
         before = ordered.exp().cumsum(-1) - ordered.exp()
-        ordered = ordered.masked_fill(before >= sampling.top_p, float("-inf"))
+        hidden = before >= sampling.top_p
+        hidden[:, 0] = False  # top_p = 0 means the likeliest token, not none
+        ordered = ordered.masked_fill(hidden, float("-inf"))
         logp = torch.log_softmax(torch.empty_like(logp).scatter_(1, index, ordered), -1)
     uniform = torch.tensor([r.random.random() for r in which], dtype=torch.float64, device=logits.device)
     chosen = _drawn(logp.exp(), uniform)

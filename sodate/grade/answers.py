@@ -13,8 +13,13 @@ from sodate.grade.base import Grade, GradeFunction
 from sodate.grade.normalise import fold, normalise
 from sodate.grade.strings import clip
 
-_NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d{1,3}(?:,\d{3})+|\d{1,40})(?:\.\d{1,40})?", re.ASCII)
-
+_NUMBER = re.compile(
+    r"(?<!\w)(?<!\d\.)[-+]?(?:\d{1,3}(?:,\d{3})+|\d{1,40})(?:\.\d{1,40})?"  # 12, -1,234.50; no part of v12 or 1.2.3
+    r"|(?<!(?u:[\w.]))[-+]?\.\d{1,40}",  # .5, where that dot ends no word ("No.12") and no sentence
+    re.ASCII,
+)
+# Raised and lowered digits and fractions, with the number they stand at: NFKC would make 102 of 10² and 1⁄2 of ½.
+_NOT_PLAIN = re.compile(r"(?<![\d.,])[\d.,]*+[²³¹¼-¾⁰⁴-⁻₀-₋⅐-⅟↉]+")
 _WORD = re.compile(r"\w", re.ASCII)
 
 # What counts as not knowing, unless the grader is given phrases of its own.
@@ -26,7 +31,10 @@ ABSTAINING = (
 
 
 def number(reply: str, reference: str | None, item: Mapping[str, Any]) -> Grade:
-    """1 when the last number of the reply is the reference's. SodateError when the reference holds no number."""
+    """1 when the last number of the reply is the reference's. SodateError when the reference holds no number.
+
+    Powers, indices and fractions (10², 2½) are passed over: "100 = 10²" says 100, and 10² alone says no number.
+    """
     wanted, found = _last(reference or ""), _last(reply)
     if wanted is None:
         raise SodateError(
@@ -39,7 +47,7 @@ def number(reply: str, reference: str | None, item: Mapping[str, Any]) -> Grade:
 
 
 def _last(text: str) -> Decimal | None:
-    numbers = _NUMBER.findall(normalise(text))
+    numbers = _NUMBER.findall(normalise(_NOT_PLAIN.sub(" ", text)))
     return Decimal(numbers[-1].replace(",", "")) if numbers else None
 
 
@@ -72,7 +80,7 @@ def honest(idk: float, phrases: Sequence[str] = ABSTAINING) -> GradeFunction:
 
     Right: the reply holds the reference, whatever stands around it, but not inside a longer number or Latin word
     ("4 days" is not in "14 days"). Where the reference is empty nobody knows the answer: every reply but "I don't
-    know" is wrong, and that one counts as right.
+    know" is wrong, and that one counts as right. A row without a reference says nothing of the kind, and is refused.
     """
 
     def grade(reply: str, reference: str | None, item: Mapping[str, Any]) -> Grade:

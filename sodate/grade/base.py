@@ -33,12 +33,14 @@ class Grader:
     """A named grader. `name` is the spec it was made from, so two graders of one kind stay apart.
 
     `aggregate` is for figures that no mean over items gives, such as macro-F1: (replies, references) → name → figure.
+    `whole` says that a right reply is about as long as its reference; otherwise it may explain itself first.
     """
 
     name: str
     function: GradeFunction
     needs_reference: bool = True
     aggregate: Aggregate | None = None
+    whole: bool = True
 
     def __call__(self, reply: str, reference: str | None, item: Mapping[str, Any]) -> Grade:
         """Judges one reply. Raises SodateError when the item itself cannot be judged, never a silent 0."""
@@ -49,8 +51,9 @@ class Grader:
                     f"{self.name} は正解と比べる採点ですが、この行には正解がありません。",
                 ),
                 tr(
-                    "End the row with an assistant message, or use a grader that needs no reference.",
-                    "行の最後に assistant のメッセージを置くか、正解の要らない採点方法を使ってください。",
+                    "Give the row a reference_answer, end it with an assistant message, or use a grader without one.",
+                    "行に reference_answer を書くか最後に assistant のメッセージを置いてください。"
+                    "正解の要らない採点方法も使えます。",
                 ),
             )
         return self.function(reply, reference, item)

@@ -12,8 +12,9 @@ import json
 import os
 import resource
 import sys
+from typing import Any
 
-PLAIN = (int, float, str, bytes, bool, type(None), complex)
+PLAIN = (bool, int, float, str, bytes, type(None), complex)  # bool is an int too, so it comes first
 
 
 def limit(limits: dict[str, int]) -> None:
@@ -26,22 +27,25 @@ def limit(limits: dict[str, int]) -> None:
         resource.setrlimit(number, (value, value))
 
 
-def plain(value: object) -> str:
-    """The literal of a value made of built-in types alone: an object with its own idea of equality is none."""
-    kind = type(value)
+def plain(value: Any) -> str:
+    """The literal of a value made of built-in types, or of what derives from them: a Counter is its dict.
+
+    The built-in's own methods read it, so that an object's own idea of itself doesn't count.
+    """
+    kind: Any = next((base for base in (*PLAIN, list, tuple, set, frozenset, dict) if isinstance(value, base)), None)
     if kind in PLAIN:
-        return repr(value)
+        return str(kind.__repr__(value))
     if kind in (list, tuple, set, frozenset):
-        inner = [plain(one) for one in value]  # type: ignore[attr-defined]
+        inner = [plain(one) for one in kind.__iter__(value)]
         if kind is list:
             return f"[{', '.join(inner)}]"
         if kind is tuple:
             return f"({', '.join(inner)}{',' if len(inner) == 1 else ''})"
         return f"{{{', '.join(sorted(inner))}}}" if inner else "set()"
     if kind is dict:
-        pairs = (f"{plain(k)}: {plain(v)}" for k, v in value.items())  # type: ignore[attr-defined]
+        pairs = (f"{plain(k)}: {plain(v)}" for k, v in kind.items(value))
         return f"{{{', '.join(pairs)}}}"
-    raise TypeError(f"a {kind.__name__} is no plain value")
+    raise TypeError(f"a {type(value).__name__} is no plain value")
 
 
 def run(source: str, job: dict[str, object], space: dict[str, object]) -> str:

@@ -5,8 +5,13 @@ from __future__ import annotations
 import re
 import unicodedata
 
-# Characters nobody sees: zero-width space/joiners, word joiner, BOM, soft hyphen, direction marks and isolates.
-INVISIBLE = dict.fromkeys([*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x206A), 0xFEFF, 0x00AD])
+# Characters nobody sees, Unicode's Default_Ignorable_Code_Point: soft hyphen, fillers, zero-width space and joiners,
+# direction marks, byte order mark, tags, and variation selectors (an emoji or 葛 with one is the same without it).
+INVISIBLE = dict.fromkeys([
+    0x00AD, 0x034F, 0x061C, 0x115F, 0x1160, 0x17B4, 0x17B5, *range(0x180B, 0x1810), *range(0x200B, 0x2010),
+    *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0x3164, *range(0xFE00, 0xFE10), 0xFEFF, 0xFFA0,
+    *range(0xFFF0, 0xFFF9), *range(0x1BCA0, 0x1BCA4), *range(0x1D173, 0x1D17B), *range(0xE0000, 0xE1000),
+])  # fmt: skip
 # NFKC leaves these variants apart, yet keyboards and mail programs mix them freely: dashes and the wave dash.
 VARIANTS = {**dict.fromkeys([*range(0x2010, 0x2016), 0x2212], "-"), 0x301C: "~"}
 KATAKANA_TO_HIRAGANA = {code: code - 0x60 for code in [*range(0x30A1, 0x30F7), 0x30FD, 0x30FE]}

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,10 @@ from sodate.grade import sandbox
 from sodate.grade.base import Grade, GradeFunction
 from sodate.grade.strings import clip
 
-_FENCE = re.compile(r"```(?:python|py)?[ \t]*\n(.*?)```", re.DOTALL)
+_FENCE = re.compile(r"```([^\n`]*)\n(.*?)```", re.DOTALL)
+_PYTHON = re.compile(r"\s*py(?:thon)?[\d.]*(?:\s.*)?", re.IGNORECASE)  # ```python, ```Python, ```python3, ```py title=…
+
+Judge = Callable[[Any], bool]
 
 
 def python(path: Path) -> GradeFunction:
@@ -63,14 +66,14 @@ def _sample(reply: str) -> dict[str, Any]:
 
 
 def code(reply: str, reference: str | None, item: Mapping[str, Any]) -> Grade:
-    """The share of the row's `tests` that the reply's code passes (its fenced blocks, or all of it).
+    """The share of the row's `tests` that the reply's code passes.
 
-    A test is `"assert CALL == LITERAL"`, {"call": …, "returns": …} or {"stdin": …, "stdout": …}.
+    A test is `"assert CALL == LITERAL"`, {"call": …, "returns": …} or {"stdin": …, "stdout": …}. Values are equal as
+    Python's assert has it (2.0 is 2), but True is not 1. `returns` is JSON, which knows no tuple: there it is a list.
     """
-    jobs, wanted = _tests(item)
-    source = "\n\n".join(_FENCE.findall(reply)) or reply
-    answers = sandbox.run(source, jobs)
-    passed = [a.error is None and _same(a.value, value) for a, value in zip(answers, wanted, strict=True)]
+    jobs, judges = _tests(item)
+    answers = sandbox.run(_source(reply), jobs)
+    passed = [a.error is None and judge(a.value) for a, judge in zip(answers, judges, strict=True)]
     reason = tr(f"{sum(passed)} of {len(passed)} tests", f"{len(passed)} 件中 {sum(passed)} 件のテストに合格")
     failed = next((i for i, good in enumerate(passed) if not good), None)
     if failed is not None:
@@ -80,45 +83,64 @@ def code(reply: str, reference: str | None, item: Mapping[str, Any]) -> Grade:
     return Grade(sum(passed) / len(passed), reason)
 
 
-def _same(found: Any, wanted: Any) -> bool:
-    """Equal, and of the same kind: True is not 1. What a program prints may end with other white space."""
-    if isinstance(wanted, _Printed):
-        return isinstance(found, str) and found.rstrip() == wanted.text.rstrip()
-    return type(found) is type(wanted) and bool(found == wanted)
+def _source(reply: str) -> str:
+    """The reply's program: its fenced blocks of Python, else those of no named language, else all of it."""
+    blocks = [match.groups() for match in _FENCE.finditer(reply)]
+    python = [text for language, text in blocks if _PYTHON.fullmatch(language)]
+    return "\n\n".join(python or [text for language, text in blocks if not language.strip()]) or reply
 
 
-class _Printed:
-    def __init__(self, text: str) -> None:
-        self.text = text
+def _gives(wanted: Any, as_json: bool) -> Judge:
+    """Whether an answer equals `wanted`."""
+    return lambda found: _comparable(found, as_json) == _comparable(wanted, as_json)
 
 
-def _tests(item: Mapping[str, Any]) -> tuple[list[dict[str, str]], list[Any]]:
-    """(jobs for the sandbox, what each has to give). SodateError for a row whose tests can't be judged from outside."""
+def _comparable(value: Any, as_json: bool) -> Any:
+    """A form that is equal where the values are: True apart from 1, and tuples as lists `as_json`."""
+    if isinstance(value, bool):
+        return ("bool", value)
+    if isinstance(value, list | tuple):
+        return ("list" if as_json else type(value).__name__, *(_comparable(one, as_json) for one in value))
+    if isinstance(value, set):
+        return {_comparable(one, as_json) for one in value}
+    if isinstance(value, dict):
+        return {_comparable(key, as_json): _comparable(inner, as_json) for key, inner in value.items()}
+    return value
+
+
+def _prints(wanted: str) -> Judge:
+    """Whether a program printed `wanted`; it may end with other white space."""
+    return lambda found: isinstance(found, str) and found.rstrip() == wanted.rstrip()
+
+
+def _tests(item: Mapping[str, Any]) -> tuple[list[dict[str, str]], list[Judge]]:
+    """(jobs for the sandbox, a judge for each). SodateError for a row whose tests can't be judged from outside."""
     given = item.get("tests")
     if not isinstance(given, list) or not given:
         raise SodateError(tr("code needs the row's `tests`, a list.", "code には行の `tests` (リスト) が必要です。"))
-    jobs, wanted = [], []
+    jobs, judges = [], []
     for test in given:
         if isinstance(test, str):
-            job, value = _assertion(test)
+            job, judge = _assertion(test)
         elif isinstance(test, Mapping) and isinstance(test.get("call"), str) and "returns" in test:
-            job, value = {"call": test["call"]}, test["returns"]
+            job, judge = {"call": test["call"]}, _gives(test["returns"], as_json=True)
         elif isinstance(test, Mapping) and isinstance(test.get("stdout"), str):
-            job, value = {"stdin": str(test.get("stdin", ""))}, _Printed(test["stdout"])
+            job, judge = {"stdin": str(test.get("stdin", ""))}, _prints(test["stdout"])
         else:
             raise _unknown(test)
         jobs.append(job)
-        wanted.append(value)
-    return jobs, wanted
+        judges.append(judge)
+    return jobs, judges
 
 
-def _assertion(text: str) -> tuple[dict[str, str], Any]:
+def _assertion(text: str) -> tuple[dict[str, str], Judge]:
     try:
         (statement,) = ast.parse(text.strip()).body
         if isinstance(statement, ast.Assert) and isinstance(statement.test, ast.Compare):
             compare = statement.test
             if len(compare.ops) == 1 and isinstance(compare.ops[0], ast.Eq):
-                return {"call": ast.unparse(compare.left)}, ast.literal_eval(compare.comparators[0])
+                wanted = ast.literal_eval(compare.comparators[0])
+                return {"call": ast.unparse(compare.left)}, _gives(wanted, as_json=False)
     except (SyntaxError, ValueError):
         pass
     raise _unknown(text)

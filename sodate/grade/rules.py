@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
@@ -31,7 +31,16 @@ from sodate.grade.patterns import check_pattern, found
 from sodate.grade.strings import banned_words
 
 ParseGrader = Callable[[str, Path], Grader]
-Word = Annotated[str, Field(min_length=1)]
+
+
+def _visible(word: str) -> str:
+    """Every text holds a word of nothing: such a word would be banned, or found, always."""
+    if not fold(word):
+        raise ValueError(tr(f"{word!r} has no character to look for", f"{word!r} には探す文字がありません"))
+    return word
+
+
+Word = Annotated[str, AfterValidator(_visible)]
 
 
 class _Strict(BaseModel):
@@ -108,7 +117,9 @@ class Rules(_Strict):
 
 
 _BULLET = re.compile(r"\s*(?:[-*・●○■◆▪•]|\d{1,3}[.)．:、]|[①-⑳]|#+\s)")
-_CLOSING = "」』）)】］]}\"'”’ 　*_~♪☆★"
+_ASIDE = re.compile(r"[（(［\[〔【][^（(［\[〔【）)］\]〕】]*[）)］\]〕】]")
+# How a sentence ends that is not marked as one: as verbs, adjectives and final particles do.
+_PREDICATE = re.compile(r"[うくぐすずつづぬふぶぷむゆるただいかねよ]$")
 _POLITE = re.compile(
     r"(?:です|ます|ました|ません|でした|ましょう|でしょう|まして|ませ|ください|下さい)"
     r"(?:か|ね|よ|が|けれども|けれど|けど|から|ので|の){0,4}$"
@@ -116,19 +127,33 @@ _POLITE = re.compile(
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a Japanese reply, without their closing marks.
+    """The sentences of a Japanese reply, without asides in brackets and whatever stands behind their last word.
 
-    A line ends a sentence as 。！？ do, except for a bullet or heading without such a mark: that is a label.
+    。！？ end a sentence. What a line says without such a mark is a sentence only if it ends like one (ます, した,
+    ない, よ): a name, a heading, a bullet or the first half of a wrapped sentence is none.
     """
-    result = []
+    result: list[str] = []
     for line in text.splitlines():
-        pieces = re.split(r"[。！？!?]+", line)
-        closed, rest = pieces[:-1], pieces[-1]
-        result += closed
-        # What follows the last mark is a sentence too, unless it is only closing brackets, or the line is a label.
-        if rest.strip(_CLOSING) and (closed or not _BULLET.match(line)):
-            result.append(rest)
-    return [piece.strip().rstrip(_CLOSING) for piece in result if piece.strip(_CLOSING)]
+        *closed, rest = re.split(r"[。！？!?]+", line)
+        result += map(_ending, closed)
+        ending = _ending(rest)
+        label = not closed and _BULLET.match(line)
+        if not label and (_PREDICATE.search(ending) or _POLITE.search(ending)):
+            result.append(ending)
+    return [sentence for sentence in result if sentence]
+
+
+def _ending(piece: str) -> str:
+    """`piece` up to its last word: "1,000円です（税込）😊" is "1,000円です". What is all in brackets stays."""
+    bare = piece
+    for _ in range(3):  # brackets in brackets
+        bare = _ASIDE.sub("", bare)
+    return (_to_last_word(bare) or _to_last_word(piece)).strip()
+
+
+def _to_last_word(text: str) -> str:
+    """Without the closing brackets, marks, emoji and other symbols at its end."""
+    return text[: max((i for i, character in enumerate(text, 1) if character.isalnum()), default=0)]
 
 
 def polite_ratio(text: str) -> float | None:
@@ -207,7 +232,7 @@ def _rule_grader(rule: Rule, path: Path, parse: ParseGrader) -> Grader:
         return Grader(name, _pattern(rule), needs_reference=False)
     if isinstance(rule, BannedWords):
         return Grader(name, banned_words(rule.words), needs_reference=False)
-    if rule.grader.startswith("rules"):
+    if rule.grader.strip().partition(":")[0] == "rules":
         raise UsageError(tr(f"{path}: a rule cannot be a rules file.", f"{path}: ルールの中で rules は使えません。"))
     inner = parse(rule.grader, path.parent)
     return Grader(rule.name or inner.name, inner.function, inner.needs_reference)

@@ -152,7 +152,7 @@ def _rules(spec: str, base: Path) -> Grader:
 
 def _number(spec: str, base: Path) -> Grader:
     _options(spec, {})
-    return Grader(spec, answers.number)
+    return Grader(spec, answers.number, whole=False)
 
 
 def _length(spec: str, base: Path) -> Grader:
@@ -187,18 +187,18 @@ def _honest(spec: str, base: Path) -> Grader:
                 f"{spec!r} の idk={text} は -1〜1 の数ではありません。",
             )
         )
-    return Grader(spec, answers.honest(idk), needs_reference=False)
+    return Grader(spec, answers.honest(idk), whole=False)
 
 
 def _python(spec: str, base: Path) -> Grader:
     options = _options(spec, {"file": FREE}, positional="file")
-    return Grader(spec, programs.python(base / options["file"]), needs_reference=False)
+    return Grader(spec, programs.python(base / options["file"]), needs_reference=False, whole=False)
 
 
 def _code(spec: str, base: Path) -> Grader:
     _options(spec, {})
     sandbox.backend()
-    return Grader(spec, programs.code, needs_reference=False)
+    return Grader(spec, programs.code, needs_reference=False, whole=False)
 
 
 KINDS: Mapping[str, Callable[[str, Path], Grader]] = {

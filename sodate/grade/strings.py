@@ -53,8 +53,12 @@ def string_check(op: Operation, fixed: str | None) -> GradeFunction:
 
 
 def fold_label(text: str) -> str:
-    """A label as a person means it: 「 ‘Refund’. 」 is refund. Case, width, kana, quotes and final marks are folded."""
-    return fold(text).strip(" \t\n\"'`*「」『』“”‘’()[]{}<>。.、,!?:;")
+    """A label as a person means it: 「 ‘Refund’. 」 is refund. Case, width, kana, quotes and final marks are folded.
+
+    A text of nothing but marks keeps them: "?" is a label too, and neither "!" nor silence.
+    """
+    folded = fold(text)
+    return folded.strip(" \t\n\"'`*「」『』“”‘’()[]{}<>。.、,!?:;") or folded
 
 
 def label(reply: str, reference: str | None, item: Mapping[str, Any]) -> Grade:

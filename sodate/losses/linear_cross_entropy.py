@@ -25,20 +25,19 @@ class _LinearNLL(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: Tensor, head: Tensor, bias: Tensor | None, target: Tensor, softcap: float | None
     ) -> tuple[Tensor, Tensor]:
-        needs_hidden, needs_head, needs_bias = ctx.needs_input_grad[:3]
+        needs_hidden, needs_head = ctx.needs_input_grad[:2]
         rows = max(1, CHUNK_BYTES // (len(head) * hidden.dtype.itemsize))
         # Half precision is summed in float32; float64 stays, so that tests can see the algebra without rounding.
         dtype = torch.promote_types(hidden.dtype, torch.float32)
         nll = torch.empty(len(target), dtype=dtype, device=hidden.device)
         right = torch.empty(len(target), dtype=torch.bool, device=hidden.device)
-        keep = needs_hidden or needs_head or needs_bias
         # d nll / d hidden per row; the head's gradient mixes rows, so it must wait for the incoming gradient.
         d_hidden = torch.empty_like(hidden) if needs_hidden else None
         weight = head.to(hidden.dtype)
         for start in range(0, len(target), rows):
             part = slice(start, start + rows)
             logits = _logits(hidden[part], weight, bias)
-            _reduce(logits, target[part], softcap, nll[part], right[part], keep)
+            _reduce(logits, target[part], softcap, nll[part], right[part], needs_hidden)
             if d_hidden is not None:
                 d_hidden[part] = product_back(logits, weight)
             del logits  # before the next chunk is made
@@ -96,8 +95,9 @@ def _reduce(
         column = target[block, None]
         at_target, top = scores.gather(1, column)[:, 0], scores.amax(-1)
         p = torch.softmax(scores, -1)
-        # -log p[target], by way of the likeliest token: p[target] itself may be too small for a float.
-        nll[block] = top - at_target - p.amax(-1).log()
+        # -log p[target], by way of the likeliest token: p[target] itself may be too small for a float. softmax divided
+        # by a running sum that lost what was too small to be added to it; the sum of p says how much.
+        nll[block] = top - at_target - p.amax(-1).log() + p.sum(-1).log()
         if right is not None:
             right[block] = at_target >= top
         if keep:

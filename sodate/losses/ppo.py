@@ -33,13 +33,11 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float)
     return advantages, (advantages + values) * mask
 
 
-def whiten(values: Tensor, mask: Tensor, *, centre: bool = True) -> Tensor:
-    """Values divided by their deviation over the mask (variance + 1e-8), less their mean if `centre`; 0 elsewhere."""
+def whiten(values: Tensor, mask: Tensor) -> Tensor:
+    """Values less their mean over the mask, divided by their deviation over it (variance + 1e-8); 0 elsewhere."""
     held = values[mask.bool()]
-    mean = held.mean()
     deviation = (held.var(unbiased=False) + 1e-8).sqrt()
-    shifted = (values - mean) / deviation + (0.0 if centre else mean)
-    return shifted * mask
+    return (values - held.mean()) / deviation * mask
 
 
 def value_loss(values: Tensor, old: Tensor, returns: Tensor, clip: float) -> tuple[Tensor, Tensor]:

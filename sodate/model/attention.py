@@ -25,9 +25,9 @@ NAME = "sodate_trie"
 
 
 class Attend(Protocol):
-    """Attention of one layer over N packed tokens: query (1, H, N, D), key and value (1, K, N, D), K dividing H.
+    """Attention of one layer over N packed tokens: query (1, H, N, D), key (1, K, N, D), value (1, K, N, V).
 
-    Returns (1, H, N, D). `scale` multiplies the scores; `window` is the sliding window in tokens, or None.
+    Returns (1, H, N, V). K divides H. `scale` multiplies the scores; `window` is the sliding window in tokens, or None.
     """
 
     def __call__(
@@ -53,7 +53,7 @@ class TrieAttention:
     def __call__(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None, window: int | None
     ) -> Tensor:
-        if trie_attention.usable(query):
+        if trie_attention.usable(query, value):
             return trie_attention.attend(query, key, value, self.plan, scale, window)
         queries, keys, values = (t.split(self.lengths, dim=2) for t in (query, key, value))
         grouped = query.shape[1] != key.shape[1]
@@ -122,8 +122,42 @@ def register() -> None:
     AttentionMaskInterface.register(NAME, _no_mask)
 
 
+def reach(config: Any) -> int | None:
+    """Tokens a text may have here, or None: some rotations are chosen by the longest text of a forward (`longrope`,
+    `dynamic`). Past this length a row's numbers would depend on its neighbours, and on what was computed before it."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    ends = [
+        each["original_max_position_embeddings"] if each["rope_type"] == "longrope" else config.max_position_embeddings
+        for each in (rope, *rope.values())  # one for the model, or one for each kind of layer
+        if isinstance(each, dict) and ("dynamic" in (kind := each.get("rope_type") or "") or kind == "longrope")
+    ]
+    return min(ends, default=None)
+
+
+def context_length(config: Any) -> int:
+    """Tokens a text may have, as the model's config says; without a word of it, any number."""
+    known = [getattr(config, "max_position_embeddings", None), reach(config)]
+    return min((int(one) for one in known if one), default=2**31 - 1)
+
+
+def refuse_beyond_reach(model: Any, longest: int) -> None:
+    """Raises SodateError for a text of more tokens than the model's rotations allow."""
+    limit = reach(model.config)
+    if limit is not None and longest > limit:
+        raise SodateError(
+            tr(f"This model treats positions differently in texts of more than {limit} tokens: one of {longest} would "
+               "change the numbers of those computed beside it.",
+               f"このモデルは {limit} トークンを超える文では位置の扱いが変わります。{longest} トークンの文があると、"
+               "一緒に計算する文の値まで変わってしまいます。"),
+            tr(f"Keep prompt and reply within {limit} tokens; in training with max_length={limit}.",
+               f"プロンプトと返答を {limit} トークン以内にしてください (学習では max_length={limit})。"),
+        )  # fmt: skip
+
+
 def decode(model: Any, tokens: Tensor, positions: Tensor, attend: Attend) -> Tensor:
     """(N, D): the decoder's last hidden state at N packed tokens, whose positions are given."""
+    if reach(model.config) is not None:
+        refuse_beyond_reach(model, int(positions.max()) + 1)
     output = model.get_decoder()(input_ids=tokens[None], position_ids=positions[None], use_cache=False, attend=attend)
     hidden: Tensor = output.last_hidden_state[0]
     return hidden

@@ -84,7 +84,7 @@ def places(model: nn.Module, style: Style) -> list[str]:
         raise UsageError(
             tr(f"The blocks of {type(model).__name__} are not one attention and one MLP: no place for bottlenecks.",
                f"{type(model).__name__} のブロックは注意層 1 つと MLP 1 つの形ではなく、ボトルネックを置けません。"),
-            tr("Use adapter=lora.", "adapter=lora を使ってください。"),
+            tr("Use adapter=lora, full or last.", "adapter=lora、full、last のいずれかを使ってください。"),
         )  # fmt: skip
     return list(last.values()) if style == "houlsby" else after_mlp
 

@@ -162,6 +162,7 @@ def _rng_state() -> dict[str, Tensor]:
 
 def _set_rng_state(state: dict[str, Tensor]) -> None:
     torch.set_rng_state(state["cpu"])
-    for name, value in state.items():
-        if name != "cpu":
-            torch.cuda.set_rng_state(value, name)
+    # A machine may have fewer GPUs than the one that saved. Nothing in the loop draws from theirs.
+    for number in range(torch.cuda.device_count()):
+        if f"cuda:{number}" in state:
+            torch.cuda.set_rng_state(state[f"cuda:{number}"], number)

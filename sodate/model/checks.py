@@ -19,9 +19,9 @@ from sodate.core.text import tr
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 # What is taken of a model folder besides its weights: configuration, tokenizer, template, licence. Never code.
-TAKEN_SUFFIXES = (".json", ".jinja", ".model", ".txt", ".md")
+TAKEN_SUFFIXES = (".json", ".jinja", ".model", ".txt", ".md", ".html")  # the last for licences
 TAKEN_NAMES = ("LICENSE", "LICENCE", "NOTICE")
-NOT_TAKEN = ("adapter_config.json", "requirements.txt")
+NOT_TAKEN = ("adapter_config.json", "requirements.txt", "sodate-model.json")  # the last is another copy's manifest
 CONFIGS = ("config.json", "tokenizer_config.json", "generation_config.json", "processor_config.json")
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library itself
 MAX_LAYERS = 2_000
@@ -59,6 +59,17 @@ def check_config(config: Mapping[str, Any], where: str) -> None:
                 f"{where}: {label} は因果言語モデルの出力層を持たないか、この版の transformers では扱えません。",
             ),
             choose,
+        )
+    if isinstance(config.get("text_config"), Mapping):
+        raise SodateError(
+            tr(
+                f"{where}: {label} also reads images or sound. Only models of text alone are supported.",
+                f"{where}: {label} は画像や音声も読むモデルです。対応しているのはテキスト専用のモデルだけです。",
+            ),
+            tr(
+                "Take the family's text-only checkpoint (for Gemma 3: Gemma3ForCausalLM, such as gemma-3-1b-it).",
+                "同系列のテキスト専用版を使ってください (Gemma 3 なら gemma-3-1b-it などの Gemma3ForCausalLM)。",
+            ),
         )
     layers = config.get("num_hidden_layers")
     if layers is not None and (not isinstance(layers, int) or not 0 < layers <= MAX_LAYERS):
@@ -349,17 +360,16 @@ def check_folder(folder: Path) -> dict[str, Any]:
     for shard in shards:
         shapes.update(read_shapes(shard))
     check_shapes(config, shapes, str(folder))
-    text = config.get("text_config") or config
     return {
         "architecture": str((config.get("architectures") or [config["model_type"]])[0]),
         "parameters": sum(math.prod(shape) for shape in shapes.values()),
-        "context_length": text.get("max_position_embeddings") or text.get("n_positions"),
+        "context_length": config.get("max_position_embeddings") or config.get("n_positions"),
     }
 
 
 def tokenizer_facts(folder: Path) -> dict[str, Any]:
     config = read_json(folder / "config.json")
-    rows = (config.get("text_config") or config).get("vocab_size")
+    rows = config.get("vocab_size")
     if not isinstance(rows, int):
         raise SodateError(
             tr(f"{folder}: config.json has no vocab_size.", f"{folder}: config.json に vocab_size がありません。")

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from sodate.model import traits
-from sodate.model.attention import Attend, TrieAttention
+from sodate.model.attention import Attend, TrieAttention, decode, reach
 from sodate.model.lora import LoraLinear
 from sodate.model.made import Made, how, tell
 from sodate.model.projections import backward, flatten, forward, part_of, project, save, saved, unflatten
@@ -220,10 +220,27 @@ def _like_mlp(module: nn.Module) -> GatedMLP | None:
     return ours if same(ours(x), module(x)) else None
 
 
-def _like_attention(module: nn.Module) -> Attention | None:
-    """The module as our Attention, if it gives the same for five tokens with random rotations."""
+def _calls(model: Any) -> dict[nn.Module, dict[str, Any]]:
+    """What each module of the decoder is called with by name, over five tokens: the first a text may have to the last,
+    as some attentions change with the position."""
+    calls: dict[nn.Module, dict[str, Any]] = {}
+
+    def note(module: nn.Module, _: Any, named: dict[str, Any]) -> None:
+        calls[module] = named
+
+    hooks = [module.register_forward_pre_hook(note, with_kwargs=True) for module in model.get_decoder().modules()]
+    longest = reach(model.config) or getattr(model.config, "max_position_embeddings", None) or 2**16
+    positions = torch.linspace(0, longest - 1, 5, device=model.device).long()
+    decode(model, torch.zeros_like(positions), positions, TrieAttention((5,), ((),)))
+    for hook in hooks:
+        hook.remove()
+    return calls
+
+
+def _like_attention(module: nn.Module, call: dict[str, Any] | None) -> Attention | None:
+    """The module as our Attention, if it gives the same for five tokens, called as its decoder does."""
     layers = _projections(module, "q_proj", "k_proj", "v_proj", "o_proj")
-    if layers is None or not hasattr(module, "head_dim"):
+    if layers is None or call is None or not hasattr(module, "head_dim"):
         return None
     asked: list[tuple[int, float | None, int | None]] = []
     inner = TrieAttention((5,), ((),))
@@ -235,14 +252,14 @@ def _like_attention(module: nn.Module) -> Attention | None:
         return inner(layer, query, key, value, scale, window)
 
     x = _probe(layers[0], 1, 5)
-    angles = torch.rand(1, 5, int(module.head_dim) // 2, generator=torch.Generator().manual_seed(1)).repeat(1, 1, 2)  # type: ignore[arg-type]
-    given = {"hidden_states": x, "position_embeddings": (angles.cos().to(x), angles.sin().to(x)), "attend": attend}
+    given = {**call, "hidden_states": x, "attend": attend}
     try:
-        expected = module(**given, attention_mask=None)[0]
-    except (TypeError, ValueError, RuntimeError):  # another interface: not ours to replace
+        expected = module(**given)[0]
+        ours = Attention(module, *asked[0])
+        return ours if same(ours(**given)[0], expected) else None
+    # Another interface, norms over all heads at once (OLMo 2), a part of each head rotated: not ours to replace.
+    except (TypeError, ValueError, RuntimeError):
         return None
-    ours = Attention(module, *asked[0])
-    return ours if same(ours(**given)[0], expected) else None
 
 
 def _probe(layer: Any, *shape: int) -> Tensor:
@@ -262,13 +279,14 @@ def prepare(model: Any, dtype: torch.dtype) -> torch.dtype:
 
     Returns the precision of products: that of the weights, if some part of the decoder could not be replaced.
     """
-    decoder, shares = model.get_decoder(), traits.of(model).shares
+    decoder = model.get_decoder()
+    calls = _calls(model) if traits.of(model).shares else {}
     stored: torch.dtype = model.get_input_embeddings().weight.dtype
     fused: list[tuple[nn.Module, str, nn.Module]] = [
         (parent, name, new)
         for parent in decoder.modules()
         for name, child in parent.named_children()
-        if (new := _like_mlp(child) or (_like_attention(child) if shares else None)) is not None
+        if (new := _like_mlp(child) or _like_attention(child, calls.get(child))) is not None
     ]
     norms = {child: norm for child in decoder.modules() if (norm := _like_rms_norm(child)) is not None}
     ours = {model.get_input_embeddings(), *norms, *(m for _, _, module in fused for m in module.modules())}

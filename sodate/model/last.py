@@ -6,6 +6,7 @@ from typing import Any
 
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
+from sodate.model import recompute
 
 
 def train_blocks(model: Any, count: int) -> None:
@@ -13,13 +14,13 @@ def train_blocks(model: Any, count: int) -> None:
 
     Backward ends where they begin, and nothing below is kept for it. Raises UsageError for more blocks than there are.
     """
-    decoder = model.get_decoder()
-    if count > len(decoder.layers):
+    blocks = recompute.blocks(model)
+    if count > len(blocks):
         raise UsageError(
-            tr(f"last_layers = {count}, but the model has {len(decoder.layers)} layers.",
-               f"last_layers = {count} ですが、このモデルは {len(decoder.layers)} 層です。")
+            tr(f"last_layers = {count}, but the model has {len(blocks)} layers.",
+               f"last_layers = {count} ですが、このモデルは {len(blocks)} 層です。")
         )  # fmt: skip
     for parameter in model.parameters():
         parameter.requires_grad_(not count)
-    for block in decoder.layers[-count:] if count else ():
+    for block in blocks[-count:] if count else ():
         block.requires_grad_(True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import torch
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.files import read_json
 from sodate.core.text import tr
-from sodate.model import adapters, attention, bottleneck, checkpoint, heads, lora, memory, stream, traits
+from sodate.model import adapters, attention, bottleneck, checkpoint, heads, lora, memory, store, stream, traits
 from sodate.model.bottleneck import BottleneckConfig
 from sodate.model.lora import LoraConfig
 
@@ -20,9 +22,14 @@ def pick_device(wanted: str) -> torch.device:
     """`auto`: CUDA when there is one, else Apple's MPS, else the CPU."""
     if wanted != "auto":
         try:
+            torch.empty(0, device=wanted)  # a device that torch knows and this machine has not fails here
             return torch.device(wanted)
-        except RuntimeError as error:
-            raise UsageError(tr(f"device={wanted}: {error}", f"device={wanted}: {error}")) from None
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            why = str(error).partition("\n")[0]
+            raise UsageError(
+                tr(f"device={wanted}: {why}", f"device={wanted}: {why}"),
+                tr("Leave device out for the best there is.", "device を外すと、使えるものから選びます。"),
+            ) from None
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
@@ -57,9 +64,9 @@ def load_base(folder: Path, *, device: torch.device, dtype: torch.dtype, quantis
     logging.disable_progress_bar()
     try:
         if quantised:
-            model = stream.load_quantised(folder, device, dtype, "eager")
+            model = stream.load_quantised(folder, device, dtype)
         elif stream.stored_dtype(folder) != dtype:  # transformers would keep the file's pages until it has them all
-            model = stream.load_converted(folder, dtype, "eager")
+            model = stream.load_converted(folder, dtype)
         else:
             model = AutoModelForCausalLM.from_pretrained(
                 folder, dtype=dtype, attn_implementation="eager", local_files_only=True, trust_remote_code=False
@@ -99,6 +106,8 @@ def add_adapter(model: Any, config: AdapterConfig, seed: int) -> None:
 def load_adapter(model: Any, folder: Path) -> AdapterConfig:
     """Puts the adapter in a folder on the model; its tensors are trainable afterwards."""
     config = read_adapter(folder)
+    if isinstance(config, LoraConfig):
+        config = replace(config, targets=lora.known_targets(model, config.targets))
     add_adapter(model, config, seed=0)
     adapters.load_state(model, checkpoint.read_tensors(folder / "adapter_model.safetensors"), str(folder))
     return config
@@ -126,13 +135,17 @@ def round_weights(model: Any, dtype: torch.dtype) -> None:
 
 
 def save_full(model: Any, source: Path, folder: Path, dtype: torch.dtype | None = None) -> None:
-    """All weights, kept in `dtype` or as they are, with the base's other files, as transformers loads them."""
+    """All weights, kept in `dtype` or as they are, with the base's other files, as transformers loads them.
+
+    Those go along because the base's licence asks that its text does, whatever the file is called. The store's
+    manifest stays behind: it names the base and its hashes.
+    """
     aside = _tied(model) | {name for name in model.state_dict() if name.startswith(f"{heads.NAME}.")}
     tensors = {name: tensor.to(dtype) for name, tensor in model.state_dict().items() if name not in aside}
     checkpoint.write_tensors(folder / "model.safetensors", tensors, {"format": "pt"})
     for file in source.iterdir():
-        if file.suffix in (".json", ".jinja", ".model", ".txt") and ".safetensors.index" not in file.name:
-            (folder / file.name).write_bytes(file.read_bytes())
+        if file.is_file() and ".safetensors" not in file.name and file.name != store.MANIFEST:
+            shutil.copyfile(file, folder / file.name)
     # transformers reads weights in the precision that the configuration names.
     kept_in = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
     config = {k: v for k, v in read_json(folder / "config.json").items() if k != "torch_dtype"}

@@ -11,6 +11,7 @@ in 4 bits (quantise.py) is dequantised for each product and never kept.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ _HARMLESS = {
 
 @dataclass(frozen=True, slots=True)
 class LoraConfig:
-    """What adapter_config.json holds of an adapter. `targets` are module names' last parts, as PEFT writes them."""
+    """What adapter_config.json holds of an adapter. `targets` are the ends of modules' names, as PEFT writes them."""
 
     rank: int
     alpha: float
@@ -48,30 +49,30 @@ class LoraConfig:
 
 
 class _LoraProduct(torch.autograd.Function):
+    """(N, in) → (N, out). No view is made inside: what follows may add to the result in place (Falcon does)."""
+
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor | NF4, bias: Tensor | None, a: Tensor, b: Tensor, s: float
     ) -> Tensor:
         ctx.save_for_backward(x, a, b)
         ctx.weight, ctx.s = weight, s
-        rows, w = x.reshape(-1, x.shape[-1]), dense(weight, x.dtype)
-        y = torch.mm(rows, w.t()) if bias is None else torch.addmm(bias, rows, w.t())
-        y.addmm_(torch.mm(rows, a.t()), b.t(), alpha=s)
-        return y.view(*x.shape[:-1], -1)
+        w = dense(weight, x.dtype)
+        y = torch.mm(x, w.t()) if bias is None else torch.addmm(bias, x, w.t())
+        return y.addmm_(torch.mm(x, a.t()), b.t(), alpha=s)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, a, b = ctx.saved_tensors
-        rows, dy = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
-        low, da, db = _low_rank_grads(dy, rows, a, b, ctx.s)
+        low, da, db = _low_rank_grads(dy, x, a, b, ctx.s)
         dx = None
         if ctx.needs_input_grad[0]:
-            dx = torch.mm(dy, dense(ctx.weight, dy.dtype)).addmm_(low, a).view(x.shape)
+            dx = torch.mm(dy, dense(ctx.weight, dy.dtype)).addmm_(low, a)
         return dx, None, None, da, db, None
 
 
 class _DoraProduct(torch.autograd.Function):
-    """The norms count as constants in backward, as the paper has it (section 4.3) and PEFT does it."""
+    """As _LoraProduct. The norms count as constants in backward, as the paper has it (section 4.3) and PEFT does it."""
 
     @staticmethod
     def forward(
@@ -79,24 +80,23 @@ class _DoraProduct(torch.autograd.Function):
     ) -> Tensor:
         v = torch.addmm(dense(weight, x.dtype), b, a, alpha=s)
         norm: Tensor = torch.linalg.vector_norm(v, dim=1)
-        z = torch.mm(x.reshape(-1, x.shape[-1]), v.t())
+        z = torch.mm(x, v.t())
         ctx.save_for_backward(x, z, a, b, m, norm)
         ctx.weight, ctx.s = weight, s
         y: Tensor = z * (m / norm)
         if bias is not None:
             y += bias
-        return y.view(*x.shape[:-1], -1)
+        return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, z, a, b, m, norm = ctx.saved_tensors
-        dy = dy.reshape(-1, dy.shape[-1])
         dm = (dy * z).sum(0).div_(norm)
         dz = dy * (m / norm)
-        _, da, db = _low_rank_grads(dz, x.reshape(-1, x.shape[-1]), a, b, ctx.s)
+        _, da, db = _low_rank_grads(dz, x, a, b, ctx.s)
         dx = None
         if ctx.needs_input_grad[0]:
-            dx = torch.mm(dz, torch.addmm(dense(ctx.weight, dy.dtype), b, a, alpha=ctx.s)).view(x.shape)
+            dx = torch.mm(dz, torch.addmm(dense(ctx.weight, dy.dtype), b, a, alpha=ctx.s))
         return dx, None, None, da, db, dm, None
 
 
@@ -134,8 +134,9 @@ class LoraLinear(LowRankLinear):
 
     def adapted(self, x: Tensor) -> Tensor:
         a, b = self.lora_A.to(x.dtype), self.lora_B.to(x.dtype)
-        product: Tensor = _LoraProduct.apply(x, self.weight, self.bias, a, b, self.scale)  # type: ignore[no-untyped-call]
-        return product
+        rows = x.reshape(-1, x.shape[-1])
+        product: Tensor = _LoraProduct.apply(rows, self.weight, self.bias, a, b, self.scale)  # type: ignore[no-untyped-call]
+        return product.view(*x.shape[:-1], -1)
 
     def merged(self) -> Tensor:
         return self._sum().to(self.weight.dtype)
@@ -153,8 +154,9 @@ class DoraLinear(LowRankLinear):
 
     def adapted(self, x: Tensor) -> Tensor:
         a, b, m = self.lora_A.to(x.dtype), self.lora_B.to(x.dtype), self.magnitude.to(x.dtype)
-        product: Tensor = _DoraProduct.apply(x, self.weight, self.bias, a, b, m, self.scale)  # type: ignore[no-untyped-call]
-        return product
+        rows = x.reshape(-1, x.shape[-1])
+        product: Tensor = _DoraProduct.apply(rows, self.weight, self.bias, a, b, m, self.scale)  # type: ignore[no-untyped-call]
+        return product.view(*x.shape[:-1], -1)
 
     def merged(self) -> Tensor:
         v = self._sum()
@@ -163,10 +165,27 @@ class DoraLinear(LowRankLinear):
 
 
 def decoder_linears(model: nn.Module) -> list[str]:
-    """Full names of the linear layers inside the decoder's blocks: everything but embeddings and head."""
+    """Full names of the model's linear layers but the head: those that compute x Wᵀ + b and nothing else."""
     head = model.get_output_embeddings()  # type: ignore[operator]
-    linears = (nn.Linear, NF4Linear)
-    return [name for name, module in model.named_modules() if isinstance(module, linears) and module is not head]
+    return [name for name, module in model.named_modules() if _is_linear(module) and module is not head]
+
+
+@torch.no_grad()
+def _is_linear(module: nn.Module) -> bool:
+    """A subclass of nn.Linear may do anything: PhiMoE's router chooses experts, Falcon's layers are linear again."""
+    if type(module) in (nn.Linear, NF4Linear):
+        return True
+    if not isinstance(module, nn.Linear):
+        return False
+    x = torch.ones(1, module.in_features, device=module.weight.device, dtype=module.weight.dtype)
+    try:
+        found = module(x)
+    except (TypeError, ValueError, RuntimeError):
+        return False
+    expected = nn.functional.linear(x, module.weight, module.bias)
+    if not isinstance(found, Tensor) or found.shape != expected.shape:
+        return False
+    return found.is_meta or torch.allclose(found, expected, rtol=1e-2, atol=1e-3)  # in bfloat16 too
 
 
 def all_targets(model: nn.Module) -> tuple[str, ...]:
@@ -174,20 +193,46 @@ def all_targets(model: nn.Module) -> tuple[str, ...]:
     return tuple(sorted({name.rsplit(".", 1)[-1] for name in decoder_linears(model)}))
 
 
+def _targeted(model: nn.Module, targets: tuple[str, ...]) -> list[str]:
+    """Full names of the linear layers that are meant; as in PEFT, a target is the end of a name.
+
+    Raises UsageError where a target is no layer's, or the model has none.
+    """
+    linears = decoder_linears(model)
+    if not linears:
+        raise UsageError(
+            tr(f"{type(model).__name__} has no linear layers that an adapter could stand beside.",
+               f"{type(model).__name__} にはアダプタを付けられる線形層がありません。"),
+            tr("Use adapter=full or adapter=last.", "adapter=full または adapter=last を使ってください。"),
+        )  # fmt: skip
+    if not targets:
+        raise UsageError(tr("lora_targets is empty.", "lora_targets が空です。"))
+    if unknown := [target for target in targets if not _named(target, linears)]:
+        known = ", ".join(all_targets(model))
+        raise UsageError(
+            tr(f"No layer is called {', '.join(unknown)}.", f"{', '.join(unknown)} という層はありません。"),
+            tr(f"This model has {known}.", f"このモデルの層: {known}"),
+        )
+    meant = {name for target in targets for name in _named(target, linears)}
+    return [name for name in linears if name in meant]
+
+
+def _named(target: str, layers: Iterable[str]) -> list[str]:
+    return [name for name in layers if f".{name}".endswith(f".{target}")]
+
+
+def known_targets(model: nn.Module, targets: tuple[str, ...]) -> tuple[str, ...]:
+    """Those that name a layer, or all where none does: an adapter's own list may be made for other models as well."""
+    linears = decoder_linears(model)
+    return tuple(target for target in targets if _named(target, linears)) or targets
+
+
 def add(model: nn.Module, config: LoraConfig, seed: int) -> None:
     """Freezes the model and puts an adapter on the targeted layers. Same seed, same adapter, on every device."""
+    names = _targeted(model, config.targets)
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
-    names = [name for name in decoder_linears(model) if name.rsplit(".", 1)[-1] in config.targets]
-    if not names:
-        raise UsageError(
-            tr(
-                f"No layer is called {', '.join(config.targets)}.",
-                f"{', '.join(config.targets)} という層はありません。",
-            ),
-            tr(f"This model has {', '.join(all_targets(model))}.", f"このモデルの層: {', '.join(all_targets(model))}"),
-        )
     for name in names:
         parent, _, leaf = name.rpartition(".")
         owner = model.get_submodule(parent)

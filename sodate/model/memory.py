@@ -7,8 +7,9 @@ Weights, gradients and AdamW's two moments are counted exactly. Activations are 
     all blocks kept      element · SAVED · Σ (in + out)                     over the matrices of all blocks
     recomputed           element · (blocks · hidden + SAVED_ONE · Σ (in + out) / blocks)
 
-and a chunk of logits with a block of it (`linear_cross_entropy`) for the head. The constants are set a little high, for
-`--memory` is a promise; `tests/test_memory.py` holds them against the measured peak of a real model.
+and a chunk of logits with a block of it (`linear_cross_entropy`) for the head. A method that decodes holds keys and
+values of its replies and a copy of the blocks' weights meanwhile, and no activations. The constants are set a little
+high, for `--memory` is a promise; `tests/test_memory.py` holds them against the measured peak of a real model.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -33,6 +35,10 @@ from sodate.model.quantise import NF4
 PROCESS_BYTES = 450_000_000  # Python, torch, transformers, tokenizer and a few rows
 SAVED = 0.9  # a fused block in float32 keeps 0.6 to 0.7; others more
 SAVED_ONE = 2.5
+
+RESTARTED = 16_000_000  # a peak no further above what is resident was counted anew (one is read after the other)
+
+_earlier = 0  # highest resident bytes before the peak was last restarted
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,11 @@ class Memory:
         return ", ".join(f"{name} {size(value)}" for name, value in parts if value)
 
 
+def activation_element(dtype: torch.dtype, device: torch.device) -> int:
+    """Bytes of a number that is kept. On a CPU the residual stream and attention, half of it, stay in float32."""
+    return (4 + dtype.itemsize) // 2 if device.type == "cpu" else dtype.itemsize
+
+
 def activations(facts: Facts, tokens: int, element: int, recompute: bool) -> int:
     """Bytes that a micro-batch of `tokens` computed tokens keeps for backward, and of the head's chunk of logits."""
     logits = min(CHUNK_BYTES, element * tokens * facts.vocabulary) + 4 * BLOCK_ELEMENTS
@@ -67,15 +78,29 @@ def activations(facts: Facts, tokens: int, element: int, recompute: bool) -> int
     return int(element * kept * tokens) + logits
 
 
-def need(facts: Facts, *, weights: int, trained: int, element: int, tokens: int, recompute: bool, gpu: bool) -> Memory:
-    """The estimate: `weights` bytes in all, `trained` of them trainable, `element` bytes of an activation's number."""
+def need(
+    facts: Facts, *, weights: int, trained: int, element: int, tokens: int, recompute: bool, process: int = 0,
+    decoding: int = 0,
+) -> Memory:  # fmt: skip
+    """The estimate: `weights` bytes in all, `trained` of them trainable, `element` bytes of an activation's number, and
+    `decoding` bytes where replies are made in between."""
     return Memory(
-        process=0 if gpu else PROCESS_BYTES,
+        process=process,
         weights=weights,
         gradients=trained,
         optimizer=2 * trained,
-        activations=activations(facts, tokens, element, recompute),
+        activations=max(activations(facts, tokens, element, recompute), decoding),
     )
+
+
+def cache_bytes(model: Any) -> int:
+    """Keys and values of one token in all layers, as decoding keeps them."""
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    # On a CPU attention is computed in float32, whatever the products are made in.
+    element = 4 if model.device.type == "cpu" else model.dtype.itemsize
+    return int(2 * config.num_hidden_layers * heads * width * element)
 
 
 def weight_bytes(model: torch.nn.Module) -> tuple[int, int]:
@@ -90,7 +115,8 @@ def weight_bytes(model: torch.nn.Module) -> tuple[int, int]:
 
 
 def available(device: torch.device, root: Path = Path("/")) -> int:
-    """Bytes this process can have in all, what it holds already included. `root` holds proc and sys."""
+    """Bytes this process can have in all, what it holds already included. `root` holds proc and sys. Processes that one
+    launcher started on this machine share what is free."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device)
@@ -99,7 +125,7 @@ def available(device: torch.device, root: Path = Path("/")) -> int:
         free = _kilobytes(root / "proc/meminfo", "MemAvailable")
     except (OSError, ValueError):  # not Linux: all there is, as nobody says what is free
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return own + min([free, *_left_in_cgroups(root)])
+    return own + min([free, *_left_in_cgroups(root)]) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def _kilobytes(file: Path, key: str) -> int:
@@ -141,19 +167,48 @@ def _left_in_cgroups(root: Path) -> Iterator[int]:
 # ── what was used ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def resident() -> int:
+    """Bytes of this process in memory now, or 0 where nobody says."""
+    with contextlib.suppress(OSError, ValueError):
+        return _kilobytes(Path("/proc/self/status"), "VmRSS")
+    return 0
+
+
 def peak(device: torch.device) -> int:
-    """Highest memory so far: resident bytes of this process, or what torch took on the GPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_reserved(device)
-    return peak_rss_bytes()
+    """Highest memory since `restart_peak`: resident bytes of this process, or what torch took on the GPU."""
+    return torch.cuda.max_memory_reserved(device) if device.type == "cuda" else _peak_rss()
 
 
 def peak_rss_bytes() -> int:
-    """Highest resident memory of this process so far."""
+    """Highest resident memory of this process since `forget_peak`."""
+    return max(_earlier, _peak_rss())
+
+
+def _peak_rss() -> int:
     with contextlib.suppress(OSError, ValueError):  # getrusage counts what it was forked from, even after exec
         return _kilobytes(Path("/proc/self/status"), "VmHWM")
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024
+
+
+def restart_peak(device: torch.device) -> bool:
+    """Counts `peak` anew from here, and says whether it does: only Linux can, and some containers don't let it. The
+    peak then goes on from what it was."""
+    global _earlier
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return True
+    _earlier = max(_earlier, _peak_rss())
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    return _peak_rss() < resident() + RESTARTED
+
+
+def forget_peak() -> None:
+    """Lets a run count its own peak, not that of what the process did before."""
+    global _earlier
+    restart_peak(torch.device("cpu"))
+    _earlier = 0
 
 
 def remember_few_shapes() -> None:

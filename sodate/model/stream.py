@@ -75,14 +75,13 @@ def _header(handle: BufferedReader) -> tuple[int, dict[str, Any]]:
     return 8 + size, dict(sorted(entries.items(), key=lambda item: item[1]["data_offsets"]))
 
 
-def load_converted(folder: Path, dtype: torch.dtype, attention: str) -> Any:
+def load_converted(folder: Path, dtype: torch.dtype) -> Any:
     """The model of a folder in another precision than it is kept in."""
-    model = _empty(folder, dtype, attention)
+    model = _empty(folder, dtype)
     state = {name: tensor.read(dtype) for file in weight_files(folder) for name, tensor in tensors(file)}
     model, about = type(model).from_pretrained(
-        None, config=model.config, state_dict=state, dtype=dtype, attn_implementation=attention,
-        output_loading_info=True,
-    )  # fmt: skip
+        None, config=model.config, state_dict=state, dtype=dtype, attn_implementation="eager", output_loading_info=True
+    )
     if absent := sorted(about["missing_keys"]):  # transformers would draw them at random
         raise SodateError(
             tr(f"{folder} has no tensor {absent[0]!r}.", f"{folder} にテンソル {absent[0]!r} がありません。"),
@@ -91,7 +90,7 @@ def load_converted(folder: Path, dtype: torch.dtype, attention: str) -> Any:
     return model
 
 
-def _empty(folder: Path, dtype: torch.dtype, attention: str) -> Any:
+def _empty(folder: Path, dtype: torch.dtype) -> Any:
     """The model of a folder without data."""
     from accelerate import init_empty_weights
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -99,16 +98,16 @@ def _empty(folder: Path, dtype: torch.dtype, attention: str) -> Any:
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     with init_empty_weights():
         return AutoModelForCausalLM.from_config(
-            config, dtype=dtype, attn_implementation=attention, trust_remote_code=False
+            config, dtype=dtype, attn_implementation="eager", trust_remote_code=False
         )
 
 
-def load_quantised(folder: Path, device: torch.device, dtype: torch.dtype, attention: str) -> Any:
+def load_quantised(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
     """The model of a folder with NF4Linear in place of every linear layer of its blocks; all else in `dtype`.
 
     Raises SodateError when the files don't hold the model's tensors by their own names.
     """
-    model = _empty(folder, dtype, attention)
+    model = _empty(folder, dtype)
     model.tie_weights()
     linears = set(decoder_linears(model))
     missing = {name for name, _ in model.named_parameters()}

@@ -47,13 +47,17 @@ def examine(model: Any) -> Traits:
     if type(model)._supports_attention_backend and not type(model)._is_stateful:
         model.set_attn_implementation(attention.NAME)
         attend = _Counted(attention.TrieAttention.over(batch))
-        with contextlib.suppress(SodateError):  # capped scores, sinks
+        # Capped scores and sinks are a SodateError; the rest, an attention that is not called as this one wants to be.
+        with contextlib.suppress(SodateError, TypeError, ValueError, RuntimeError):
             scale = _scale(model, packed(model, batch, attend)[places], own)
             # Every block has to be one of attention: a convolution or a state between them would go along the packing.
-            if scale is not None and attend.layers == set(range(model.config.num_hidden_layers)):
+            # And of one attention: of two, a cache of one pair of keys and values a layer would lose the first.
+            if scale is not None and sorted(attend.layers) == list(range(model.config.num_hidden_layers)):
                 return Traits(True, scale)
         model.set_attn_implementation("eager")
-    scale = _scale(model, one_by_one(model, batch)[places], own)
+    scale = None
+    with contextlib.suppress(TypeError):  # what transformers calls the decoder takes no tokens
+        scale = _scale(model, one_by_one(model, batch)[places], own)
     if scale is None:
         raise SodateError(
             tr(
@@ -66,16 +70,16 @@ def examine(model: Any) -> Traits:
 
 
 class _Counted:
-    """Trie attention that remembers which layers called it."""
+    """Trie attention that remembers which layer each call came from."""
 
     def __init__(self, inner: attention.Attend) -> None:
         self.inner = inner
-        self.layers: set[int] = set()
+        self.layers: list[int] = []
 
     def __call__(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None, window: int | None
     ) -> Tensor:
-        self.layers.add(layer)
+        self.layers.append(layer)
         return self.inner(layer, query, key, value, scale, window)
 
 
@@ -92,6 +96,7 @@ def one_by_one(model: Any, trie: Trie) -> Tensor:
     """The same by a forward for each path from root to leaf: exact for every causal decoder, and slower."""
     segments = trie.segments
     inner = {ancestor for segment in segments for ancestor in segment.path}
+    attention.refuse_beyond_reach(model, len(trie.positions) and int(trie.positions.max()) + 1)
     tokens = torch.as_tensor(trie.tokens, device=model.device)
     outputs, place, done = [], torch.empty(len(tokens), dtype=torch.long, device=model.device), 0
     for number, leaf in enumerate(segments):

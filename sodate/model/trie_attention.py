@@ -33,11 +33,11 @@ def plan(lengths: Sequence[int], paths: Sequence[Sequence[int]]) -> Plan:
     return starts, ends, path_at, path, positions
 
 
-def usable(query: Tensor) -> bool:
-    """Whether there is code for such queries (1, H, N, D) here."""
+def usable(query: Tensor, value: Tensor) -> bool:
+    """Whether there is code for such queries (1, H, N, D) and values here."""
     if _trie is None or not _trie.FLOAT32 or query.device.type != "cpu":
         return False
-    return query.dtype == torch.float32 and query.shape[-1] % 16 == 0
+    return query.dtype == torch.float32 and query.shape[-1] % 16 == 0 and value.shape[-1] == query.shape[-1]
 
 
 def _dense(x: Tensor) -> Tensor:

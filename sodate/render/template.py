@@ -1,6 +1,7 @@
-"""Chat templates are programs from strangers: Jinja's sandbox, with caps on loops (its own), output and time.
+"""Chat templates are programs from strangers: Jinja's sandbox, with caps on loops (its own), output, time and memory.
 
 The sandbox removes attribute escapes (llama-cpp-python CVE-2024-34359, SGLang CVE-2026-5760 were its absence).
+Memory is bounded by what a rendering makes: nothing is begun that could be too long, and all that was made is counted.
 """
 
 from __future__ import annotations
@@ -8,22 +9,40 @@ from __future__ import annotations
 import datetime
 import functools
 import json
+import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
 from importlib import resources
 from typing import Any
 
 import jinja2
+import jinja2.compiler
 import jinja2.ext
 import jinja2.nodes
 import jinja2.parser
 import jinja2.sandbox
+import jinja2.utils
 
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
 
-MAX_CHARS = 20_000_000
+MAX_CHARS = 20_000_000  # of output
+MAX_MADE = 10 * MAX_CHARS  # characters made on the way to it, in all; an item of a list counts as 8, for its bytes
 MAX_SECONDS = 20.0
+
+_MANY = (list, tuple, dict, set, frozenset, KeysView, ValuesView, ItemsView)
+_MAX_BITS = 2**16  # of a number that is multiplied
+_BORROWED_WIDTH = re.compile(r"%[-+ #0.\d]*\*|\{[^{}:]*:[^{}]*\{")  # %*d, {:{}}
+# Methods of texts and numbers that can give much more than they are given.
+_GROWING = {
+    "center", "expandtabs", "format", "format_map", "join", "ljust", "replace", "rjust", "to_bytes", "translate",
+    "zfill",
+}  # fmt: skip
+# Filters that hand on the values they are given, or less. All others make something of them, most of them a text.
+_HANDING_ON = {
+    "attr", "count", "d", "default", "dictsort", "first", "groupby", "items", "last", "length", "list", "map", "max",
+    "min", "random", "reject", "rejectattr", "reverse", "select", "selectattr", "sort", "truncate", "unique",
+}  # fmt: skip
 
 
 class TemplateError(SodateError):
@@ -40,9 +59,49 @@ class _Generation(jinja2.ext.Extension):
         return list(parser.parse_statements(("name:endgeneration",), drop_needle=True))
 
 
+class _Generator(jinja2.compiler.CodeGenerator):
+    """Hands `a ~ b` and `a[b:c]` to the sandbox, and `a + b + c` as one: Jinja would hand over every single `+`."""
+
+    def visit_Add(self, node: jinja2.nodes.Expr, frame: jinja2.compiler.Frame) -> None:  # noqa: N802 (Jinja's names)
+        terms = []
+        while isinstance(node, jinja2.nodes.Add):
+            terms.append(node.right)
+            node = node.left
+        self.write("environment.counted(")
+        self.visit(node, frame)
+        for one in reversed(terms):
+            self.write(" + ")
+            self.visit(one, frame)
+        self.write(")")
+
+    def visit_Concat(self, node: jinja2.nodes.Concat, frame: jinja2.compiler.Frame) -> None:  # noqa: N802
+        self.write("concat(map(environment.text, (")
+        for one in node.nodes:
+            self.visit(one, frame)
+            self.write(", ")
+        self.write(")))")
+
+    def visit_Getitem(self, node: jinja2.nodes.Getitem, frame: jinja2.compiler.Frame) -> None:  # noqa: N802
+        slicing = isinstance(node.arg, jinja2.nodes.Slice)
+        self.write("environment.counted(" if slicing else "(")
+        super().visit_Getitem(node, frame)
+        self.write(")")
+
+
 class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
     deadline = 0.0
-    intercepted_binops = frozenset({"*", "**"})
+    left = 0  # characters that may still be made; none while compiling, so that no constant is folded into a long one
+    intercepted_binops = frozenset({"*", "**", "%"})
+    code_generator_class = _Generator
+
+    def __init__(self) -> None:
+        super().__init__(
+            trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols], autoescape=False
+        )
+        self.finalize = self.text
+        self.filters = {name: self._watched(name, one) for name, one in {**self.filters, "tojson": self.tojson}.items()}
+        self.globals.update(raise_exception=_raise_exception, strftime_now=_strftime_now, __ticking=self.ticking)
+        del self.globals["lipsum"]  # makes as much as it is told to
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> jinja2.nodes.Template:
         """Every loop goes through `ticking`, so that one without output can't run past the deadline either."""
@@ -56,27 +115,127 @@ class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
     def ticking(self, items: Iterable[Any]) -> Iterator[Any]:
         for item in items:
             if time.monotonic() > self.deadline:
-                raise jinja2.TemplateRuntimeError(f"it ran longer than {MAX_SECONDS:.0f} s")
+                raise _too_long()
             yield item
 
+    def size(self, value: Any) -> int:
+        """How long `value` is as text, about: a list that holds another many times over is longer than it looks."""
+        size = 0
+        waiting: list[Any] = [value]
+        while waiting:
+            one = waiting.pop()
+            if isinstance(one, dict):
+                one = (*one, *one.values())
+            if isinstance(one, str):
+                size += len(one)
+            elif isinstance(one, _MANY):
+                waiting += one
+                size += 64 * len(one)  # much more than brackets and commas are, for the time it takes to look at them
+                if size > MAX_MADE:
+                    raise _too_much()
+            elif isinstance(one, jinja2.utils.Namespace):
+                raise _refused(tr("a namespace is no text", "namespace は文字列になりません"))
+            else:
+                size += 8
+        return size
+
+    def ahead(self, name: str, value: Any, others: Sequence[Any], named: Mapping[str, Any]) -> None:
+        """Refuses a method, filter or operator on `value` that could give too much, before it does."""
+        if name == "replace" and not named:
+            old, new = (self.text(one) for one in others[:2])
+            most = self.text(value).count(old) * len(new)
+        elif name in ("%", "format", "format_map"):
+            form = self.text(value)
+            if _BORROWED_WIDTH.search(re.sub(r"%%|{{|}}", "", form)):
+                raise _refused(tr("a format takes a width from a value", "書式の幅に値は使えません"))
+            widths = sum(map(int, re.findall(r"\d+", form)))
+            most = (form.count("%") + form.count("{")) * (widths + self.size([others, named]))
+        else:  # at most a text for each character (`join`), or a number of spaces for each (`indent`)
+            given = (*others, *named.values())
+            rest = sum(max(one, 0) if isinstance(one, int) else self.size(one) for one in given)
+            most = (1 + self.size(value)) * (1 + rest)
+        if most > MAX_MADE:
+            raise _too_much()
+
+    def counted(self, made: Any) -> Any:
+        """`made`, on the account of this rendering."""
+        if isinstance(made, str):
+            self.left -= len(made)
+        elif isinstance(made, _MANY):
+            self.left -= 8 * len(made)
+        if self.left < 0:
+            raise _too_much()
+        return made
+
+    def text(self, value: Any) -> str:
+        """`value` as `{{ }}` and `~` write it."""
+        if not isinstance(value, str):
+            self.size(value)
+        return str(value)
+
+    def concat(self, pieces: Iterable[str]) -> str:
+        """What a macro, a block or `~` gives."""
+        return "".join([self.counted(piece) for piece in pieces])
+
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        """Repetition and powers bounded in size before they are made."""
-        for text, times in ((left, right), (right, left)):
-            if operator == "*" and hasattr(text, "__len__") and len(text) * times > MAX_CHARS:
-                raise jinja2.TemplateRuntimeError(f"a text of over {MAX_CHARS} characters")
-        if operator == "**" and (abs(left) > 2**16 or right > 16):
-            raise jinja2.TemplateRuntimeError("a power too large")
-        return super().call_binop(context, operator, left, right)
+        if operator == "*":
+            for one, times in ((left, right), (right, left)):
+                if isinstance(one, (str, *_MANY)):
+                    self.ahead("*", one, [times], {})
+                elif isinstance(one, int) and one.bit_length() > _MAX_BITS:
+                    raise _refused(tr("a number too large", "数が大きすぎます"))
+        elif operator == "%" and isinstance(left, str):
+            self.ahead("%", left, [right], {})
+        elif operator == "**" and (abs(left) > 2**16 or right > 16):
+            raise _refused(tr("a power too large", "べき乗が大きすぎます"))
+        return self.counted(super().call_binop(context, operator, left, right))
 
-    def call(self, context: Any, obj: Any, *args: Any, **kwargs: Any) -> Any:
+    def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         if time.monotonic() > self.deadline:
-            raise jinja2.TemplateRuntimeError("time")
-        return super().call(context, obj, *args, **kwargs)
+            raise _too_long()
+        value = getattr(obj, "__self__", None)
+        if value is None:  # str.format comes wrapped by the sandbox
+            value = getattr(getattr(obj, "__wrapped__", None), "__self__", None)
+        if isinstance(value, (str, int)) and obj.__name__ in _GROWING:
+            if obj.__name__ == "join":
+                args = tuple(map(list, args))
+            named = {key: one for key, one in kwargs.items() if key not in ("_loop_vars", "_block_vars")}  # Jinja's own
+            self.ahead(obj.__name__, value, args, named)
+        return self.counted(super().call(context, obj, *args, **kwargs))
+
+    def _watched(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The filter with what it makes counted and, where that may be too much, refused ahead."""
+        if name in _HANDING_ON:
+            return functools.wraps(function)(lambda *args, **kwargs: self.counted(function(*args, **kwargs)))
+        at = 1 if hasattr(function, "jinja_pass_arg") else 0  # behind Jinja's own argument
+
+        @functools.wraps(function)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            if name in ("join", "sum"):  # a generator's items can be counted only once they are there
+                args = (*args[:at], list(args[at]), *args[at + 1 :])
+            if kwargs or len(args) > at + 1 or not isinstance(args[at], str):
+                self.ahead(name, args[at], args[at + 1 :], kwargs)
+            return self.counted(function(*args, **kwargs))
+
+        return run
+
+    def tojson(self, value: Any, ensure_ascii: bool = False, indent: int | None = None, **kwargs: Any) -> str:
+        """Not Jinja's own filter: that one escapes HTML, and templates are trained on plain JSON."""
+        encoder = json.JSONEncoder(ensure_ascii=ensure_ascii, indent=indent, **kwargs)
+        # Indented, each line may be as deep as it likes: counted piece by piece.
+        return encoder.encode(value) if indent is None else self.concat(encoder.iterencode(value))
 
 
-def _tojson(value: Any, ensure_ascii: bool = False, indent: int | None = None, **kwargs: Any) -> str:
-    # Not Jinja's own filter: that one escapes HTML, and templates are trained on plain JSON.
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **kwargs)
+def _refused(why: str) -> jinja2.TemplateRuntimeError:
+    return jinja2.TemplateRuntimeError(why)
+
+
+def _too_much() -> jinja2.TemplateRuntimeError:
+    return _refused(tr(f"it makes texts of over {MAX_MADE} characters", f"{MAX_MADE} 文字を超える文字列を作ります"))
+
+
+def _too_long() -> jinja2.TemplateRuntimeError:
+    return _refused(tr(f"it ran longer than {MAX_SECONDS:.0f} s", f"{MAX_SECONDS:.0f} 秒を超えました"))
 
 
 def _raise_exception(message: str) -> None:
@@ -84,39 +243,48 @@ def _raise_exception(message: str) -> None:
 
 
 def _strftime_now(form: str) -> str:
+    if 256 * len(form) > MAX_MADE:  # strftime gives no more than that
+        raise _too_much()
     return datetime.datetime.now().strftime(form)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return tr("it calls itself without end, or is nested too deep", "再帰が終わらないか、入れ子が深すぎます")
+    if isinstance(error, MemoryError):
+        return tr("it needs more memory than there is", "メモリが足りません")
+    return str(error)
 
 
 @functools.lru_cache(maxsize=32)
 def compile_template(source: str) -> Callable[..., str]:
     """A function from Jinja variables to text. Raises TemplateError when the source does not compile."""
-    environment = _Sandbox(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols], autoescape=False
-    )
-    environment.filters["tojson"] = _tojson
-    environment.globals.update(
-        raise_exception=_raise_exception, strftime_now=_strftime_now, __ticking=environment.ticking
-    )
+    environment = _Sandbox()
     try:
         template = environment.from_string(source)
-    except jinja2.TemplateError as error:
+    except Exception as error:  # Jinja parses it, Python compiles the result; each fails in its own ways
+        why = _why(error)
         raise TemplateError(
-            tr(f"The chat template does not compile: {error}.", f"チャットテンプレートを解釈できません: {error}")
+            tr(f"The chat template does not compile: {why}.", f"チャットテンプレートを解釈できません: {why}")
         ) from None
 
     def render(**variables: Any) -> str:
         environment.deadline = time.monotonic() + MAX_SECONDS
+        environment.left = MAX_MADE
         pieces: list[str] = []
         size = 0
         try:
             for piece in template.generate(**variables):
                 pieces.append(piece)
                 size += len(piece)
-                if size > MAX_CHARS or time.monotonic() > environment.deadline:
-                    raise jinja2.TemplateRuntimeError(f"output over {MAX_CHARS} characters or {MAX_SECONDS:.0f} s")
-        except (jinja2.TemplateError, TypeError, KeyError, AttributeError, ValueError, OverflowError) as error:
+                if time.monotonic() > environment.deadline:
+                    raise _too_long()
+                if size > MAX_CHARS:
+                    raise _refused(tr(f"output over {MAX_CHARS} characters", f"出力が {MAX_CHARS} 文字を超えました"))
+        except Exception as error:  # whatever a stranger's program raises is its own fault
+            why = _why(error)
             raise TemplateError(
-                tr(f"The chat template refused: {error}.", f"チャットテンプレートがエラーを返しました: {error}")
+                tr(f"The chat template refused: {why}.", f"チャットテンプレートがエラーを返しました: {why}")
             ) from None
         return "".join(pieces)
 

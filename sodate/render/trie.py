@@ -143,13 +143,11 @@ def pack_rows(rows: Sequence[Sequence[Rendered]], budget: int, min_shared: int =
         yield group
 
 
-def heaviest(
-    steps: Iterable[Sequence[int]], rows: Sequence[Sequence[Rendered]], budget: int, min_shared: int = MIN_SHARED
-) -> tuple[int, list[int]]:
+def heaviest(steps: Iterable[Sequence[int]], rows: Sequence[Sequence[Rendered]], budget: int) -> tuple[int, list[int]]:
     """Of all groups that `pack_rows` makes of the rows of each step: the most computed tokens, and those rows."""
     groups = ([step[n] for n in numbers] for step in steps
-              for numbers in pack_rows([rows[r] for r in step], budget, min_shared))  # fmt: skip
-    sized = ((build([s for r in group for s in rows[r]], min_shared).computed, group) for group in groups)
+              for numbers in pack_rows([rows[r] for r in step], budget))  # fmt: skip
+    sized = ((build([s for r in group for s in rows[r]]).computed, group) for group in groups)
     return max(sized, key=lambda pair: pair[0])
 
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,13 +16,20 @@ from rich.table import Table
 from rich.text import Text
 
 from sodate.core.errors import UsageError
-from sodate.core.text import tr
+from sodate.core.text import tr, visible
+
+if TYPE_CHECKING:
+    from sodate.data.split import By
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
-By = Literal["hash", "group", "time"]
 SHOWN = 5  # rows of each code that `data check` prints
+
+
+def shown(text: str) -> str:
+    """Text from data, models or files, as print takes it: neither markup nor a command to the terminal."""
+    return escape(visible(text))
 
 
 def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -33,7 +40,7 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     for key in rows[0]:
         table.add_column(key, overflow="fold")
     for row in rows:
-        table.add_row(*(escape("–" if value is None else str(value)) for value in row.values()))
+        table.add_row(*(shown("–" if value is None else str(value)) for value in row.values()))
     out.print(table)
 
 
@@ -52,7 +59,7 @@ def print_model(entry: Any) -> None:
         if entry.chat_template
         else tr("base model without template", "テンプレートなしの基盤モデル")
     )
-    out.print(f"[bold]{escape(entry.id)}[/]  {entry.parameters / 1e6:.0f}M, {template}, {escape(entry.licence or '?')}")
+    out.print(f"[bold]{shown(entry.id)}[/]  {entry.parameters / 1e6:.0f}M, {template}, {shown(entry.licence or '?')}")
 
 
 # ── data ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -68,7 +75,7 @@ def print_check(checked: Any, model: str | None) -> None:
         for code, group in by_code.items():
             out.print(f"[bold]{title}: {code}[/] × {len(group)}")
             for problem in islice(group, SHOWN):
-                out.print(f"  {escape(problem.file)}:{problem.line}  {escape(problem.message)}", soft_wrap=True)
+                out.print(f"  {shown(problem.file)}:{problem.line}  {shown(problem.message)}", soft_wrap=True)
             if len(group) > SHOWN:
                 out.print(
                     tr(
@@ -78,14 +85,14 @@ def print_check(checked: Any, model: str | None) -> None:
                 )
     flat = {k: v for k, v in checked.stats.items() if not isinstance(v, dict) and v is not None}
     nested = {k: v for k, v in checked.stats.items() if isinstance(v, dict) and v and k not in ("codes", "forecast")}
-    out.print("  ".join(f"[dim]{k}[/] {escape(str(v))}" for k, v in flat.items()), soft_wrap=True)
+    out.print("  ".join(f"[dim]{k}[/] {shown(str(v))}" for k, v in flat.items()), soft_wrap=True)
     for key, values in nested.items():
         text = ", ".join(f"{k} {_short(v)}" for k, v in islice(values.items(), 12))
-        out.print(f"[dim]{key}[/] {escape(text)}{' …' if len(values) > 12 else ''}", soft_wrap=True)
+        out.print(f"[dim]{key}[/] {shown(text)}{' …' if len(values) > 12 else ''}", soft_wrap=True)
     if "forecast" in checked.stats:
         from sodate.model.forecast import sentence
 
-        out.print(escape(sentence(str(model), checked.stats["forecast"])), soft_wrap=True)
+        out.print(shown(sentence(str(model), checked.stats["forecast"])), soft_wrap=True)
 
 
 def _rows_line(checked: Any) -> str:
@@ -93,7 +100,7 @@ def _rows_line(checked: Any) -> str:
     counts = tr(
         f"{rows_in} rows in = {used} used + {aside} set aside", f"入力 {rows_in} 行 = 使用 {used} + 除外 {aside}"
     )
-    return f"{counts}  ({escape(checked.format)})"
+    return f"{counts}  ({shown(checked.format)})"
 
 
 def _short(value: Any) -> str:
@@ -109,6 +116,10 @@ def line_numbers(text: str) -> set[int]:
             raise UsageError(
                 tr(f"--rows {text!r} is not like 1-3,7.", f"--rows {text!r} は 1-3,7 のように指定してください。")
             )
+        if int(last or first) < int(first):
+            raise UsageError(
+                tr(f"--rows {part}: the last line comes before the first.", f"--rows {part} は前後が逆です。")
+            )
         numbers |= set(range(int(first), int(last or first) + 1))
     return numbers
 
@@ -121,7 +132,7 @@ def show_rows(
     columns: Mapping[str, str] | None,
     encoding: str | None,
 ) -> None:
-    """Rows of a file as tokens: trained ones green, context dim, control tokens in reverse."""
+    """Rows of a file as tokens: trained ones green, context dim."""
     from sodate.api.loading import refer
     from sodate.data.compare import conversations_of
     from sodate.data.load import Loaded, load
@@ -129,27 +140,27 @@ def show_rows(
 
     reference = refer(model)
     renderer = Renderer.from_folder(reference.folder, template or reference.template)
-    shown = 0
+    found = 0
     for row in load(file, columns, encoding)[1]:
         line = row.row.line if isinstance(row, Loaded) else row.line
         if line not in lines:
             if line > max(lines):
                 break
             continue
-        shown += 1
+        found += 1
         if not isinstance(row, Loaded):
-            out.print(f"[bold]{escape(str(file))}:{line}[/] [red]{escape(row.message)}[/]")
+            out.print(f"[bold]{shown(str(file))}:{line}[/] [red]{shown(row.message)}[/]")
             continue
         conversations = conversations_of(row.example)
         if not conversations:
-            out.print(f"[bold]{escape(str(file))}:{line}[/] {tr('no reply in it', '返答がありません')}")
+            out.print(f"[bold]{shown(str(file))}:{line}[/] {tr('no reply in it', '返答がありません')}")
         for sequence in (sequence for one in conversations for sequence in renderer.render(one)):
             trained = sum(w > 0 for w in sequence.weights)
             count = len(sequence.ids)
             counts = tr(f"{count} tokens, {trained} trained", f"{count} トークン、うち学習 {trained}")
-            out.print(f"[bold]{escape(str(file))}:{line}[/]  {counts}")
+            out.print(f"[bold]{shown(str(file))}:{line}[/]  {counts}")
             out.print(_coloured(renderer, sequence), soft_wrap=True)
-    if not shown:
+    if not found:
         raise UsageError(tr(f"{file} has no row {sorted(lines)}.", f"{file} に {sorted(lines)} 行目はありません。"))
 
 
@@ -160,7 +171,7 @@ def _coloured(renderer: Any, sequence: Any) -> Text:
     for end in range(1, len(sequence.ids) + 1):
         if end == len(sequence.ids) or (sequence.weights[end] > 0) != (sequence.weights[start] > 0):
             style = "bold green" if sequence.weights[start] > 0 else "dim"
-            text.append(renderer.decode(sequence.ids[start:end]), style)
+            text.append(visible(renderer.decode(sequence.ids[start:end])), style)
             start = end
     return text
 
@@ -177,14 +188,15 @@ def split(
     if as_json:
         print(json.dumps({"train": done.train, "held_out": done.held_out, "set_aside": len(done.ledger.set_aside)}))
     else:
+        to_train, to_held_out = shown(str(train)), shown(str(held_out))
         out.print(
             tr(
-                f"{done.train} rows to {train}, {done.held_out} to {held_out}.",
-                f"{train} に {done.train} 行、{held_out} に {done.held_out} 行。",
+                f"{done.train} rows to {to_train}, {done.held_out} to {to_held_out}.",
+                f"{to_train} に {done.train} 行、{to_held_out} に {done.held_out} 行。",
             )
         )
         for problem in done.ledger.set_aside:
-            out.print(f"  {escape(problem.file)}:{problem.line}  {escape(problem.message)}", soft_wrap=True)
+            out.print(f"  {shown(problem.file)}:{problem.line}  {shown(problem.message)}", soft_wrap=True)
 
 
 # ── progress ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -212,15 +224,15 @@ def training(quiet: bool) -> Iterator[Callable[[str, Any], None]]:
                 ledger = data.ledger
                 bar.console.print(_rows_line(data))
                 for problem in islice(ledger.set_aside, SHOWN):
-                    bar.console.print(f"  {escape(problem.file)}:{problem.line} {escape(problem.message)}")
+                    bar.console.print(f"  {shown(problem.file)}:{problem.line} {shown(problem.message)}")
             elif kind == "run":
-                bar.console.print(f"[dim]{escape(str(data.path))}[/]")
+                bar.console.print(f"[dim]{shown(str(data.path))}[/]")
             elif kind == "decisions":
                 for one in data:
                     value = ", ".join(one.value) if isinstance(one.value, tuple) else one.value
-                    bar.console.print(f"  [dim]auto[/] {one.key} = {escape(str(value))}  [dim]{escape(one.reason)}[/]")
+                    bar.console.print(f"  [dim]auto[/] {one.key} = {shown(str(value))}  [dim]{shown(one.reason)}[/]")
             elif kind == "warning":
-                bar.console.print(f"[yellow]{escape(data)}[/]", soft_wrap=True)
+                bar.console.print(f"[yellow]{shown(data)}[/]", soft_wrap=True)
             elif kind == "step":
                 totals["tokens"] += data["tokens"]
                 totals["seconds"] += data["seconds"]
@@ -258,7 +270,7 @@ def evaluating(quiet: bool) -> Iterator[Callable[[str, Any], None]]:
         def listen(kind: str, data: Any) -> None:
             if kind == "reply":
                 if data["model"] not in tasks:
-                    tasks[data["model"]] = bar.add_task(escape(data["model"]), total=data["total"])
+                    tasks[data["model"]] = bar.add_task(shown(data["model"]), total=data["total"])
                 bar.update(tasks[data["model"]], completed=data["done"])
 
         yield listen
@@ -272,7 +284,7 @@ def pulling(quiet: bool) -> Iterator[Callable[[float, str], None]]:
         return
     with _bar() as bar:
         task = bar.add_task("", total=1.0)
-        yield lambda fraction, text: bar.update(task, completed=fraction, description=escape(text))
+        yield lambda fraction, text: bar.update(task, completed=fraction, description=shown(text))
 
 
 # ── results ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -336,6 +348,7 @@ def print_reward_model(worth: Mapping[str, Any]) -> None:
 
 def print_evaluation(done: Any, examples: int) -> None:
     from sodate.evaluate.report import pick_examples
+    from sodate.evaluate.run import PASS
     from sodate.evaluate.table import print_result
 
     result = done.result
@@ -344,17 +357,17 @@ def print_evaluation(done: Any, examples: int) -> None:
         item = result.items[index]
         asked = next((m.content for m in reversed(item.prompt) if m.role == "user"), "")
         out.rule(
-            escape(f"{item.source.file}:{item.source.line}" if item.source else str(index + 1)),
+            shown(f"{item.source.file}:{item.source.line}" if item.source else str(index + 1)),
             align="left",
             style="dim",
         )
-        out.print(escape(_clip(asked)), style="dim", soft_wrap=True)
+        out.print(shown(_clip(asked)), style="dim", soft_wrap=True)
         for model, replies in result.replies.items():
             score = result.results[0].grader
-            mark = "✓" if result.score(model, score).grades[index].score >= 0.5 else "✗"
-            out.print(f"[bold]{mark} {escape(model)}[/]  {escape(_clip(replies[index]))}", soft_wrap=True)
-        out.print(f"[dim]  {tr('reference', '正解')}  {escape(_clip(item.reference or ''))}[/]", soft_wrap=True)
-    out.print(f"\n{tr('Report', 'レポート')}: {escape(str(done.report))}", soft_wrap=True)
+            mark = "✓" if result.score(model, score).grades[index].score >= PASS else "✗"
+            out.print(f"[bold]{mark} {shown(model)}[/]  {shown(_clip(replies[index]))}", soft_wrap=True)
+        out.print(f"[dim]  {tr('reference', '正解')}  {shown(_clip(item.reference or ''))}[/]", soft_wrap=True)
+    out.print(f"\n{tr('Report', 'レポート')}: {shown(str(done.report))}", soft_wrap=True)
 
 
 def _clip(text: str, size: int = 400) -> str:

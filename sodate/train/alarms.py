@@ -30,6 +30,8 @@ class Alarms:
         memory["reward"] = SMOOTH * memory.get("reward", reward) + (1 - SMOOTH) * reward
         memory["flat_steps"] = memory.get("flat_steps", 0.0) + 1 if flat_share >= FLAT_SHARE else 0.0
         memory.setdefault("first_entropy", entropy)
+        if "best_held_out" in memory:  # by the model as it began, before there was a reward in training
+            memory.setdefault("reward_at_best", memory["reward"])
         self._once("flat", memory["flat_steps"] >= FLAT_STEPS, tr(
             f"Step {number}: for {FLAT_STEPS} steps {FLAT_SHARE:.0%} or more of the groups had one reward for all "
             "their replies, so they taught nothing. The items are too easy or too hard, or the reward is too coarse.",
@@ -55,10 +57,11 @@ class Alarms:
         memory = self.memory
         if "best_held_out" not in memory or reward >= memory["best_held_out"]:
             memory["best_held_out"] = reward
-            memory["reward_at_best"] = memory.get("reward", 0.0)
+            if "reward" in memory:
+                memory["reward_at_best"] = memory["reward"]
             return
         fell = reward < memory["best_held_out"] - half_width
-        rose = memory.get("reward", 0.0) > memory["reward_at_best"]
+        rose = "reward" in memory and memory["reward"] > memory["reward_at_best"]
         best = memory["best_held_out"]
         self._once("apart", fell and rose, tr(
             f"Step {number}: the reward in training rises while that on held-out items fell from {best:.3f} to "

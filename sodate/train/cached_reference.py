@@ -37,32 +37,30 @@ def start_of(manifest: dict[str, Any]) -> Any:
     return [manifest["base"], manifest["start"], manifest["renderer"], manifest["dtype"], kept]
 
 
-def log_probabilities(
-    model: Any, rows: Sequence[Sequence[Rendered]], start: Any, micro_tokens: int, min_shared: int = trie.MIN_SHARED
-) -> Tensor:
+def log_probabilities(model: Any, rows: Sequence[Sequence[Rendered]], start: Any, micro_tokens: int) -> Tensor:
     """(rows, k) Σ log p over the supervised tokens of each of a row's k sequences, on the CPU. Read back if known."""
     if not rows:
         return torch.empty(0, 0)
     weight = next(iter(model.parameters()))
-    key = sha256_json([start, str(weight.dtype), weight.device.type, micro_tokens, min_shared, _digest(rows)])
+    key = sha256_json([start, str(weight.dtype), weight.device.type, micro_tokens, _digest(rows)])
     path = home.cache_dir() / "reference" / f"{key}.safetensors"
     if path.exists():
         try:
             return checkpoint.read_tensors(path)["log_probabilities"]
         except (SodateError, KeyError):
             path.unlink()  # damaged: made again
-    found = compute(model, rows, micro_tokens, min_shared)
+    found = compute(model, rows, micro_tokens)
     path.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.write_tensors(path, {"log_probabilities": found})
     return found
 
 
-def compute(model: Any, rows: Sequence[Sequence[Rendered]], micro_tokens: int, min_shared: int) -> Tensor:
+def compute(model: Any, rows: Sequence[Sequence[Rendered]], micro_tokens: int) -> Tensor:
     """(rows, k) as in `log_probabilities`, from the model as it is now."""
     found = torch.empty(len(rows), len(rows[0]))
     with torch.inference_mode():
-        for numbers in trie.pack_rows(rows, micro_tokens, min_shared):
-            batch = trie.build([s for n in numbers for s in rows[n]], min_shared)
+        for numbers in trie.pack_rows(rows, micro_tokens):
+            batch = trie.build([s for n in numbers for s in rows[n]])
             found[numbers] = score(model, batch).row_log_probabilities().view(len(numbers), -1).float().cpu()
     return found
 

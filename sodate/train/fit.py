@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 
-from sodate.core.errors import SodateError, UsageError
+from sodate.core.errors import SodateError
 from sodate.core.recipe import Decision
 from sodate.core.text import tr
 from sodate.model import memory, recompute
@@ -21,8 +21,12 @@ from sodate.model.memory import Memory, size
 from sodate.train import parallel
 from sodate.train.loop import Method, Part, Plan, rows_of_step
 
+if TYPE_CHECKING:
+    from sodate.train.rollout import Rollouts
+
 SMALLEST = 128  # tokens at once; fewer make a matrix product wait for its weights
 EXHAUSTED = 2**63  # measured bytes, where the allocator gave up
+UNKNOWN = 0  # measured bytes, where an earlier peak hides them: the estimate decides
 LOOKED_AT = 64  # steps whose micro-batches are packed to find the heaviest
 SPARE = 0.9  # of a machine's free memory that a run may plan with; the rest is other programs' and the estimate's error
 
@@ -39,6 +43,13 @@ class Sized(Protocol):
         """The computed tokens of the largest micro-batch of these steps' rows, and what computes it."""
 
 
+@runtime_checkable
+class Decoding(Protocol):
+    """A method that makes replies in between."""
+
+    rollouts: Rollouts
+
+
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What the recipe asks. `limit` is the budget in bytes, None for what the machine has."""
@@ -52,34 +63,19 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """What was chosen, the estimate, and the measured need in bytes (None where the estimate left half free)."""
+    """What was chosen, the estimate, and the measured need in bytes (None where it left half free or decides alone)."""
 
     micro_tokens: int
+    slots: int | None  # of a method that decodes
     recompute: bool
     estimate: Memory
     measured: int | None
     decisions: tuple[Decision, ...]
 
 
-def budget(text: str | None) -> int | None:
-    """Bytes of "4GB", "3.5 GiB" or "800MB"; UsageError on anything else."""
-    if text is None:
-        return None
-    units = {"MB": 10**6, "GB": 10**9, "TB": 10**12, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
-    number = text.strip().upper().rstrip("MGTIB").strip()
-    unit = text.strip().upper()[len(number) :].strip()
-    try:
-        return int(float(number) * units[unit])
-    except (ValueError, KeyError):
-        raise UsageError(
-            tr(f"memory = {text!r} is no amount of memory.", f"memory = {text!r} はメモリ量ではありません。"),
-            tr("Write it like 4GB or 800MB.", "4GB や 800MB のように書いてください。"),
-        ) from None
-
-
 def refuse_weights(weights: int, device: torch.device, limit: int | None) -> None:
     """SodateError when not even the weights fit."""
-    limit = limit or int(SPARE * memory.available(device))
+    limit = int(SPARE * memory.available(device)) if limit is None else limit
     if weights + (memory.PROCESS_BYTES if device.type == "cpu" else 0) > limit:
         raise SodateError(
             tr(
@@ -95,17 +91,21 @@ def fit(model: Any, method: Method, plan: Plan, whole: int, facts: Facts, wish: 
     """Chooses, checks, and sets the method's micro_tokens (`whole` at most) and recomputation; SodateError where
     nothing fits."""
     device = model.device
-    limit = parallel.from_main(wish.limit or int(SPARE * memory.available(device)))
+    limit = parallel.from_main(int(SPARE * memory.available(device)) if wish.limit is None else wish.limit)
     if wish.limit and device.type == "cpu":
         memory.return_freed_memory()
-    # On a CPU the residual stream and attention, half of what is kept, stay in float32 whatever products are made in.
-    element = (4 + model.dtype.itemsize) // 2 if device.type == "cpu" else model.dtype.itemsize
+    element = memory.activation_element(model.dtype, device)
     weights, trained = memory.weight_bytes(model)
+    # Whatever is loaded by now stays: a reference and a reward model, too.
+    process = 0 if device.type != "cpu" else max(memory.PROCESS_BYTES, memory.resident() - weights)
+    decoding = 0
+    if isinstance(method, Decoding):
+        decoding = _fit_slots(model, method.rollouts, facts, limit - process - weights - 3 * trained)
 
     def estimate(tokens: int, again: bool) -> Memory:
         return memory.need(
-            facts, weights=weights, trained=trained, element=element, tokens=tokens, recompute=again,
-            gpu=device.type != "cpu",
+            facts, weights=weights, trained=trained, element=element, tokens=tokens, recompute=again, process=process,
+            decoding=decoding,
         )  # fmt: skip
 
     least = wish.longest if isinstance(method, Sized) and not wish.micro_tokens_given else whole
@@ -127,14 +127,26 @@ def fit(model: Any, method: Method, plan: Plan, whole: int, facts: Facts, wish: 
                 recompute.enable(model)
             measured = None
             if tight and compute:
-                measured = max(parallel.gathered(_measured(model, compute, device))) + 2 * trained
-                measured += smallest.activations * (tokens - found) // tokens  # of steps not looked at
+                measured = max(parallel.gathered(_measured(model, compute, device))) or None
+            if measured is not None:
+                measured += 2 * trained + smallest.activations * (tokens - found) // tokens  # of steps not looked at
                 found_to_need = measured
                 if measured > limit:
                     continue
-            return Fitted(micro, again, smallest, measured, _decisions(whole, micro, again, smallest, limit, wish))
+            slots = method.rollouts.slots if isinstance(method, Decoding) else None
+            decisions = _decisions(whole, micro, again, smallest, limit, wish)
+            return Fitted(micro, slots, again, smallest, measured, decisions)
     assert smallest is not None
     raise _too_large(smallest, found_to_need, limit, whole, wish, lambda tokens, again: estimate(tokens, again).total)
+
+
+def _fit_slots(model: Any, rollouts: Rollouts, facts: Facts, free: int) -> int:
+    """Halves the replies made at once until they fit in `free` bytes; returns what they then take."""
+    copied = facts.block_parameters * model.dtype.itemsize  # decoding.prepared
+    one = rollouts.reach * memory.cache_bytes(model)
+    while rollouts.slots > 1 and copied + rollouts.slots * one > free:
+        rollouts.slots //= 2
+    return int(copied + rollouts.slots * one)
 
 
 def _halves(tokens: int, longest: int) -> Iterator[int]:
@@ -151,13 +163,14 @@ def _first_steps(plan: Plan, rows: int) -> Iterator[Sequence[int]]:
 
 
 def _measured(model: Any, compute: Callable[[], Part], device: torch.device) -> int:
-    """Peak memory after the micro-batch's forward and backward. Gradients are dropped, generators put back."""
+    """Peak memory after the micro-batch's forward and backward, UNKNOWN where an earlier peak hides it. Gradients are
+    dropped, generators put back."""
     state = torch.get_rng_state()
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+    anew, before = memory.restart_peak(device), memory.peak(device)
     try:
         compute().loss.backward()
-        return memory.peak(device)
+        after = memory.peak(device)
+        return after if anew or after > before else UNKNOWN
     except (MemoryError, RuntimeError) as error:
         if not memory.is_exhausted(error):
             raise

@@ -67,12 +67,10 @@ class KTO:
         micro_tokens: int,
         warn: Callable[[str], None],
         start: Any,
-        min_shared: int = trie.MIN_SHARED,
     ) -> None:
         self.model = model
         self.recipe = recipe
         self.micro_tokens = micro_tokens
-        self.min_shared = min_shared
         self.names = names
         self.warn = warn
         self.memory: dict[str, float] = {}
@@ -83,8 +81,7 @@ class KTO:
         self.rows = len(self.train)
         began = time.perf_counter()
         self.references = [
-            cached_reference.log_probabilities(model, rows, start, micro_tokens, min_shared)
-            for rows in (self.train, self.held_out)
+            cached_reference.log_probabilities(model, rows, start, micro_tokens) for rows in (self.train, self.held_out)
         ]
         self.reference_seconds = time.perf_counter() - began
         _say_imbalance(recipe, self.wanted, warn)
@@ -103,7 +100,7 @@ class KTO:
     def heaviest(self, steps: Iterator[Sequence[int]]) -> tuple[int, Callable[[], Part]]:
         """The computed tokens of the largest micro-batch of these steps' rows, and what computes it."""
         own = [(sequence,) for sequence, _ in self.train]
-        computed, rows = trie.heaviest(steps, own, self.micro_tokens, self.min_shared)
+        computed, rows = trie.heaviest(steps, own, self.micro_tokens)
         known, wanted = self.references[0][rows], self.wanted[rows]
         return computed, lambda: next(self._parts([self.train[r] for r in rows], known, wanted, {}))
 
@@ -121,13 +118,13 @@ class KTO:
     ) -> Iterator[Part]:
         """The micro-batches; z is found first, over all rows. Behind the last one, `metrics` holds the means."""
         strangers = [(stranger,) for _, stranger in rows]
-        moved = cached_reference.compute(self.model, strangers, self.micro_tokens, self.min_shared)[:, 0]
+        moved = cached_reference.compute(self.model, strangers, self.micro_tokens)[:, 0]
         divergence = preference.kto_divergence(moved, known[:, 1])
         policies = torch.empty(len(rows))
         own = [(sequence,) for sequence, _ in rows]
-        for numbers in trie.pack_rows(own, self.micro_tokens, self.min_shared):
+        for numbers in trie.pack_rows(own, self.micro_tokens):
             group = [own[n][0] for n in numbers]
-            packed = trie.build(group, self.min_shared)
+            packed = trie.build(group)
             policy = score(self.model, packed).row_log_probabilities()
             start, good = known[numbers, 0].to(policy), wanted[numbers].to(policy.device)
             loss = preference.kto(

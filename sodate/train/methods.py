@@ -15,7 +15,7 @@ from sodate.model import heads
 from sodate.render.renderer import Rendered, Renderer
 from sodate.train import cached_reference, dpo, kto, orpo, pairs, reward, simpo
 from sodate.train.loop import Method
-from sodate.train.reinforce import as_task, grpo, ppo, render_prompt
+from sodate.train.reinforce import as_tasks, grpo, ppo, render_prompt
 from sodate.train.rewards import Judge
 from sodate.train.sft import SFT
 
@@ -145,8 +145,8 @@ KINDS: dict[str, Kind] = {
         supervised,
         _sft,
     ),
-    "grpo": Kind(as_task, _tasks_wanted, render_prompt, grpo),
-    "ppo": Kind(as_task, _tasks_wanted, render_prompt, ppo),
+    "grpo": Kind(as_tasks, _tasks_wanted, render_prompt, grpo),
+    "ppo": Kind(as_tasks, _tasks_wanted, render_prompt, ppo),
     "dpo": Kind(pairs.takes, _wants_pairs, pairs.render, _pairs, _reference_seconds),
     "kto": Kind(
         kto.takes,

@@ -79,14 +79,12 @@ class Pairs:
         warn: Callable[[str], None],
         start: Any = None,
         likelihood_weight: float = 0.0,
-        min_shared: int = trie.MIN_SHARED,
     ) -> None:
         self.model = model
         self.train = train
         self.held_out = held_out
         self.objective = objective
         self.micro_tokens = micro_tokens
-        self.min_shared = min_shared
         self.names = names
         self.rows = len(train)
         self.memory: dict[str, float] = {}
@@ -95,7 +93,7 @@ class Pairs:
         self.has_reference = start is not None
         began = time.perf_counter()
         self.references = [
-            cached_reference.log_probabilities(model, pairs, start, micro_tokens, min_shared)
+            cached_reference.log_probabilities(model, pairs, start, micro_tokens)
             if self.has_reference
             else torch.zeros(len(pairs), 2)
             for pairs in (train, held_out)
@@ -115,7 +113,7 @@ class Pairs:
 
     def heaviest(self, steps: Iterator[Sequence[int]]) -> tuple[int, Callable[[], Part]]:
         """The computed tokens of the largest micro-batch of these steps' rows, and what computes it."""
-        computed, rows = trie.heaviest(steps, self.train, self.micro_tokens, self.min_shared)
+        computed, rows = trie.heaviest(steps, self.train, self.micro_tokens)
         return computed, lambda: next(self._parts([self.train[r] for r in rows], self.references[0][rows], {}))
 
     def validate(self) -> Validation | None:
@@ -132,9 +130,9 @@ class Pairs:
         sums: dict[str, float] = {}
         # The likelihood is a mean over the step's tokens while the loop divides by its pairs.
         likelihood = self.likelihood_weight * len(pairs) / sum(supervised(chosen) for chosen, _ in pairs)
-        for numbers in trie.pack_rows(pairs, self.micro_tokens, self.min_shared):
+        for numbers in trie.pack_rows(pairs, self.micro_tokens):
             group = [sequence for n in numbers for sequence in pairs[n]]
-            packed = trie.build(group, self.min_shared)
+            packed = trie.build(group)
             scored = score(self.model, packed).row_log_probabilities().view(-1, 2)
             batch = _batch(scored, group, known[numbers])
             judged = self.objective(batch)

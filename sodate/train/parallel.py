@@ -16,6 +16,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from sodate.core.errors import SodateError
+from sodate.core.text import tr
+from sodate.model import traits
+
 T = TypeVar("T")
 BUCKET = 64 * 1024 * 1024  # bytes of gradients summed at once
 
@@ -126,8 +130,15 @@ def _add(bucket: list[Tensor]) -> None:
 def shard(model: Any, blocks: Sequence[nn.Module]) -> None:
     """FSDP: each process keeps its part of the frozen weights of every block, and gathers a block while it computes.
 
-    What is trained (an adapter) stays whole everywhere, and so do embedding and head, which are read directly.
+    What is trained (an adapter) stays whole everywhere, and so do embedding and head, which are read directly. Raises
+    SodateError for a model whose rows are computed alone: processes with unlike rows would gather unequally often.
     """
+    if not traits.of(model).shares:
+        raise SodateError(
+            tr(f"parallel=fsdp: rows of {type(model).__name__} are computed one by one, which shards can't be.",
+               f"parallel=fsdp: {type(model).__name__} は 1 行ずつ計算するため、分割できません。"),
+            tr("Use parallel=ddp.", "parallel=ddp を使ってください。"),
+        )  # fmt: skip
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 

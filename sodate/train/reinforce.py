@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sodate.core.errors import SodateError
 from sodate.core.recipe import GRPORecipe, PPORecipe, RolloutRecipe
 from sodate.core.text import tr
-from sodate.core.types import Conversation, Example, TaskItem
+from sodate.core.types import Example, TaskItem
+from sodate.data import tasks
+from sodate.model import attention
 from sodate.render.renderer import Rendered, Renderer
 from sodate.train.grpo import GRPO, Objective
 from sodate.train.ppo import PPO
@@ -24,14 +26,10 @@ if TYPE_CHECKING:
 CLIP_HIGHER = 0.28  # DAPO's (2503.14476, sec. 4.1)
 
 
-def as_task(example: Example) -> Sequence[Example]:
-    """A task item as it is; a conversation as the task of giving its last reply."""
-    if isinstance(example, TaskItem):
-        return (example,)
-    if isinstance(example, Conversation) and example.reply is not None and example.prompt:
-        item = {"reference_answer": example.reply.content}
-        return (TaskItem(example.prompt, item, example.tools, example.source),)
-    return ()
+def as_tasks(example: Example) -> Sequence[Example]:
+    """The example as a task, where it can be one."""
+    task = tasks.as_task(example)
+    return (task,) if task else ()
 
 
 def render_prompt(renderer: Renderer, example: Example) -> list[Rendered]:
@@ -41,20 +39,19 @@ def render_prompt(renderer: Renderer, example: Example) -> list[Rendered]:
     return [Rendered(ids, [0.0] * len(ids))]
 
 
-def tasks(rows: Rows) -> list[Task]:
+def rendered_tasks(rows: Rows) -> list[Task]:
     made = []
     for example, (sequence,), name in zip(rows.examples, rows.sequences, rows.names, strict=True):
         assert isinstance(example, TaskItem)
-        answer = example.item.get("reference_answer")
-        text = answer if isinstance(answer, str) or answer is None else json.dumps(answer, ensure_ascii=False)
-        made.append(Task(sequence.ids, text, example.item, name, example.prompt, example.tools))
+        answer = tasks.reference(example)
+        made.append(Task(sequence.ids, answer, example.item, name, example.prompt, example.tools))
     return made
 
 
 def rollouts(setup: Setup, recipe: RolloutRecipe, memory: dict[str, float]) -> Rollouts:
     """Raises UsageError for the rewards, SodateError when a prompt leaves no room for its reply."""
-    train, held_out = tasks(setup.train), tasks(setup.held_out)
-    limit = _context(setup.model)
+    train, held_out = rendered_tasks(setup.train), rendered_tasks(setup.held_out)
+    limit = attention.context_length(setup.model.config)
     for task in (*train, *held_out):
         if len(task.prompt) + recipe.max_new_tokens > limit:
             raise SodateError(
@@ -73,8 +70,9 @@ def rollouts(setup: Setup, recipe: RolloutRecipe, memory: dict[str, float]) -> R
     others = {MODEL: lambda name: relative(f"{MODEL}:{name}", setup.judge(name), memory)}
     reward = parse_rewards(recipe.rewards, Path(recipe.rewards_from or ""), others)
     renderer = setup.renderer()
+    text = functools.partial(tasks.generated, renderer)
     return Rollouts(
-        setup.model, train, held_out, reward, text=renderer.text, stop_ids=renderer.stop_ids,
+        setup.model, train, held_out, reward, text=text, stop_ids=renderer.stop_ids,
         samples=recipe.samples, max_new_tokens=recipe.max_new_tokens, seed=recipe.seed,
         micro_tokens=setup.micro_tokens, say=setup.say, memory=memory,
     )  # fmt: skip
@@ -100,7 +98,3 @@ def ppo(setup: Setup) -> PPO:
         recipe.gae_lambda, recipe.updates,
     )  # fmt: skip
     return PPO(setup.model, rollouts(setup, recipe, {}), objective, names=setup.train.names)
-
-
-def _context(model: Any) -> int:
-    return int(getattr(model.config, "max_position_embeddings", None) or 2**31 - 1)

@@ -89,14 +89,16 @@ def resolve(recipe: Recipe, facts: Facts) -> Resolved:
     auto("adapter", kind, tr("as it was begun", "開始時のアダプタと同じ") if facts.start else
          tr("small, and can become part of the weights", "小さく、重みに統合できます"))  # fmt: skip
     rows = facts.rows
-    epochs = auto("epochs", openai_epochs(rows), tr(f"{rows} rows", f"{rows} 行"))
     batch_size = auto(
         "batch_size",
         8 if rows < 2000 else 16 if rows < 20_000 else 32,
         tr("small steps learn most from few rows", "行が少ないうちは小さなバッチが効率的"),
     )
     per_epoch = math.ceil(rows / batch_size)
-    steps = recipe.max_steps or max(1, math.ceil(epochs * per_epoch))
+    steps = recipe.max_steps
+    if steps is None:
+        epochs = auto("epochs", openai_epochs(rows), tr(f"{rows} rows", f"{rows} 行"))
+        steps = max(1, math.ceil(epochs * per_epoch))
     share, why = _lr_share(recipe)
     lr = auto(
         "lr",
@@ -125,14 +127,17 @@ def resolve(recipe: Recipe, facts: Facts) -> Resolved:
     save_every = auto(
         "save_every",
         max(10, steps // 10) if adapter else max(50, steps // 3),
-        tr("a kill loses a tenth of the run at most", "強制終了で失うのは最大でも 1 割"),
+        tr(f"of {steps} steps; a kill loses no more", f"全 {steps} ステップ。強制終了で失うのは最大でこの分だけ"),
     )
     eval_every = steps
     if facts.has_eval:
         eval_every = auto(
             "eval_every",
             max(10, min(per_epoch, math.ceil(steps / 4))),
-            tr("four times a run or more", "学習中に 4 回以上"),
+            tr(
+                "each epoch or quarter of the run, but not more often than every 10 steps",
+                "1 エポックまたは全体の 4 分の 1 ごと。ただし 10 ステップより細かくはしない",
+            ),
         )
     micro = auto(
         "micro_tokens",

@@ -65,7 +65,6 @@ class Reward:
         *,
         names: Sequence[str],
         micro_tokens: int,
-        min_shared: int = trie.MIN_SHARED,
     ) -> None:
         self.model = model
         self.train = train
@@ -74,7 +73,6 @@ class Reward:
         self.names = names
         self.rows = len(train)
         self.micro_tokens = micro_tokens
-        self.min_shared = min_shared
         self.memory: dict[str, float] = {}
 
     def length(self, row: int) -> int:
@@ -88,7 +86,7 @@ class Reward:
     def heaviest(self, steps: Iterator[Sequence[int]]) -> tuple[int, Callable[[], Part]]:
         """The computed tokens of the largest micro-batch of these steps' rows, and what computes it."""
         sequences = [row.sequences for row in self.train]
-        computed, rows = trie.heaviest(steps, sequences, self.micro_tokens, self.min_shared)
+        computed, rows = trie.heaviest(steps, sequences, self.micro_tokens)
         return computed, lambda: next(self._parts([self.train[r] for r in rows], {}))
 
     def validate(self) -> Validation | None:
@@ -144,8 +142,8 @@ class Reward:
 
     def _scored(self, rows: Sequence[Compared]) -> Iterator[tuple[trie.Trie, list[Compared], list[Tensor]]]:
         """Micro-batches: the trie, its rows and each row's scores."""
-        for numbers in trie.pack_rows([row.sequences for row in rows], self.micro_tokens, self.min_shared):
+        for numbers in trie.pack_rows([row.sequences for row in rows], self.micro_tokens):
             group = [rows[n] for n in numbers]
-            packed = trie.build([sequence for row in group for sequence in row.sequences], self.min_shared)
+            packed = trie.build([sequence for row in group for sequence in row.sequences])
             scores = heads.row_scores(self.model, packed)
             yield packed, group, list(scores.split([len(row.sequences) for row in group]))

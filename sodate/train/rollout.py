@@ -25,7 +25,7 @@ from sodate.train.alarms import Alarms
 from sodate.train.loop import Part, Validation
 from sodate.train.rewards import Answer, Reward, Task
 
-BATCH = 64  # replies decoded at once
+SLOTS = 64  # replies decoded at once, where memory allows it
 BASE_TASKS = 16  # prompts the base is tried on before training
 
 
@@ -65,7 +65,7 @@ class Pack:
 
 
 class Rollouts:
-    """The policy's replies to tasks, k each, and their rewards."""
+    """The policy's replies to tasks, k each, and their rewards. `text` makes of ids and tools what graders read."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Rollouts:
         held_out: Sequence[Task],
         reward: Reward,
         *,
-        text: Callable[[Sequence[int]], str],
+        text: Callable[[Sequence[int], Sequence[Mapping[str, Any]]], str],
         stop_ids: Sequence[int],
         samples: int,
         max_new_tokens: int,
@@ -97,6 +97,8 @@ class Rollouts:
         self.alarms = Alarms(memory, say)
         self.memory = memory
         self.steps_done = 0
+        self.slots = SLOTS
+        self.reach = max((len(task.prompt) for task in (*tasks, *held_out)), default=0) + max_new_tokens
 
     def length(self, row: int) -> int:
         """Tokens of a task's prompt with the longest reply it may get."""
@@ -116,8 +118,8 @@ class Rollouts:
     def _answers(self, tasks: Sequence[Task], sampling: Sampling) -> tuple[list[Answer], list[Any]]:
         prompts = [task.prompt for task in tasks]
         with prepared(self.model):
-            replies = generate(self.model, prompts, self.stop_ids, sampling, batch_size=BATCH)
-        answers = [Answer(t, r.ids, self.text(r.ids)) for t, r in zip(tasks, replies, strict=True)]
+            replies = generate(self.model, prompts, self.stop_ids, sampling, batch_size=self.slots)
+        answers = [Answer(t, r.ids, self.text(r.ids, t.tools)) for t, r in zip(tasks, replies, strict=True)]
         return answers, replies
 
     def packs(self, samples: Sequence[Sample]) -> list[Pack]:

@@ -31,13 +31,11 @@ class SFT:
         *,
         names: Sequence[str],
         micro_tokens: int,
-        min_shared: int = trie.MIN_SHARED,
     ) -> None:
         self.model = model
         self.train = train
         self.held_out = held_out
         self.micro_tokens = micro_tokens
-        self.min_shared = min_shared
         self.names = names
         self.rows = len(train)
         self.memory: dict[str, float] = {}
@@ -73,7 +71,9 @@ class SFT:
         """The computed tokens of the largest micro-batch of these steps' rows, and what computes it."""
         mine = (parallel.share([s for r in rows for s in self.train[r]], lambda s: s.ids) for rows in steps)
         batches = (pair for sequences in mine for pair in self._packed(sequences))
-        group, batch = max(batches, key=lambda pair: pair[1].computed)
+        heaviest = max(batches, key=lambda pair: pair[1].computed, default=None)
+        # A process may have no rows in these steps: another row then shows that a step fits.
+        group, batch = heaviest or next(self._packed(self.train[0][:1]))
         return batch.computed, lambda: self._part(group, batch)
 
     def validate(self) -> Validation | None:
@@ -90,9 +90,9 @@ class SFT:
         return Validation(both["loss"] / both["weight"])
 
     def _packed(self, sequences: list[Rendered]) -> Iterator[tuple[list[Rendered], trie.Trie]]:
-        for numbers in trie.pack(sequences, self.micro_tokens, self.min_shared):
+        for numbers in trie.pack(sequences, self.micro_tokens):
             group = [sequences[i] for i in numbers]
-            yield group, trie.build(group, self.min_shared)
+            yield group, trie.build(group)
 
 
 def supervised(sequence: Rendered) -> float:
