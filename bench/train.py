@@ -2,11 +2,13 @@
 
     python bench/train.py [--rounds 2] [--rows 24] [--work orders,full,…] [--json FILE]
 
-Every run is a process of its own, in turn: sodate as it decides by itself (bfloat16 products where the CPU has them),
-sodate in float32, and TRL in float32 padded, bfloat16 padded and bfloat16 packed, none with gradient checkpointing.
-Later rounds run only the fastest of TRL's settings and the fastest that takes the same steps: packing makes other steps
-of the rows, and ends at another loss. The ratios to both are taken round by round, so that a machine whose speed drifts
-does not decide. Seconds are those of the training loop without loading; memory is the process's highest resident size.
+Every run is a process of its own, in turn, none with gradient checkpointing. Where the CPU has instructions for
+bfloat16: sodate as it decides by itself (in bfloat16 then), sodate in float32, and TRL in float32 padded, bfloat16
+padded and bfloat16 packed. Where it has none, and bfloat16 takes many times as long in both: sodate, and TRL in
+float32, padded and packed. Later rounds run only the fastest of TRL's settings and the fastest that takes the same
+steps: packing makes other steps of the rows, and ends at another loss. The ratios to both are taken round by round, so
+that a machine whose speed drifts does not decide. Seconds are those of the training loop without loading; memory is the
+process's highest resident size.
 Fails when a held-out loss of sodate differs by more than 2 % from that of TRL in the same precision, padded.
 """
 
@@ -27,8 +29,20 @@ from work import WORKS, Work, peak_bytes, prepare, recipe_keys, run_trl, train_s
 
 ALLOWED = 0.02
 SODATE = {"sodate": "auto", "sodate float32": "float32"}
-TRL = {"TRL float32": (False, False), "TRL bfloat16": (True, False), "TRL bfloat16 packed": (True, True)}
+TRL = {  # bfloat16, packing
+    "TRL float32": (False, False), "TRL float32 packed": (False, True),
+    "TRL bfloat16": (True, False), "TRL bfloat16 packed": (True, True),
+}  # fmt: skip
 Result = dict[str, Any]
+
+
+def settings() -> tuple[dict[str, str], list[str]]:
+    """What runs on this machine: sodate's settings with their dtype, and TRL's."""
+    from sodate.model.load import cpu_has_bfloat16
+
+    if cpu_has_bfloat16():
+        return SODATE, ["TRL float32", "TRL bfloat16", "TRL bfloat16 packed"]
+    return {"sodate": "auto"}, ["TRL float32", "TRL float32 packed"]
 
 
 def ours(work: Work, folder: Path, steps: int, dtype: str) -> Result:
@@ -100,20 +114,20 @@ def held_out_loss(work: Work, folder: Path, base: Path, weights: Path) -> float:
 
 def measure(work: Work, rows: int, rounds: int) -> Result:
     """All runs of one row of the table."""
-    runs: dict[str, list[Result]] = {name: [] for name in (*SODATE, *TRL)}
+    mine, rivals = settings()
+    runs: dict[str, list[Result]] = {name: [] for name in (*mine, *rivals)}
     steps = rows // work.turns // work.batch
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         task = prepare(work, folder, steps)
         (folder / "task.json").write_text(json.dumps(task))
-        rivals = list(TRL)
         for number in range(rounds):
-            for kind, dtype in SODATE.items():
+            for kind, dtype in mine.items():
                 runs[kind].append(ours(work, folder, steps, dtype))
             for setting in rivals:
                 runs[setting].append(trl(folder, setting))
             if number == 0:
-                order = sorted(TRL, key=lambda setting: runs[setting][0]["seconds"])
+                order = sorted(rivals, key=lambda setting: runs[setting][0]["seconds"])
                 same_steps = next(setting for setting in order if not TRL[setting][1])
                 rivals = [same_steps] if order[0] == same_steps else [same_steps, order[0]]
             said = ", ".join(f"{k} {v[number]['seconds']:.1f} s" for k, v in runs.items() if len(v) > number)
@@ -124,9 +138,9 @@ def measure(work: Work, rows: int, rounds: int) -> Result:
         "work": work.name, "rows": steps * work.batch, "rivals": rivals, "losses": losses,
         "seconds": {kind: statistics.median(r["seconds"] for r in many) for kind, many in runs.items()},
         "bytes": {kind: statistics.median(r["bytes"] for r in many) for kind, many in runs.items()},
-        "ratios": {kind: {rival: [theirs["seconds"] / mine["seconds"]
-                                  for mine, theirs in zip(runs[kind], runs[rival], strict=True)] for rival in rivals}
-                   for kind in SODATE},
+        "ratios": {kind: {rival: [b["seconds"] / a["seconds"] for a, b in zip(runs[kind], runs[rival], strict=True)]
+                          for rival in rivals}
+                   for kind in mine},
     }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -15,8 +15,17 @@ from sodate.model import trie_attention
 from sodate.model.attention import TrieAttention
 
 Shape = tuple[list[int], list[tuple[int, ...]]]
-here = trie_attention._trie is not None and bool(trie_attention._trie.FLOAT32)
-compiled = pytest.mark.skipif(not here, reason="no compiled attention on this machine")
+WIDEST = trie_attention._trie.WIDE if trie_attention._trie is not None else 0
+compiled = pytest.mark.skipif(not WIDEST, reason="no compiled attention on this machine")
+
+
+@pytest.fixture(params=[8, 16])
+def wide(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The code for registers of so many floats."""
+    if request.param > WIDEST:
+        pytest.skip(f"this processor has no registers of {request.param} floats")
+    monkeypatch.setattr(trie_attention._trie, "WIDE", request.param)
+    return int(request.param)
 
 
 @st.composite
@@ -50,7 +59,7 @@ def tensors(shape: Shape, shared: int, group: int, dim: int, seed: int) -> list[
 
 
 @compiled
-@settings(max_examples=60)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     shape=tries(),
     shared=st.integers(1, 3),
@@ -61,17 +70,17 @@ def tensors(shape: Shape, shared: int, group: int, dim: int, seed: int) -> list[
     seed=st.integers(0, 2**31),
 )
 def test_outputs_and_gradients_are_those_of_the_definition(
-    shape: Shape, shared: int, group: int, dim: int, window: int | None, scale: float | None, seed: int
+    wide: int, shape: Shape, shared: int, group: int, dim: int, window: int | None, scale: float | None, seed: int
 ) -> None:
     given = tensors(shape, shared, group, dim, seed)
     assert trie_attention.usable(given[0], given[2])
     expected = outcome(shape, given, scale, window, torch.float64)  # by torch, segment by segment
     for ours, theirs in zip(outcome(shape, given, scale, window, torch.float32), expected, strict=True):
-        assert float((ours - theirs).norm()) <= 2e-6 * float(theirs.norm()) + 1e-5
+        assert float((ours - theirs).norm()) <= 2e-6 * float(theirs.norm()) + 3e-5  # a gradient may be 0
 
 
 @compiled
-def test_the_same_numbers_come_out_every_time_bit_for_bit() -> None:
+def test_the_same_numbers_come_out_every_time_bit_for_bit(wide: int) -> None:
     shape: Shape = ([30, 70, 50, 20], [(), (0,), (0, 1), (0,)])
     given = tensors(shape, 3, 3, 32, 0)
     first = outcome(shape, given, None, None, torch.float32)
@@ -80,7 +89,7 @@ def test_the_same_numbers_come_out_every_time_bit_for_bit() -> None:
 
 
 @compiled
-def test_scores_of_any_size_give_finite_numbers() -> None:
+def test_scores_of_any_size_give_finite_numbers(wide: int) -> None:
     """A score of 900 beside one of -900 leaves one token with all the weight: its value comes out, by hand."""
     query, key = torch.zeros(1, 1, 2, 16), torch.zeros(1, 1, 2, 16)
     query[..., 0], key[0, 0, :, 0] = 30, torch.tensor([-30.0, 30.0])
@@ -90,7 +99,7 @@ def test_scores_of_any_size_give_finite_numbers() -> None:
 
 
 @compiled
-def test_a_value_that_is_not_a_number_reaches_whoever_sees_it_and_no_other_segment() -> None:
+def test_a_value_that_is_not_a_number_reaches_whoever_sees_it_and_no_other_segment(wide: int) -> None:
     shape: Shape = ([4, 3, 3], [(), (0,), (0,)])
     given = tensors(shape, 1, 1, 16, 0)
     given[2][5] = float("nan")  # in the second segment
@@ -103,7 +112,7 @@ def arrays(dim: int = 16) -> list[Any]:
     """One segment of three and one of two behind it, two heads over one."""
     plan = trie_attention.plan([3, 2], [(), (0,)])
     shapes = [(5, 2, dim), (5, 1, dim), (5, 1, dim), (5, 2, dim), (2, 5)]  # q, k, v, out, lse
-    return [plan, *(np.zeros(shape, np.float32) for shape in shapes), 1.0, 0]
+    return [plan, *(np.zeros(shape, np.float32) for shape in shapes), 1.0, 0, 8]
 
 
 def with_plan(**changes: list[int]) -> list[Any]:
@@ -126,6 +135,8 @@ def changed(place: int, value: Any) -> list[Any]:
         (changed(4, np.zeros((16, 2, 5), np.float32).transpose(2, 1, 0)), "out has another type"),
         (changed(5, np.zeros((2, 4), np.float32)), "shapes"),
         (changed(7, -1), "shapes"),
+        (changed(8, 4), "shapes"),
+        (changed(8, WIDEST + 8), "shapes"),
         (with_plan(path=[1]), "trie"),  # its own ancestor
         (with_plan(path=[-1]), "trie"),
         (with_plan(path_at=[0, 0, 2]), "trie"),

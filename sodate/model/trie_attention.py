@@ -1,4 +1,4 @@
-"""Attention over a packed trie in one compiled call a layer, with its gradients: _trie.c, in float32, with AVX-512."""
+"""Attention over a packed trie in one compiled call a layer, with its gradients: _trie.c, float32, AVX2 or AVX-512."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def plan(lengths: Sequence[int], paths: Sequence[Sequence[int]]) -> Plan:
 
 def usable(query: Tensor, value: Tensor) -> bool:
     """Whether there is code for such queries (1, H, N, D) and values here."""
-    if _trie is None or not _trie.FLOAT32 or query.device.type != "cpu":
+    if _trie is None or not _trie.WIDE or query.device.type != "cpu":
         return False
     return query.dtype == torch.float32 and query.shape[-1] % 16 == 0 and value.shape[-1] == query.shape[-1]
 
@@ -56,7 +56,7 @@ class _Attended(torch.autograd.Function):
         out = torch.empty(q.shape)
         lse = torch.empty(q.shape[1], q.shape[0])
         assert _trie is not None
-        _trie.forward(segments, *(t.detach().numpy() for t in (q, k, v, out, lse)), scale, window)
+        _trie.forward(segments, *(t.detach().numpy() for t in (q, k, v, out, lse)), scale, window, _trie.WIDE)
         keep(ctx, made, q, k, v, out, lse)
         ctx.others = segments, scale, window
         return out.transpose(0, 1)[None]
@@ -67,7 +67,7 @@ class _Attended(torch.autograd.Function):
         segments, scale, window = ctx.others
         grads = [torch.empty(t.shape) for t in saved[:3]]
         assert _trie is not None
-        _trie.backward(segments, *(t.numpy() for t in (*saved, _dense(dout), *grads)), scale, window)
+        _trie.backward(segments, *(t.numpy() for t in (*saved, _dense(dout), *grads)), scale, window, _trie.WIDE)
         return (*(grad.transpose(0, 1)[None] for grad in grads), None, None, None, None)
 
 
