@@ -14,7 +14,7 @@ from torch import Tensor
 _ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 _AVX512 = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 _THIN = 64
-_VOCABULARY = 8192  # outputs from which oneDNN is the faster one without AVX-512 as well
+_VOCABULARY = 8192  # logits: oneDNN is the faster one without AVX-512 as well
 FEW_ROWS = 128  # below this a product is split along the features rather than the rows
 
 
@@ -23,9 +23,9 @@ def product(x: Tensor, weight: Tensor) -> Tensor:
     if x.dtype != torch.float32 or x.device.type != "cpu" or not (_dense(x) and _dense(weight)):
         return torch.mm(x, weight.t())
     if min(weight.shape) >= _THIN:
-        if len(x) < FEW_ROWS:
-            return _large(weight, x, _AVX512).t()
-        return _large(x, weight, _AVX512 or len(weight) >= _VOCABULARY)
+        if len(weight) >= _VOCABULARY:  # the passes of a softmax want whole rows
+            return _large(x, weight, True)
+        return _large(weight, x, _AVX512).t() if len(x) < FEW_ROWS else _large(x, weight, _AVX512)
     if len(weight) < _THIN and not weight.is_contiguous():  # an adapter's B lies this way: twice as fast
         return torch.mm(weight, x.t()).t()
     return torch.mm(x, weight.t())

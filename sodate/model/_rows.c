@@ -1,8 +1,8 @@
 /* The few rows of a decoding step through a decoder's block, beside attention (sodate/generate/_attend.c), for CPUs.
  *
  * Rows lie side by side: arrays are (features, L), L the number of rows rounded up to whole vectors and at most MOST, so
- * that one register holds one feature of 16 rows, and a weight is read once, in order, for all of them. All arrays lie
- * densely and are float32; a weight may be bfloat16 instead, as the int16 of its bits.
+ * that one register (with AVX2, two) holds one feature of 16 rows, and a weight is read once, in order, for all of them.
+ * All arrays lie densely and are float32; a weight may be bfloat16 instead, as the int16 of its bits.
  *
  *     product(x (K, L), weight (N, K), out (N, L))      W x; in bfloat16, x is rounded to it and the sum is float32
  *     norm(x (H D, L), weight (D,), out (H D, L), eps)   x / sqrt(mean x² + eps) · w over each D; out may be x
@@ -19,60 +19,76 @@
 
 #include "_vector.h"
 
-enum { LANES = 16, MOST = 64, TOGETHER = 8, LINE = 64, SOON = 3 /* lines */ };
+enum { LANES = 16, MOST = 64, TOGETHER = 8 /* rows of a weight that a thread takes */, LINE = 64, SOON = 3 /* lines */ };
 
-/* ---- product: TOGETHER rows of the weight at a time, each number of them meeting 16 rows of x in one instruction ---- */
+/* ---- product: some rows of the weight at a time, each number of them meeting 16 rows of x in one instruction or two ---- */
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
 
 #define INSIDE inline __attribute__((always_inline))
+/* What a kind of product needs: its instructions; the registers that hold 16 rows of x, and how to fill them; how many
+ * rows of the weight fit into the other registers; and sum + w x, for one number of the weight. */
 #define OWN_F32 __attribute__((target("avx512f")))
+#define SUM_F32(sum, w, x) _mm512_fmadd_ps(_mm512_set1_ps(w), _mm512_loadu_ps(x), sum)
 #define OWN_BF16 __attribute__((target("avx512f,avx512bf16")))
-#define ADDED_F32(sum, w, x) _mm512_fmadd_ps(_mm512_set1_ps(w), _mm512_loadu_ps(x), sum)
-#define ADDED_BF16(sum, w, x) _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_epi32(w), (__m512bh)_mm512_loadu_si512(x))
+#define SUM_BF16(sum, w, x) _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_epi32(w), (__m512bh)_mm512_loadu_si512(x))
+#define OWN_AVX2 __attribute__((target("avx2,fma")))
+#define SUM_AVX2(sum, w, x) _mm256_fmadd_ps(_mm256_set1_ps(w), _mm256_loadu_ps(x), sum)
 
 /* `rows` rows of the weight, k numbers each, against 16 rows of x; of bfloat16, k counts pairs. */
-#define DOTS(name, own, number, added)                                                                                 \
+#define DOTS(name, own, number, Vec, zero, store, registers, most, plus)                                               \
     own static INSIDE void name(const number *w, const number *x, float *out, Py_ssize_t k, Py_ssize_t lanes,          \
                                 const int rows)                                                                        \
     {                                                                                                                  \
-        __m512 sum[TOGETHER];                                                                                          \
+        enum { WIDE = LANES / (registers) };                                                                           \
+        Vec sum[most][registers];                                                                                      \
         const Py_ssize_t whole = k - k % LANES;                                                                        \
         for (int j = 0; j < rows; j++)                                                                                 \
-            sum[j] = _mm512_setzero_ps();                                                                              \
+            for (int c = 0; c < (registers); c++)                                                                      \
+                sum[j][c] = zero();                                                                                    \
         for (Py_ssize_t i = 0; i < whole; i += LANES) {                                                                \
             for (int j = 0; j < rows; j++) /* the processor's own guesses end with every page */                       \
                 __builtin_prefetch(w + j * k + i + SOON * LANES);                                                      \
             _Pragma("GCC unroll 16") for (int at = 0; at < LANES; at++)                                                \
                 _Pragma("GCC unroll 8") for (int j = 0; j < rows; j++)                                                 \
-                    sum[j] = added(sum[j], w[j * k + i + at], x + (i + at) * lanes);                                   \
+                    for (int c = 0; c < (registers); c++)                                                              \
+                        sum[j][c] = plus(sum[j][c], w[j * k + i + at], x + (i + at) * lanes + c * WIDE);               \
         }                                                                                                              \
         for (Py_ssize_t i = whole; i < k; i++)                                                                         \
             for (int j = 0; j < rows; j++)                                                                             \
-                sum[j] = added(sum[j], w[j * k + i], x + i * lanes);                                                   \
+                for (int c = 0; c < (registers); c++)                                                                  \
+                    sum[j][c] = plus(sum[j][c], w[j * k + i], x + i * lanes + c * WIDE);                               \
         for (int j = 0; j < rows; j++)                                                                                 \
-            _mm512_storeu_ps(out + j * lanes, sum[j]);                                                                 \
+            for (int c = 0; c < (registers); c++)                                                                      \
+                store(out + j * lanes + c * WIDE, sum[j][c]);                                                          \
     }                                                                                                                  \
     own static void name##_block(const number *w, const number *x, float *out, Py_ssize_t count, Py_ssize_t k,         \
                                  Py_ssize_t lanes)                                                                     \
     {                                                                                                                  \
-        for (Py_ssize_t c = 0; c < lanes; c += LANES)                                                                  \
-            if (count == TOGETHER)                                                                                     \
-                name(w, x + c, out + c, k, lanes, TOGETHER);                                                           \
-            else                                                                                                       \
-                for (Py_ssize_t j = 0; j < count; j++)                                                                 \
-                    name(w + j * k, x + c, out + j * lanes + c, k, lanes, 1);                                          \
+        Py_ssize_t j = 0;                                                                                              \
+        for (; j + (most) <= count; j += (most))                                                                       \
+            for (Py_ssize_t c = 0; c < lanes; c += LANES)                                                              \
+                name(w + j * k, x + c, out + j * lanes + c, k, lanes, most);                                           \
+        for (; j < count; j++)                                                                                         \
+            for (Py_ssize_t c = 0; c < lanes; c += LANES)                                                              \
+                name(w + j * k, x + c, out + j * lanes + c, k, lanes, 1);                                              \
     }
-DOTS(dots_f32, OWN_F32, float, ADDED_F32)
-DOTS(dots_bf16, OWN_BF16, int32_t, ADDED_BF16)
+DOTS(dots_f32, OWN_F32, float, __m512, _mm512_setzero_ps, _mm512_storeu_ps, 1, 8, SUM_F32)
+DOTS(dots_bf16, OWN_BF16, int32_t, __m512, _mm512_setzero_ps, _mm512_storeu_ps, 1, 8, SUM_BF16)
+DOTS(dots_avx2, OWN_AVX2, float, __m256, _mm256_setzero_ps, _mm256_storeu_ps, 2, 4, SUM_AVX2)
 
-static int has_float32(void) { return __builtin_cpu_supports("avx512f") != 0; }
-static int has_bfloat16(void) { return has_float32() && __builtin_cpu_supports("avx512bf16") != 0; }
+static int has_avx512(void) { return __builtin_cpu_supports("avx512f") != 0; }
+static int has_float32(void) { return has_avx512() || (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")); }
+static int has_bfloat16(void) { return has_avx512() && __builtin_cpu_supports("avx512bf16") != 0; }
+static void float32_block(const float *w, const float *x, float *out, Py_ssize_t count, Py_ssize_t k, Py_ssize_t lanes)
+{
+    (has_avx512() ? dots_f32_block : dots_avx2_block)(w, x, out, count, k, lanes);
+}
 #else
 static int has_float32(void) { return 0; }
 static int has_bfloat16(void) { return 0; }
-static void dots_f32_block(const float *w, const float *x, float *out, Py_ssize_t count, Py_ssize_t k, Py_ssize_t lanes) {}
+static void float32_block(const float *w, const float *x, float *out, Py_ssize_t count, Py_ssize_t k, Py_ssize_t lanes) {}
 static void dots_bf16_block(const int32_t *w, const int32_t *x, float *out, Py_ssize_t count, Py_ssize_t k, Py_ssize_t lanes) {}
 #endif
 
@@ -113,7 +129,7 @@ static int multiply(const float *x, const Py_buffer *weight, float *out, Py_ssiz
             if (narrow)
                 dots_bf16_block((const int32_t *)weight->buf + at * (k / 2), room, out + at * lanes, rows, k / 2, lanes);
             else
-                dots_f32_block((const float *)weight->buf + at * k, x, out + at * lanes, rows, k, lanes);
+                float32_block((const float *)weight->buf + at * k, x, out + at * lanes, rows, k, lanes);
         }
     }
     free(room);
