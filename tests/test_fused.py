@@ -158,7 +158,7 @@ def test_an_adapter_that_is_switched_off_leaves_the_base(tmp_path: Path) -> None
     assert score(model, batch).weighted_sum().item() == pytest.approx(base, rel=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(5, 7, 9), (80, 96, 64), (65, 64, 200), (1, 640, 64)])
+@pytest.mark.parametrize("shape", [(5, 7, 9), (80, 96, 64), (65, 64, 200), (1, 640, 64), (200, 96, 8), (70, 64, 8200)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_products_are_matrix_products_however_the_matrices_lie(shape: tuple[int, int, int], dtype: torch.dtype) -> None:
     n, width, out = shape
@@ -170,3 +170,7 @@ def test_products_are_matrix_products_however_the_matrices_lie(shape: tuple[int,
             assert difference(product(a, w).double(), x.double() @ weight.double().t()) < close
             assert difference(product_back(dy, w).double(), dy.double() @ weight.double()) < close
     assert difference(product_weight(dy, x).double(), dy.double().t() @ x.double()) < close
+
+
+def test_logits_of_few_rows_lie_row_by_row_for_the_passes_that_follow() -> None:
+    assert product(torch.randn(64, 96), torch.randn(9000, 96)).is_contiguous()
