@@ -322,8 +322,10 @@ import re, sys
 from pathlib import Path
 import torch
 from transformers import LlamaConfig
-from sodate.losses.products import product
 from sodate.model import memory
+
+def product(x, weight):
+    torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
 
 def own():
     return int(re.search(r"RssAnon:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
