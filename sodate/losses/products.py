@@ -15,7 +15,7 @@ _ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_l
 _AVX512 = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 _THIN = 64
 _VOCABULARY = 8192  # logits: oneDNN is the faster one without AVX-512 as well
-FEW_ROWS = 128  # below this a product is split along the features rather than the rows
+_FEW_ROWS = 128  # below this a product is split along the features rather than the rows
 
 
 def product(x: Tensor, weight: Tensor) -> Tensor:
@@ -25,7 +25,7 @@ def product(x: Tensor, weight: Tensor) -> Tensor:
     if min(weight.shape) >= _THIN:
         if len(weight) >= _VOCABULARY:  # the passes of a softmax want whole rows
             return _large(x, weight, True)
-        return _large(weight, x, _AVX512).t() if len(x) < FEW_ROWS else _large(x, weight, _AVX512)
+        return _large(weight, x, _AVX512).t() if len(x) < _FEW_ROWS else _large(x, weight, _AVX512)
     if len(weight) < _THIN and not weight.is_contiguous():  # an adapter's B lies this way: twice as fast
         return torch.mm(weight, x.t()).t()
     return torch.mm(x, weight.t())
