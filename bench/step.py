@@ -1,14 +1,17 @@
 """Where the seconds of one training step go, beside the floor of its matrix products.
 
-    python bench/step.py [--work orders] [--dtype bfloat16]
+    python bench/step.py [--work orders] [--dtype auto] [--stored bfloat16]
 
 Eight rows of a work of bench/train.py (two conversations for multi-turn). The floor is the operations that no
 implementation can leave out, at the best rate that this machine reaches on a product of the model's largest layer.
+`--stored`: the model as if it was published in that precision, its weights rounded to it.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import shutil
 import sys
 import tempfile
 import time
@@ -24,7 +27,8 @@ from work import ALPHA, RANK, SEED, WORKS, Work, conversations
 import sodate
 from sodate.api.loading import refer
 from sodate.losses.products import product
-from sodate.model import adapters, fused, load, lora
+from sodate.model import adapters, checkpoint, fused, load, lora, memory, narrow, stream
+from sodate.model.checks import weight_files
 from sodate.model.forward import score
 from sodate.render.renderer import Renderer
 from sodate.render.trie import Trie, build
@@ -41,19 +45,28 @@ GROUPS = {
 }  # fmt: skip
 
 
-def setup(work: Work, dtype: torch.dtype) -> tuple[Any, Trie]:
-    """The model as training has it, and the trie of its first step."""
-    import json
+def rounded(base: Path, stored: torch.dtype, folder: Path) -> Path:
+    """The model of `base` with weights in `stored`, written into a new folder."""
+    shutil.copytree(base, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    held = {name: tensor.read(stored) for file in weight_files(base) for name, tensor in stream.tensors(file)}
+    checkpoint.write_tensors(folder / "model.safetensors", held, {"format": "pt"})
+    return folder
 
-    reference = refer(work.model)
-    renderer = Renderer.from_folder(reference.folder)
+
+def setup(work: Work, dtype: torch.dtype, stored: torch.dtype | None = None) -> tuple[Any, Trie]:
+    """The model as training has it, and the trie of its first step."""
+    base = refer(work.model).folder
+    renderer = Renderer.from_folder(base)
     with tempfile.TemporaryDirectory() as folder:
+        if stored is not None:
+            base = rounded(base, stored, Path(folder) / "base")
         file = Path(folder) / "rows.jsonl"
         rows = conversations(work, "train")[: work.batch]
         file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
         sequences = [s for row in sodate.check(file).iter_examples() for s in renderer.render(row)]
-    stored = torch.float32 if work.full else dtype
-    model = load.load_base(reference.folder, device=torch.device("cpu"), dtype=stored)
+        loaded = torch.float32 if work.full else dtype
+        kept = loaded if work.full else narrow.precision(base, dtype)
+        model = load.load_base(base, device=torch.device("cpu"), dtype=loaded, kept=kept)
     if not work.full:
         lora.add(model, lora.LoraConfig(RANK, ALPHA, lora.all_targets(model)), SEED)
     fused.prepare(model, dtype)
@@ -100,10 +113,13 @@ def best_rate(model: Any, tokens: int, dtype: torch.dtype) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--work", choices=WORKS, default="orders")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16")
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto")
+    parser.add_argument("--stored", choices=("float32", "bfloat16"))
     args = parser.parse_args()
-    work, dtype = WORKS[args.work], getattr(torch, args.dtype)
-    model, trie = setup(work, dtype)
+    work, dtype = WORKS[args.work], load.pick_dtype(args.dtype, torch.device("cpu"), training=True)
+    model, trie = setup(work, dtype, args.stored and getattr(torch, args.stored))
+    memory.return_heap()
+    memory.forget_peak()
 
     def step() -> float:
         model.zero_grad()
@@ -111,19 +127,20 @@ def main() -> None:
         score(model, trie).weighted_sum().backward()
         return time.perf_counter() - started
 
-    seconds = sorted(step() for _ in range(6))[2]
+    seconds, peak = sorted(step() for _ in range(6))[2], memory.size(memory.peak_rss_bytes())
     with profile(activities=[ProfilerActivity.CPU]) as recorded:
         step()
     times = {event.key: event.self_cpu_time_total / 1e6 for event in recorded.key_averages()}
     rate = best_rate(model, len(trie.tokens), dtype)
     operations = floor(model, trie, work.full)
-    print(f"{work.name}, {args.dtype}, {torch.get_num_threads()} threads: {len(trie.tokens)} computed tokens, "
+    print(f"{work.name}, {dtype}, {torch.get_num_threads()} threads: {len(trie.tokens)} computed tokens, "
           f"{len(trie.source)} with loss")  # fmt: skip
     print(f"{'floor':26}  {'operations':>10}  seconds at {rate / 1e9:.0f} GFLOP/s")
     for name, count in (*operations.items(), ("sum", sum(operations.values()))):
         print(f"{name:26}  {count / 1e9:8.1f} G  {count / rate:7.2f}")
     total = sum(times.values())
-    print(f"{'measured':26}  {seconds:10.2f} s, {seconds * rate / sum(operations.values()):.2f}× the floor")
+    ratio = seconds * rate / sum(operations.values())
+    print(f"{'measured':26}  {seconds:10.2f} s, {ratio:.2f}× the floor, {peak} of memory")
     grouped = {group: sum(times.get(name, 0.0) for name in names) for group, names in GROUPS.items()}
     for group, value in (*grouped.items(), ("all else", total - sum(grouped.values()))):
         print(f"{group:26}  {100 * value / total:9.1f} %")

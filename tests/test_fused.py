@@ -120,7 +120,7 @@ def test_norms_with_large_weights_are_still_told_apart_in_bfloat16() -> None:
         norm: Any = make(family).bfloat16().get_decoder().norm
         with torch.no_grad():
             norm.weight.fill_(40.0)
-            found = fused._like_rms_norm(norm)
+            found = fused._like_rms_norm(norm, torch.bfloat16)
         assert found is not None and found.plus == plus
 
 

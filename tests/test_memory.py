@@ -179,7 +179,7 @@ def fitted(
         patch.setattr(recompute, "enable", lambda model: enabled.append(True))
         asked = {"limit": limit, "micro_tokens_given": False, "recompute": None, "longest": 300, "adapter": "lora"}
         state = torch.get_rng_state()
-        done = fit.fit(model, method, PLAN, 2048, WIDE, fit.Wish(**(asked | wish)))  # type: ignore[arg-type]
+        done = fit.fit(model, torch.float32, method, PLAN, 2048, WIDE, fit.Wish(**(asked | wish)))  # type: ignore[arg-type]
         assert torch.equal(state, torch.get_rng_state())
         assert all(p.grad is None for p in model.parameters())
     return done, method, enabled

@@ -52,7 +52,7 @@ def _forecast(checked: Checked, renderer: Renderer, folder: Path) -> dict[str, A
     import torch
 
     from sodate.core.recipe import SFTRecipe
-    from sodate.model import forecast, load, memory
+    from sodate.model import forecast, load, memory, narrow
     from sodate.model.lora import LoraConfig
     from sodate.render import trie
     from sodate.train.resolve import Facts, resolve
@@ -87,7 +87,7 @@ def _forecast(checked: Checked, renderer: Renderer, folder: Path) -> dict[str, A
         "seconds": round(forecast.seconds(model, work, gflops), 1),
         "bytes": memory.need(
             model,
-            weights=dtype.itemsize * model.parameters + 4 * adapter,
+            weights=narrow.precision(folder, dtype).itemsize * model.parameters + 4 * adapter,
             trained=4 * adapter,
             element=memory.activation_element(dtype, cpu),
             tokens=at_once,

@@ -56,8 +56,9 @@ def refuse_hopeless(
 
 
 def fit_run(
-    recipe: Recipe, reference: Reference, model: Any, method: Method, resolved: Resolved, longest: int, run: RunFolder
-) -> Fitted | None:
+    recipe: Recipe, reference: Reference, model: Any, products: torch.dtype, method: Method, resolved: Resolved,
+    longest: int, run: RunFolder,
+) -> Fitted | None:  # fmt: skip
     """Chooses and checks what the recipe leaves open. A resumed run keeps what it began with: None."""
     from sodate.model import forecast, memory, recompute
     from sodate.train import fit, parallel
@@ -75,7 +76,8 @@ def fit_run(
         return None
     again = None if recipe.gradient_checkpointing == "auto" else recipe.gradient_checkpointing
     wish = fit.Wish(amount_bytes(recipe.memory), recipe.micro_tokens != "auto", again, longest, recipe.adapter)
-    fitted = fit.fit(model, method, resolved.plan, resolved.micro_tokens, forecast.facts(reference.folder), wish)
+    facts = forecast.facts(reference.folder)
+    fitted = fit.fit(model, products, method, resolved.plan, resolved.micro_tokens, facts, wish)
     run.update(fit={
         "micro_tokens": fitted.micro_tokens, "slots": fitted.slots, "gradient_checkpointing": fitted.recompute,
         "estimate": asdict(fitted.estimate), "estimated_bytes": fitted.estimate.total,

@@ -166,7 +166,7 @@ def _train_locked(
     import torch
 
     from sodate.api.adaptation import WHOLE, make_trainable
-    from sodate.model import fused, heads, load, lora, memory, recompute, traits
+    from sodate.model import fused, heads, load, lora, memory, narrow, recompute, traits
     from sodate.model.store import safe_name
     from sodate.release.registry import list_versions, register
     from sodate.train import loop, parallel
@@ -182,12 +182,14 @@ def _train_locked(
     # float32 on a CPU, where the engine that samples and the forward that learns then agree to rounding.
     fast = not isinstance(recipe, RolloutRecipe)
     dtype = load.pick_dtype(run.manifest.get("dtype", recipe.dtype), device, training=fast)
-    # What is trained stays in float32: bfloat16 would round small updates away.
-    stored = torch.float32 if start.kind in WHOLE else dtype
-    refuse_hopeless(recipe, reference, device, stored, start.quantised)
+    # What is trained stays in float32: bfloat16 would round small updates away. What is not stays as its file has it,
+    # if that is narrower; replies are sampled faster from what is not.
+    loaded = torch.float32 if start.kind in WHOLE else dtype
+    frozen = narrow.precision(reference.folder, dtype) if fast and start.kind not in WHOLE else loaded
+    refuse_hopeless(recipe, reference, device, frozen, start.quantised)
     if run.manifest.get("processes") == parallel.count():  # with another number sums are split anew anyway
         loop.use_threads(run.manifest.get("threads"))
-    model = load.load_base(reference.folder, device=device, dtype=stored, quantised=start.quantised)
+    model = load.load_base(reference.folder, device=device, dtype=loaded, kept=frozen, quantised=start.quantised)
     longest = max(rows.longest, held.longest) + (recipe.max_new_tokens if isinstance(recipe, RolloutRecipe) else 0)
     resolved = resolve(recipe, Facts(
         rows=len(rows.sequences), longest=longest,
@@ -197,11 +199,11 @@ def _train_locked(
     ))  # fmt: skip
     make_trainable(model, recipe, start, resolved)
     adapter = resolved.adapter
-    products = str(fused.prepare(model, dtype)).removeprefix("torch.")
+    products = fused.prepare(model, dtype)
     decisions = resolved.decisions
     if recipe.dtype == "auto":
         reason = tr("of products; sums and trained weights stay in float32", "積の精度。和と学習する重みは float32")
-        decisions += (Decision("dtype", products, reason),)
+        decisions += (Decision("dtype", str(products).removeprefix("torch."), reason),)
     if not traits.of(model).shares:
         reason = tr(
             "this architecture mixes packed rows: each is computed alone",
@@ -223,7 +225,7 @@ def _train_locked(
     setup = Setup(recipe, model, renderer, run, rows, held, resolved.micro_tokens, say, judge)
     kind = KINDS[recipe.method]
     method = kind.build(setup)
-    if fitted := fit_run(recipe, reference, model, method, resolved, longest, run):
+    if fitted := fit_run(recipe, reference, model, products, method, resolved, longest, run):
         on_event("decisions", fitted.decisions)
     if recipe.parallel == "fsdp" and parallel.count() > 1:
         parallel.shard(model, recompute.blocks(model))

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sodate.losses.products import product, product_back, product_weight
+from sodate.losses.products import operand, product, product_back, product_weight
 
 # Logits held at once. The head's weight is read for every chunk, so thin chunks of a large vocabulary are slow ones.
 CHUNK_BYTES = 64 * 1024 * 1024
@@ -26,14 +26,15 @@ class _LinearNLL(torch.autograd.Function):
         ctx: Any, hidden: Tensor, head: Tensor, bias: Tensor | None, target: Tensor, softcap: float | None
     ) -> tuple[Tensor, Tensor]:
         needs_hidden, needs_head = ctx.needs_input_grad[:2]
-        rows = max(1, CHUNK_BYTES // (len(head) * hidden.dtype.itemsize))
+        # A narrower head is widened anew for each chunk: fewer and thicker ones, of what that saves.
+        rows = max(1, CHUNK_BYTES // (len(head) * min(head.dtype.itemsize, hidden.dtype.itemsize)))
         # Half precision is summed in float32; float64 stays, so that tests can see the algebra without rounding.
         dtype = torch.promote_types(hidden.dtype, torch.float32)
         nll = torch.empty(len(target), dtype=dtype, device=hidden.device)
         right = torch.empty(len(target), dtype=torch.bool, device=hidden.device)
         # d nll / d hidden per row; the head's gradient mixes rows, so it must wait for the incoming gradient.
         d_hidden = torch.empty_like(hidden) if needs_hidden else None
-        weight = head.to(hidden.dtype)
+        weight = operand(head, hidden.dtype)
         for start in range(0, len(target), rows):
             part = slice(start, start + rows)
             logits = _logits(hidden[part], weight, bias)

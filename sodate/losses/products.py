@@ -4,9 +4,13 @@ On CPUs with AVX-512 float32 products go to oneDNN rather than to the BLAS that 
 order, and on processors that are not Intel's a third faster, because MKL keeps its AVX-512 kernels for its maker's
 (docs/performance.md). oneDNN wants matrices that lie densely and are not thin; all others stay with torch.mm, and so
 does nearly all on CPUs without AVX-512, where MKL is a tenth faster.
+
+A frozen weight may be kept narrower than what it is multiplied by (model/narrow.py): it is widened block by block.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -15,11 +19,23 @@ _ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_l
 _AVX512 = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 _THIN = 64
 _VOCABULARY = 8192  # logits: oneDNN is the faster one without AVX-512 as well
+_WIDENED = 1 << 21  # numbers of a weight that are widened at once at most, and rows of a larger one: a block of them
+_BLOCK = 1024  # stays in reach of the caches, and a product with one is no slower than with the whole
 _FEW_ROWS = 128  # below this a product is split along the features rather than the rows
 
 
 def product(x: Tensor, weight: Tensor) -> Tensor:
     """x Wᵀ: (N, in), (out, in) → (N, out); with few rows or outputs maybe a transposed view of W xᵀ."""
+    if weight.dtype != x.dtype:
+        if weight.numel() <= _WIDENED:
+            return product(x, weight.to(x.dtype))
+        y = x.new_empty(len(x), len(weight))
+        for part, block in _widened(weight, x.dtype):
+            if len(x) < _FEW_ROWS:
+                y[:, part] = product(x, block)
+            else:
+                torch.mm(x, block.t(), out=y[:, part])
+        return y
     if x.dtype != torch.float32 or x.device.type != "cpu" or not (_dense(x) and _dense(weight)):
         return torch.mm(x, weight.t())
     if min(weight.shape) >= _THIN:
@@ -44,7 +60,27 @@ def _dense(matrix: Tensor) -> bool:
 
 def product_back(dy: Tensor, weight: Tensor) -> Tensor:
     """dy W: (N, out), (out, in) → (N, in), the gradient of x."""
-    return product(dy, weight.t())
+    if weight.dtype == dy.dtype:
+        return product(dy, weight.t())
+    if weight.numel() <= _WIDENED:
+        return product(dy, weight.to(dy.dtype).t())
+    dx = dy.new_zeros(len(dy), weight.shape[1])
+    for part, block in _widened(weight, dy.dtype):
+        dx.addmm_(dy[:, part], block)
+    return dx
+
+
+def operand(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """The weight as products with `dtype` take it: a narrower one stays as it is."""
+    return weight if weight.dtype.itemsize < dtype.itemsize else weight.to(dtype)
+
+
+def _widened(weight: Tensor, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
+    """Rows of the weight and where they are; each block is good until the next is asked for."""
+    buffer = torch.empty(_BLOCK, weight.shape[1], dtype=dtype, device=weight.device)
+    for start in range(0, len(weight), _BLOCK):
+        narrow = weight[start : start + _BLOCK]
+        yield slice(start, start + len(narrow)), buffer[: len(narrow)].copy_(narrow)
 
 
 def product_weight(dy: Tensor, x: Tensor) -> Tensor:

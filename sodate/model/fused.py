@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sodate.model import traits
+from sodate.model import narrow, traits
 from sodate.model.attention import Attend, TrieAttention, decode, reach
 from sodate.model.lora import LoraLinear
 from sodate.model.made import Made, how, tell
@@ -187,13 +187,13 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return y if x.dtype == y.dtype else tell(y, Made(rotated, (x, cos, sin)))
 
 
-def _like_rms_norm(module: nn.Module) -> RMSNorm | None:
+def _like_rms_norm(module: nn.Module, precision: torch.dtype) -> RMSNorm | None:
     """The module as our RMSNorm, if it is one, found by what it does: y(1) is weight, or 1 + weight (Gemma)."""
     weight = getattr(module, "weight", None)
     eps = next((float(getattr(module, n)) for n in ("variance_epsilon", "eps") if hasattr(module, n)), None)
     if not type(module).__name__.endswith("RMSNorm") or weight is None or weight.dim() != 1 or eps is None:
         return None
-    x = torch.randn(2, len(weight), generator=torch.Generator().manual_seed(0)).to(weight.device, weight.dtype)
+    x = torch.randn(2, len(weight), generator=torch.Generator().manual_seed(0)).to(weight.device, precision)
     expected = module(x)
     if weight.dtype.itemsize < 4:  # computed in float32 inside, as the module itself does
         weight = nn.Parameter(weight.detach().float(), weight.requires_grad)
@@ -209,14 +209,14 @@ def _projections(module: nn.Module, *names: str) -> list[Any] | None:
     return layers if all(type(layer) in (nn.Linear, NF4Linear, LoraLinear) for layer in layers) else None
 
 
-def _like_mlp(module: nn.Module) -> GatedMLP | None:
+def _like_mlp(module: nn.Module, precision: torch.dtype) -> GatedMLP | None:
     """The module as our GatedMLP, if it gives the same on a probe."""
     kind = _ACTIVATIONS.get(type(getattr(module, "act_fn", None)).__name__)
     layers = _projections(module, "gate_proj", "up_proj", "down_proj")
     if kind is None or layers is None:
         return None
     ours = GatedMLP(module, kind)
-    x = _probe(layers[0], 1, 5)
+    x = _probe(layers[0], precision)
     return ours if same(ours(x), module(x)) else None
 
 
@@ -237,7 +237,7 @@ def _calls(model: Any) -> dict[nn.Module, dict[str, Any]]:
     return calls
 
 
-def _like_attention(module: nn.Module, call: dict[str, Any] | None) -> Attention | None:
+def _like_attention(module: nn.Module, call: dict[str, Any] | None, precision: torch.dtype) -> Attention | None:
     """The module as our Attention, if it gives the same for five tokens, called as its decoder does."""
     layers = _projections(module, "q_proj", "k_proj", "v_proj", "o_proj")
     if layers is None or call is None or not hasattr(module, "head_dim"):
@@ -251,7 +251,7 @@ def _like_attention(module: nn.Module, call: dict[str, Any] | None) -> Attention
         asked.append((layer, scale, window))
         return inner(layer, query, key, value, scale, window)
 
-    x = _probe(layers[0], 1, 5)
+    x = _probe(layers[0], precision)
     given = {**call, "hidden_states": x, "attend": attend}
     try:
         expected = module(**given)[0]
@@ -262,9 +262,9 @@ def _like_attention(module: nn.Module, call: dict[str, Any] | None) -> Attention
         return None
 
 
-def _probe(layer: Any, *shape: int) -> Tensor:
-    x = torch.randn(*shape, layer.weight.shape[-1], generator=torch.Generator().manual_seed(0))
-    return x.to(layer.weight.device, layer.weight.dtype)
+def _probe(layer: Any, precision: torch.dtype) -> Tensor:
+    x = torch.randn(1, 5, layer.weight.shape[-1], generator=torch.Generator().manual_seed(0))
+    return x.to(layer.weight.device, precision)
 
 
 def same(found: Tensor, expected: Tensor) -> bool:
@@ -277,22 +277,27 @@ def same(found: Tensor, expected: Tensor) -> bool:
 def prepare(model: Any, dtype: torch.dtype) -> torch.dtype:
     """Replaces what can be replaced exactly. Products are then made in `dtype`, whatever weights are kept in.
 
-    Returns the precision of products: that of the weights, if some part of the decoder could not be replaced.
+    Where some part of the decoder could not be replaced, products are made in the precision of the weights, widened to
+    `dtype` if they are narrower. Returns the precision of products.
     """
     decoder = model.get_decoder()
-    calls = _calls(model) if traits.of(model).shares else {}
     stored: torch.dtype = model.get_input_embeddings().weight.dtype
-    fused: list[tuple[nn.Module, str, nn.Module]] = [
-        (parent, name, new)
-        for parent in decoder.modules()
-        for name, child in parent.named_children()
-        if (new := _like_mlp(child) or _like_attention(child, calls.get(child))) is not None
-    ]
-    norms = {child: norm for child in decoder.modules() if (norm := _like_rms_norm(child)) is not None}
+    probed = dtype if stored.itemsize < dtype.itemsize else stored
+    with narrow.widened(model, probed):
+        calls = _calls(model) if traits.of(model).shares else {}
+        fused: list[tuple[nn.Module, str, nn.Module]] = [
+            (parent, name, new)
+            for parent in decoder.modules()
+            for name, child in parent.named_children()
+            if (new := _like_mlp(child, probed) or _like_attention(child, calls.get(child), probed)) is not None
+        ]
+        norms = {child: norm for child in decoder.modules() if (norm := _like_rms_norm(child, probed)) is not None}
     ours = {model.get_input_embeddings(), *norms, *(m for _, _, module in fused for m in module.modules())}
     covered = all(m in ours or next(m.parameters(recurse=False), None) is None for m in decoder.modules())
     if not covered:
-        dtype = stored
+        dtype = probed
+        if dtype != stored:
+            model.to(dtype)
     for parent, name, module in fused:
         setattr(parent, name, module)
     for parent in list(decoder.modules()):

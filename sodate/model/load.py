@@ -13,7 +13,7 @@ import torch
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.files import read_json
 from sodate.core.text import tr
-from sodate.model import adapters, attention, bottleneck, checkpoint, heads, lora, memory, store, stream, traits
+from sodate.model import adapters, attention, bottleneck, checkpoint, heads, lora, memory, narrow, store, stream, traits
 from sodate.model.bottleneck import BottleneckConfig
 from sodate.model.lora import LoraConfig
 
@@ -51,11 +51,15 @@ def cpu_has_bfloat16() -> bool:
     return bool(can.get("avx512_bf16") or can.get("amx_bf16"))
 
 
-def load_base(folder: Path, *, device: torch.device, dtype: torch.dtype, quantised: bool = False) -> Any:
+def load_base(
+    folder: Path, *, device: torch.device, dtype: torch.dtype, kept: torch.dtype | None = None, quantised: bool = False
+) -> Any:
     """The model in evaluation mode, attention over tries, nothing trainable yet changed. Never runs remote code.
 
+    `kept`: what its weights are kept in, where that is narrower than `dtype`; `fused.prepare` has to follow then.
     `quantised`: the linear layers of its blocks in 4 bits, made so one by one; the model is never held whole.
     """
+    kept = kept or dtype
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
@@ -64,19 +68,27 @@ def load_base(folder: Path, *, device: torch.device, dtype: torch.dtype, quantis
     logging.disable_progress_bar()
     try:
         if quantised:
-            model = stream.load_quantised(folder, device, dtype)
-        elif stream.stored_dtype(folder) != dtype:  # transformers would keep the file's pages until it has them all
-            model = stream.load_converted(folder, dtype)
+            model = stream.load_quantised(folder, device, kept)
+        elif stream.stored_dtype(folder) != kept:  # transformers would keep the file's pages until it has them all
+            model = stream.load_converted(folder, kept)
         else:
             model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=dtype, attn_implementation="eager", local_files_only=True, trust_remote_code=False
+                folder, dtype=kept, attn_implementation="eager", local_files_only=True, trust_remote_code=False
             )
     except (OSError, ValueError, KeyError) as error:
         raise SodateError(
             tr(f"The model in {folder} does not load: {error}", f"{folder} のモデルを読み込めません: {error}")
         ) from None
     model = model.to(device).eval()
-    model.sodate_traits = traits.examine(model)
+    if kept != dtype:
+        narrow.widen(model, folder, dtype)
+    try:
+        with narrow.widened(model, dtype):
+            model.sodate_traits = traits.examine(model)
+    except (RuntimeError, TypeError):  # a module that multiplies by the weight of another
+        if kept == dtype:
+            raise
+        model.sodate_traits = traits.examine(model.to(dtype))
     return model
 
 

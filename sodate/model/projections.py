@@ -3,8 +3,8 @@
     yᵢ = x Wᵢᵀ + bᵢ + sᵢ · (x Aᵢᵀ) Bᵢᵀ          Wᵢ (out, in), Aᵢ (r, in), Bᵢ (out, r)
 
 x is saved once for all of them, or made again (made.py); x Aᵀ of all adapters is one product, remade in backward; every
-sum happens in place. Weights may be kept in another precision than x (float32 masters under bfloat16 products) or
-quantised: they are made dense for the product and again in backward, and never saved dense.
+sum happens in place. Weights may be kept in another precision than x (float32 masters under bfloat16 products, a file's
+bfloat16 under float32) or quantised: they are converted for the product and again in backward, and never saved so.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sodate.losses.products import product, product_back, product_weight
+from sodate.losses.products import operand, product, product_back, product_weight
 from sodate.model.lora import LoraLinear
 from sodate.model.made import Made, keep, kept
 from sodate.model.quantise import dense
@@ -50,11 +50,15 @@ def _low(rows: Tensor, parts: Sequence[Part]) -> tuple[Tensor, Tensor] | None:
     return stacked, product(rows, stacked)
 
 
+def _weight(part: Part, dtype: torch.dtype) -> Tensor:
+    return operand(part.weight, dtype) if isinstance(part.weight, Tensor) else dense(part.weight, dtype)
+
+
 def forward(rows: Tensor, parts: Sequence[Part]) -> list[Tensor]:
     """(N, in) → each part's (N, out)."""
     low, at, outputs = _low(rows, parts), 0, []
     for p in parts:
-        y = product(rows, dense(p.weight, rows.dtype))
+        y = product(rows, _weight(p, rows.dtype))
         if p.bias is not None:
             y += p.bias
         if low is not None and p.a is not None and p.b is not None:
@@ -83,7 +87,7 @@ def backward(
         dw = product_weight(dy, rows).to(p.weight.dtype) if wants_weight else None
         dbias = dy.sum(0).to(p.bias.dtype) if wants_bias and p.bias is not None else None
         if needs_x:
-            dx_part = product_back(dy, dense(p.weight, dy.dtype))
+            dx_part = product_back(dy, _weight(p, dy.dtype))
             dx = dx_part if dx is None else dx.add_(dx_part)
         out += [dw, dbias, None, db]
     if low is not None and back_low is not None:

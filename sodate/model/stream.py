@@ -5,6 +5,7 @@ The files are read, not mapped into memory, so that peak memory is the model as 
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator
 from io import BufferedReader
@@ -61,10 +62,12 @@ def tensors(file: Path) -> Iterator[tuple[str, Stored]]:
 
 
 def stored_dtype(folder: Path) -> torch.dtype:
-    """The precision the first floating-point tensor of a model is kept in."""
-    with weight_files(folder)[0].open("rb") as handle:
-        kinds = [entry["dtype"] for entry in _header(handle)[1].values()]
-    return next((DTYPES[kind] for kind in kinds if kind in DTYPES), torch.float32)
+    """The narrowest precision that holds every floating-point tensor of a model as its files do."""
+    kinds: set[torch.dtype] = set()
+    for file in weight_files(folder):
+        with file.open("rb") as handle:
+            kinds |= {DTYPES[entry["dtype"]] for entry in _header(handle)[1].values() if entry["dtype"] in DTYPES}
+    return functools.reduce(torch.promote_types, kinds) if kinds else torch.float32
 
 
 def _header(handle: BufferedReader) -> tuple[int, dict[str, Any]]:
@@ -77,7 +80,7 @@ def _header(handle: BufferedReader) -> tuple[int, dict[str, Any]]:
 
 def load_converted(folder: Path, dtype: torch.dtype) -> Any:
     """The model of a folder in another precision than it is kept in."""
-    model = _empty(folder, dtype)
+    model = empty(folder, dtype)
     state = {name: tensor.read(dtype) for file in weight_files(folder) for name, tensor in tensors(file)}
     model, about = type(model).from_pretrained(
         None, config=model.config, state_dict=state, dtype=dtype, attn_implementation="eager", output_loading_info=True
@@ -90,7 +93,7 @@ def load_converted(folder: Path, dtype: torch.dtype) -> Any:
     return model
 
 
-def _empty(folder: Path, dtype: torch.dtype) -> Any:
+def empty(folder: Path, dtype: torch.dtype) -> Any:
     """The model of a folder without data."""
     from accelerate import init_empty_weights
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -107,7 +110,7 @@ def load_quantised(folder: Path, device: torch.device, dtype: torch.dtype) -> An
 
     Raises SodateError when the files don't hold the model's tensors by their own names.
     """
-    model = _empty(folder, dtype)
+    model = empty(folder, dtype)
     model.tie_weights()
     linears = set(decoder_linears(model))
     missing = {name for name, _ in model.named_parameters()}

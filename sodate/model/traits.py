@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
+from sodate.losses.products import operand, product
 from sodate.model import attention
 from sodate.model.flex import FlexTrieAttention
 from sodate.render.renderer import Rendered
@@ -121,10 +122,12 @@ def _scale(model: Any, hidden: Tensor, own: Tensor) -> float | None:
         return 1.0
     head = model.get_output_embeddings()
     cap = getattr(model.config, "final_logit_softcapping", None)
-    found = torch.nn.functional.linear(hidden.to(head.weight.dtype), head.weight, head.bias).float()
+    found = product(hidden, operand(head.weight, hidden.dtype)).float()
+    if head.bias is not None:
+        found += head.bias
     if cap is not None:
         found = cap * torch.tanh(found / cap)
     scale = 1.0 if cap is not None else float((found * own).sum() / (found * found).sum())
     scale = round(scale, 6) if abs(scale - 1) > 1e-3 else 1.0
-    close = 1e-3 if model.dtype in (torch.float32, torch.float64) else 0.05
+    close = 1e-3 if hidden.dtype in (torch.float32, torch.float64) else 0.05
     return scale if float((scale * found - own).norm()) <= close * float(own.norm()) else None

@@ -87,14 +87,14 @@ def refuse_weights(weights: int, device: torch.device, limit: int | None) -> Non
         )  # fmt: skip
 
 
-def fit(model: Any, method: Method, plan: Plan, whole: int, facts: Facts, wish: Wish) -> Fitted:
+def fit(model: Any, products: torch.dtype, method: Method, plan: Plan, whole: int, facts: Facts, wish: Wish) -> Fitted:
     """Chooses, checks, and sets the method's micro_tokens (`whole` at most) and recomputation; SodateError where
     nothing fits."""
     device = model.device
     limit = parallel.from_main(int(SPARE * memory.available(device)) if wish.limit is None else wish.limit)
     if wish.limit and device.type == "cpu":
         memory.return_freed_memory()
-    element = memory.activation_element(model.dtype, device)
+    element = memory.activation_element(torch.promote_types(model.dtype, products), device)
     weights, trained = memory.weight_bytes(model)
     # Whatever is loaded by now stays: a reference and a reward model, too.
     process = 0 if device.type != "cpu" else max(memory.PROCESS_BYTES, memory.resident() - weights)
