@@ -237,6 +237,26 @@ def test_a_label_alone_with_its_text_is_the_reply_whatever_it_says(tmp_path: Pat
     assert formats_and_codes(tmp_path, rows) == ("prompt-completion (text, label)", [])
 
 
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("openai-chat", {"messages": [{"role": "user", "content": "U"}, {"role": "assistant", "content": "A"}]}),
+        ("sharegpt", {"conversations": [{"from": "human", "value": "U"}, {"from": "gpt", "value": "A"}]}),
+        ("alpaca", {"instruction": "U", "output": "A"}),
+    ],
+)
+def test_a_verdict_beside_a_conversation_is_not_trained_as_if_it_were_good(
+    name: str, row: dict[str, Any], tmp_path: Path
+) -> None:
+    # 0 and 1 may be classes here. As they are the same text, all that may be trained is the first.
+    rows = [{**row, "label": label} for label in ("spam", 0, 1.0, True, "False", None)]
+    found, codes = formats_and_codes(tmp_path, rows)
+    assert found == name
+    assert [code for _, code in codes] == [
+        *("exact-duplicate", "exact-duplicate", "unpaired-preference", "unpaired-preference", "exact-duplicate")
+    ]
+
+
 def test_the_columns_suggested_keep_a_verdict(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     for label, more in (("0", ",label=label"), (1, ",label=label"), ("billing", "")):

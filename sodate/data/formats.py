@@ -140,10 +140,12 @@ def _conversation(
 
 
 def _chat(row: Row, source: Source, notes: Notes) -> Example:
+    _refuse_true_or_false(row)
     return _conversation(openai_messages(row["messages"], notes), tools_of(row), source, notes)
 
 
 def _sharegpt(row: Row, source: Source, notes: Notes) -> Example:
+    _refuse_true_or_false(row)
     messages = sharegpt_messages(row["conversations"], row.get("system"), notes)
     return _conversation(messages, tools_of(row), source, notes)
 
@@ -162,6 +164,12 @@ def _single(
 def _refuse_verdict(row: Row) -> None:
     if verdict(row.get("label")) is not None:
         raise RowError("unpaired-preference")
+
+
+def _refuse_true_or_false(row: Row) -> None:
+    """A verdict beside a whole conversation. 0 and 1 may be classes there, and stay."""
+    if not str(row.get("label")).strip().removesuffix(".0").isdecimal():
+        _refuse_verdict(row)
 
 
 def _pair_parser(prompt: str, reply: str) -> Callable[[Row, Source, Notes], Example]:
@@ -185,6 +193,7 @@ def _pair_format(prompt: str, reply: str) -> Format:
 
 
 def _alpaca(row: Row, source: Source, notes: Notes) -> Example:
+    _refuse_true_or_false(row)
     instruction, extra = text_of(row, "instruction"), row.get("input")
     prompt = f"{instruction}\n\n{extra}" if isinstance(extra, str) and extra.strip() else instruction
     return _single(row, prompt, text_of(row, "output"), source, notes, _history(row))
