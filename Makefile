@@ -33,7 +33,7 @@ test: setup  ## the whole test suite
 check: setup  ## lint, types, import rules, docs that execute
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy sodate
+	@$(BIN)/mypy sodate bench
 	@$(BIN)/python -m pytest tests/test_house.py tests/test_docs.py
 
 bench: setup  ## speed and memory beside TRL, in one run

@@ -121,7 +121,7 @@ def held_out(folder: Path, base: Path, weights: Path) -> tuple[float, float]:
 
     rows = rendered(base, folder / "held_out.jsonl")
     model = load.load_base(base, device=torch.device("cpu"), dtype=torch.float32)
-    start = cached_reference.compute(model, rows, 2048, 8)
+    start = cached_reference.compute(model, rows, 2048)
     load.load_adapter(model, weights)
     objective = dpo.objective(DPORecipe(model="", data=("",), beta=BETA))
     method = Pairs(model, [], rows, objective, names=[], micro_tokens=2048, warn=print)

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +46,13 @@ def ours(method: str, work: dict[str, Any]) -> float:
     fused.prepare(model, torch.float32)
     tasks = [Task(ids, None, {}, str(i)) for i, ids in enumerate(work["prompts"])]
 
-    def free(answers: list[Answer]) -> list[float]:
+    def free(answers: Sequence[Answer]) -> list[float]:
         return [(sum(a.ids) % 97) / 97 for a in answers]
 
     rollouts = Rollouts(
-        model, tasks, [], Reward((("free", 1.0, free),)), text=str, stop_ids=[], samples=work["samples"],
-        max_new_tokens=work["tokens"], seed=0, micro_tokens=2048, say=print, memory={"base_reward": 0.0},
+        model, tasks, [], Reward((("free", 1.0, free),)), text=lambda ids, tools: "", stop_ids=[], seed=0,
+        samples=work["samples"], max_new_tokens=work["tokens"], micro_tokens=2048, say=print,
+        memory={"base_reward": 0.0},
     )  # fmt: skip
     rollouts.score_base = dict  # type: ignore[method-assign]  # only the steps are compared
     names = [task.name for task in tasks]

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -132,8 +133,8 @@ def stage(python: str, *words: str, home: Path) -> dict[str, Any]:
 
 def main() -> None:
     if sys.argv[1:2] == ["--stage"]:
-        run = {"check": check, "first-step": first_step, "map": map_datasets}[sys.argv[2]]
-        print(json.dumps(run(Path(sys.argv[3]), *sys.argv[4:])))
+        stages: dict[str, Callable[..., Any]] = {"check": check, "first-step": first_step, "map": map_datasets}
+        print(json.dumps(stages[sys.argv[2]](Path(sys.argv[3]), *sys.argv[4:])))
         return
     parser = argparse.ArgumentParser()
     parser.add_argument("--sizes", default="10000,100000,1000000")

@@ -54,7 +54,8 @@ def main() -> int:
     plain.generation_config.eos_token_id = None
     plain.generation_config.pad_token_id = 0
     ids = prompts(ours, args.batch)
-    ratios, seconds = [], {"sodate": [], "transformers": []}
+    ratios: list[float] = []
+    seconds: dict[str, list[float]] = {"sodate": [], "transformers": []}
     same = True
     for _ in range(args.rounds):
         started = time.perf_counter()

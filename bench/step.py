@@ -32,6 +32,7 @@ from sodate.model.checks import weight_files
 from sodate.model.forward import score
 from sodate.render.renderer import Renderer
 from sodate.render.trie import Trie, build
+from sodate.train.methods import supervised
 
 GROUPS = {
     "products": ("aten::mm", "aten::addmm", "aten::addmm_", "mkldnn::_linear_pointwise"),
@@ -63,7 +64,7 @@ def setup(work: Work, dtype: torch.dtype, stored: torch.dtype | None = None) -> 
         file = Path(folder) / "rows.jsonl"
         rows = conversations(work, "train")[: work.batch]
         file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
-        sequences = [s for row in sodate.check(file).iter_examples() for s in renderer.render(row)]
+        sequences = [s for row in sodate.check(file).iter_examples() for s in supervised(renderer, row)]
         loaded = torch.float32 if work.full else dtype
         kept = loaded if work.full else narrow.precision(base, dtype)
         model = load.load_base(base, device=torch.device("cpu"), dtype=loaded, kept=kept)

@@ -100,10 +100,11 @@ def held_out_loss(work: Work, folder: Path, base: Path, weights: Path) -> float:
     import sodate
     from sodate.model import load
     from sodate.render.renderer import Renderer
+    from sodate.train.methods import supervised
     from sodate.train.sft import SFT
 
     renderer = Renderer.from_folder(base)
-    rows = [renderer.render(row) for row in sodate.check(folder / "valid.jsonl").iter_examples()]
+    rows = [supervised(renderer, row) for row in sodate.check(folder / "valid.jsonl").iter_examples()]
     model = load.load_base(weights if work.full else base, device=torch.device("cpu"), dtype=torch.float32)
     if not work.full:
         load.load_adapter(model, weights)

@@ -75,6 +75,7 @@ def prepare(work: Work, folder: Path, steps: int) -> dict[str, Any]:
     from sodate.core.home import models_dir
     from sodate.model import load, lora
     from sodate.render.renderer import Renderer
+    from sodate.train.methods import supervised
 
     for split, count in (("train", steps * work.batch), ("valid", 40)):
         rows = conversations(work, split)[:count]
@@ -84,7 +85,7 @@ def prepare(work: Work, folder: Path, steps: int) -> dict[str, Any]:
     (folder / "home").mkdir()
     (folder / "home" / "models").symlink_to(models_dir())
     renderer = Renderer.from_folder(reference.folder)
-    rendered = [s for row in sodate.check(folder / "train.jsonl").iter_examples() for s in renderer.render(row)]
+    rendered = [s for row in sodate.check(folder / "train.jsonl").iter_examples() for s in supervised(renderer, row)]
     assert len(rendered) == steps * work.batch, "the example has too few rows for so many steps"
     tokens = [
         {"input_ids": r.ids, "labels": [t if w else -100 for t, w in zip(r.ids, r.weights, strict=True)]}
@@ -127,7 +128,8 @@ def train_sodate(folder: Path, *words: str) -> dict[str, Any]:
 def version_of(result: dict[str, Any]) -> Path:
     """The folder of the version that `sodate train` registered."""
     name, number = result["version"].split("@")
-    return Path(result["run_dir"]).parents[1] / "versions" / name / number
+    folder: Path = Path(result["run_dir"]).parents[1] / "versions" / name / number
+    return folder
 
 
 def trl_python() -> str:
