@@ -113,6 +113,23 @@ def _last_norm(model: Any) -> str:
     return next(name for name in names if hasattr(model.get_decoder(), name))
 
 
+def test_a_module_that_multiplies_by_the_weights_of_others_makes_a_model_be_widened_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers.models.llama.modeling_llama import LlamaMLP
+
+    def forward(mlp: Any, x: torch.Tensor) -> torch.Tensor:
+        wide = mlp.act_fn(x @ mlp.gate_proj.weight.t()) * (x @ mlp.up_proj.weight.t())
+        return wide @ mlp.down_proj.weight.t()
+
+    make("llama").save_pretrained(tmp_path)
+    in_bfloat16(tmp_path)
+    monkeypatch.setattr(LlamaMLP, "forward", forward)
+    wide, kept = both(tmp_path, "lora")
+    assert all(p.dtype == torch.float32 for p in kept.parameters())
+    equal(wide, kept)
+
+
 def test_what_a_file_holds_decides_and_mixed_files_lose_nothing(tmp_path: Path) -> None:
     make("llama").save_pretrained(tmp_path)
     assert narrow.precision(tmp_path, torch.float32) == torch.float32

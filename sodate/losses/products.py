@@ -19,8 +19,8 @@ _ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_l
 _AVX512 = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 _THIN = 64
 _VOCABULARY = 8192  # logits: oneDNN is the faster one without AVX-512 as well
-_WIDENED = 1 << 21  # numbers of a weight that are widened at once at most, and rows of a larger one: a block of them
-_BLOCK = 1024  # stays in reach of the caches, and a product with one is no slower than with the whole
+_WIDENED = 1 << 21  # numbers: a narrow weight of no more is widened whole
+_BLOCK = 1024  # rows of a larger one that are widened at once, so that they stay in reach of the caches
 _FEW_ROWS = 128  # below this a product is split along the features rather than the rows
 
 

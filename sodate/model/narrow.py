@@ -1,8 +1,8 @@
 """Frozen weights that stay in the precision of their file, under products in a wider one.
 
-A model published in bfloat16 takes half the memory so, and computes the same to the last bit: a narrower number is
-exactly one of the wider ones. products.py widens a weight block by block; an embedding widens the rows it is asked for.
-Modules that know neither run inside `widened`, which the probes of traits.py and fused.py do.
+A model published in bfloat16 takes half the memory so. A narrower number is exactly one of the wider ones, so that
+nothing changes but the order of some sums. products.py widens a weight block by block; an embedding widens the rows it
+is asked for. Modules that know neither run inside `widened`, which the probes of traits.py and fused.py do.
 """
 
 from __future__ import annotations
