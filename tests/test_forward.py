@@ -71,6 +71,10 @@ def difference(a: Tensor, b: Tensor) -> float:
     return float(((a - b).norm() / b.norm()).detach())
 
 
+def flat(found: dict[str, Tensor]) -> Tensor:
+    return torch.cat([found[name].flatten() for name in sorted(found)])
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_losses_and_gradients_equal_those_of_rows_computed_alone(
@@ -92,8 +96,9 @@ def test_losses_and_gradients_equal_those_of_rows_computed_alone(
         assert difference(scores.row_log_probabilities(), expected) < close
         found = gradients(ours, loss)
         assert set(found) == set(wanted)
-        for name, gradient in wanted.items():
-            assert difference(found[name], gradient) < close, (name, min_shared)
+        assert difference(flat(found), flat(wanted)) < close
+        for name, gradient in wanted.items():  # of one of them transformers' own float32 is 9e-6 from float64
+            assert difference(found[name], gradient) < 2 * close, (name, min_shared)
 
 
 def test_right_says_where_the_most_likely_token_is_the_target(tmp_path: Path) -> None:
@@ -108,15 +113,18 @@ def test_right_says_where_the_most_likely_token_is_the_target(tmp_path: Path) ->
     assert scores.right[order].tolist() == [i % 2 == 1 for i in range(len(ids))]
 
 
+def tiles_of(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear_cross_entropy, "TILE", 1)
+    monkeypatch.setattr(linear_cross_entropy, "THINNEST", width)
+
+
 @pytest.mark.parametrize("softcap", [None, 3.0])
 @pytest.mark.parametrize("with_bias", [False, True])
-@pytest.mark.parametrize("chunk", [1, 3 * 23 * 8, 10**9], ids=["1 row", "3 rows", "all rows"])
-@pytest.mark.parametrize("block", [1, 2 * 23, 10**9], ids=["row by row", "2 rows", "whole chunks"])
+@pytest.mark.parametrize("width", [2, 5, 22, 100])
 def test_linear_nll_is_cross_entropy(
-    chunk: int, block: int, with_bias: bool, softcap: float | None, monkeypatch: pytest.MonkeyPatch
+    width: int, with_bias: bool, softcap: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(linear_cross_entropy, "CHUNK_BYTES", chunk)
-    monkeypatch.setattr(linear_cross_entropy, "BLOCK_ELEMENTS", block)
+    tiles_of(width, monkeypatch)
     draw = torch.Generator().manual_seed(1)
     hidden = torch.randn(11, 7, dtype=torch.float64, generator=draw).requires_grad_()
     head = torch.randn(23, 7, dtype=torch.float64, generator=draw).requires_grad_()
@@ -146,22 +154,23 @@ def test_a_tail_of_unlikely_tokens_is_not_lost_in_float32() -> None:
     assert nll.tolist() == pytest.approx([math.log1p(49_151 * math.exp(-20))] * 3, rel=1e-2)  # 1.013e-4; was 0.949e-4
 
 
-def test_one_chunk_of_logits_lives_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_than_two_tiles_of_logits_live_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[weakref.ref[Tensor]] = []
 
     def watched(x: Tensor, weight: Tensor) -> Tensor:
-        assert not any(logits() is not None for logits in made)
+        assert sum(logits() is not None for logits in made) < 2  # the last one, and the one that follows
         out = product(x, weight)
+        assert out.shape == (6, 8) or out.shape == (6, 7)
         made.append(weakref.ref(out))
         return out
 
     product = linear_cross_entropy.product
     monkeypatch.setattr(linear_cross_entropy, "product", watched)
-    monkeypatch.setattr(linear_cross_entropy, "CHUNK_BYTES", 2 * 23 * 8)
+    tiles_of(8, monkeypatch)
     hidden, head = (torch.randn(n, 7, dtype=torch.float64, requires_grad=True) for n in (6, 23))
     nll, _ = linear_nll(hidden, head, torch.arange(6))
     nll.sum().backward()  # type: ignore[no-untyped-call]
-    assert len(made) == 6  # three chunks forward, three for the head's gradient
+    assert len(made) == 6  # three tiles forward, three for the head's gradient
 
 
 def test_linear_nll_by_hand() -> None:

@@ -18,7 +18,7 @@ from transformers import LlamaConfig
 
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.recipe import amount_bytes
-from sodate.losses.linear_cross_entropy import BLOCK_ELEMENTS, CHUNK_BYTES
+from sodate.losses.linear_cross_entropy import ELSEWHERE, THINNEST, TILE
 from sodate.model import forecast, fused, lora, memory, recompute
 from sodate.model.forward import score
 from sodate.model.store import ModelEntry
@@ -44,7 +44,7 @@ def test_the_estimate_is_the_sum_that_the_module_says() -> None:
     known: dict[str, Any] = {"weights": 8_000_000, "trained": 1_000_000, "element": 4, "tokens": 500}
     kept = memory.need(FACTS, **known, recompute=False, process=memory.PROCESS_BYTES)
     assert (kept.weights, kept.gradients, kept.optimizer) == (8_000_000, 1_000_000, 2_000_000)
-    logits = 4 * 500 * 1000 + 4 * BLOCK_ELEMENTS
+    logits = 4 * 3 * ELSEWHERE * (TILE // 500) * 500
     assert kept.activations == int(4 * 500 * memory.SAVED * 5000) + logits
     assert kept.total == memory.PROCESS_BYTES + 11_000_000 + kept.activations
     again = memory.need(FACTS, **known, recompute=True)
@@ -52,9 +52,9 @@ def test_the_estimate_is_the_sum_that_the_module_says() -> None:
     assert memory.need(FACTS, **known, recompute=True).process == 0
     decoding = memory.need(FACTS, **known, recompute=True, decoding=10**9)
     assert decoding.activations == 10**9  # replies are made while nothing is kept for backward
-    # The head never holds more than a chunk of logits, twice, however many tokens there are.
+    # The head holds logits of a few tokens of the vocabulary alone.
     many = memory.activations(FACTS, 10**6, 4, False)
-    assert many == int(4 * 10**6 * memory.SAVED * 5000) + CHUNK_BYTES + 4 * BLOCK_ELEMENTS
+    assert many == int(4 * 10**6 * memory.SAVED * 5000) + 4 * 3 * ELSEWHERE * THINNEST * 10**6
 
 
 @pytest.mark.parametrize(

@@ -1,23 +1,74 @@
 """Negative log-likelihood straight from hidden states, without ever holding all the logits.
 
-The head is a matrix product with a vocabulary of 49k to 262k rows: its logits are the largest tensor of a small model's
-step. They are made in chunks of rows, reduced to a loss and to the gradient of the hidden state at once, and dropped
-(the idea of Cut Cross-Entropy, arXiv 2411.09009, without its gradient filtering: nothing here is approximate).
+The head is a matrix product with a vocabulary of 49k to 262k rows: its logits would be the largest tensor of a small
+model's step. They are made for some tokens of the vocabulary at a time and summed up at once, together with the
+gradient of the hidden state, which is the mean of the head's rows by probability: what FlashAttention (arXiv 2205.14135)
+does with keys and values, where both are the head. (Cut Cross-Entropy, arXiv 2411.09009, makes the logits twice instead,
+and leaves small gradients out; nothing here is approximate.)
+
+With o = log Σ exp z over all tokens but the target t, and w̄ the mean of their rows w by exp z:
+
+    nll = log(1 + e^(o - z_t))        d nll / dh = (1 - p_t) · (w̄ - w_t)        1 - p_t = 1 - e^-nll
+
+so that nothing cancels where p_t is nearly 1, in bfloat16 products either.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from sodate.losses.products import operand, product, product_back, product_weight
+from sodate.losses.products import add_product_back, product, product_weight
 
-# Logits held at once. The head's weight is read for every chunk, so thin chunks of a large vocabulary are slow ones.
-CHUNK_BYTES = 64 * 1024 * 1024
-# Of those, what is reduced at once, in elements: 8 MiB of float32 stays in reach of a CPU's caches.
-BLOCK_ELEMENTS = 2 * 1024 * 1024
+# A tile has this many logits, or this many tokens where rows are many: it stays in reach of a CPU's caches, and its
+# products are not thin. Elsewhere one has four times the tokens, as each starts a dozen kernels.
+TILE, THINNEST, ELSEWHERE = 1 << 20, 512, 4
+
+
+def _width(rows: int) -> int:
+    return max(THINNEST, TILE // max(1, rows))
+
+
+def held(rows: int) -> int:
+    """Logits held at once at most, on any device: those of a tile, of the one before, and a copy in half precision."""
+    return 3 * ELSEWHERE * rows * _width(rows)
+
+
+class _Tile(NamedTuple):
+    """Logits (R, T) of some tokens, the head's rows (T, D) they came from, and their slope under a softcap (R, T)."""
+
+    tokens: slice
+    rows: Tensor
+    logits: Tensor
+    slope: Tensor | None
+
+    def at(self, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Whether a row's target is in this tile, and its column (0 or the last where it is not): both (R, 1)."""
+        column = target[:, None] - self.tokens.start
+        last = self.logits.shape[1] - 1
+        return (column >= 0) & (column <= last), column.clamp(0, last)
+
+
+def _tiles(hidden: Tensor, head: Tensor, bias: Tensor | None, softcap: float | None) -> Iterator[_Tile]:
+    """The vocabulary tile by tile. Logits are at least float32: half precision is summed in it; float64 stays, so that
+    tests can see the algebra without rounding."""
+    width = _width(len(hidden)) * (1 if hidden.device.type == "cpu" else ELSEWHERE)
+    dtype = torch.promote_types(hidden.dtype, torch.float32)
+    for start in range(0, len(head), width):
+        tokens = slice(start, min(start + width, len(head)))
+        rows = head[tokens].to(hidden.dtype)
+        logits = product(hidden, rows).to(dtype)
+        if bias is not None:
+            logits += bias[tokens]
+        slope = None
+        if softcap is not None:
+            logits = logits.div_(softcap).tanh_()
+            slope = 1 - logits.square()
+            logits.mul_(softcap)
+        yield _Tile(tokens, rows, logits, slope)
 
 
 class _LinearNLL(torch.autograd.Function):
@@ -26,86 +77,65 @@ class _LinearNLL(torch.autograd.Function):
         ctx: Any, hidden: Tensor, head: Tensor, bias: Tensor | None, target: Tensor, softcap: float | None
     ) -> tuple[Tensor, Tensor]:
         needs_hidden, needs_head = ctx.needs_input_grad[:2]
-        # A narrower head is widened anew for each chunk: fewer and thicker ones, of what that saves.
-        rows = max(1, CHUNK_BYTES // (len(head) * min(head.dtype.itemsize, hidden.dtype.itemsize)))
-        # Half precision is summed in float32; float64 stays, so that tests can see the algebra without rounding.
         dtype = torch.promote_types(hidden.dtype, torch.float32)
-        nll = torch.empty(len(target), dtype=dtype, device=hidden.device)
-        right = torch.empty(len(target), dtype=torch.bool, device=hidden.device)
-        # d nll / d hidden per row; the head's gradient mixes rows, so it must wait for the incoming gradient.
-        d_hidden = torch.empty_like(hidden) if needs_hidden else None
-        weight = operand(head, hidden.dtype)
-        for start in range(0, len(target), rows):
-            part = slice(start, start + rows)
-            logits = _logits(hidden[part], weight, bias)
-            _reduce(logits, target[part], softcap, nll[part], right[part], needs_hidden)
-            if d_hidden is not None:
-                d_hidden[part] = product_back(logits, weight)
-            del logits  # before the next chunk is made
+        top = hidden.new_full((len(target), 1), torch.finfo(dtype).min, dtype=dtype)  # of all but the target, so far
+        total = torch.zeros_like(top)  # Σ e^(z - top)
+        own = torch.zeros_like(top)  # z_t
+        mean = hidden.new_zeros(hidden.shape, dtype=dtype) if needs_hidden else None  # Σ e^(z - top) · w
+        for tile in _tiles(hidden, head, bias, softcap):
+            logits = tile.logits
+            inside, column = tile.at(target)
+            found = logits.gather(1, column)
+            own = torch.where(inside, found, own)
+            logits.scatter_(1, column, found.masked_fill(inside, -torch.inf))
+            higher = torch.maximum(top, logits.amax(1, keepdim=True))
+            weight = logits.sub_(higher).exp_()
+            shrink = top.sub_(higher).exp_()
+            total.mul_(shrink).add_(weight.sum(1, keepdim=True))
+            if mean is not None:
+                if tile.slope is not None:
+                    weight.mul_(tile.slope)
+                add_product_back(mean.mul_(shrink), weight.to(hidden.dtype), tile.rows)
+            top = higher
+        others = top + total.log()
+        # own - own: an infinite logit makes the loss NaN, which stops a run, and not 0
+        nll = torch.logaddexp(others - own, torch.zeros_like(own)).add_(own - own)
+        d_hidden = None
+        if mean is not None:
+            at_target = head[target].to(hidden.dtype).to(dtype)
+            if softcap is not None:
+                at_target.mul_(1 - (own / softcap).square())
+            d_hidden = mean.div_(total).sub_(at_target).mul_(-torch.expm1(-nll)).to(hidden.dtype)
         ctx.save_for_backward(
-            *(t for t in (d_hidden, hidden if needs_head else None, head, bias, target) if t is not None)
+            d_hidden, *((hidden, head, bias, target, own + nll, nll) if needs_head else ())
         )
-        ctx.present = (d_hidden is not None, needs_head, bias is not None)
-        ctx.softcap, ctx.rows = softcap, rows
+        ctx.softcap = softcap
+        right = own >= top
         ctx.mark_non_differentiable(right)
-        return nll, right
+        return nll[:, 0], right[:, 0]
 
     @staticmethod
     def backward(ctx: Any, d_nll: Tensor, _d_right: Tensor | None) -> tuple[Tensor | None, ...]:
-        saved = list(ctx.saved_tensors)
-        has_d_hidden, needs_head, has_bias = ctx.present
-        d_hidden = saved.pop(0) if has_d_hidden else None
-        hidden = saved.pop(0) if needs_head else None
-        head = saved.pop(0)
-        bias = saved.pop(0) if has_bias else None
-        target = saved.pop(0)
+        d_hidden, *kept = ctx.saved_tensors
+        d_nll = d_nll[:, None]
         d_head = d_bias = None
         if d_hidden is not None:
-            d_hidden = d_hidden * d_nll.to(d_hidden.dtype)[:, None]
-        if hidden is not None:
-            d_head = torch.zeros_like(head)
-            d_bias = torch.zeros_like(bias) if bias is not None else None
-            weight = head.to(hidden.dtype)
-            for start in range(0, len(target), ctx.rows):
-                part = slice(start, start + ctx.rows)
-                d_logits = _logits(hidden[part], weight, bias)
-                _reduce(d_logits, target[part], ctx.softcap, torch.empty_like(d_nll[part]), None, True)
-                d_logits.mul_(d_nll[part, None])
-                d_head += product_weight(d_logits, hidden[part])
+            d_hidden = d_hidden * d_nll.to(d_hidden.dtype)
+        if kept:  # the head's gradient mixes rows, so it had to wait for theirs
+            hidden, head, bias, target, log_sum, nll = kept
+            d_head = torch.empty_like(head)
+            d_bias = torch.empty_like(bias) if bias is not None else None
+            for tile in _tiles(hidden, head, bias, ctx.softcap):
+                d_logits = tile.logits.sub_(log_sum).exp_()
+                inside, column = tile.at(target)
+                d_logits.scatter_(1, column, torch.where(inside, torch.expm1(-nll), d_logits.gather(1, column)))
+                if tile.slope is not None:
+                    d_logits.mul_(tile.slope)
+                d_logits.mul_(d_nll)
+                d_head[tile.tokens] = product_weight(d_logits.to(hidden.dtype), hidden)
                 if d_bias is not None:
-                    d_bias += d_logits.sum(0)
-                del d_logits
+                    d_bias[tile.tokens] = d_logits.sum(0)
         return d_hidden, d_head, d_bias, None, None
-
-
-def _logits(hidden: Tensor, head: Tensor, bias: Tensor | None) -> Tensor:
-    logits = product(hidden, head)
-    return logits if bias is None else logits.add_(bias)
-
-
-def _reduce(
-    logits: Tensor, target: Tensor, softcap: float | None, nll: Tensor, right: Tensor | None, keep: bool
-) -> None:
-    """Fills nll and right from logits (R, V), and turns the logits into d nll / d logits in place if `keep`."""
-    step = max(1, BLOCK_ELEMENTS // logits.shape[1])
-    for start in range(0, len(logits), step):
-        block = slice(start, start + step)
-        scores = logits[block].to(nll.dtype)
-        if softcap is not None:
-            scores = softcap * torch.tanh(scores / softcap)
-        column = target[block, None]
-        at_target, top = scores.gather(1, column)[:, 0], scores.amax(-1)
-        p = torch.softmax(scores, -1)
-        # -log p[target], by way of the likeliest token: p[target] itself may be too small for a float. softmax divided
-        # by a running sum that lost what was too small to be added to it; the sum of p says how much.
-        nll[block] = top - at_target - p.amax(-1).log() + p.sum(-1).log()
-        if right is not None:
-            right[block] = at_target >= top
-        if keep:
-            p.scatter_add_(1, column, p.new_full(column.shape, -1.0))
-            if softcap is not None:
-                p.mul_(1 - (scores / softcap) ** 2)
-            logits[block] = p
 
 
 def linear_nll(

@@ -70,6 +70,13 @@ def product_back(dy: Tensor, weight: Tensor) -> Tensor:
     return dx
 
 
+def add_product_back(dx: Tensor, dy: Tensor, weight: Tensor) -> Tensor:
+    """dx + dy W, in place."""
+    if dx.dtype == dy.dtype == weight.dtype and not _AVX512:
+        return dx.addmm_(dy, weight)
+    return dx.add_(product_back(dy, weight))
+
+
 def operand(weight: Tensor, dtype: torch.dtype) -> Tensor:
     """The weight as products with `dtype` take it: a narrower one stays as it is."""
     return weight if weight.dtype.itemsize < dtype.itemsize else weight.to(dtype)

@@ -7,7 +7,7 @@ Weights, gradients and AdamW's two moments are counted exactly. Activations are 
     all blocks kept      element · SAVED · Σ (in + out)                     over the matrices of all blocks
     recomputed           element · (blocks · hidden + SAVED_ONE · Σ (in + out) / blocks)
 
-and a chunk of logits with a block of it (`linear_cross_entropy`) for the head. A method that decodes holds keys and
+and tiles of logits (`linear_cross_entropy`) for the head. A method that decodes holds keys and
 values of its replies and a copy of the blocks' weights meanwhile, and no activations. The constants are set a little
 high, for `--memory` is a promise; `tests/test_memory.py` holds them against the measured peak of a real model.
 """
@@ -28,7 +28,7 @@ from typing import Any
 import torch
 
 from sodate.core.text import tr
-from sodate.losses.linear_cross_entropy import BLOCK_ELEMENTS, CHUNK_BYTES
+from sodate.losses.linear_cross_entropy import held
 from sodate.model.forecast import Facts
 from sodate.model.quantise import NF4
 
@@ -70,8 +70,8 @@ def activation_element(dtype: torch.dtype, device: torch.device) -> int:
 
 
 def activations(facts: Facts, tokens: int, element: int, recompute: bool) -> int:
-    """Bytes that a micro-batch of `tokens` computed tokens keeps for backward, and of the head's chunk of logits."""
-    logits = min(CHUNK_BYTES, element * tokens * facts.vocabulary) + 4 * BLOCK_ELEMENTS
+    """Bytes that a micro-batch of `tokens` computed tokens keeps for backward, and of the head's logits."""
+    logits = 4 * held(tokens)
     kept = SAVED * facts.width
     if recompute:
         kept = facts.blocks * facts.hidden + SAVED_ONE * facts.width / facts.blocks
