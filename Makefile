@@ -9,8 +9,7 @@ help:  ## this list
 
 setup: .venv/.done  ## make .venv and install what constraints.txt pins
 
-.venv/.done: pyproject.toml constraints.txt sodate/generate/_attend.c sodate/model/_rows.c sodate/model/_trie.c \
-		sodate/model/_trie_blocks.h sodate/model/_vector.h
+.venv/.done: pyproject.toml constraints.txt $(wildcard sodate/*/*.[ch])
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "sodate needs Python 3.11 or newer: make setup PYTHON=python3.11"; exit 1; }
 	@echo "Installing into .venv (about 1.5 GB, a few minutes) …"

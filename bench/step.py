@@ -38,8 +38,9 @@ GROUPS = {
     "products": ("aten::mm", "aten::addmm", "aten::addmm_", "mkldnn::_linear_pointwise"),
     "attention": ("_Attended", "_AttendedBackward", "aten::_scaled_dot_product_flash_attention_for_cpu",
                   "aten::_scaled_dot_product_flash_attention_for_cpu_backward"),  # torch's, without the compiled one
-    "activation of the MLP": ("aten::silu", "aten::silu_backward", "aten::gelu", "aten::gelu_backward"),
-    "softmax of the head": ("aten::_softmax", "aten::amax", "aten::gather", "aten::scatter_add_"),
+    "activation of the MLP": ("_GatedMLP", "_GatedMLPBackward", "aten::silu", "aten::silu_backward", "aten::gelu",
+                              "aten::gelu_backward"),
+    "softmax of the head": ("_LinearNLL", "aten::exp_", "aten::amax", "aten::gather", "aten::scatter_"),
     "copies and conversions": ("aten::copy_", "aten::cat"),
     "sums and multiplications": ("aten::mul", "aten::mul_", "aten::add", "aten::add_", "aten::sub_", "aten::sum",
                                  "aten::addcmul_", "aten::linalg_vector_norm"),

@@ -2,9 +2,9 @@
 
 The head is a matrix product with a vocabulary of 49k to 262k rows: its logits would be the largest tensor of a small
 model's step. They are made for some tokens of the vocabulary at a time and summed up at once, together with the
-gradient of the hidden state, which is the mean of the head's rows by probability: what FlashAttention (arXiv 2205.14135)
-does with keys and values, where both are the head. (Cut Cross-Entropy, arXiv 2411.09009, makes the logits twice instead,
-and leaves small gradients out; nothing here is approximate.)
+gradient of the hidden state, which is the mean of the head's rows by probability: what FlashAttention (arXiv
+2205.14135) does with keys and values, where both are the head. (Cut Cross-Entropy, arXiv 2411.09009, makes the logits
+twice instead, and leaves small gradients out; nothing here is approximate.)
 
 With o = log Σ exp z over all tokens but the target t, and w̄ the mean of their rows w by exp z:
 
@@ -106,9 +106,7 @@ class _LinearNLL(torch.autograd.Function):
             if softcap is not None:
                 at_target.mul_(1 - (own / softcap).square())
             d_hidden = mean.div_(total).sub_(at_target).mul_(-torch.expm1(-nll)).to(hidden.dtype)
-        ctx.save_for_backward(
-            d_hidden, *((hidden, head, bias, target, own + nll, nll) if needs_head else ())
-        )
+        ctx.save_for_backward(d_hidden, *((hidden, head, bias, target, own + nll, nll) if needs_head else ()))
         ctx.softcap = softcap
         right = own >= top
         ctx.mark_non_differentiable(right)

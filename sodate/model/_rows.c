@@ -7,7 +7,6 @@
  *     product(x (K, L), weight (N, K), out (N, L))      W x; in bfloat16, x is rounded to it and the sum is float32
  *     norm(x (H D, L), weight (D,), out (H D, L), eps)   x / sqrt(mean x² + eps) · w over each D; out may be x
  *     rotate(x (H D, L), cos (D, L), sin (D, L))         rotary embedding of equal halves of each D, in place
- *     gate(x (2 I, L), out (I, L), kind)                 act(first half) · second half; 0 silu, 1 gelu by tanh
  *
  * FLOAT32 and BFLOAT16 say which weights this processor multiplies.
  */
@@ -162,25 +161,6 @@ static void rotate_one(float *x, const float *cos, const float *sin, Py_ssize_t 
     }
 }
 
-/* x · sigmoid(u) */
-static inline float gated(float x, float u)
-{
-    const float e = exponential(-fabsf(u));
-    return x * (u < 0 ? e : 1.0f) / (1 + e);
-}
-
-/* u = x for silu, √(8/π) (x + 0.044715 x³) for gelu by tanh, as 0.5 (1 + tanh y) = sigmoid(2 y). */
-FOR_EVERY_CPU
-static void gate_of(const float *restrict gate, const float *restrict up, float *restrict out, Py_ssize_t size, long kind)
-{
-    if (kind == 0)
-        for (Py_ssize_t i = 0; i < size; i++)
-            out[i] = gated(gate[i], gate[i]) * up[i];
-    else
-        for (Py_ssize_t i = 0; i < size; i++)
-            out[i] = gated(gate[i], 1.59576912f * (gate[i] + 0.044715f * gate[i] * gate[i] * gate[i])) * up[i];
-}
-
 /* ---- called from Python: take the arrays, check them, run without the interpreter's lock ---- */
 
 enum { ARRAYS = 3 };
@@ -277,31 +257,9 @@ static PyObject *rotate(PyObject *Py_UNUSED(self), PyObject *const *given, Py_ss
     return ended(&WANTED, a, fits, 1);
 }
 
-static PyObject *gate(PyObject *Py_UNUSED(self), PyObject *const *given, Py_ssize_t count)
-{
-    static const Wanted WANTED = {"gate(x, out, kind)", 2, {2, 2}, 1, -1};
-    Py_buffer a[ARRAYS];
-    if (!took(&WANTED, given, count, 1, a))
-        return NULL;
-    const long kind = PyLong_AsLong(given[2]);
-    const Py_ssize_t *x = a[0].shape, *out = a[1].shape, size = out[0] * out[1];
-    const int fits = x[0] == 2 * out[0] && x[1] == out[1];
-    if (fits && !(kind == -1 && PyErr_Occurred())) {
-        Py_BEGIN_ALLOW_THREADS
-#pragma omp parallel for schedule(static)
-        for (Py_ssize_t at = 0; at < size; at += 1024)
-            gate_of((float *)a[0].buf + at, (float *)a[0].buf + size + at, (float *)a[1].buf + at,
-                    size - at < 1024 ? size - at : 1024, kind);
-        Py_END_ALLOW_THREADS
-    }
-    PyObject *result = ended(&WANTED, a, fits, 1);
-    return PyErr_Occurred() ? NULL : result;
-}
-
 static PyMethodDef METHODS[] = {{"product", (PyCFunction)(void (*)(void))product, METH_FASTCALL, "W x"},
                                 {"norm", (PyCFunction)(void (*)(void))norm, METH_FASTCALL, "RMSNorm"},
                                 {"rotate", (PyCFunction)(void (*)(void))rotate, METH_FASTCALL, "Rotary embedding"},
-                                {"gate", (PyCFunction)(void (*)(void))gate, METH_FASTCALL, "Gated activation"},
                                 {NULL, NULL, 0, NULL}};
 static struct PyModuleDef MODULE = {PyModuleDef_HEAD_INIT, "_rows", NULL, -1, METHODS, NULL, NULL, NULL, NULL};
 

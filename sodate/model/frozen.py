@@ -12,7 +12,8 @@ from sodate.losses import products
 from sodate.model import rows
 from sodate.model.adapters import Adapted
 from sodate.model.attention import Attend
-from sodate.model.fused import Attention, GatedMLP, activate, attention_precision, rotated
+from sodate.model.fused import Attention, GatedMLP, attention_precision, rotated
+from sodate.model.gate import gated
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -54,7 +55,7 @@ class FrozenMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         gate, up = self.wide(x).chunk(2, -1)
-        y: Tensor = self.down(activate(self.kind, gate).mul_(up))
+        y: Tensor = self.down(gated(self.kind, gate, up))
         return y
 
 

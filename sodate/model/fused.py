@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from sodate.model import narrow, traits
 from sodate.model.attention import Attend, TrieAttention, decode, reach
+from sodate.model.gate import gated, gated_back
 from sodate.model.lora import LoraLinear
 from sodate.model.made import Made, how, tell
 from sodate.model.projections import backward, flatten, forward, part_of, project, save, saved, unflatten
@@ -27,38 +28,26 @@ from sodate.model.quantise import NF4Linear
 _ACTIVATIONS = {"SiLUActivation": "silu", "SiLU": "silu", "GELUTanh": "gelu_tanh", "PytorchGELUTanh": "gelu_tanh"}
 
 
-def activate(kind: str, gate: Tensor) -> Tensor:
-    return nn.functional.silu(gate) if kind == "silu" else nn.functional.gelu(gate, approximate="tanh")
-
-
-def _activate_backward(kind: str, grad: Tensor, gate: Tensor) -> Tensor:
-    if kind == "silu":
-        out: Tensor = torch.ops.aten.silu_backward(grad, gate)
-        return out
-    back: Tensor = torch.ops.aten.gelu_backward(grad, gate, approximate="tanh")
-    return back
-
-
 class _GatedMLP(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, made: Made | None, kind: str, scales: tuple[float, ...], *flat: Any) -> Tensor:
         *wide, down = unflatten(flat, scales)
-        gate, up = forward(x.reshape(-1, x.shape[-1]), wide)
-        save(ctx, flat, made, x, gate, up)
+        (gate, up), low = forward(x.reshape(-1, x.shape[-1]), wide)
+        (y,), down_low = forward(gated(kind, gate, up), [down])
+        save(ctx, flat, made, x, gate, up, low, down_low)
         ctx.kind, ctx.scales = kind, scales
-        return forward(activate(kind, gate).mul_(up), [down])[0].view_as(x)
+        return y.view_as(x)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        (x, gate, up), (*wide, down) = saved(ctx, ctx.scales)
+        (x, gate, up, low, down_low), (*wide, down) = saved(ctx, ctx.scales)
         needs_x, trained = ctx.needs_input_grad[0], ctx.needs_input_grad[4:]
         split = len(trained) - len(trained) // 3
-        active = activate(ctx.kind, gate)
-        dh, down_out = backward([dy.reshape(-1, dy.shape[-1])], active * up, [down], True, trained[split:])
+        flat_dy = [dy.reshape(-1, dy.shape[-1])]
+        dh, down_out = backward(flat_dy, gated(ctx.kind, gate, up), down_low, [down], True, trained[split:])
         assert dh is not None
-        dup = active.mul_(dh)
-        dgate = _activate_backward(ctx.kind, dh.mul_(up), gate)
-        dx, wide_out = backward([dgate, dup], x.reshape(-1, x.shape[-1]), wide, needs_x, trained[:split])
+        dgate, dup = gated_back(ctx.kind, gate, up, dh)
+        dx, wide_out = backward([dgate, dup], x.reshape(-1, x.shape[-1]), low, wide, needs_x, trained[:split])
         return (dx.view_as(x) if dx is not None else None, None, None, None, *wide_out, *down_out)
 
 

@@ -2,9 +2,10 @@
 
     yᵢ = x Wᵢᵀ + bᵢ + sᵢ · (x Aᵢᵀ) Bᵢᵀ          Wᵢ (out, in), Aᵢ (r, in), Bᵢ (out, r)
 
-x is saved once for all of them, or made again (made.py); x Aᵀ of all adapters is one product, remade in backward; every
-sum happens in place. Weights may be kept in another precision than x (float32 masters under bfloat16 products, a file's
-bfloat16 under float32) or quantised: they are converted for the product and again in backward, and never saved so.
+x is saved once for all of them, or made again (made.py); x Aᵀ of all adapters is one product, and kept (r columns: next
+to nothing); every sum happens in place. Weights may be kept in another precision than x (float32 masters under bfloat16
+products, a file's bfloat16 under float32) or quantised: they are converted for the product and again in backward, and
+never saved so.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sodate.losses.products import operand, product, product_back, product_weight
+from sodate.losses.products import add_product_back, operand, product, product_back, product_weight
 from sodate.model.lora import LoraLinear
 from sodate.model.made import Made, keep, kept
 from sodate.model.quantise import dense
@@ -41,39 +42,38 @@ def part_of(layer: Any, dtype: torch.dtype) -> Part:
     return Part(layer.weight, layer.bias, a, b, layer.scale if adapted else 0.0)
 
 
-def _low(rows: Tensor, parts: Sequence[Part]) -> tuple[Tensor, Tensor] | None:
-    """All A stacked (Σr, in), and x Aᵀ (N, Σr)."""
+def _stacked(parts: Sequence[Part]) -> Tensor | None:
+    """All A (Σr, in), one below the other."""
     factors = [p.a for p in parts if p.a is not None]
-    if not factors:
-        return None
-    stacked = torch.cat(factors) if len(factors) > 1 else factors[0]
-    return stacked, product(rows, stacked)
+    return torch.cat(factors) if len(factors) > 1 else factors[0] if factors else None
 
 
 def _weight(part: Part, dtype: torch.dtype) -> Tensor:
     return operand(part.weight, dtype) if isinstance(part.weight, Tensor) else dense(part.weight, dtype)
 
 
-def forward(rows: Tensor, parts: Sequence[Part]) -> list[Tensor]:
-    """(N, in) → each part's (N, out)."""
-    low, at, outputs = _low(rows, parts), 0, []
+def forward(rows: Tensor, parts: Sequence[Part]) -> tuple[list[Tensor], Tensor | None]:
+    """(N, in) → each part's (N, out), and x Aᵀ of them all, (N, Σr), for backward."""
+    stacked, at, outputs = _stacked(parts), 0, []
+    low = None if stacked is None else product(rows, stacked)
     for p in parts:
         y = product(rows, _weight(p, rows.dtype))
         if p.bias is not None:
             y += p.bias
         if low is not None and p.a is not None and p.b is not None:
-            y.addmm_(low[1][:, at : at + len(p.a)], p.b.t(), alpha=p.scale)
+            y.addmm_(low[:, at : at + len(p.a)], p.b.t(), alpha=p.scale)
             at += len(p.a)
         outputs.append(y)
-    return outputs
+    return outputs, low
 
 
 def backward(
-    grads: Sequence[Tensor], rows: Tensor, parts: Sequence[Part], needs_x: bool, trained: Sequence[bool]
-) -> tuple[Tensor | None, list[Tensor | None]]:
+    grads: Sequence[Tensor], rows: Tensor, low: Tensor | None, parts: Sequence[Part], needs_x: bool,
+    trained: Sequence[bool],
+) -> tuple[Tensor | None, list[Tensor | None]]:  # fmt: skip
     """dx (N, in) and, flat, each part's (dW, dbias, dA, dB). `trained` says, in the same order, which are wanted."""
-    low, at = _low(rows, parts), 0
-    back_low = rows.new_empty(len(rows), len(low[0])) if low else None
+    stacked, at = _stacked(parts), 0
+    back_low = None if low is None else torch.empty_like(low)
     dx: Tensor | None = None
     out: list[Tensor | None] = []
     for i, (dy, p) in enumerate(zip(grads, parts, strict=True)):
@@ -82,18 +82,18 @@ def backward(
         if low is not None and back_low is not None and p.a is not None and p.b is not None:
             columns = slice(at, at + len(p.a))
             back_low[:, columns] = product_back(dy, p.b).mul_(p.scale)
-            db = product_weight(dy, low[1][:, columns]).mul_(p.scale)
+            db = product_weight(dy, low[:, columns]).mul_(p.scale)
             at += len(p.a)
         dw = product_weight(dy, rows).to(p.weight.dtype) if wants_weight else None
         dbias = dy.sum(0).to(p.bias.dtype) if wants_bias and p.bias is not None else None
         if needs_x:
-            dx_part = product_back(dy, _weight(p, dy.dtype))
-            dx = dx_part if dx is None else dx.add_(dx_part)
+            weight = _weight(p, dy.dtype)
+            dx = product_back(dy, weight) if dx is None else add_product_back(dx, dy, weight)
         out += [dw, dbias, None, db]
-    if low is not None and back_low is not None:
+    if stacked is not None and back_low is not None:
         da, at = product_weight(back_low, rows), 0
         if dx is not None:
-            dx.addmm_(back_low, low[0])
+            dx.addmm_(back_low, stacked)
         for i, p in enumerate(parts):
             if p.a is not None:
                 out[PER_PART * i + 2] = da[at : at + len(p.a)]
@@ -114,13 +114,13 @@ def unflatten(flat: Sequence[Any], scales: Sequence[float]) -> list[Part]:
     return parts
 
 
-def save(ctx: Any, flat: Sequence[Any], made: Made | None, x: Tensor, *tensors: Tensor) -> None:
+def save(ctx: Any, flat: Sequence[Any], made: Made | None, x: Tensor, *tensors: Tensor | None) -> None:
     """Keeps x, `tensors` and parts for backward. A quantised weight is no tensor that autograd could keep."""
     keep(ctx, (made,), x, *tensors, *(t if isinstance(t, Tensor) else None for t in flat))
     ctx.others = [None if isinstance(t, Tensor) else t for t in flat]
 
 
-def saved(ctx: Any, scales: Sequence[float]) -> tuple[list[Tensor], list[Part]]:
+def saved(ctx: Any, scales: Sequence[float]) -> tuple[list[Any], list[Part]]:
     """What `save` kept."""
     tensors = kept(ctx)
     count = len(tensors) - len(ctx.others)
@@ -131,17 +131,17 @@ def saved(ctx: Any, scales: Sequence[float]) -> tuple[list[Tensor], list[Part]]:
 class _Projected(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, made: Made | None, scales: tuple[float, ...], *flat: Any) -> tuple[Tensor, ...]:
-        save(ctx, flat, made, x)
+        outputs, low = forward(x.reshape(-1, x.shape[-1]), unflatten(flat, scales))
+        save(ctx, flat, made, x, low)
         ctx.scales = scales
-        outputs = forward(x.reshape(-1, x.shape[-1]), unflatten(flat, scales))
         return tuple(y.view(*x.shape[:-1], -1) for y in outputs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (x,), parts = saved(ctx, ctx.scales)
+        (x, low), parts = saved(ctx, ctx.scales)
         needs = ctx.needs_input_grad
         flat_grads = [g.reshape(-1, g.shape[-1]) for g in grads]
-        dx, out = backward(flat_grads, x.reshape(-1, x.shape[-1]), parts, needs[0], needs[3:])
+        dx, out = backward(flat_grads, x.reshape(-1, x.shape[-1]), low, parts, needs[0], needs[3:])
         return (dx.view(*grads[0].shape[:-1], -1) if dx is not None else None, None, None, *out)
 
 

@@ -14,14 +14,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sodate.model.gate import KINDS
+
 _rows: ModuleType | None
+_gate: ModuleType | None
 try:
-    from sodate.model import _rows
+    from sodate.model import _gate, _rows
 except ImportError:  # installed without a C compiler
-    _rows = None
+    _rows = _gate = None
 
 FEW = 64  # as many as _rows.c has room for; its products are faster than oneDNN's up to here (bench/decode.py)
-KINDS = {"silu": 0, "gelu_tanh": 1}
 Array = NDArray[Any]
 
 
@@ -84,7 +86,8 @@ def rotate(x: Array, cos: Array, sin: Array) -> None:
 
 def gate(x: Array, kind: str) -> Array:
     """(I, L): the activation of x's first half times its second."""
-    assert _rows is not None
-    out = np.empty((len(x) // 2, x.shape[1]), dtype=np.float32)
-    _rows.gate(x, out, KINDS[kind])
+    assert _gate is not None
+    half = len(x) // 2
+    out = np.empty((half, x.shape[1]), dtype=np.float32)
+    _gate.gate(x[:half], x[half:], out, KINDS[kind])
     return out
