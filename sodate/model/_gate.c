@@ -26,7 +26,12 @@ static inline float inner(float x, const int kind)
     return kind == SILU ? x : 1.59576912f * (x + 0.044715f * x * x * x);
 }
 
-static inline float slope_of_inner(float x, const int kind) { return kind == SILU ? 1 : 1.59576912f + 0.21406929f * x * x; }
+/* Its slope; beyond |x| = 100 it meets σ (1 - σ), which is 0 but for the end of `exponential`, and must not undo that. */
+static inline float slope_of_inner(float x, const int kind)
+{
+    const float square = x * x < 1e4f ? x * x : 1e4f;
+    return kind == SILU ? 1 : 1.59576912f + 0.21406929f * square;
+}
 
 /* x stays a factor everywhere, so that a NaN comes through though the compiler takes numbers for finite. */
 #define GATE(name, kind)                                                                                               \
