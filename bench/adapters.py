@@ -20,10 +20,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from sodate.api.loading import refer
 from sodate.core.home import models_dir
 from sodate.core.recipe import ADAPTER_KEYS
-from sodate.model.checks import read_shapes
+from sodate.library.checks import read_shapes
+from sodate.release.lookup import look_up
 
 ORDERS = Path(__file__).parents[1] / "examples" / "orders"
 
@@ -37,7 +37,7 @@ def make_large(folder: Path) -> Path:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    source = refer("smollm2-135m").folder
+    source = look_up("smollm2-135m").folder
     for file in source.iterdir():
         if file.suffix != ".safetensors":
             shutil.copy(file, folder)

@@ -16,8 +16,7 @@ from sodate.api.loading import Model
 from sodate.core.types import Message
 from sodate.generate.cache import Cache
 from sodate.generate.engine import _prefill
-from sodate.losses import products
-from sodate.model import rows
+from sodate.kernels import products, rows
 from sodate.model.attention import decode
 
 STEPS = 21

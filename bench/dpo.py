@@ -114,6 +114,7 @@ def held_out(folder: Path, base: Path, weights: Path) -> tuple[float, float]:
     """Loss and margin of an adapter on held-out pairs, against the model without it."""
     import torch
 
+    from sodate.adapt import files as adapter_files
     from sodate.core.recipe import DPORecipe
     from sodate.model import load
     from sodate.train import cached_reference, dpo
@@ -122,7 +123,7 @@ def held_out(folder: Path, base: Path, weights: Path) -> tuple[float, float]:
     rows = rendered(base, folder / "held_out.jsonl")
     model = load.load_base(base, device=torch.device("cpu"), dtype=torch.float32)
     start = cached_reference.compute(model, rows, 2048)
-    load.load_adapter(model, weights)
+    adapter_files.load_adapter(model, weights)
     objective = dpo.objective(DPORecipe(model="", data=("",), beta=BETA))
     method = Pairs(model, [], rows, objective, names=[], micro_tokens=2048, warn=print)
     method.references[1] = start

@@ -34,14 +34,15 @@ def ours(method: str, work: dict[str, Any]) -> float:
     """Seconds of the second step, and nothing but the method and the loop around it."""
     import torch
 
-    from sodate.api.loading import refer
+    from sodate.adapt import lora
     from sodate.core.runs import RunFolder
-    from sodate.model import fused, load, lora
+    from sodate.model import fused, load
+    from sodate.release.lookup import look_up
     from sodate.train import grpo, loop, ppo
     from sodate.train.rewards import Answer, Reward, Task
     from sodate.train.rollout import Rollouts
 
-    model = load.load_base(refer(MODEL).folder, device=torch.device("cpu"), dtype=torch.float32)
+    model = load.load_base(look_up(MODEL).folder, device=torch.device("cpu"), dtype=torch.float32)
     lora.add(model, lora.LoraConfig(8, 16.0, lora.all_targets(model)), seed=0)
     fused.prepare(model, torch.float32)
     tasks = [Task(ids, None, {}, str(i)) for i, ids in enumerate(work["prompts"])]
@@ -114,12 +115,12 @@ def theirs(work: dict[str, Any]) -> float:
 
 
 def prepare(prompts: int, samples: int, tokens: int, folder: Path) -> dict[str, Any]:
-    from sodate.api.loading import refer
     from sodate.data.load import Loaded
     from sodate.data.load import load as read
+    from sodate.release.lookup import look_up
     from sodate.render.renderer import Renderer
 
-    base = refer(MODEL).folder
+    base = look_up(MODEL).folder
     renderer = Renderer.from_folder(base)
     rows = [row.example for row in read(ROWS, None, None)[1] if isinstance(row, Loaded)][:prompts]
     ids = [renderer.prompt(row.prompt) for row in rows]

@@ -141,11 +141,11 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--no-map", action="store_true")
     args = parser.parse_args()
-    from sodate.api.loading import refer
     from sodate.core import home
+    from sodate.release.lookup import look_up
     from sodate.render.renderer import Renderer
 
-    folder = refer(args.model).folder
+    folder = look_up(args.model).folder
     columns = ("rows", "check", "check MB", "check + tokenise", "MB", "again, s", "first step, s", "MB",
                "datasets.map", "MB")  # fmt: skip
     print("rows/s of each stage, the highest RssAnon of its process in MB, and seconds until there")

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 
 import sodate
-from sodate.api.loading import refer
 from sodate.generate.engine import Sampling, generate
+from sodate.release.lookup import look_up
 
 ROWS = Path(__file__).parents[1] / "examples" / "orders" / "heldout.jsonl"
 
@@ -50,7 +50,7 @@ def main() -> int:
     from transformers import AutoModelForCausalLM
 
     ours = sodate.load(args.model, dtype="float32", device="cpu")
-    plain = AutoModelForCausalLM.from_pretrained(refer(args.model).folder, dtype=torch.float32).eval()
+    plain = AutoModelForCausalLM.from_pretrained(look_up(args.model).folder, dtype=torch.float32).eval()
     plain.generation_config.eos_token_id = None
     plain.generation_config.pad_token_id = 0
     ids = prompts(ours, args.batch)

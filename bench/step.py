@@ -25,11 +25,13 @@ from torch.profiler import ProfilerActivity, profile
 from work import ALPHA, RANK, SEED, WORKS, Work, conversations
 
 import sodate
-from sodate.api.loading import refer
-from sodate.losses.products import product
-from sodate.model import adapters, checkpoint, fused, load, lora, memory, narrow, stream
-from sodate.model.checks import weight_files
+from sodate.adapt import adapters, lora
+from sodate.kernels.products import product
+from sodate.library import weights
+from sodate.library.checks import weight_files
+from sodate.model import fused, load, memory, stored_precision, stream
 from sodate.model.forward import score
+from sodate.release.lookup import look_up
 from sodate.render.renderer import Renderer
 from sodate.render.trie import Trie, build
 from sodate.train.methods import supervised
@@ -51,13 +53,13 @@ def rounded(base: Path, stored: torch.dtype, folder: Path) -> Path:
     """The model of `base` with weights in `stored`, written into a new folder."""
     shutil.copytree(base, folder, ignore=shutil.ignore_patterns("*.safetensors"))
     held = {name: tensor.read(stored) for file in weight_files(base) for name, tensor in stream.tensors(file)}
-    checkpoint.write_tensors(folder / "model.safetensors", held, {"format": "pt"})
+    weights.write_tensors(folder / "model.safetensors", held, {"format": "pt"})
     return folder
 
 
 def setup(work: Work, dtype: torch.dtype, stored: torch.dtype | None = None) -> tuple[Any, Trie]:
     """The model as training has it, and the trie of its first step."""
-    base = refer(work.model).folder
+    base = look_up(work.model).folder
     renderer = Renderer.from_folder(base)
     with tempfile.TemporaryDirectory() as folder:
         if stored is not None:
@@ -67,7 +69,7 @@ def setup(work: Work, dtype: torch.dtype, stored: torch.dtype | None = None) -> 
         file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
         sequences = [s for row in sodate.check(file).iter_examples() for s in supervised(renderer, row)]
         loaded = torch.float32 if work.full else dtype
-        kept = loaded if work.full else narrow.precision(base, dtype)
+        kept = loaded if work.full else stored_precision.precision(base, dtype)
         model = load.load_base(base, device=torch.device("cpu"), dtype=loaded, kept=kept)
     if not work.full:
         lora.add(model, lora.LoraConfig(RANK, ALPHA, lora.all_targets(model)), SEED)

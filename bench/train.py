@@ -98,6 +98,7 @@ def held_out_loss(work: Work, folder: Path, base: Path, weights: Path) -> float:
     import torch
 
     import sodate
+    from sodate.adapt import files as adapter_files
     from sodate.model import load
     from sodate.render.renderer import Renderer
     from sodate.train.methods import supervised
@@ -107,7 +108,7 @@ def held_out_loss(work: Work, folder: Path, base: Path, weights: Path) -> float:
     rows = [supervised(renderer, row) for row in sodate.check(folder / "valid.jsonl").iter_examples()]
     model = load.load_base(weights if work.full else base, device=torch.device("cpu"), dtype=torch.float32)
     if not work.full:
-        load.load_adapter(model, weights)
+        adapter_files.load_adapter(model, weights)
     found = SFT(model, [], rows, names=[], micro_tokens=2048).validate()
     assert found is not None
     return found.loss

@@ -71,9 +71,11 @@ def prepare(work: Work, folder: Path, steps: int) -> dict[str, Any]:
     import torch
 
     import sodate
-    from sodate.api.loading import refer
+    from sodate.adapt import files as adapter_files
+    from sodate.adapt import lora
     from sodate.core.home import models_dir
-    from sodate.model import load, lora
+    from sodate.model import load
+    from sodate.release.lookup import look_up
     from sodate.render.renderer import Renderer
     from sodate.train.methods import supervised
 
@@ -81,7 +83,7 @@ def prepare(work: Work, folder: Path, steps: int) -> dict[str, Any]:
         rows = conversations(work, split)[:count]
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         (folder / f"{split}.jsonl").write_text(text, "utf-8")
-    reference = refer(work.model)
+    reference = look_up(work.model)
     (folder / "home").mkdir()
     (folder / "home" / "models").symlink_to(models_dir())
     renderer = Renderer.from_folder(reference.folder)
@@ -98,7 +100,7 @@ def prepare(work: Work, folder: Path, steps: int) -> dict[str, Any]:
         lora.add(model, config, seed=SEED)
         adapter = folder / "adapter"
         adapter.mkdir()
-        load.save_adapter(model, config, reference.base, adapter)
+        adapter_files.save_adapter(model, config, reference.base, adapter)
     return {
         "rows": tokens, "base": str(reference.folder), "adapter": str(adapter) if adapter else None, "steps": steps,
         "batch": work.batch, "lr": work.lr, "max_grad_norm": MAX_GRAD_NORM,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sodate.model.sources import pull
-from sodate.model.store import ModelEntry
+from sodate.library.sources import pull
+from sodate.library.store import ModelEntry
 from tests.tiny import llama_folder
 
 os.environ["SODATE_LANG"] = "en"  # sentences in assertions are English, whatever the machine's locale

@@ -43,7 +43,7 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 def plant(root: Path, **config: object) -> Farm:
     """Makes model and data under `root` and pulls the model into `root`/home."""
-    from sodate.model.sources import pull
+    from sodate.library.sources import pull
 
     folder = tiny.llama_folder(root / "seedling", **config)
     with pytest.MonkeyPatch.context() as patch:

@@ -4,6 +4,6 @@ import transformers.models.llama.modeling_llama  # noqa: F401
 
 import sodate.api.evaluation
 import sodate.generate.engine
-import sodate.model.sources
+import sodate.library.sources
 import sodate.release.registry
 import sodate.train.sft  # noqa: F401

@@ -10,8 +10,8 @@ from sodate.core.errors import SodateError, UsageError
 from sodate.core.recipe import Recipe, RolloutRecipe
 from sodate.core.runs import RunFolder
 from sodate.core.text import tr
-from sodate.model.store import find
-from sodate.model.wheels import BUILT_IN
+from sodate.library.store import find
+from sodate.library.wheels import BUILT_IN
 from sodate.release.registry import find_version
 
 

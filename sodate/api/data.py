@@ -31,19 +31,19 @@ def check(
     `against` is a held-out file that must stay unknown to training; `max_length` is in tokens.
     """
     paths = [files] if isinstance(files, (str, Path)) else files
-    renderer = reference = None
+    renderer = model_files = None
     if model is not None:
-        from sodate.api.loading import refer
+        from sodate.release.lookup import look_up
         from sodate.render.renderer import Renderer
 
-        reference = refer(model)
-        renderer = Renderer.from_folder(reference.folder, reference.template)
+        model_files = look_up(model)
+        renderer = Renderer.from_folder(model_files.folder, model_files.template)
     checked = check_files(
         [Path(p) for p in paths], against=Path(against) if against else None, renderer=renderer, columns=columns,
         encoding=encoding, max_length=max_length,
     )  # fmt: skip
-    if reference is not None and renderer is not None and checked.stats["kinds"].get("conversation"):
-        checked.stats["forecast"] = _forecast(checked, renderer, reference.folder)
+    if model_files is not None and renderer is not None and checked.stats["kinds"].get("conversation"):
+        checked.stats["forecast"] = _forecast(checked, renderer, model_files.folder)
     return checked
 
 
@@ -51,9 +51,9 @@ def _forecast(checked: Checked, renderer: Renderer, folder: Path) -> dict[str, A
     """One epoch of LoRA at the defaults on this machine. Shared beginnings are counted in a sample of the batches."""
     import torch
 
+    from sodate.adapt.lora import LoraConfig
     from sodate.core.recipe import SFTRecipe
-    from sodate.model import forecast, load, memory, narrow
-    from sodate.model.lora import LoraConfig
+    from sodate.model import forecast, load, memory, stored_precision
     from sodate.render import trie
     from sodate.train.resolve import Facts, resolve
 
@@ -87,7 +87,7 @@ def _forecast(checked: Checked, renderer: Renderer, folder: Path) -> dict[str, A
         "seconds": round(forecast.seconds(model, work, gflops), 1),
         "bytes": memory.need(
             model,
-            weights=narrow.precision(folder, dtype).itemsize * model.parameters + 4 * adapter,
+            weights=stored_precision.precision(folder, dtype).itemsize * model.parameters + 4 * adapter,
             trained=4 * adapter,
             element=memory.activation_element(dtype, cpu),
             tokens=at_once,

@@ -85,7 +85,7 @@ def evaluate(
             loaded = None  # the old model goes before the new one comes
             on_event("loading", reference)
             loaded = (reference, load(reference))
-            measured[reference] = loaded[1].reference.name
+            measured[reference] = loaded[1].files.name
         room[name] = max_new_tokens or _room(items, loaded[1].renderer, made)
         replies[name], cut_off[name] = _generate(
             loaded[1], name, items, tools, examples, room[name], batch_size, on_event

@@ -1,69 +1,27 @@
-"""References to models, and models ready to answer.
-
-A reference is a version (`orders@1`, or `orders` for its newest) or a base model (`smollm2-135m`, a hub id, a folder).
-"""
+"""Models ready to answer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sodate.core.errors import SodateError, UsageError
+from sodate.core.errors import UsageError
 from sodate.core.text import tr
-from sodate.core.types import Message
-from sodate.model.store import find
+from sodate.core.types import Message, ModelFiles
+from sodate.release.lookup import look_up
 from sodate.release.registry import find_version
 
 if TYPE_CHECKING:
+    from sodate.adapt.files import AdapterConfig
     from sodate.generate.engine import Reply, Sampling
-    from sodate.model.load import AdapterConfig
     from sodate.render.renderer import Renderer
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """What a name stands for: a folder of weights, an adapter over it, the template to use."""
-
-    name: str
-    base: str  # what an adapter trained on it would need: a model's id in the store, or a version with all weights
-    folder: Path
-    adapter: Path | None
-    template: str | None  # None: the folder's own
-    quantised: bool = False  # the adapter was trained on the weights in 4 bits
-
-
-def refer(name: str) -> Reference:
-    """Resolves a reference; raises SodateError or UsageError saying what is known."""
-    version = find_version(name)
-    if version is None:
-        from sodate.model.sources import resolve
-
-        model = resolve(name)
-        return Reference(name, model.id, model.path, None, None)
-    base = version.manifest["base"]
-    template = (version.path / "template.jinja").read_text("utf-8")
-    if version.adapter is None:
-        return Reference(version.id, version.id, version.path / "model", None, template)
-    quantised = version.manifest.get("adapter") == "qlora"
-    entry = find(base)
-    if entry is not None:
-        return Reference(version.id, base, entry.path, version.adapter, template, quantised)
-    if find_version(base) is not None:  # an adapter over a version with all weights
-        return Reference(version.id, base, refer(base).folder, version.adapter, template, quantised)
-    raise SodateError(
-        tr(f"{version.id} needs the base model {base}, which is not here.",
-           f"{version.id} に必要な基盤モデル {base} がありません。"),
-        f"sodate models pull {base.rpartition('@')[0]}",
-    )  # fmt: skip
 
 
 class Model:
     """A model ready to answer, with the renderer it was trained with."""
 
-    def __init__(self, reference: Reference, renderer: Renderer, model: Any) -> None:
-        self.reference = reference
+    def __init__(self, files: ModelFiles, renderer: Renderer, model: Any) -> None:
+        self.files = files
         self.renderer = renderer
         self.model = model
 
@@ -101,11 +59,13 @@ class Model:
 
 def load(name: str, *, device: str = "auto", dtype: str = "auto") -> Model:
     """A version or base model, ready to answer. Adapters that can be are merged into the weights: nothing per token."""
-    from sodate.model import adapters, decoding, fused
-    from sodate.model import load as loading
+    from sodate.adapt import adapters
+    from sodate.adapt import files as adapter_files
+    from sodate.generate import decoding
+    from sodate.model import fused
     from sodate.render.renderer import Renderer
 
-    reference = refer(name)
+    files = look_up(name)
     version = find_version(name)
     if version is not None and version.head is not None:
         raise UsageError(
@@ -113,21 +73,22 @@ def load(name: str, *, device: str = "auto", dtype: str = "auto") -> Model:
                f"{version.id} は報酬モデルです。返答を採点するもので、生成はできません。"),
             f"sodate.load_reward({version.id!r})",
         )  # fmt: skip
-    renderer = Renderer.from_folder(reference.folder, reference.template)
-    model, config = with_adapter(reference, device, dtype)
-    if config is None or loading.merges(config):
+    renderer = Renderer.from_folder(files.folder, files.template)
+    model, config = with_adapter(files, device, dtype)
+    if config is None or adapter_files.merges(config):
         adapters.merge(model)
     fused.prepare(model, model.get_input_embeddings().weight.dtype)
     decoding.prepare(model)
-    return Model(reference, renderer, model)
+    return Model(files, renderer, model)
 
 
-def with_adapter(reference: Reference, device: str, dtype: str) -> tuple[Any, AdapterConfig | None]:
+def with_adapter(files: ModelFiles, device: str, dtype: str) -> tuple[Any, AdapterConfig | None]:
     """The model as it was trained: its adapter beside its weights, in 4 bits if they were; and the adapter's kind."""
+    from sodate.adapt import files as adapter_files
     from sodate.model import load as loading
 
     where = loading.pick_device(device)
     model = loading.load_base(
-        reference.folder, device=where, dtype=loading.pick_dtype(dtype, where), quantised=reference.quantised
+        files.folder, device=where, dtype=loading.pick_dtype(dtype, where), quantised=files.quantised
     )
-    return model, loading.load_adapter(model, reference.adapter) if reference.adapter is not None else None
+    return model, adapter_files.load_adapter(model, files.adapter) if files.adapter is not None else None

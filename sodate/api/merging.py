@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sodate.api.checks import check_name
-from sodate.api.loading import refer, with_adapter
+from sodate.api.loading import with_adapter
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
 from sodate.core.types import Conversation
+from sodate.release.lookup import look_up
 from sodate.release.registry import Version, find_version, register
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ def merge(
     is what it is kept in (default: as its base). The logits of the first rows of `data` are compared: by default of the
     files it was watched or trained on. Raises UsageError for a version without an adapter that can be merged.
     """
-    from sodate.model import adapters, bottleneck, load, stream
+    from sodate.adapt import adapters, bottleneck
+    from sodate.adapt import files as adapter_files
+    from sodate.model import load, stream
     from sodate.model.difference import difference, view
     from sodate.render.renderer import Renderer
 
@@ -46,16 +49,14 @@ def merge(
         )  # fmt: skip
     if into is not None:
         check_name(into)
-    config = load.read_adapter(version.adapter)
-    if not load.merges(config):
+    config = adapter_files.read_adapter(version.adapter)
+    if not adapter_files.merges(config):
         raise bottleneck.unmergeable()
-    reference = refer(version.id)
-    renderer = Renderer.from_folder(reference.folder, reference.template)
+    files = look_up(version.id)
+    renderer = Renderer.from_folder(files.folder, files.template)
     rows = list(_rows(version, renderer, data))
-    kept_in = (
-        stream.stored_dtype(reference.folder) if dtype == "auto" else load.pick_dtype(dtype, load.pick_device(device))
-    )
-    model, _ = with_adapter(reference, device, "float32")
+    kept_in = stream.stored_dtype(files.folder) if dtype == "auto" else load.pick_dtype(dtype, load.pick_device(device))
+    model, _ = with_adapter(files, device, "float32")
     before = view(model, rows)
     adapters.merge(model)
     load.round_weights(model, kept_in)
@@ -63,7 +64,7 @@ def merge(
 
     def write_weights(folder: Path) -> None:
         (folder / "model").mkdir()
-        load.save_full(model, reference.folder, folder / "model", kept_in)
+        load.save_full(model, files.folder, folder / "model", kept_in)
 
     about = {k: v for k, v in version.manifest.items() if k not in ("version", "created_at", "code", "files")}
     merged = {"from": version.id, "dtype": str(kept_in).removeprefix("torch."), "rows": len(rows), "difference": gap}

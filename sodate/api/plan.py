@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-from sodate.api.loading import refer
+from sodate.release.lookup import look_up
 
 
 def plan(
@@ -26,7 +26,7 @@ def plan(
     """
     from sodate.model import forecast, memory
 
-    facts = forecast.facts(refer(model).folder)
+    facts = forecast.facts(look_up(model).folder)
     adapter = 4 * rank * facts.width
     rows = []
     for what, how in (("lora", "ddp"), ("lora", "fsdp"), ("full", "ddp")):

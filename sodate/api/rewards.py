@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sodate.api.loading import refer, with_adapter
+from sodate.api.loading import with_adapter
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.recipe import Recipe, RolloutRecipe
 from sodate.core.text import tr
 from sodate.core.types import Conversation
+from sodate.release.lookup import look_up
 from sodate.release.registry import Version, find_version
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class RewardModel:
         """A score for the last assistant message of each conversation. Shared prompts are computed once."""
         import torch
 
-        from sodate.model import heads
+        from sodate.model import scalar_head
         from sodate.render import trie
 
         rows = []
@@ -44,11 +45,11 @@ class RewardModel:
                 raise UsageError(tr("A conversation without a reply has no score.", "返答のない会話は採点できません。"))
             asked = one.prompt
             (rendered,) = self.renderer.render_replies(asked, (one.messages[len(asked) : len(asked) + 1],), one.tools)
-            rows.append(heads.at_the_end(rendered))
+            rows.append(scalar_head.at_the_end(rendered))
         scores = [0.0] * len(rows)
         with torch.inference_mode():
             for numbers in trie.pack(rows, MICRO_TOKENS):
-                found = heads.row_scores(self.model, trie.build([rows[n] for n in numbers]))
+                found = scalar_head.row_scores(self.model, trie.build([rows[n] for n in numbers]))
                 for number, score in zip(numbers, found.tolist(), strict=True):
                     scores[number] = score
         return scores
@@ -56,16 +57,18 @@ class RewardModel:
 
 def load_reward(name: str, *, device: str = "auto", dtype: str = "auto") -> RewardModel:
     """The reward model of a version trained with method=reward; UsageError when the version is none."""
-    from sodate.model import adapters, heads, load
+    from sodate.adapt import adapters
+    from sodate.adapt import files as adapter_files
+    from sodate.model import scalar_head
     from sodate.render.renderer import Renderer
 
     version = _found(name)
-    reference = refer(version.id)
-    model, config = with_adapter(reference, device, dtype)
-    if config is None or load.merges(config):
+    files = look_up(version.id)
+    model, config = with_adapter(files, device, dtype)
+    if config is None or adapter_files.merges(config):
         adapters.merge(model)
-    heads.load(model, version.path)
-    renderer = Renderer.from_folder(reference.folder, reference.template)
+    scalar_head.load(model, version.path)
+    renderer = Renderer.from_folder(files.folder, files.template)
     return RewardModel(version.id, renderer, model, version.manifest["report"]["reward_model"])
 
 

@@ -10,17 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sodate.api.checks import absolute, check_name, nothing_to_train, refuse_changes
-from sodate.api.fitting import fit_run, refuse_hopeless, refuse_parallel, silent
-from sodate.api.loading import Reference, refer
 from sodate.api.rewards import load_reward, settled
 from sodate.core.errors import SodateError
 from sodate.core.recipe import METHODS, Decision, Recipe, RolloutRecipe, load_recipe, validated
 from sodate.core.runs import Follower, RunFolder, now
 from sodate.core.text import tr
+from sodate.core.types import ModelFiles
+from sodate.release.lookup import look_up
+from sodate.train.memory_check import fit_run, refuse_hopeless, refuse_parallel, silent
 
 if TYPE_CHECKING:
-    from sodate.api.adaptation import Start
     from sodate.render.renderer import Renderer
+    from sodate.train.adaptation import Start
     from sodate.train.methods import Rows
     from sodate.train.rewards import Judge
 
@@ -65,11 +66,11 @@ class Material:
 
 
 def _execute(recipe: Recipe, run: RunFolder | None, on_event: Listener) -> dict[str, Any]:
-    from sodate.api.adaptation import begin
     from sodate.model.load import pick_device
     from sodate.release.registry import code_version
     from sodate.render.renderer import Renderer
     from sodate.train import parallel
+    from sodate.train.adaptation import begin
 
     pick_device(recipe.device)  # refused before anything is read
     parallel.join(recipe.device)
@@ -78,17 +79,17 @@ def _execute(recipe: Recipe, run: RunFolder | None, on_event: Listener) -> dict[
         on_event = silent
         parallel.wait()  # until the main process has prepared the data
     on_event("loading", recipe.model)
-    reference = refer(recipe.model)
-    if reference.template is not None:  # a version: `orders` may mean another one by the time the run is resumed
-        recipe = recipe.model_copy(update={"model": reference.name})
+    files = look_up(recipe.model)
+    if files.template is not None:  # a version: `orders` may mean another one by the time the run is resumed
+        recipe = recipe.model_copy(update={"model": files.name})
     recipe = settled(recipe)
-    start = begin(recipe, reference)
-    renderer = partial(Renderer.from_folder, reference.folder, recipe.template or reference.template)
-    material = _prepare(recipe, reference, renderer(), on_event)
+    start = begin(recipe, files)
+    renderer = partial(Renderer.from_folder, files.folder, recipe.template or files.template)
+    material = _prepare(recipe, files, renderer(), on_event)
     about = {
         "recipe": recipe.model_dump(mode="json"),
-        "base": reference.base,
-        "start": {"model": reference.name, "adapter_sha256": start.sha256()},
+        "base": files.base,
+        "start": {"model": files.name, "adapter_sha256": start.sha256()},
         "code": code_version(),
         **material.about,
     }
@@ -105,7 +106,7 @@ def _execute(recipe: Recipe, run: RunFolder | None, on_event: Listener) -> dict[
     on_event("run", run)
     with run.locked():
         try:
-            return _train_locked(recipe, reference, start, renderer, material, run, on_event)
+            return _train_locked(recipe, files, start, renderer, material, run, on_event)
         except BaseException as error:
             stopped = isinstance(error, KeyboardInterrupt) or getattr(error, "exit_code", 1) == 130
             with contextlib.suppress(OSError, SodateError):  # a full disk: the status is then told by the lock
@@ -113,11 +114,11 @@ def _execute(recipe: Recipe, run: RunFolder | None, on_event: Listener) -> dict[
             raise
 
 
-def _prepare(recipe: Recipe, reference: Reference, renderer: Renderer, on_event: Listener) -> Material:
+def _prepare(recipe: Recipe, files: ModelFiles, renderer: Renderer, on_event: Listener) -> Material:
     """Checks, renders and caches the rows to train on and those held out; raises SodateError where none are left."""
-    from sodate.api.rows import measure, rows_of
     from sodate.data.prepare import prepare
     from sodate.train.methods import KINDS
+    from sodate.train.rows import measure, rows_of
 
     kind = KINDS[recipe.method]
     held_out = Path(recipe.eval) if recipe.eval else None
@@ -125,7 +126,7 @@ def _prepare(recipe: Recipe, reference: Reference, renderer: Renderer, on_event:
         "renderer": renderer,
         "columns": recipe.columns or None,
         "encoding": recipe.encoding,
-        "max_length": _context_length(reference.folder) if recipe.max_length == "auto" else recipe.max_length,
+        "max_length": _context_length(files.folder) if recipe.max_length == "auto" else recipe.max_length,
         "measure": measure(kind, renderer),
         "method": recipe.method,
     }
@@ -156,7 +157,7 @@ def _prepare(recipe: Recipe, reference: Reference, renderer: Renderer, on_event:
 
 def _train_locked(
     recipe: Recipe,
-    reference: Reference,
+    files: ModelFiles,
     start: Start,
     renderer: Callable[[], Renderer],
     material: Material,
@@ -165,11 +166,13 @@ def _train_locked(
 ) -> dict[str, Any]:
     import torch
 
-    from sodate.api.adaptation import WHOLE, make_trainable
-    from sodate.model import fused, heads, load, lora, memory, narrow, recompute, traits
-    from sodate.model.store import safe_name
+    from sodate.adapt import files as adapter_files
+    from sodate.adapt import last_blocks, lora
+    from sodate.library.store import safe_name
+    from sodate.model import fused, load, memory, scalar_head, stored_precision, traits
     from sodate.release.registry import list_versions, register
     from sodate.train import loop, parallel
+    from sodate.train.adaptation import WHOLE, make_trainable
     from sodate.train.alarms import never_better
     from sodate.train.methods import KINDS, Setup
     from sodate.train.resolve import Facts, resolve
@@ -185,11 +188,11 @@ def _train_locked(
     # What is trained stays in float32: bfloat16 would round small updates away. What is not stays as its file has it,
     # if that is narrower; replies are sampled faster from what is not.
     loaded = torch.float32 if start.kind in WHOLE else dtype
-    frozen = narrow.precision(reference.folder, dtype) if fast and start.kind not in WHOLE else loaded
-    refuse_hopeless(recipe, reference, device, frozen, start.quantised)
+    frozen = stored_precision.precision(files.folder, dtype) if fast and start.kind not in WHOLE else loaded
+    refuse_hopeless(recipe, files, device, frozen, start.quantised)
     if run.manifest.get("processes") == parallel.count():  # with another number sums are split anew anyway
         loop.use_threads(run.manifest.get("threads"))
-    model = load.load_base(reference.folder, device=device, dtype=loaded, kept=frozen, quantised=start.quantised)
+    model = load.load_base(files.folder, device=device, dtype=loaded, kept=frozen, quantised=start.quantised)
     longest = max(rows.longest, held.longest) + (recipe.max_new_tokens if isinstance(recipe, RolloutRecipe) else 0)
     resolved = resolve(recipe, Facts(
         rows=len(rows.sequences), longest=longest,
@@ -225,10 +228,10 @@ def _train_locked(
     setup = Setup(recipe, model, renderer, run, rows, held, resolved.micro_tokens, say, judge)
     kind = KINDS[recipe.method]
     method = kind.build(setup)
-    if fitted := fit_run(recipe, reference, model, products, method, resolved, longest, run):
+    if fitted := fit_run(recipe, files, model, products, method, resolved, longest, run):
         on_event("decisions", fitted.decisions)
     if recipe.parallel == "fsdp" and parallel.count() > 1:
-        parallel.shard(model, recompute.blocks(model))
+        parallel.shard(model, last_blocks.blocks(model))
     state = loop.train(model, method, resolved.plan, run, lambda line: on_event("step", line))
     if not parallel.is_main():
         return parallel.from_main({})
@@ -239,12 +242,12 @@ def _train_locked(
     def write_weights(folder: Path) -> None:
         if adapter is not None:
             (folder / "adapter").mkdir()
-            load.save_adapter(model, adapter, reference.base, folder / "adapter")
+            adapter_files.save_adapter(model, adapter, files.base, folder / "adapter")
         else:
             (folder / "model").mkdir()
-            load.save_full(model, reference.folder, folder / "model")
+            load.save_full(model, files.folder, folder / "model")
         if kind.keeps_head:
-            heads.save(model, folder)
+            scalar_head.save(model, folder)
 
     manifest = run.manifest
     kept = ("recipe", "plan", "base", "start", "renderer", "template_source", "data", "eval")

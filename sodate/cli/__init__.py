@@ -339,4 +339,4 @@ def generate(
     talk.generate(model, asked, samples, temperature, top_p, max_tokens, seed, as_json)
 
 
-from sodate.cli import shelf  # noqa: E402, F401 (the other verbs join the app here)
+from sodate.cli import stored  # noqa: E402, F401 (the other verbs join the app here)

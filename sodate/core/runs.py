@@ -3,7 +3,7 @@
 run.json        recipe as given and as resolved, decisions, data hash, code version, status
 metrics.jsonl   one line per step
 events.jsonl    what happened, in order
-checkpoints/    see sodate.model.checkpoint
+checkpoints/    see sodate.train.checkpoint
 """
 
 from __future__ import annotations

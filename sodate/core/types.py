@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -135,3 +136,15 @@ class TaskItem:
 
 
 Example = Conversation | Preference | Judgement | Ranking | TaskItem
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """What a name stands for: a folder of weights, an adapter over it, the template to use."""
+
+    name: str
+    base: str  # what an adapter trained on it would need: a model's id in the store, or a version with all weights
+    folder: Path
+    adapter: Path | None
+    template: str | None  # None: the folder's own
+    quantised: bool = False  # the adapter was trained on the weights in 4 bits

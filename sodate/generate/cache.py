@@ -13,7 +13,7 @@ from sodate.render.trie import Ints
 
 _attend: Callable[..., None] | None
 try:
-    from sodate.generate._attend import attend as _attend
+    from sodate.kernels._attend import attend as _attend
 except ImportError:  # installed without a C compiler
     _attend = None
 

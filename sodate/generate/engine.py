@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from sodate.generate.cache import Cache, Prefill
+from sodate.generate.frozen import product
 from sodate.model import traits
 from sodate.model.attention import TrieAttention, decode
-from sodate.model.frozen import product
 from sodate.render.renderer import Rendered
 from sodate.render.trie import Ints, build, pack
 

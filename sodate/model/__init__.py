@@ -1,1 +1,1 @@
-"""Sources, loading, adapters, the trie forward, checkpoints."""
+"""Loading, the forward over a trie, memory."""

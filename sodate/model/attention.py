@@ -18,7 +18,7 @@ from transformers.masking_utils import AttentionMaskInterface
 
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
-from sodate.model import trie_attention
+from sodate.kernels import trie_attention
 from sodate.render.trie import Trie
 
 NAME = "sodate_trie"

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from sodate.core.text import tr
-from sodate.model.checks import read_shapes, weight_files
+from sodate.library.checks import read_shapes, weight_files
 
 # Measured on two cores. To measure again: sodate train examples/orders/recipe.yaml max_steps=8 --json gives
 # train_seconds and peak_rss_bytes; sodate data check examples/orders/train.jsonl --model smollm2-135m --json, the rest.

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sodate.losses.linear_cross_entropy import linear_nll
+from sodate.kernels.linear_cross_entropy import linear_nll
 from sodate.model import traits
 from sodate.render.trie import Trie
 

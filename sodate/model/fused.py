@@ -17,13 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sodate.model import narrow, traits
+from sodate.adapt.lora import LoraLinear
+from sodate.adapt.quantise import NF4Linear
+from sodate.kernels.gate import gated, gated_back
+from sodate.kernels.recomputed import Made, how, tell
+from sodate.model import stored_precision, traits
 from sodate.model.attention import Attend, TrieAttention, decode, reach
-from sodate.model.gate import gated, gated_back
-from sodate.model.lora import LoraLinear
-from sodate.model.made import Made, how, tell
 from sodate.model.projections import backward, flatten, forward, part_of, project, save, saved, unflatten
-from sodate.model.quantise import NF4Linear
 
 _ACTIVATIONS = {"SiLUActivation": "silu", "SiLU": "silu", "GELUTanh": "gelu_tanh", "PytorchGELUTanh": "gelu_tanh"}
 
@@ -272,7 +272,7 @@ def prepare(model: Any, dtype: torch.dtype) -> torch.dtype:
     decoder = model.get_decoder()
     stored: torch.dtype = model.get_input_embeddings().weight.dtype
     probed = dtype if stored.itemsize < dtype.itemsize else stored
-    with narrow.widened(model, probed):
+    with stored_precision.widened(model, probed):
         calls = _calls(model) if traits.of(model).shares else {}
         fused: list[tuple[nn.Module, str, nn.Module]] = [
             (parent, name, new)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,8 @@ import torch
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.files import read_json
 from sodate.core.text import tr
-from sodate.model import adapters, attention, bottleneck, checkpoint, heads, lora, memory, narrow, store, stream, traits
-from sodate.model.bottleneck import BottleneckConfig
-from sodate.model.lora import LoraConfig
+from sodate.library import store, weights
+from sodate.model import attention, memory, scalar_head, stored_precision, stream, traits
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -81,63 +79,15 @@ def load_base(
         ) from None
     model = model.to(device).eval()
     if kept != dtype:
-        narrow.widen(model, folder, dtype)
+        stored_precision.widen(model, folder, dtype)
     try:
-        with narrow.widened(model, dtype):
+        with stored_precision.widened(model, dtype):
             model.sodate_traits = traits.examine(model)
     except (RuntimeError, TypeError):  # a module that multiplies by the weight of another
         if kept == dtype:
             raise
         model.sodate_traits = traits.examine(model.to(dtype))
     return model
-
-
-AdapterConfig = LoraConfig | BottleneckConfig
-
-
-def adapter_kind(config: AdapterConfig) -> str:
-    """What a recipe calls this adapter."""
-    if isinstance(config, BottleneckConfig):
-        return "bottleneck"
-    return "dora" if config.dora else "rslora" if config.rslora else "lora"
-
-
-def read_adapter(folder: Path) -> AdapterConfig:
-    """The configuration of the adapter in a folder; raises SodateError on a kind that is not known here."""
-    return bottleneck.read_config(folder) if bottleneck.is_one(folder) else lora.read_config(folder)
-
-
-def add_adapter(model: Any, config: AdapterConfig, seed: int) -> None:
-    """Freezes the model and puts a fresh adapter on it."""
-    if isinstance(config, BottleneckConfig):
-        bottleneck.add(model, config, seed)
-    else:
-        lora.add(model, config, seed)
-
-
-def load_adapter(model: Any, folder: Path) -> AdapterConfig:
-    """Puts the adapter in a folder on the model; its tensors are trainable afterwards."""
-    config = read_adapter(folder)
-    if isinstance(config, LoraConfig):
-        config = replace(config, targets=lora.known_targets(model, config.targets))
-    add_adapter(model, config, seed=0)
-    adapters.load_state(model, checkpoint.read_tensors(folder / "adapter_model.safetensors"), str(folder))
-    return config
-
-
-def save_adapter(model: Any, config: AdapterConfig, base: str, folder: Path) -> None:
-    """adapter_config.json and adapter_model.safetensors, as plain `peft` loads them (bottlenecks: as we do)."""
-    checkpoint.write_tensors(folder / "adapter_model.safetensors", adapters.state(model), {"format": "pt"})
-    if isinstance(config, BottleneckConfig):
-        about = bottleneck.config_json(config, base)
-    else:
-        about = lora.config_json(config, base)
-    (folder / "adapter_config.json").write_text(json.dumps(about, indent=2) + "\n")
-
-
-def merges(config: AdapterConfig) -> bool:
-    """Whether this adapter can become part of the weights."""
-    return isinstance(config, LoraConfig)
 
 
 def round_weights(model: Any, dtype: torch.dtype) -> None:
@@ -152,9 +102,9 @@ def save_full(model: Any, source: Path, folder: Path, dtype: torch.dtype | None 
     Those go along because the base's licence asks that its text does, whatever the file is called. The store's
     manifest stays behind: it names the base and its hashes.
     """
-    aside = _tied(model) | {name for name in model.state_dict() if name.startswith(f"{heads.NAME}.")}
+    aside = _tied(model) | {name for name in model.state_dict() if name.startswith(f"{scalar_head.NAME}.")}
     tensors = {name: tensor.to(dtype) for name, tensor in model.state_dict().items() if name not in aside}
-    checkpoint.write_tensors(folder / "model.safetensors", tensors, {"format": "pt"})
+    weights.write_tensors(folder / "model.safetensors", tensors, {"format": "pt"})
     for file in source.iterdir():
         if file.is_file() and ".safetensors" not in file.name and file.name != store.MANIFEST:
             shutil.copyfile(file, folder / file.name)

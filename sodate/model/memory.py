@@ -9,7 +9,7 @@ Weights, gradients and AdamW's two moments are counted exactly. Activations are 
 
 and tiles of logits (`linear_cross_entropy`) for the head. A method that decodes holds keys and
 values of its replies and a copy of the blocks' weights meanwhile, and no activations. The constants are set a little
-high, for `--memory` is a promise; `tests/test_memory.py` holds them against the measured peak of a real model.
+high, for `--memory` is a promise; `tests/model/test_memory.py` holds them against the measured peak of a real model.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from typing import Any
 
 import torch
 
+from sodate.adapt.quantise import NF4
 from sodate.core.text import tr
-from sodate.losses.linear_cross_entropy import held
+from sodate.kernels.linear_cross_entropy import held
 from sodate.model.forecast import Facts
-from sodate.model.quantise import NF4
 
 PROCESS_BYTES = 450_000_000  # Python, torch, transformers, tokenizer and a few rows
 SAVED = 0.9  # a fused block in float32 keeps 0.6 to 0.7; others more

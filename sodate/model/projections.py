@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sodate.losses.products import add_product_back, operand, product, product_back, product_weight
-from sodate.model.lora import LoraLinear
-from sodate.model.made import Made, keep, kept
-from sodate.model.quantise import dense
+from sodate.adapt.lora import LoraLinear
+from sodate.adapt.quantise import dense
+from sodate.kernels.products import add_product_back, operand, product, product_back, product_weight
+from sodate.kernels.recomputed import Made, keep, kept
 
 
 class Part(NamedTuple):

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sodate.adapt.lora import decoder_linears
+from sodate.adapt.quantise import NF4Linear
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
-from sodate.model.checks import weight_files
-from sodate.model.lora import decoder_linears
-from sodate.model.quantise import NF4Linear
+from sodate.library.checks import weight_files
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 WHOLE = ("BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64")  # no weights: a model makes its counters itself

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
-from sodate.losses.products import operand, product
+from sodate.kernels.products import operand, product
 from sodate.model import attention
 from sodate.model.flex import FlexTrieAttention
 from sodate.render.renderer import Rendered

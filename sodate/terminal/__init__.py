@@ -133,13 +133,13 @@ def show_rows(
     encoding: str | None,
 ) -> None:
     """Rows of a file as tokens: trained ones green, context dim."""
-    from sodate.api.loading import refer
     from sodate.data.compare import conversations_of
     from sodate.data.load import Loaded, load
+    from sodate.release.lookup import look_up
     from sodate.render.renderer import Renderer
 
-    reference = refer(model)
-    renderer = Renderer.from_folder(reference.folder, template or reference.template)
+    files = look_up(model)
+    renderer = Renderer.from_folder(files.folder, template or files.template)
     found = 0
     for row in load(file, columns, encoding)[1]:
         line = row.row.line if isinstance(row, Loaded) else row.line

@@ -24,8 +24,8 @@ def chat(name: str, system: str | None, temperature: float, max_tokens: int) -> 
     model = load(name)
     err.print(
         tr(
-            f"[dim]{shown(model.reference.name)} · an empty line ends[/]",
-            f"[dim]{shown(model.reference.name)} · 空行で終了[/]",
+            f"[dim]{shown(model.files.name)} · an empty line ends[/]",
+            f"[dim]{shown(model.files.name)} · 空行で終了[/]",
         )
     )
     turns = [Message("system", system)] if system else []

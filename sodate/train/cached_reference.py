@@ -18,7 +18,7 @@ from torch import Tensor
 from sodate.core import home
 from sodate.core.errors import SodateError
 from sodate.core.files import sha256_json
-from sodate.model import checkpoint
+from sodate.library import weights
 from sodate.model.forward import score
 from sodate.render import trie
 from sodate.render.renderer import Rendered
@@ -46,12 +46,12 @@ def log_probabilities(model: Any, rows: Sequence[Sequence[Rendered]], start: Any
     path = home.cache_dir() / "reference" / f"{key}.safetensors"
     if path.exists():
         try:
-            return checkpoint.read_tensors(path)["log_probabilities"]
+            return weights.read_tensors(path)["log_probabilities"]
         except (SodateError, KeyError):
             path.unlink()  # damaged: made again
     found = compute(model, rows, micro_tokens)
     path.parent.mkdir(parents=True, exist_ok=True)
-    checkpoint.write_tensors(path, {"log_probabilities": found})
+    weights.write_tensors(path, {"log_probabilities": found})
     return found
 
 

@@ -26,8 +26,7 @@ from sodate.core.errors import SodateError
 from sodate.core.files import sweep_temporaries
 from sodate.core.runs import RunFolder
 from sodate.core.text import tr
-from sodate.model import checkpoint
-from sodate.train import parallel
+from sodate.train import checkpoint, parallel
 from sodate.train.stops import Diverged, Interrupted, diverged, memory_watched, stop_requests
 
 

@@ -11,7 +11,7 @@ from sodate.core.runs import RunFolder
 from sodate.core.text import tr
 from sodate.core.types import Conversation, Example, Judgement
 from sodate.data.tokens import TokenRows
-from sodate.model import heads
+from sodate.model import scalar_head
 from sodate.render.renderer import Rendered, Renderer
 from sodate.train import cached_reference, dpo, kto, orpo, pairs, reward, simpo
 from sodate.train.loop import Method
@@ -128,7 +128,7 @@ def _wants_pairs() -> str:
 
 def _reward(setup: Setup) -> Method:
     assert isinstance(setup.recipe, RewardRecipe)
-    heads.add(setup.model)
+    scalar_head.add(setup.model)
     train, held_out = (
         [reward.compared(example, s) for example, s in zip(rows.examples, rows.sequences, strict=True)]
         for rows in (setup.train, setup.held_out)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sodate.losses import policy, ppo
-from sodate.model import heads
+from sodate.model import scalar_head
 from sodate.model.forward import prediction_states, scored
 from sodate.train.loop import Part, Update, Validation
 from sodate.train.reference import Reference
@@ -59,7 +59,7 @@ class PPO:
         self.memory = rollouts.memory
         self.memory["kl_coefficient"] = objective.kl_coefficient
         self.reference = Reference(model)
-        self.head = heads.add(model)
+        self.head = scalar_head.add(model)
 
     def length(self, row: int) -> int:
         return self.rollouts.length(row)

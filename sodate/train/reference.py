@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sodate.model import adapters, checkpoint
+from sodate.adapt import adapters
+from sodate.train import checkpoint
 
 
 class Reference:

@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from sodate.adapt.bottleneck import BottleneckConfig
+from sodate.adapt.files import AdapterConfig
+from sodate.adapt.lora import LoraConfig
 from sodate.core.recipe import Decision, Recipe, RolloutRecipe
 from sodate.core.text import tr
-from sodate.model.bottleneck import BottleneckConfig
-from sodate.model.load import AdapterConfig
-from sodate.model.lora import LoraConfig
 from sodate.train.loop import Plan
 
 LORA_KINDS = ("lora", "rslora", "dora", "qlora")

@@ -16,7 +16,7 @@ from torch import Tensor
 from sodate.core.recipe import RewardRecipe
 from sodate.core.types import Example, Preference, Ranking
 from sodate.losses import reward
-from sodate.model import heads
+from sodate.model import scalar_head
 from sodate.render import trie
 from sodate.render.renderer import Rendered, Renderer
 from sodate.train.loop import Part, Update, Validation
@@ -50,7 +50,7 @@ def compared(example: Example, sequences: Sequence[Rendered]) -> Compared:
     assert isinstance(example, Preference | Ranking)
     ranks, margin = (example.ranks, 0.0) if isinstance(example, Ranking) else ((1, 2), example.margin)
     lengths = [sum(weight > 0 for weight in sequence.weights) for sequence in sequences]
-    return Compared([heads.at_the_end(sequence) for sequence in sequences], ranks, lengths, margin)
+    return Compared([scalar_head.at_the_end(sequence) for sequence in sequences], ranks, lengths, margin)
 
 
 class Reward:
@@ -145,5 +145,5 @@ class Reward:
         for numbers in trie.pack_rows([row.sequences for row in rows], self.micro_tokens):
             group = [rows[n] for n in numbers]
             packed = trie.build([sequence for row in group for sequence in row.sequences])
-            scores = heads.row_scores(self.model, packed)
+            scores = scalar_head.row_scores(self.model, packed)
             yield packed, group, list(scores.split([len(row.sequences) for row in group]))

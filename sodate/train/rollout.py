@@ -16,8 +16,8 @@ from torch import Tensor
 
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
+from sodate.generate.decoding import prepared
 from sodate.generate.engine import Sampling, generate
-from sodate.model.decoding import prepared
 from sodate.model.forward import score
 from sodate.render import trie
 from sodate.render.renderer import Rendered

@@ -1,0 +1,285 @@
+"""LoRA (arXiv 2106.09685), rsLoRA (2312.03732) and DoRA (2402.09353) on frozen linear layers, in PEFT's file format.
+
+    LoRA   y = x Wᵀ + b + s · (x Aᵀ) Bᵀ            A (r, in), B (out, r), s = alpha / r; rsLoRA: s = alpha / √r
+    DoRA   y = m ∘ (x Vᵀ) / ‖V‖ + b,  V = W + s · B A    m (out,), norms of V's rows
+
+Autograd would save x twice, and pass over y and dx once more to add the low-rank terms. Here x is saved once, x Aᵀ is
+remade in backward (r columns: next to nothing), and both additions happen inside the matrix products (addmm). A weight
+in 4 bits (quantise.py) is dequantised for each product and never kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sodate.adapt.adapters import Adapted
+from sodate.adapt.quantise import NF4, NF4Linear, dense
+from sodate.core.errors import SodateError, UsageError
+from sodate.core.files import read_json
+from sodate.core.text import tr
+
+_HARMLESS = {
+    "auto_mapping", "base_model_name_or_path", "bias", "inference_mode", "init_lora_weights", "layers_pattern",
+    "lora_alpha", "lora_dropout", "megatron_core", "peft_type", "peft_version", "qalora_group_size", "r", "revision",
+    "target_modules", "task_type", "use_dora", "use_rslora",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class LoraConfig:
+    """What adapter_config.json holds of an adapter. `targets` are the ends of modules' names, as PEFT writes them."""
+
+    rank: int
+    alpha: float
+    targets: tuple[str, ...]
+    rslora: bool = False
+    dora: bool = False
+
+    @property
+    def scale(self) -> float:
+        """s: alpha / r, or alpha / √r for rank-stabilised LoRA (arXiv 2312.03732)."""
+        return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
+
+
+class _LoraProduct(torch.autograd.Function):
+    """(N, in) → (N, out). No view is made inside: what follows may add to the result in place (Falcon does)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor | NF4, bias: Tensor | None, a: Tensor, b: Tensor, s: float
+    ) -> Tensor:
+        ctx.save_for_backward(x, a, b)
+        ctx.weight, ctx.s = weight, s
+        w = dense(weight, x.dtype)
+        y = torch.mm(x, w.t()) if bias is None else torch.addmm(bias, x, w.t())
+        return y.addmm_(torch.mm(x, a.t()), b.t(), alpha=s)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, a, b = ctx.saved_tensors
+        low, da, db = _low_rank_grads(dy, x, a, b, ctx.s)
+        dx = None
+        if ctx.needs_input_grad[0]:
+            dx = torch.mm(dy, dense(ctx.weight, dy.dtype)).addmm_(low, a)
+        return dx, None, None, da, db, None
+
+
+class _DoraProduct(torch.autograd.Function):
+    """As _LoraProduct. The norms count as constants in backward, as the paper has it (section 4.3) and PEFT does it."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor | NF4, bias: Tensor | None, a: Tensor, b: Tensor, m: Tensor, s: float
+    ) -> Tensor:
+        v = torch.addmm(dense(weight, x.dtype), b, a, alpha=s)
+        norm: Tensor = torch.linalg.vector_norm(v, dim=1)
+        z = torch.mm(x, v.t())
+        ctx.save_for_backward(x, z, a, b, m, norm)
+        ctx.weight, ctx.s = weight, s
+        y: Tensor = z * (m / norm)
+        if bias is not None:
+            y += bias
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, z, a, b, m, norm = ctx.saved_tensors
+        dm = (dy * z).sum(0).div_(norm)
+        dz = dy * (m / norm)
+        _, da, db = _low_rank_grads(dz, x, a, b, ctx.s)
+        dx = None
+        if ctx.needs_input_grad[0]:
+            dx = torch.mm(dz, torch.addmm(dense(ctx.weight, dy.dtype), b, a, alpha=ctx.s))
+        return dx, None, None, da, db, dm, None
+
+
+def _low_rank_grads(dy: Tensor, rows: Tensor, a: Tensor, b: Tensor, s: float) -> tuple[Tensor, Tensor, Tensor]:
+    """(s · dy B, dA, dB) of s · (rows Aᵀ) Bᵀ."""
+    low = torch.mm(dy, b).mul_(s)  # (N, r)
+    return low, torch.mm(low.t(), rows), torch.mm(dy.t(), torch.mm(rows, a.t())).mul_(s)
+
+
+class LowRankLinear(Adapted):
+    """A frozen linear layer with trainable matrices A and B beside it."""
+
+    def __init__(self, linear: nn.Linear | NF4Linear, config: LoraConfig, generator: torch.Generator) -> None:
+        super().__init__(linear)
+        self.scale = config.scale
+        # PEFT's start: A Kaiming-uniform with a = √5, i.e. U(±1/√in); B zero, so that the model begins unchanged.
+        bound = 1 / math.sqrt(linear.in_features)
+        start = torch.rand(config.rank, linear.in_features, generator=generator) * (2 * bound) - bound
+        self.lora_A = nn.Parameter(start.to(linear.weight.device))
+        self.lora_B = nn.Parameter(torch.zeros(linear.out_features, config.rank, device=linear.weight.device))
+
+    def saved(self) -> dict[str, nn.Parameter]:
+        return {"lora_A.weight": self.lora_A, "lora_B.weight": self.lora_B}
+
+    def adds_nothing(self) -> bool:
+        return not self.lora_B.any()
+
+    def _sum(self) -> Tensor:
+        """W + s · B A in float32."""
+        return dense(self.weight, torch.float32) + self.scale * (self.lora_B.float() @ self.lora_A.float())
+
+
+class LoraLinear(LowRankLinear):
+    """LoRA and rsLoRA: they differ in `scale` alone."""
+
+    def adapted(self, x: Tensor) -> Tensor:
+        a, b = self.lora_A.to(x.dtype), self.lora_B.to(x.dtype)
+        rows = x.reshape(-1, x.shape[-1])
+        product: Tensor = _LoraProduct.apply(rows, self.weight, self.bias, a, b, self.scale)  # type: ignore[no-untyped-call]
+        return product.view(*x.shape[:-1], -1)
+
+    def merged(self) -> Tensor:
+        return self._sum().to(self.weight.dtype)
+
+
+class DoraLinear(LowRankLinear):
+    """DoRA: the low-rank term turns the rows of the weight, a trained magnitude gives them their length."""
+
+    def __init__(self, linear: nn.Linear | NF4Linear, config: LoraConfig, generator: torch.Generator) -> None:
+        super().__init__(linear, config, generator)
+        self.magnitude = nn.Parameter(torch.linalg.vector_norm(dense(self.weight, torch.float32).detach(), dim=1))
+
+    def saved(self) -> dict[str, nn.Parameter]:
+        return super().saved() | {"lora_magnitude_vector": self.magnitude}
+
+    def adapted(self, x: Tensor) -> Tensor:
+        a, b, m = self.lora_A.to(x.dtype), self.lora_B.to(x.dtype), self.magnitude.to(x.dtype)
+        rows = x.reshape(-1, x.shape[-1])
+        product: Tensor = _DoraProduct.apply(rows, self.weight, self.bias, a, b, m, self.scale)  # type: ignore[no-untyped-call]
+        return product.view(*x.shape[:-1], -1)
+
+    def merged(self) -> Tensor:
+        v = self._sum()
+        gain: Tensor = self.magnitude / torch.linalg.vector_norm(v, dim=1)
+        return (v * gain[:, None]).to(self.weight.dtype)
+
+
+def decoder_linears(model: nn.Module) -> list[str]:
+    """Full names of the model's linear layers but the head: those that compute x Wᵀ + b and nothing else."""
+    head = model.get_output_embeddings()  # type: ignore[operator]
+    return [name for name, module in model.named_modules() if _is_linear(module) and module is not head]
+
+
+@torch.no_grad()
+def _is_linear(module: nn.Module) -> bool:
+    """A subclass of nn.Linear may do anything: PhiMoE's router chooses experts, Falcon's layers are linear again."""
+    if type(module) in (nn.Linear, NF4Linear):
+        return True
+    if not isinstance(module, nn.Linear):
+        return False
+    x = torch.ones(1, module.in_features, device=module.weight.device, dtype=module.weight.dtype)
+    try:
+        found = module(x)
+    except (TypeError, ValueError, RuntimeError):
+        return False
+    expected = nn.functional.linear(x, module.weight, module.bias)
+    if not isinstance(found, Tensor) or found.shape != expected.shape:
+        return False
+    return found.is_meta or torch.allclose(found, expected, rtol=1e-2, atol=1e-3)  # in bfloat16 too
+
+
+def all_targets(model: nn.Module) -> tuple[str, ...]:
+    """Names of every kind of linear layer in the blocks, e.g. q_proj … down_proj ("LoRA Without Regret", 2025)."""
+    return tuple(sorted({name.rsplit(".", 1)[-1] for name in decoder_linears(model)}))
+
+
+def _targeted(model: nn.Module, targets: tuple[str, ...]) -> list[str]:
+    """Full names of the linear layers that are meant; as in PEFT, a target is the end of a name.
+
+    Raises UsageError where a target is no layer's, or the model has none.
+    """
+    linears = decoder_linears(model)
+    if not linears:
+        raise UsageError(
+            tr(f"{type(model).__name__} has no linear layers that an adapter could stand beside.",
+               f"{type(model).__name__} にはアダプタを付けられる線形層がありません。"),
+            tr("Use adapter=full or adapter=last.", "adapter=full または adapter=last を使ってください。"),
+        )  # fmt: skip
+    if not targets:
+        raise UsageError(tr("lora_targets is empty.", "lora_targets が空です。"))
+    if unknown := [target for target in targets if not _named(target, linears)]:
+        known = ", ".join(all_targets(model))
+        raise UsageError(
+            tr(f"No layer is called {', '.join(unknown)}.", f"{', '.join(unknown)} という層はありません。"),
+            tr(f"This model has {known}.", f"このモデルの層: {known}"),
+        )
+    meant = {name for target in targets for name in _named(target, linears)}
+    return [name for name in linears if name in meant]
+
+
+def _named(target: str, layers: Iterable[str]) -> list[str]:
+    return [name for name in layers if f".{name}".endswith(f".{target}")]
+
+
+def known_targets(model: nn.Module, targets: tuple[str, ...]) -> tuple[str, ...]:
+    """Those that name a layer, or all where none does: an adapter's own list may be made for other models as well."""
+    linears = decoder_linears(model)
+    return tuple(target for target in targets if _named(target, linears)) or targets
+
+
+def add(model: nn.Module, config: LoraConfig, seed: int) -> None:
+    """Freezes the model and puts an adapter on the targeted layers. Same seed, same adapter, on every device."""
+    names = _targeted(model, config.targets)
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    generator = torch.Generator().manual_seed(seed)
+    for name in names:
+        parent, _, leaf = name.rpartition(".")
+        owner = model.get_submodule(parent)
+        setattr(owner, leaf, (DoraLinear if config.dora else LoraLinear)(getattr(owner, leaf), config, generator))
+
+
+def read_config(folder: Path) -> LoraConfig:
+    """An adapter_config.json written by PEFT or by us; raises SodateError on a kind this module can't reproduce."""
+    config = read_json(folder / "adapter_config.json")
+    kind = config.get("peft_type")
+    # PEFT writes every field it knows; one that is set and unknown here may change what the adapter computes.
+    unsupported = sorted(k for k, value in config.items() if value and k not in _HARMLESS)
+    if config.get("init_lora_weights", True) not in (True, False, "gaussian"):
+        unsupported.append("init_lora_weights")  # PiSSA and its kin change the base weights too
+    if kind != "LORA" or unsupported or config.get("bias", "none") != "none":
+        what = ", ".join(unsupported) or f"peft_type {kind}, bias {config.get('bias')}"
+        raise SodateError(
+            tr(
+                f"The adapter in {folder} uses {what}, which is not supported.",
+                f"{folder} のアダプタの {what} には対応していません。",
+            )
+        )
+    targets = config["target_modules"]
+    if isinstance(targets, str):
+        raise SodateError(
+            tr(
+                f"{folder}: target_modules is a pattern; list the layer names instead.",
+                f"{folder}: target_modules がパターンです。層の名前を列挙してください。",
+            )
+        )
+    variant = bool(config.get("use_rslora")), bool(config.get("use_dora"))
+    return LoraConfig(config["r"], config["lora_alpha"], tuple(sorted(targets)), *variant)
+
+
+def config_json(config: LoraConfig, base: str) -> dict[str, Any]:
+    """adapter_config.json, as plain `peft` reads it."""
+    return {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base,
+        "r": config.rank,
+        "lora_alpha": config.alpha,
+        "lora_dropout": 0.0,
+        "use_rslora": config.rslora,
+        "use_dora": config.dora,
+        "target_modules": list(config.targets),
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "inference_mode": True,
+    }

@@ -1,0 +1,120 @@
+"""Verbs over what is kept: versions and base models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from sodate.cli import Json, models_app, print_json, versions_app
+from sodate.core.errors import SodateError, UsageError
+from sodate.core.text import tr
+
+
+@versions_app.command("list", help=tr("Every version.", "バージョンの一覧。"))
+def versions_list(as_json: Json = False) -> None:
+    from sodate import terminal
+    from sodate.release.registry import list_versions
+
+    rows = []
+    for version in list_versions():
+        about = version.manifest
+        kept = {"base": about["base"], "method": about["recipe"]["method"], "rows": about["data"]["rows_used"]}
+        rows.append({"version": version.id, **kept, "created_at": about["created_at"], "path": str(version.path)})
+    print_json(rows) if as_json else terminal.print_table(rows)
+
+
+@versions_app.command("show", help=tr("Everything known of a version.", "バージョンの詳細。"))
+def versions_show(version: str, as_json: Json = False) -> None:
+    from sodate import terminal
+    from sodate.api.evaluation import reports_about
+    from sodate.release.registry import find_version, verify
+
+    found = find_version(version)
+    if found is None:
+        raise UsageError(
+            tr(f"There is no version {version!r}.", f"バージョン {version!r} はありません。"), "sodate versions list"
+        )
+    verify(found)
+    about = {**found.manifest, "path": str(found.path), "reports": reports_about(found.id)}
+    print_json(about) if as_json else terminal.print_tree(about)
+
+
+@versions_app.command(
+    "merge",
+    help=tr("Whole weights of a version's adapter, and what changed.", "アダプタを重みに統合し、差を報告する。"),
+)
+def versions_merge(
+    version: str,
+    name: Annotated[
+        str | None, typer.Option(help=tr("Name of the new version (default: the same).", "新しい名前 (既定は同じ)。"))
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help=tr("Rows to compare logits on.", "ロジットを比べる行のファイル。"))
+    ] = None,
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16"], typer.Option(help=tr("Kept in (auto: as the base).", "保存する精度。"))
+    ] = "auto",
+    as_json: Json = False,
+) -> None:
+    import sodate
+    from sodate import terminal
+
+    done = sodate.merge(version, into=name, data=data, dtype=dtype)
+    print_json(done) if as_json else terminal.print_tree(done)
+
+
+@models_app.command(
+    "pull",
+    help=tr(
+        "Fetch a base model: built-in name, hub id, folder or .gguf.",
+        "基盤モデルを取り込む: 組み込み名、ハブ ID、フォルダー、.gguf。",
+    ),
+)
+def models_pull(name: str, revision: str | None = None, as_json: Json = False) -> None:
+    from sodate import terminal
+    from sodate.library.sources import pull
+
+    with terminal.pulling(quiet=as_json) as listen:
+        entry = pull(name, revision, on_progress=listen)
+    print_json(entry.to_json()) if as_json else terminal.print_model(entry)
+
+
+@models_app.command("list", help=tr("Models that are here.", "手元のモデルの一覧。"))
+def models_list(as_json: Json = False) -> None:
+    from sodate import terminal
+    from sodate.library.store import list_models
+
+    entries = list_models()
+    if as_json:
+        print_json([e.to_json() for e in entries])
+    else:
+        terminal.print_models(entries)
+
+
+@models_app.command("show", help=tr("Everything known of a model.", "モデルの詳細。"))
+def models_show(name: str, as_json: Json = False) -> None:
+    from sodate import terminal
+    from sodate.library.store import show_model
+
+    entry = show_model(name)
+    print_json(entry.to_json()) if as_json else terminal.print_tree(entry.to_json())
+
+
+@models_app.command("remove", help=tr("Delete a model nothing needs.", "使われていないモデルを削除する。"))
+def models_remove(name: str, as_json: Json = False) -> None:
+    from sodate.library.store import list_models, remove_model
+    from sodate.release.registry import list_versions
+
+    going = {entry.id for entry in list_models() if name in (entry.name, entry.id)}
+    users = [v.id for v in list_versions() if v.manifest["base"] in going and v.adapter is not None]
+    if users:
+        raise SodateError(
+            tr(f"{name} is the base of {', '.join(users)}.", f"{name} は {', '.join(users)} の基盤です。"),
+            tr("Without it they could not be loaded any more.", "削除するとこれらを読み込めなくなります。"),
+        )
+    removed = [e.id for e in remove_model(name)]
+    print_json({"removed": removed}) if as_json else print(
+        tr(f"Removed {', '.join(removed)}.", f"{', '.join(removed)} を削除しました。")
+    )

@@ -1,0 +1,93 @@
+"""A decoding step's few rows on a CPU, by _rows.c: a block as a dozen calls into compiled code instead of a hundred
+into torch, and products that read their weight once, at the speed of memory (docs/performance.md).
+
+Rows lie side by side here: arrays are (features, L), L the rows rounded up to 16; what is added is zeros.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sodate.kernels.gate import KINDS
+
+_rows: ModuleType | None
+_gate: ModuleType | None
+try:
+    from sodate.kernels import _gate, _rows
+except ImportError:  # installed without a C compiler
+    _rows = _gate = None
+
+FEW = 64  # as many as _rows.c has room for; its products are faster than oneDNN's up to here (bench/decode.py)
+Array = NDArray[Any]
+
+
+def multiplies(weight: Tensor) -> bool:
+    """Whether `product` takes the weight (out, in), on this processor."""
+    if _rows is None or weight.device.type != "cpu" or not weight.is_contiguous():
+        return False
+    if weight.dtype == torch.bfloat16:
+        return bool(_rows.BFLOAT16) and weight.shape[1] % 2 == 0
+    return weight.dtype == torch.float32 and bool(_rows.FLOAT32)
+
+
+def side_by_side(x: Tensor) -> Array:
+    """(features, L) of x (n, features)."""
+    out = np.zeros((x.shape[1], -(-len(x) // 16) * 16), dtype=np.float32)
+    out[:, : len(x)] = x.t().numpy()
+    return out
+
+
+def apart(x: Array, count: int) -> Tensor:
+    """(n, features), a view, of x (features, L)."""
+    return torch.from_numpy(x)[:, :count].t()
+
+
+class Product:
+    """x ↦ W x + b, for W (out, in), b (out,) or None."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self.weight: Array = (weight.view(torch.int16) if weight.dtype == torch.bfloat16 else weight).numpy()
+        self.bias: Array | None = None if bias is None else bias.float().numpy()[:, None]
+
+    def __call__(self, x: Array) -> Array:
+        assert _rows is not None
+        out = np.empty((len(self.weight), x.shape[1]), dtype=np.float32)
+        _rows.product(x, self.weight, out)
+        if self.bias is not None:
+            out += self.bias
+        return out
+
+
+class Norm:
+    """x ↦ RMSNorm of each of its heads (D each, one or several), for w (D,)."""
+
+    def __init__(self, weight: Tensor, eps: float) -> None:
+        self.weight: Array = weight.numpy()
+        self.eps = eps
+
+    def __call__(self, x: Array, out: Array | None = None) -> Array:
+        assert _rows is not None
+        out = np.empty_like(x) if out is None else out
+        _rows.norm(x, self.weight, out, self.eps)
+        return out
+
+
+def rotate(x: Array, cos: Array, sin: Array) -> None:
+    """Rotary embedding in place: x (heads · D, L), cos and sin (D, L)."""
+    assert _rows is not None
+    _rows.rotate(x, cos, sin)
+
+
+def gate(x: Array, kind: str) -> Array:
+    """(I, L): the activation of x's first half times its second."""
+    assert _gate is not None
+    half = len(x) // 2
+    out = np.empty((half, x.shape[1]), dtype=np.float32)
+    _gate.gate(x[:half], x[half:], out, KINDS[kind])
+    return out

@@ -1,0 +1,224 @@
+"""Does the run fit in memory? Estimated first, then checked by computing the heaviest micro-batch before the start.
+
+What may be chosen is chosen in this order: fewer tokens at once, which costs next to nothing; recomputed blocks, which
+cost a forward; then nothing is left but to say what would help. Neither changes a loss beyond rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import torch
+
+from sodate.core.errors import SodateError
+from sodate.core.recipe import Decision
+from sodate.core.text import tr
+from sodate.model import gradient_checkpointing, memory
+from sodate.model.forecast import Facts
+from sodate.model.memory import Memory, size
+from sodate.train import parallel
+from sodate.train.loop import Method, Part, Plan, rows_of_step
+
+if TYPE_CHECKING:
+    from sodate.train.rollout import Rollouts
+
+SMALLEST = 128  # tokens at once; fewer make a matrix product wait for its weights
+EXHAUSTED = 2**63  # measured bytes, where the allocator gave up
+UNKNOWN = 0  # measured bytes, where an earlier peak hides them: the estimate decides
+LOOKED_AT = 64  # steps whose micro-batches are packed to find the heaviest
+SPARE = 0.9  # of a machine's free memory that a run may plan with; the rest is other programs' and the estimate's error
+
+
+@runtime_checkable
+class Sized(Protocol):
+    """A method whose micro-batches can be made smaller, and looked at without being computed. One that is not (its rows
+    come to be while it trains) is only estimated."""
+
+    rows: int
+    micro_tokens: int
+
+    def heaviest(self, steps: Iterator[Sequence[int]]) -> tuple[int, Callable[[], Part]]:
+        """The computed tokens of the largest micro-batch of these steps' rows, and what computes it."""
+
+
+@runtime_checkable
+class Decoding(Protocol):
+    """A method that makes replies in between."""
+
+    rollouts: Rollouts
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the recipe asks. `limit` is the budget in bytes, None for what the machine has."""
+
+    limit: int | None
+    micro_tokens_given: bool
+    recompute: bool | None  # None: may be chosen
+    longest: int  # tokens of the longest row
+    adapter: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What was chosen, the estimate, and the measured need in bytes (None where it left half free or decides alone)."""
+
+    micro_tokens: int
+    slots: int | None  # of a method that decodes
+    recompute: bool
+    estimate: Memory
+    measured: int | None
+    decisions: tuple[Decision, ...]
+
+
+def refuse_weights(weights: int, device: torch.device, limit: int | None) -> None:
+    """SodateError when not even the weights fit."""
+    limit = int(SPARE * memory.available(device)) if limit is None else limit
+    if weights + (memory.PROCESS_BYTES if device.type == "cpu" else 0) > limit:
+        raise SodateError(
+            tr(
+                f"The weights alone take {size(weights)}, and the run may use {size(limit)}.",
+                f"重みだけで {size(weights)} になり、使える {size(limit)} に収まりません。",
+            ),
+            tr("Use adapter=qlora, dtype=bfloat16 or a smaller base model.",
+               "adapter=qlora か dtype=bfloat16、またはより小さな基盤モデルを使ってください。"),
+        )  # fmt: skip
+
+
+def fit(model: Any, products: torch.dtype, method: Method, plan: Plan, whole: int, facts: Facts, wish: Wish) -> Fitted:
+    """Chooses, checks, and sets the method's micro_tokens (`whole` at most) and recomputation; SodateError where
+    nothing fits."""
+    device = model.device
+    limit = parallel.from_main(int(SPARE * memory.available(device)) if wish.limit is None else wish.limit)
+    if wish.limit and device.type == "cpu":
+        memory.return_freed_memory()
+    element = memory.activation_element(torch.promote_types(model.dtype, products), device)
+    weights, trained = memory.weight_bytes(model)
+    # Whatever is loaded by now stays: a reference and a reward model, too.
+    process = 0 if device.type != "cpu" else max(memory.PROCESS_BYTES, memory.resident() - weights)
+    decoding = 0
+    if isinstance(method, Decoding):
+        decoding = _fit_slots(model, method.rollouts, facts, limit - process - weights - 3 * trained)
+
+    def estimate(tokens: int, again: bool) -> Memory:
+        return memory.need(
+            facts, weights=weights, trained=trained, element=element, tokens=tokens, recompute=again, process=process,
+            decoding=decoding,
+        )  # fmt: skip
+
+    least = wish.longest if isinstance(method, Sized) and not wish.micro_tokens_given else whole
+    smallest = found_to_need = None
+    for again in (False, True) if wish.recompute is None else (wish.recompute,):
+        for micro in _halves(whole, least):
+            tokens, compute = max(micro, wish.longest), None
+            if isinstance(method, Sized):  # others make rows while they train
+                method.micro_tokens = micro
+                found, compute = method.heaviest(_first_steps(plan, method.rows))
+                found = max(parallel.gathered(found))
+                later = min(tokens, plan.batch_size * wish.longest) if plan.steps > LOOKED_AT else 0
+                tokens = max(found, later)
+            smallest = estimate(tokens, again)
+            tight = wish.limit is not None or 2 * smallest.total > limit
+            if smallest.total > limit:
+                continue
+            if again:
+                gradient_checkpointing.enable(model)
+            measured = None
+            if tight and compute:
+                measured = max(parallel.gathered(_measured(model, compute, device))) or None
+            if measured is not None:
+                measured += 2 * trained + smallest.activations * (tokens - found) // tokens  # of steps not looked at
+                found_to_need = measured
+                if measured > limit:
+                    continue
+            slots = method.rollouts.slots if isinstance(method, Decoding) else None
+            decisions = _decisions(whole, micro, again, smallest, limit, wish)
+            return Fitted(micro, slots, again, smallest, measured, decisions)
+    assert smallest is not None
+    raise _too_large(smallest, found_to_need, limit, whole, wish, lambda tokens, again: estimate(tokens, again).total)
+
+
+def _fit_slots(model: Any, rollouts: Rollouts, facts: Facts, free: int) -> int:
+    """Halves the replies made at once until they fit in `free` bytes; returns what they then take."""
+    copied = facts.block_parameters * model.dtype.itemsize  # decoding.prepared
+    one = rollouts.reach * memory.cache_bytes(model)
+    while rollouts.slots > 1 and copied + rollouts.slots * one > free:
+        rollouts.slots //= 2
+    return int(copied + rollouts.slots * one)
+
+
+def _halves(tokens: int, longest: int) -> Iterator[int]:
+    """tokens, tokens/2, … down to the longest row: below it nothing becomes smaller, as a row is computed whole."""
+    least = min(tokens, max(longest, SMALLEST))
+    while tokens > least:
+        yield tokens
+        tokens //= 2
+    yield least
+
+
+def _first_steps(plan: Plan, rows: int) -> Iterator[Sequence[int]]:
+    return (rows_of_step(plan, rows, step) for step in range(min(plan.steps, LOOKED_AT)))
+
+
+def _measured(model: Any, compute: Callable[[], Part], device: torch.device) -> int:
+    """Peak memory after the micro-batch's forward and backward, UNKNOWN where an earlier peak hides it. Gradients are
+    dropped, generators put back."""
+    state = torch.get_rng_state()
+    anew, before = memory.restart_peak(device), memory.peak(device)
+    try:
+        compute().loss.backward()
+        after = memory.peak(device)
+        return after if anew or after > before else UNKNOWN
+    except (MemoryError, RuntimeError) as error:
+        if not memory.is_exhausted(error):
+            raise
+        return EXHAUSTED
+    finally:
+        model.zero_grad(set_to_none=True)
+        torch.set_rng_state(state)
+
+
+def _decisions(whole: int, micro: int, again: bool, need: Memory, limit: int, wish: Wish) -> tuple[Decision, ...]:
+    reason = tr(f"to stay below {size(limit)}", f"{size(limit)} に収めるため")
+    out = [Decision("memory", size(need.total), tr(f"estimated: {need}", f"見積もり: {need}"))]
+    if micro != whole:
+        out.append(Decision("micro_tokens", micro, reason))
+    if wish.recompute is None and again:
+        out.append(Decision("gradient_checkpointing", True, reason))
+    return tuple(out)
+
+
+def _too_large(
+    need: Memory, measured: int | None, limit: int, whole: int, wish: Wish, total: Callable[[int, bool], int]
+) -> SodateError:
+    """The refusal, with every change that would help and how far it goes."""
+    ways = []
+    if wish.micro_tokens_given and whole > wish.longest:
+        fewer = next((m for m in _halves(whole, wish.longest) if total(m, False) <= limit), wish.longest)
+        ways.append(f"micro_tokens={fewer}")
+    if wish.recompute is False:
+        ways.append("gradient_checkpointing=auto")
+    if total(wish.longest, True) > limit:  # even one row alone
+        shorter = next((n for n in (4096, 2048, 1024, 512, 256) if n < wish.longest and total(n, True) <= limit), None)
+        ways += [f"max_length={shorter}"] if shorter else []
+    if wish.adapter == "full":
+        ways.append("adapter=lora")
+    if need.weights > limit // 4 and wish.adapter != "qlora":
+        ways.append("adapter=qlora")
+    ways.append(tr("a smaller base model", "より小さな基盤モデル"))
+    amount = tr(f"{size(need.total)} of memory", f"{size(need.total)} のメモリ")
+    if measured is not None and measured > need.total:
+        known = measured < EXHAUSTED
+        amount = tr(
+            f"{size(measured)} of memory, measured; estimated" if known else "more memory than there is; estimated",
+            f"{size(measured)} のメモリ (実測。見積もりは右)" if known else "空き以上のメモリ (見積もりは右)",
+        )
+    return SodateError(
+        tr(
+            f"This run needs about {amount} ({need}) and may use {size(limit)}.",
+            f"この学習には約 {amount} ({need}) が必要ですが、使えるのは {size(limit)} です。",
+        ),
+        tr(f"What would help: {', '.join(ways)}.", f"減らすには: {', '.join(ways)}"),
+    )
