@@ -1,8 +1,8 @@
 """What every engine is to the rest of the house: requests in, events out.
 
-An engine holds one base model and the versions over it. `admit` takes a request, `step` moves all admitted requests on
-and says what happened, `cancel` lets go of one. Text, messages and templates are not its business: token ids go in, token
-ids come out. One thread calls it; who serves many callers puts a queue before it.
+An engine holds one base model and the versions over it. `admit` takes a request, `step` moves all admitted requests
+on and says what happened, `cancel` lets go of one. Text, messages and templates are not its business: token ids go in,
+token ids come out. One thread calls it; who serves many callers puts a queue before it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ Finish = Literal["stop", "length", "cancelled"]
 class Sampling:
     """How a token is chosen. Temperature 0 is greedy. `top_p` keeps the smallest set of tokens with that much mass.
 
-    `bias` is added to the logits of its token ids (nats). `presence_penalty` is taken off a token's logit once it stands
-    in the reply, `frequency_penalty` each time it does. `top_logprobs` likeliest tokens are told with every token.
+    `bias` is added to the logits of its token ids (nats). `presence_penalty` is taken off a token's logit once it is
+    in the reply, `frequency_penalty` each time it is. `top_logprobs` likeliest tokens are told with every token.
     """
 
     max_new_tokens: int = 256
@@ -85,7 +85,7 @@ class Engine(Protocol):
     name: str
 
     def admit(self, request: Request) -> None:
-        """Takes a request, or raises SodateError: `busy` when there is no room now, another code when there never is."""
+        """Takes a request, or raises SodateError: code `busy` if there is no room now, another if there never is."""
 
     def step(self) -> list[Event]:
         """Moves every admitted request on by at least a token, or returns [] when there is none."""
