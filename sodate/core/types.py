@@ -25,7 +25,10 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn. `weight` is meaningful on assistant turns only: 1 is trained, 0 is context (OpenAI's `weight`)."""
+    """One turn. `weight` is meaningful on assistant turns only: 1 is trained, 0 is context (OpenAI's `weight`).
+
+    `reasoning` is what an assistant thought before it answered: a part of its own, never in `content`.
+    """
 
     role: Role
     content: str = ""
@@ -33,6 +36,7 @@ class Message:
     tool_call_id: str | None = None
     name: str | None = None
     weight: float = 1.0
+    reasoning: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,6 +94,8 @@ def signature(messages: Sequence[Message]) -> str:
     parts = []
     for message in messages:
         parts.append(f"{message.role}\x1f{message.content.strip()}\x1f{message.weight}")
+        if message.reasoning:
+            parts.append(message.reasoning)
         for call in message.tool_calls:
             parts.append(f"{call.name}\x1f{call.arguments}")
     return "\x1e".join(parts)

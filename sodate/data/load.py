@@ -77,6 +77,7 @@ def example_json(example: Example) -> dict[str, Any]:
                 "tool_calls": [[c.id, c.name, c.arguments] for c in m.tool_calls],
                 "tool_call_id": m.tool_call_id,
                 "name": m.name,
+                **({"reasoning": m.reasoning} if m.reasoning else {}),
             }
             for m in messages
         ]
