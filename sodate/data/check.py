@@ -303,9 +303,10 @@ class _RowChecker:
                 if hash(message.content) in self._systems:
                     continue  # said once, at the first row that has this system prompt
                 self._systems.add(hash(message.content))
-            for kind in personal_data(message.content):
+            text = f"{message.reasoning}\n{message.content}" if message.reasoning else message.content
+            for kind in personal_data(text):
                 found.setdefault(f"pii-{kind}", []).append(str(index + 1))
-            for token in self._control_text(message.content):
+            for token in self._control_text(text):
                 yield Problem(file, line, "control-token", (token,))
         for code in sorted(found):
             places = ", ".join(found[code])
