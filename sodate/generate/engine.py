@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from sodate.generate.cache import Cache, Prefill
-from sodate.generate.frozen import product
-from sodate.model import traits
+from sodate.model import forward, traits
 from sodate.model.attention import TrieAttention, decode
 from sodate.render.renderer import Rendered
 from sodate.render.trie import Ints, build, pack
@@ -79,15 +78,10 @@ def generate(
         return []
     cache = Cache(min(batch_size, len(prompts)), len(prompts[waiting[0]]) + sampling.max_new_tokens)
     running: list[_Running] = []
-    head = model.get_output_embeddings()
-    cap = getattr(model.config, "final_logit_softcapping", None)
-    scale, cached = traits.of(model).logit_scale, traits.of(model).shares
+    head, cached = forward.head(model), traits.of(model).shares
 
     def choose(hidden: Tensor, which: list[_Running]) -> None:
-        logits = product(hidden if scale == 1 else hidden * scale, head.weight, head.bias).float().contiguous()
-        if cap is not None:
-            logits = cap * torch.tanh(logits / cap)
-        ids, logp = _sample(logits, which, sampling)
+        ids, logp = _sample(head.logits(hidden), which, sampling)
         for reply, token, value in zip(which, ids, logp, strict=True):
             reply.ids.append(token)
             reply.log_probabilities.append(value)

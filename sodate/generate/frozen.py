@@ -9,22 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from sodate.adapt.adapters import Adapted
-from sodate.kernels import products, rows
+from sodate.kernels import rows
 from sodate.kernels.gate import gated
 from sodate.model.attention import Attend
 from sodate.model.fused import Attention, GatedMLP, attention_precision, rotated
-
-
-def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """x Wᵀ + b for x (…, in), W (out, in). Few rows on a CPU give float32, whatever the weight's precision."""
-    flat = x.reshape(-1, x.shape[-1])
-    if 0 < len(flat) <= rows.FEW and rows.multiplies(weight):
-        made = rows.Product(weight, bias)(rows.side_by_side(flat.float()))
-        return rows.apart(made, len(flat)).view(*x.shape[:-1], -1)
-    y = products.product(flat, weight if weight.dtype == x.dtype else weight.to(x.dtype))
-    if bias is not None:
-        y += bias
-    return y.view(*x.shape[:-1], -1)
 
 
 class FrozenLinear(nn.Module):
@@ -41,7 +29,7 @@ class FrozenLinear(nn.Module):
             self.bias = torch.cat(list(biases)).detach()
 
     def forward(self, x: Tensor) -> Tensor:
-        return product(x, self.weight, self.bias)
+        return rows.linear(x, self.weight, self.bias)
 
 
 class FrozenMLP(nn.Module):

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sodate.kernels import products
 from sodate.kernels.gate import KINDS
 
 _rows: ModuleType | None
@@ -62,6 +63,19 @@ class Product:
         if self.bias is not None:
             out += self.bias
         return out
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x Wᵀ + b for x (…, in), W (out, in), without a gradient. Few rows on a CPU give float32, whatever the weight's
+    precision."""
+    flat = x.reshape(-1, x.shape[-1])
+    if 0 < len(flat) <= FEW and flat.dtype != torch.float64 and multiplies(weight):
+        made = Product(weight, bias)(side_by_side(flat.float()))
+        return apart(made, len(flat)).view(*x.shape[:-1], -1)
+    y = products.product(flat, products.operand(weight, x.dtype))
+    if bias is not None:
+        y = y.add_(bias)
+    return y.view(*x.shape[:-1], -1)
 
 
 class Norm:

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sodate.model import traits
-from sodate.model.forward import prediction_states
+from sodate.model.forward import head, prediction_states
+from sodate.model.head import Head
 from sodate.render.renderer import Rendered
 from sodate.render.trie import build
 
@@ -17,27 +17,21 @@ AT_ONCE = 64  # predictions whose logits are held at once
 
 
 class View(NamedTuple):
-    """What a model's logits come from: scaled hidden states (P, D); the head's weight (V, D), bias and soft cap."""
+    """What a model's logits come from: hidden states (P, D), and the head in float32."""
 
     hidden: Tensor
-    head: Tensor
-    bias: Tensor | None
-    cap: float | None
+    head: Head
 
     def logits(self, part: slice) -> Tensor:
         """(predictions, V) in float32."""
-        bias = self.bias.float() if self.bias is not None else None
-        made = torch.nn.functional.linear(self.hidden[part].float(), self.head.float(), bias)
-        return made if self.cap is None else self.cap * torch.tanh(made / self.cap)
+        return self.head.logits(self.hidden[part].float())
 
 
 @torch.inference_mode()
 def view(model: Any, sequences: Sequence[Rendered]) -> View:
     """Hidden states wherever these sequences have a supervised token to predict."""
     states = torch.cat([prediction_states(model, build([sequence])) for sequence in sequences])
-    head = model.get_output_embeddings()
-    cap = getattr(model.config, "final_logit_softcapping", None)
-    return View(states * traits.of(model).logit_scale, head.weight, head.bias, cap)
+    return View(states, head(model).wide())
 
 
 @torch.inference_mode()

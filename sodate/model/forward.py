@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sodate.kernels.linear_cross_entropy import linear_nll
 from sodate.model import traits
+from sodate.model.head import Head
 from sodate.render.trie import Trie
 
 
@@ -35,6 +35,11 @@ class Scores:
         return rows.index_add(0, torch.as_tensor(self.trie.entry_row, device=device), entries)
 
 
+def head(model: Any) -> Head:
+    """What makes logits of the hidden states below."""
+    return Head.of(model, traits.of(model).logit_scale)
+
+
 def hidden_states(model: Any, trie: Trie) -> Tensor:
     """(N, D): the decoder's last hidden state at every packed token."""
     return traits.packed(model, trie) if traits.of(model).shares else traits.one_by_one(model, trie)
@@ -53,13 +58,5 @@ def score(model: Any, trie: Trie) -> Scores:
 
 def scored(model: Any, trie: Trie, states: Tensor) -> Scores:
     """What the head makes of the `prediction_states` (P, D) of a trie."""
-    head = model.get_output_embeddings()
-    scale = traits.of(model).logit_scale
-    nll, right = linear_nll(
-        states if scale == 1 else states * scale,
-        head.weight,
-        torch.as_tensor(trie.target, device=states.device),
-        bias=head.bias,
-        softcap=getattr(model.config, "final_logit_softcapping", None),
-    )
+    nll, right = head(model).nll(states, torch.as_tensor(trie.target, device=states.device))
     return Scores(nll, right, trie)

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
-from sodate.kernels.products import operand, product
 from sodate.model import attention
 from sodate.model.flex import FlexTrieAttention
+from sodate.model.head import Head
 from sodate.render.renderer import Rendered
 from sodate.render.trie import Trie, build
 
@@ -120,14 +120,9 @@ def _scale(model: Any, hidden: Tensor, own: Tensor) -> float | None:
     """The factor between the head's product and the model's own logits; None if there is no such factor."""
     if not own.isfinite().all():  # broken weights: training says so, with the rows that showed it
         return 1.0
-    head = model.get_output_embeddings()
-    cap = getattr(model.config, "final_logit_softcapping", None)
-    found = product(hidden, operand(head.weight, hidden.dtype)).float()
-    if head.bias is not None:
-        found += head.bias
-    if cap is not None:
-        found = cap * torch.tanh(found / cap)
-    scale = 1.0 if cap is not None else float((found * own).sum() / (found * found).sum())
+    head = Head.of(model, 1.0)
+    found = head.logits(hidden)
+    scale = 1.0 if head.cap is not None else float((found * own).sum() / (found * found).sum())
     scale = round(scale, 6) if abs(scale - 1) > 1e-3 else 1.0
     close = 1e-3 if hidden.dtype in (torch.float32, torch.float64) else 0.05
     return scale if float((scale * found - own).norm()) <= close * float(own.norm()) else None

@@ -15,6 +15,7 @@ from sodate.core.errors import SodateError, UsageError
 from sodate.core.files import read_json
 from sodate.core.runs import RunFolder
 from sodate.model.difference import View, difference
+from sodate.model.head import Head
 from sodate.release.lookup import look_up
 from sodate.release.registry import find_version
 from tests import farm as farming
@@ -165,8 +166,8 @@ def test_an_adapter_from_a_file_can_be_trained_on_over_4_bits_and_keeps_its_numb
 
 def test_the_difference_of_two_views_by_hand() -> None:
     hidden = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    one = View(hidden, torch.eye(2), None, None)  # logits (1, 0) and (0, 1)
-    other = View(hidden, torch.tensor([[1.0, 0.0], [0.0, -1.0]]), None, None)  # (1, 0) and (0, -1)
+    one = View(hidden, Head(torch.eye(2), None, 1.0, None))  # logits (1, 0) and (0, 1)
+    other = View(hidden, Head(torch.tensor([[1.0, 0.0], [0.0, -1.0]]), None, 1.0, None))  # (1, 0) and (0, -1)
     # p = (1/(1+e), e/(1+e)); the other's log q = (0, -1) - log(1 + 1/e), one's log p = (0, 1) - log(1 + e).
     p = torch.tensor([0.0, 1.0]).softmax(0)
     kl = float((p * (torch.tensor([0.0, 1.0]).log_softmax(0) - torch.tensor([0.0, -1.0]).log_softmax(0))).sum())
