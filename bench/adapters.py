@@ -20,6 +20,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from sodate.cli.at_hand import at_hand
 from sodate.core.home import models_dir
 from sodate.core.recipe import ADAPTER_KEYS
 from sodate.library.checks import read_shapes
@@ -37,7 +38,7 @@ def make_large(folder: Path) -> Path:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    source = look_up("smollm2-135m").folder
+    source = look_up(at_hand("smollm2-135m")).folder
     for file in source.iterdir():
         if file.suffix != ".safetensors":
             shutil.copy(file, folder)

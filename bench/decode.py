@@ -13,6 +13,7 @@ import torch
 
 import sodate
 from sodate.api.loading import Model
+from sodate.cli.at_hand import at_hand
 from sodate.core.types import Message
 from sodate.generate.cache import Cache
 from sodate.generate.engine import _prefill
@@ -41,7 +42,7 @@ def measure(model: Model, replies: int) -> dict[str, float]:
 
 def main() -> None:
     named = dict(enumerate(sys.argv))
-    model = sodate.load(named.get(1, "smollm2-135m"), dtype=named.get(2, "float32"), device="cpu")
+    model = sodate.load(at_hand(named.get(1, "smollm2-135m")), dtype=named.get(2, "float32"), device="cpu")
     print("replies     mm ms  onednn ms  compiled ms")
     for replies in (1, 4, 16, 32, 48, 64):
         one = {side: 1e3 * seconds for side, seconds in measure(model, replies).items()}

@@ -35,6 +35,7 @@ def ours(method: str, work: dict[str, Any]) -> float:
     import torch
 
     from sodate.adapt import lora
+    from sodate.cli.at_hand import at_hand
     from sodate.core.runs import RunFolder
     from sodate.model import fused, load
     from sodate.release.lookup import look_up
@@ -42,7 +43,7 @@ def ours(method: str, work: dict[str, Any]) -> float:
     from sodate.train.rewards import Answer, Reward, Task
     from sodate.train.rollout import Rollouts
 
-    model = load.load_base(look_up(MODEL).folder, device=torch.device("cpu"), dtype=torch.float32)
+    model = load.load_base(look_up(at_hand(MODEL)).folder, device=torch.device("cpu"), dtype=torch.float32)
     lora.add(model, lora.LoraConfig(8, 16.0, lora.all_targets(model)), seed=0)
     fused.prepare(model, torch.float32)
     tasks = [Task(ids, None, {}, str(i)) for i, ids in enumerate(work["prompts"])]
@@ -115,12 +116,13 @@ def theirs(work: dict[str, Any]) -> float:
 
 
 def prepare(prompts: int, samples: int, tokens: int, folder: Path) -> dict[str, Any]:
+    from sodate.cli.at_hand import at_hand
     from sodate.data.load import Loaded
     from sodate.data.load import load as read
     from sodate.release.lookup import look_up
     from sodate.render.renderer import Renderer
 
-    base = look_up(MODEL).folder
+    base = look_up(at_hand(MODEL)).folder
     renderer = Renderer.from_folder(base)
     rows = [row.example for row in read(ROWS, None, None)[1] if isinstance(row, Loaded)][:prompts]
     ids = [renderer.prompt(row.prompt) for row in rows]

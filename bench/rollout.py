@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 import sodate
+from sodate.cli.at_hand import at_hand
 from sodate.generate.engine import Sampling, generate
 from sodate.release.lookup import look_up
 
@@ -49,7 +50,7 @@ def main() -> int:
     args = parser.parse_args()
     from transformers import AutoModelForCausalLM
 
-    ours = sodate.load(args.model, dtype="float32", device="cpu")
+    ours = sodate.load(at_hand(args.model), dtype="float32", device="cpu")
     plain = AutoModelForCausalLM.from_pretrained(look_up(args.model).folder, dtype=torch.float32).eval()
     plain.generation_config.eos_token_id = None
     plain.generation_config.pad_token_id = 0

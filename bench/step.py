@@ -26,6 +26,7 @@ from work import ALPHA, RANK, SEED, WORKS, Work, conversations
 
 import sodate
 from sodate.adapt import adapters, lora
+from sodate.cli.at_hand import at_hand
 from sodate.kernels.products import product
 from sodate.library import weights
 from sodate.library.checks import weight_files
@@ -59,7 +60,7 @@ def rounded(base: Path, stored: torch.dtype, folder: Path) -> Path:
 
 def setup(work: Work, dtype: torch.dtype, stored: torch.dtype | None = None) -> tuple[Any, Trie]:
     """The model as training has it, and the trie of its first step."""
-    base = look_up(work.model).folder
+    base = look_up(at_hand(work.model)).folder
     renderer = Renderer.from_folder(base)
     with tempfile.TemporaryDirectory() as folder:
         if stored is not None:

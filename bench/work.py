@@ -73,6 +73,7 @@ def prepare(work: Work, folder: Path, steps: int) -> dict[str, Any]:
     import sodate
     from sodate.adapt import files as adapter_files
     from sodate.adapt import lora
+    from sodate.cli.at_hand import at_hand
     from sodate.core.home import models_dir
     from sodate.model import load
     from sodate.release.lookup import look_up
@@ -83,7 +84,7 @@ def prepare(work: Work, folder: Path, steps: int) -> dict[str, Any]:
         rows = conversations(work, split)[:count]
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         (folder / f"{split}.jsonl").write_text(text, "utf-8")
-    reference = look_up(work.model)
+    reference = look_up(at_hand(work.model))
     (folder / "home").mkdir()
     (folder / "home" / "models").symlink_to(models_dir())
     renderer = Renderer.from_folder(reference.folder)

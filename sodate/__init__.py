@@ -1,4 +1,7 @@
-"""sodate raises a language model you own: `check` data, `train`, `evaluate`, `load`. What is heavy is imported late."""
+"""sodate raises a language model you own: `pull` a base, `check` data, `train`, `evaluate`, `load`.
+
+What is heavy is imported late.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +15,16 @@ if TYPE_CHECKING:
     from sodate.api.evaluation import evaluate as evaluate
     from sodate.api.loading import load as load
     from sodate.api.merging import merge as merge
+    from sodate.api.models import pull as pull
     from sodate.api.rewards import load_reward as load_reward
     from sodate.api.training import resume as resume
     from sodate.api.training import train as train
 
 _WHERE = {
     "check": "data", "evaluate": "evaluation", "load": "loading", "load_reward": "rewards", "merge": "merging",
-    "resume": "training", "train": "training",
+    "pull": "models", "resume": "training", "train": "training",
 }  # fmt: skip
-__all__ = ["check", "evaluate", "load", "load_reward", "merge", "resume", "train"]
+__all__ = ["check", "evaluate", "load", "load_reward", "merge", "pull", "resume", "train"]
 
 
 class _Package(ModuleType):

@@ -12,7 +12,6 @@ from sodate.core.runs import RunFolder
 from sodate.core.text import tr
 from sodate.library.store import find
 from sodate.library.wheels import BUILT_IN
-from sodate.release.registry import find_version
 
 
 def absolute(recipe: Recipe) -> Recipe:
@@ -21,18 +20,11 @@ def absolute(recipe: Recipe) -> Recipe:
     for key in ("eval", "init_adapter"):
         if (value := getattr(recipe, key)) is not None:
             paths[key] = str(Path(value).absolute())
-    if Path(recipe.model).exists() and not _is_known(recipe.model):
-        paths["model"] = str(Path(recipe.model).absolute())
     if recipe.template is not None and recipe.template.endswith(".jinja"):
         paths["template"] = str(Path(recipe.template).absolute())
     if isinstance(recipe, RolloutRecipe):
         paths["rewards_from"] = str(Path(recipe.rewards_from or "").absolute())
     return recipe.model_copy(update=paths)
-
-
-def _is_known(name: str) -> bool:
-    """Whether the name means a version or a model, wherever a folder of that name may lie."""
-    return find_version(name) is not None or name in BUILT_IN or find(name) is not None
 
 
 def check_name(name: str) -> None:

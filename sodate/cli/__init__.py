@@ -99,11 +99,12 @@ def data_check(
     as_json: Json = False,
 ) -> None:
     import sodate
+    from sodate.cli.at_hand import at_hand
 
     checked = sodate.check(
         files,
         against=against,
-        model=model,
+        model=at_hand(model, quiet=as_json) if model else None,
         columns=_pairs(columns),
         encoding=encoding,
         max_length=max_length,
@@ -133,8 +134,9 @@ def data_show(
     encoding: Encoding = None,
 ) -> None:
     from sodate import terminal
+    from sodate.cli.at_hand import at_hand
 
-    terminal.show_rows(file, model, terminal.line_numbers(rows), template, _pairs(columns), encoding)
+    terminal.show_rows(file, at_hand(model), terminal.line_numbers(rows), template, _pairs(columns), encoding)
 
 
 @data_app.command("split", help=tr("Split off held-out rows before anything else.", "最初に評価用の行を分けておく。"))
@@ -187,7 +189,9 @@ def train(
 ) -> None:
     import sodate
     from sodate import terminal
+    from sodate.cli.at_hand import at_hand
     from sodate.core.recipe import given, load_recipe
+    from sodate.library.wheels import BUILT_IN
 
     words = recipe or []
     files = [w for w in words if "=" not in w]
@@ -200,6 +204,9 @@ def train(
                "init_adapter": init_adapter, "columns": columns, "encoding": encoding, "memory": memory}  # fmt: skip
     keys |= {key: value for key, value in options.items() if value}
     loaded = load_recipe(Path(files[0]) if files else None, keys)
+    # A recipe file may come from anybody: of what it names, only a built-in model, pinned by its hash, is fetched.
+    if "model" in keys or loaded.model in BUILT_IN:
+        loaded = loaded.model_copy(update={"model": at_hand(loaded.model, quiet=as_json)})
     with terminal.training(quiet=as_json) as listen:
         result = sodate.train(loaded, on_event=listen)
     print_json(result) if as_json else terminal.print_trained(result)
@@ -219,9 +226,10 @@ def plan(
 ) -> None:
     from sodate import terminal
     from sodate.api.plan import plan as worked_out
+    from sodate.cli.at_hand import at_hand
     from sodate.model.memory import size
 
-    rows = worked_out(model, processes=processes, tokens=tokens, run=run)
+    rows = worked_out(at_hand(model, quiet=as_json), processes=processes, tokens=tokens, run=run)
     if as_json:
         print_json(rows)
         return
@@ -290,7 +298,10 @@ def evaluate(
 
     import sodate
     from sodate import terminal
+    from sodate.cli.at_hand import at_hand
 
+    models = [at_hand(model, quiet=as_json) for model in models]
+    baseline = at_hand(baseline, quiet=as_json) if baseline else None
     with terminal.evaluating(quiet=as_json) as listen:
         done = sodate.evaluate(
             models, data, grader, baseline=baseline, limit=limit, shots=shots, columns=_pairs(columns),
@@ -310,9 +321,10 @@ def chat(
     temperature: Annotated[float, typer.Option(min=0)] = 0.0,
     max_tokens: Annotated[int, typer.Option(min=1)] = 512,
 ) -> None:
+    from sodate.cli.at_hand import at_hand
     from sodate.terminal import talk
 
-    talk.chat(model, system, temperature, max_tokens)
+    talk.chat(at_hand(model), system, temperature, max_tokens)
 
 
 @app.command(help=tr("Replies to a prompt, or to every row of a file.", "プロンプトまたはファイルの各行への返答。"))
@@ -333,10 +345,11 @@ def generate(
     seed: int = 0,
     as_json: Json = False,
 ) -> None:
+    from sodate.cli.at_hand import at_hand
     from sodate.terminal import talk
 
     asked = talk.asked(prompt, system, data, _pairs(columns), encoding, limit)
-    talk.generate(model, asked, samples, temperature, top_p, max_tokens, seed, as_json)
+    talk.generate(at_hand(model, quiet=as_json), asked, samples, temperature, top_p, max_tokens, seed, as_json)
 
 
 from sodate.cli import stored  # noqa: E402, F401 (the other verbs join the app here)

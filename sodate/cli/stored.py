@@ -73,11 +73,11 @@ def versions_merge(
     ),
 )
 def models_pull(name: str, revision: str | None = None, as_json: Json = False) -> None:
+    import sodate
     from sodate import terminal
-    from sodate.library.sources import pull
 
     with terminal.pulling(quiet=as_json) as listen:
-        entry = pull(name, revision, on_progress=listen)
+        entry = sodate.pull(name, revision, on_progress=listen)
     print_json(entry.to_json()) if as_json else terminal.print_model(entry)
 
 

@@ -337,7 +337,7 @@ def _beside(recipe: Path, key: str, value: Any) -> Any:
         return tuple(str(recipe.parent / str(part)) for part in many)
     if key == "eval" and isinstance(value, str):
         return str(recipe.parent / value)
-    if key in ("init_adapter", "model", "template") and isinstance(value, str):
+    if key in ("init_adapter", "template") and isinstance(value, str):
         beside = recipe.parent / value
         return str(beside) if beside.exists() else value
     return value

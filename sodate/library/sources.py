@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from sodate.core.errors import SodateError, UsageError
+from sodate.core.errors import UsageError
 from sodate.core.files import sha256_file, sha256_json
 from sodate.core.home import models_dir
 from sodate.core.text import tr
@@ -20,7 +20,6 @@ from sodate.library.checks import PICKLE_SUFFIXES, check_folder, folder_files, p
 from sodate.library.convert import Progress, convert_gguf
 from sodate.library.store import (
     ModelEntry,
-    find,
     keep,
     list_models,
     model_lock,
@@ -37,12 +36,15 @@ SPARE_BYTES = 200_000_000
 GGUF_GROWTH = 9
 
 
-def pull(name: str, revision: str | None = None, *, on_progress: Progress | None = None) -> ModelEntry:
+def pull(
+    name: str, revision: str | None = None, *, on_progress: Progress | None = None, wait: bool = False
+) -> ModelEntry:
     """The model `name` in the store, fetched and converted if it is not there yet.
 
     `name` is a built-in name, a folder, a .gguf file or a hub id (only that has a `revision`). `on_progress` gets the
-    fraction done in [0, 1] and a sentence. A second pull does no work and needs no network. Raises SodateError with
-    the reason and the way out; nothing is kept then.
+    fraction done in [0, 1] and a sentence. A second pull does no work and needs no network. Where another process
+    pulls the same model, this one is refused, or with `wait` waits for it. Raises SodateError with the reason and the
+    way out; nothing is kept then.
     """
     progress = on_progress or (lambda fraction, text: None)
     path = Path(name).expanduser()
@@ -56,7 +58,7 @@ def pull(name: str, revision: str | None = None, *, on_progress: Progress | None
     if found := _already(name, label, revision, fingerprint):
         return found
     try:
-        with model_lock(label):
+        with model_lock(label, wait=wait):
             if found := _already(name, label, revision, fingerprint):
                 return found
             sweep(label)
@@ -68,20 +70,6 @@ def pull(name: str, revision: str | None = None, *, on_progress: Progress | None
         raise
     progress(1.0, tr("Ready", "準備ができました"))
     return entry
-
-
-def resolve(name: str) -> ModelEntry:
-    """The model to use for `name`: one already pulled, or a built-in name or path, which is pulled now."""
-    if entry := find(name):
-        return entry
-    if name in BUILT_IN or Path(name).expanduser().exists():
-        return pull(name)
-    if HUB_ID.fullmatch(name):
-        raise SodateError(
-            tr(f"The model {name} has not been pulled yet.", f"モデル {name} はまだ取り込まれていません。"),
-            f"sodate models pull {name}",
-        )
-    raise _unknown(name)
 
 
 def _unknown(name: str) -> UsageError:

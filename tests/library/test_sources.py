@@ -51,7 +51,7 @@ def test_a_folder_is_kept_whole_and_a_second_pull_does_nothing(folder: Path, mon
         assert hashlib.sha256((entry.path / name).read_bytes()).hexdigest() == digest
     assert torch.equal(logits(entry.path), logits(folder))
     monkeypatch.setattr(sources, "_fetch", lambda *rest: pytest.fail("worked again"))
-    assert sources.pull(str(folder)) == entry == sources.resolve("tiny") == sources.resolve(entry.id)
+    assert sources.pull(str(folder)) == entry == store.find("tiny") == store.find(entry.id)
 
 
 def test_a_changed_folder_becomes_another_revision_and_the_old_one_stays(folder: Path) -> None:
@@ -230,8 +230,6 @@ def test_names_that_are_nothing_are_explained(folder: Path, home: Path) -> None:
         sources.pull("no-such-model")
     with pytest.raises(UsageError, match="Only a hub id has revisions"):
         sources.pull(str(folder), "main")
-    with pytest.raises(SodateError, match="has not been pulled yet"):
-        sources.resolve("org/name")
     shadow = shutil.copytree(folder, folder.parent / "smollm2-135m")
     assert sources.pull(str(shadow)).name == "smollm2-135m-local"
 

@@ -47,7 +47,8 @@ def test_a_check_with_a_model_counts_shared_beginnings_once(tmp_path: Path, monk
     file = tmp_path / "rows.jsonl"
     file.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
     assert "forecast" not in sodate.check(file).stats
-    stats = sodate.check(file, model=str(folder)).stats
+    model = sodate.pull(str(folder)).name
+    stats = sodate.check(file, model=model).stats
     ahead = stats["forecast"]
     assert set(ahead) == {"tokens", "computed_tokens", "seconds", "bytes", "gemm_gflops"}
     assert ahead["tokens"] == stats["tokens"]["total"]
@@ -56,7 +57,7 @@ def test_a_check_with_a_model_counts_shared_beginnings_once(tmp_path: Path, monk
     assert saved >= 3 * 7 * 40
     assert ahead["gemm_gflops"] > 0 and ahead["bytes"] > memory.PROCESS_BYTES
     # What training counts for the same file, its own shuffle: the same to a few tokens.
-    run = sodate.train(model=str(folder), data=str(file), epochs=1, name="t")
+    run = sodate.train(model=model, data=str(file), epochs=1, name="t")
     metrics = (Path(run["run_dir"]) / "metrics.jsonl").read_text("utf-8").splitlines()
     assert sum(json.loads(line)["computed_tokens"] for line in metrics) == pytest.approx(
         ahead["computed_tokens"], rel=0.02

@@ -179,7 +179,10 @@ def test_a_run_on_a_model_published_in_bfloat16_learns_as_on_the_same_one_in_flo
     save_file({name: tensor.float() for name, tensor in load_file(file).items()}, file, {"format": "pt"})
     monkeypatch.setenv("SODATE_HOME", str(tmp_path / "home"))
     keys = {"data": str(field.train), "dtype": "float32", "max_steps": 3, "batch_size": 4}
-    one, two = (sodate.train(model=str(tmp_path / name), name=name, **keys) for name in ("narrow", "wide"))
+    one, two = (
+        sodate.train(model=sodate.pull(str(tmp_path / name)).id, name=f"of-{name}", **keys)
+        for name in ("narrow", "wide")
+    )
     assert one["first_loss"] == pytest.approx(two["first_loss"], rel=1e-6)
     assert one["final_loss"] == pytest.approx(two["final_loss"], rel=1e-5)
     assert one["final_loss"] < one["first_loss"]

@@ -1,0 +1,33 @@
+"""Models that a person names on the command line: what is not in the store yet is pulled, and said.
+
+This is an act of the command line alone. No name in a recipe file, a request or a call from Python does it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from sodate.core.text import tr, visible
+
+
+def at_hand(name: str, *, quiet: bool = False) -> str:
+    """The name that the verbs know this model by, pulled now if it is built in, a model folder or a .gguf file.
+
+    Any other name is returned as it is: the verb says what it thinks of it. `quiet` leaves out the progress bar.
+    """
+    from sodate.library.wheels import BUILT_IN
+    from sodate.release.lookup import is_known
+
+    if is_known(name) or not (name in BUILT_IN or Path(name).expanduser().exists()):
+        return name
+    import sodate
+    from sodate import terminal
+    from sodate.library.store import find
+
+    said = tr(f"{name} is not among the models here yet: pulling it.", f"{name} はまだ手元にないため、取り込みます。")
+    print(visible(said), file=sys.stderr)
+    with terminal.pulling(quiet=quiet) as listen:
+        entry = sodate.pull(name, on_progress=listen, wait=os.environ.get("WORLD_SIZE", "1") != "1")
+    return entry.name if find(entry.name) == entry else entry.id
