@@ -2,7 +2,8 @@
 
     python make.py [--out FOLDER]
 
-Same seed, same bytes. Every reply goes: apology, what to check, numbered steps, reassurance. What
+Same seed, same bytes. Every reply goes: apology, what to do first where there is danger, what to
+check, numbered steps, reassurance. What
 cases.py and parts.py hold is combined so that no two rows are nearly the same; the three sets share no product, symptom
 or phrase.
 """
@@ -53,10 +54,12 @@ def write_reply(rng: random.Random, parts: Parts, case: Case) -> str:
     """What support answers: three paragraphs, the steps one a line."""
     apology = parts.apology + (parts.apology_goods if case.goods else [])
     close = parts.close + (parts.close_goods if case.goods else [])
-    first = rng.choice(apology) + rng.choice(parts.check) + rng.choice(parts.lead)
+    first = rng.choice(apology) + case.safety + rng.choice(parts.check) + rng.choice(parts.lead)
     steps = [f"{number}. {step}" for number, step in enumerate(case.steps, start=1)]
     lines = [first, *steps, rng.choice(close)]
-    return "\n".join(lines).format(product=case.product, issue=case.issue, check=case.check)
+    return "\n".join(lines).format(
+        product=case.product, issue=case.issue, said=case.said or f"{case.issue}とのこと", check=case.check
+    )
 
 
 def make_set(rng: random.Random, parts: Parts, rows: int) -> list[dict[str, Any]]:

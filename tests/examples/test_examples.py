@@ -57,12 +57,14 @@ def skeleton(mail: str, answer: dict[str, Any]) -> str:
 
 
 def support_parts(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The names in examples/support-ja/parts.py, which imports its neighbour `cases`; sys.path is put back after."""
+    """The names in examples/support-ja/parts.py, which imports its neighbours; sys.path is put back after."""
     monkeypatch.syspath_prepend(str(SUPPORT))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    monkeypatch.delitem(sys.modules, "cases", raising=False)
+    for name in ("cases", "unseen"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     names = runpy.run_path(str(SUPPORT / "parts.py"))
-    monkeypatch.delitem(sys.modules, "cases", raising=False)
+    for name in ("cases", "unseen"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     return names
 
 
@@ -228,3 +230,15 @@ def test_the_data_check_uses_every_training_row_and_finds_no_leak(example: str) 
     ledger = check([folder / "train.jsonl"], against=folder / "heldout.jsonl").ledger
     assert ledger.rows_used == ledger.rows_in > 0
     assert {problem.code for problem in ledger.warnings} <= {"pii-name"}
+
+
+def test_where_there_is_danger_the_reply_says_to_stop_before_it_says_to_look() -> None:
+    danger = re.compile("焦げ|煙|蒸気|びしょびしょです|水が垂れてきます|圧がかかる前")
+    found = 0
+    for name in ("train", "valid", "heldout"):
+        for row in rows(SUPPORT / f"{name}.jsonl"):
+            if danger.search(row[1]["content"]):
+                found += 1
+                stop, look = re.search("中止|止めて|止め、", row[2]["content"]), row[2]["content"].index("ご確認")
+                assert stop is not None and stop.start() < look, row[2]["content"]
+    assert found >= 12
