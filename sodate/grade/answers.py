@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import Any
 
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
+from sodate.grade import numbers
 from sodate.grade.base import Grade, GradeFunction
 from sodate.grade.normalise import fold, normalise
 from sodate.grade.strings import clip
 
-_NUMBER = re.compile(
-    r"(?<!\w)(?<!\d\.)[-+]?(?:\d{1,3}(?:,\d{3})+|\d{1,40})(?:\.\d{1,40})?"  # 12, -1,234.50; no part of v12 or 1.2.3
-    r"|(?<!(?u:[\w.]))[-+]?\.\d{1,40}",  # .5, where that dot ends no word ("No.12") and no sentence
-    re.ASCII,
-)
-# Raised and lowered digits and fractions, with the number they stand at: NFKC would make 102 of 10² and 1⁄2 of ½.
-_NOT_PLAIN = re.compile(r"(?<![\d.,])[\d.,]*+[²³¹¼-¾⁰⁴-⁻₀-₋⅐-⅟↉]+")
 _WORD = re.compile(r"\w", re.ASCII)
 
 # What counts as not knowing, unless the grader is given phrases of its own.
@@ -31,24 +24,21 @@ ABSTAINING = (
 
 
 def number(reply: str, reference: str | None, item: Mapping[str, Any]) -> Grade:
-    """1 when the last number of the reply is the reference's. SodateError when the reference holds no number.
+    """1 when the last number of the reply is the reference's (`sodate/grade/numbers.py` says what a number is).
 
-    Powers, indices and fractions (10², 2½) are passed over: "100 = 10²" says 100, and 10² alone says no number.
+    SodateError when the reference holds no number.
     """
-    wanted, found = _last(reference or ""), _last(reply)
+    wanted = numbers.last(reference or "")
     if wanted is None:
         raise SodateError(
             tr(f"number compares numbers, and the reference {clip(reference or '')!r} has none.",
                f"number は数を比べる採点ですが、正解 {clip(reference or '')!r} に数がありません。"),
         )  # fmt: skip
+    found = numbers.last(reply, wanted)
     if found is None:
         return Grade(0.0, tr("no number in the reply", "返答に数がない"))
-    return Grade(float(found == wanted), tr(f"{found} for {wanted}", f"{wanted} に対し {found}"))
-
-
-def _last(text: str) -> Decimal | None:
-    numbers = _NUMBER.findall(normalise(_NOT_PLAIN.sub(" ", text)))
-    return Decimal(numbers[-1].replace(",", "")) if numbers else None
+    said, right = clip(found.text), clip(wanted.text)
+    return Grade(float(found.same(wanted)), tr(f"{said} for {right}", f"{right} に対し {said}"))
 
 
 def length(low: int, high: int) -> GradeFunction:
@@ -69,26 +59,38 @@ def abstained(reply: str, phrases: Sequence[str] = ABSTAINING) -> bool:
 
 
 def _holds(text: str, wanted: str) -> bool:
-    """Whether `wanted` stands in `text` as itself: no part of a number, nor of a word in Latin letters."""
-    before = r"(?<!\w)(?<!\d[.,:])" if _WORD.match(wanted[0]) else ""
-    after = r"(?!\w)(?![.,:]\d)" if _WORD.match(wanted[-1]) else ""
-    return re.search(before + re.escape(wanted) + after, text, re.ASCII) is not None
+    """Whether `wanted` stands in `text` as itself: no part of a number, nor of a word in Latin letters.
+
+    Where all of `wanted` is a number, whether `text` has that number, however it is written.
+    """
+    found, sought = list(numbers.find(text)), list(numbers.find(wanted))
+    if len(sought) == 1 and (sought[0].start, sought[0].end) == (0, len(wanted)):
+        clear = [one for one in found if not one.weak] or found
+        return any(one.same(sought[0]) for one in clear)
+    before = r"(?<!\w)" if _WORD.match(wanted[0]) else ""
+    after = r"(?!\w)" if _WORD.match(wanted[-1]) else ""
+    for match in re.finditer(before + re.escape(wanted) + after, text, re.ASCII):
+        start, end = match.span()
+        if not any(one.start < start < one.end or one.start < end < one.end for one in found):
+            return True
+    return False
 
 
 def honest(idk: float, phrases: Sequence[str] = ABSTAINING) -> GradeFunction:
     """Right 1, "I don't know" `idk`, wrong -1; as a score in [0, 1] that is (value + 1) / 2.
 
     Right: the reply holds the reference, whatever stands around it, but not inside a longer number or Latin word
-    ("4 days" is not in "14 days"). Where the reference is empty nobody knows the answer: every reply but "I don't
-    know" is wrong, and that one counts as right. A row without a reference says nothing of the kind, and is refused.
+    ("4 days" is not in "14 days"); a number may be written in another way. Where the reference is empty nobody knows
+    the answer: every reply but "I don't know" is wrong, and that one counts as right. A row without a reference says
+    nothing of the kind, and is refused.
     """
 
     def grade(reply: str, reference: str | None, item: Mapping[str, Any]) -> Grade:
-        wanted = fold(reference or "")
+        wanted = fold(numbers.prepare(reference or ""))
         if abstained(reply, phrases):
             value = idk if wanted else 1.0
             said = tr("says that it does not know", "分からないと答えた")
-        elif wanted and _holds(fold(reply), wanted):
+        elif wanted and _holds(fold(numbers.prepare(reply)), wanted):
             value, said = 1.0, tr("right", "正しい")
         else:
             value, said = -1.0, tr(f"wrong: “{clip(reply)}”", f"誤り: 「{clip(reply)}」")

@@ -13,20 +13,19 @@ true is not 1, and a null is not a missing key.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Hashable, Mapping, Sequence
-from decimal import Decimal
+from fractions import Fraction
 from typing import Any, Literal
 
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
 from sodate.grade.base import Grade, GradeFunction
 from sodate.grade.normalise import normalise
+from sodate.grade.numbers import whole
 from sodate.grade.strings import clip
 from sodate.grade.structured import NotJsonError, json_graded, read_json
 
 MAX_PAIRS = 10_000
-_NUMBER = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d{1,40})(?:\.\d{1,40})?", re.ASCII)
 
 Order = Literal["any", "same"]
 Numbers = Literal["strict", "loose"]
@@ -44,11 +43,11 @@ def _key(leaf: Any, numbers: Numbers) -> Hashable:
         return ("constant", leaf)
     if isinstance(leaf, (int, float)):
         # Through the shortest text, so that a loose "0.1" meets 0.1.
-        return ("number", Decimal(str(leaf)) if numbers == "loose" else leaf)
+        return ("number", Fraction(str(leaf)) if numbers == "loose" else leaf)
     if isinstance(leaf, str):
         text = normalise(leaf)
-        if numbers == "loose" and _NUMBER.fullmatch(text):
-            return ("number", Decimal(text.replace(",", "")))
+        if numbers == "loose" and (number := whole(leaf)) is not None:
+            return ("number", number)
         return ("string", text)
     return ("empty", type(leaf).__name__)
 

@@ -20,8 +20,8 @@ from sodate.grade import parse_grader
     ("1,234.50", "1234.5", 1), ("twelve", "12", 0), ("", "0", 0), ("v12", "12", 0), ("3.10", "3.1", 1),
     # A dot before a number: an ellipsis, an abbreviation, a full stop, a decimal point.
     ("答えは…42", "42", 1), ("Rs.500", "500", 1), ("No.12", "12", 1), ("答え.5", "5", 1), ("Rs.1,000.50", "1000.5", 1),
-    (".5", "0.5", 1), ("x = -.5", "-0.5", 1), ("1.2.3", "1.2", 1), ("v1.2.3", "3", 0), ("2024.05.01", "2024.05", 1),
-    # Powers and fractions are not numbers of more digits, and not their first digits either.
+    (".5", "0.5", 1), ("x = -.5", "-0.5", 1), ("1.2.3", "1.2", 0), ("v1.2.3", "3", 0), ("2024.05.01", "2024.05", 0),
+    # Powers and fractions are neither numbers of more digits nor their first digits.
     ("10²", "102", 0), ("10²", "10", 0), ("100 = 10²", "100", 1), ("25 m²", "25", 1), ("10⁻³", "3", 0), ("2½", "2", 0),
 ])  # fmt: skip
 def test_the_last_number_counts(reply: str, reference: str, score: float) -> None:
@@ -31,8 +31,6 @@ def test_the_last_number_counts(reply: str, reference: str, score: float) -> Non
 def test_a_reference_without_a_number_is_an_error() -> None:
     with pytest.raises(SodateError, match="has none"):
         parse_grader("number")("12", "twelve", {})
-    with pytest.raises(SodateError, match="has none"):
-        parse_grader("number")("102", "10²", {})
 
 
 def test_a_number_of_endless_digits_is_read_in_reasonable_time() -> None:
@@ -52,6 +50,10 @@ def test_length_falls_in_proportion_outside_its_range() -> None:
     ("14 days", "4 days", -1), ("8:30.", "8:30", 1), ("8:305", "8:30", -1), ("1.5 kg", "5 kg", -1), ("５日", "5日", 1),
     ("It is covered.", "red", -1), ("RED!", "red", 1), ("5,000 euros", "5", -1), ("¥500", "¥500", 1),
     ("14日です", "14日", 1),
+    # A number is the same number however it is written, and never part of another.
+    ("1e-1 V", "0.1", 1), ("それは三千五百円です", "3500", 1), ("10²", "102", -1), ("½", "2", -1), ("-5", "5", -1),
+    ("6.02×10^23", "23", -1), ("50%", "50", 1), ("14 days, not 4", "4 days", -1), ("2½ cups", "2.5", 1),
+    ("-14 days", "14 days", -1), ("at 2026-03-02", "02", -1), ("at 2026-03-02", "2026/3/2", 1),
 ])  # fmt: skip
 def test_wrong_is_worse_than_not_knowing(reply: str, reference: str, value: float) -> None:
     assert parse_grader("honest")(reply, reference, {}).score == pytest.approx((value + 1) / 2)
