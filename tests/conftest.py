@@ -11,9 +11,11 @@ import pytest
 
 from sodate.library.sources import pull
 from sodate.library.store import ModelEntry
+from tests import nested
 from tests.tiny import llama_folder
 
 os.environ["SODATE_LANG"] = "en"  # sentences in assertions are English, whatever the machine's locale
+nested.install()
 
 
 @pytest.fixture(scope="session")

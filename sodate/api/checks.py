@@ -9,7 +9,7 @@ from sodate.core import home
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.recipe import Recipe, RolloutRecipe
 from sodate.core.runs import RunFolder
-from sodate.core.text import tr
+from sodate.core.text import en, ja, tr
 from sodate.library.store import find
 from sodate.library.wheels import BUILT_IN
 
@@ -46,8 +46,8 @@ def refuse_changes(run: RunFolder, about: dict[str, Any]) -> None:
         if manifest[key] != about[key]:
             raise SodateError(
                 tr(
-                    f"The {what} changed since run {run.name} began.",
-                    f"実行 {run.name} の開始後に{what}が変わりました。",
+                    f"The {en(what)} changed since run {run.name} began.",
+                    f"実行 {run.name} の開始後に{ja(what)}が変わりました。",
                 ),
                 tr(
                     "Start a new run; resuming would mix two datasets in one result.",
@@ -60,16 +60,16 @@ def nothing_to_train(method: str, wants: str, files: tuple[str, ...], checked: A
     """Why no row of these files is one that `method` learns from; `wants` says what it does learn from."""
     if checked.ledger.rows_used:
         return SodateError(
-            tr(f"The rows of {', '.join(files)} are {checked.format}; method={method} needs {wants}.",
-               f"{', '.join(files)} の行は {checked.format} です。method={method} には{wants}が必要です。"),
+            tr(f"The rows of {', '.join(files)} are {checked.format}; method={method} needs {en(wants)}.",
+               f"{', '.join(files)} の行は {checked.format} です。method={method} には{ja(wants)}が必要です。"),
             _other_method(method, checked.format),
         )  # fmt: skip
     first = next(iter(checked.ledger.set_aside), None)
-    reason = f" {first.file}:{first.line}: {first.message}" if first else ""
+    reason = f" {first.file}:{first.line}: " + first.message if first else ""
     return SodateError(
         tr(
-            f"Every row of {', '.join(files)} is set aside.{reason}",
-            f"{', '.join(files)} の全行が除外されました。{reason}",
+            f"Every row of {', '.join(files)} is set aside.{en(reason)}",
+            f"{', '.join(files)} の全行が除外されました。{ja(reason)}",
         ),
         tr("`sodate data check` lists all reasons.", "`sodate data check` ですべての理由を確認できます。"),
     )

@@ -2,25 +2,52 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 
 class SodateError(Exception):
     """Something a person can mend. The command line prints it without a traceback and exits with `exit_code`.
 
-    `message` says what is wrong and names the file, line or field; `fix` says what to do about it.
+    `message` says what is wrong and names the file, line or field; `fix` says what to do about it. Both are read in the
+    reader's language if they were made by `tr`. `code` is for programs and stable: docs/errors.md lists them all.
+    `param` is the key, option or field that is wrong, `file` and `line` (from 1) the place, where there is one.
     """
 
     exit_code = 1
+    code = "failed"
 
-    def __init__(self, message: str, fix: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        fix: str = "",
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        file: str | Path | None = None,
+        line: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.fix = fix
+        self.code = code or type(self).code
+        self.param = param
+        self.file = None if file is None else str(file)
+        self.line = line
 
     def __str__(self) -> str:
-        return f"{self.message}\n  {self.fix}" if self.fix else self.message
+        return f"{self.message}\n  {self.fix}" if self.fix else str(self.message)
+
+    def to_json(self) -> dict[str, Any]:
+        """The error as programs read it, its sentences in the reader's language."""
+        return {
+            "code": self.code, "message": str(self.message), "fix": str(self.fix), "param": self.param,
+            "file": self.file, "line": self.line,
+        }  # fmt: skip
 
 
 class UsageError(SodateError):
     """The command or recipe itself is wrong: an unknown key, a value out of range, a file that is not there."""
 
     exit_code = 2
+    code = "usage"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from sodate.core.errors import SodateError
-from sodate.core.text import tr
+from sodate.core.text import en, ja, tr
 
 CHUNK = 1 << 20
 
@@ -155,8 +155,8 @@ def lock(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
             holder = handle.read().strip() or "?"
             raise SodateError(
                 tr(
-                    f"{what} is in use by another process ({holder}).",
-                    f"{what} は別のプロセス ({holder}) が使用中です。",
+                    f"{en(what)} is in use by another process ({holder}).",
+                    f"{ja(what)} は別のプロセス ({holder}) が使用中です。",
                 ),
                 tr("Wait until it ends, or stop it first.", "終了を待つか、先にそちらを止めてください。"),
             ) from None

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from sodate.core.errors import UsageError
-from sodate.core.text import tr
+from sodate.core.text import en, ja, tr
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -41,7 +41,7 @@ def checked_name(name: str, what: str) -> str:
     """`name` if it is safe as one path component: no slash, no leading dot, at most 64 plain characters."""
     if not NAME.fullmatch(name):
         raise UsageError(
-            tr(f"{what} {name!r} is not a usable name.", f"{what} {name!r} は名前として使えません。"),
+            tr(f"{en(what)} {name!r} is not a usable name.", f"{ja(what)} {name!r} は名前として使えません。"),
             tr(
                 "Use up to 64 letters, digits, '.', '_' or '-', starting with a letter or digit.",
                 "英数字で始まる、英数字・'.'・'_'・'-' の 64 文字以内にしてください。",

@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from sodate.core.errors import UsageError
-from sodate.core.text import tr
+from sodate.core.text import en, ja, said_by, tr
 
 Auto = Literal["auto"]
 Adapter = Literal["lora", "rslora", "dora", "qlora", "bottleneck", "last", "full"]
@@ -280,8 +280,10 @@ def load_recipe(path: Path | None, overrides: dict[str, Any]) -> Recipe:
         except FileNotFoundError:
             raise UsageError(tr(f"Recipe {path} is not there.", f"レシピ {path} がありません。")) from None
         except (OSError, UnicodeError) as error:
-            why = getattr(error, "strerror", None) or str(error)
-            raise UsageError(tr(f"Recipe {path} can't be read: {why}", f"レシピ {path} を読めません: {why}")) from None
+            reason = getattr(error, "strerror", None) or str(error)
+            raise UsageError(
+                tr(f"Recipe {path} can't be read: {reason}", f"レシピ {path} を読めません: {reason}")
+            ) from None
         except yaml.YAMLError as error:
             raise UsageError(
                 tr(f"{path} is not valid YAML: {error}", f"{path} は正しい YAML ではありません: {error}")
@@ -316,7 +318,7 @@ def validated(kind: type[Recipe], values: dict[str, Any], where: str) -> Recipe:
             hint = tr(f"Did you mean {near[0]}?", f"{near[0]} のことですか?") if near else ""
             known = ", ".join(kind.model_fields)
             raise UsageError(
-                tr(f"{at}unknown key {key!r}. {hint}".rstrip(), f"{at}知らないキー {key!r} です。{hint}"),
+                tr(f"{at}unknown key {key!r}. {en(hint)}".rstrip(), f"{at}知らないキー {key!r} です。{ja(hint)}"),
                 tr(f"Known keys: {known}.", f"使えるキー: {known}"),
             ) from None
         if first["type"] == "missing":
@@ -324,9 +326,10 @@ def validated(kind: type[Recipe], values: dict[str, Any], where: str) -> Recipe:
                 tr(f"{at}{key!r} is missing.", f"{at}{key!r} がありません。"),
                 tr(f"Give it in the recipe or as {key}=VALUE.", f"レシピか {key}=値 で指定してください。"),
             ) from None
-        why = first["msg"].removeprefix("Value error, ")
+        own = first.get("ctx", {}).get("error")  # what a validator of ours said
+        why = said_by(own) if isinstance(own, Exception) else first["msg"]
         raise UsageError(
-            tr(f"{at}{key} = {first['input']!r}: {why}.", f"{at}{key} = {first['input']!r}: {why}")
+            tr(f"{at}{key} = {first['input']!r}: {en(why)}.", f"{at}{key} = {first['input']!r}: {ja(why)}")
         ) from None
 
 

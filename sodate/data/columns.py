@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sodate.core.errors import UsageError
-from sodate.core.text import tr
+from sodate.core.text import en, ja, tr
 from sodate.data.fields import verdict
 from sodate.data.ledger import RowError
 from sodate.data.messages import Row
@@ -67,7 +67,7 @@ def pair(row: Row) -> tuple[str, str] | None:
 
 def listed(columns: Mapping[str, object]) -> str:
     names = ", ".join(columns) or tr("(none)", "（なし）")
-    return tr(f"Columns found: {names}.", f"見つかった列: {names}")
+    return tr(f"Columns found: {en(names)}.", f"見つかった列: {ja(names)}")
 
 
 def advice(columns: Mapping[str, object]) -> str:

@@ -85,7 +85,7 @@ def detect(rows: Sequence[Row], columns: Mapping[str, str], file: str) -> Format
         return _classified(first) if classes else first
     if missing := ", ".join(column for column in columns.values() if column not in found):
         what = tr(f"there is no column {missing}.", f"列 {missing} がありません。")
-        raise SodateError(f"{file}: {what} {listed(found)}", advice(found))
+        raise SodateError(f"{file}: " + what + " " + listed(found), advice(found))
     raise NoFormatError(file, found)
 
 

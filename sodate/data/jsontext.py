@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Set
 from typing import Any, BinaryIO, NoReturn
 
-from sodate.core.text import tr
+from sodate.core.text import en, ja, tr
 from sodate.data.ledger import RowError
 
 MAX_ROW_BYTES = 16 << 20  # far beyond any context window; what a reader may hold of one row
@@ -120,17 +120,20 @@ def _explain(error: json.JSONDecodeError, text: str) -> str:
     if not text[error.pos :].strip() or error.msg.startswith("Unterminated"):
         return tr("the row ends in the middle; is it cut off?", "途中で終わっています。途切れていませんか。")
     if here in "}]" and before.endswith(","):
-        return tr(f"a comma before the closing {here} ({at}).", f"閉じる {here} の前に余分なカンマがあります（{at}）。")
+        return tr(
+            f"a comma before the closing {here} ({en(at)}).",
+            f"閉じる {here} の前に余分なカンマがあります（{ja(at)}）。",
+        )
     if here == "'":
-        return tr(f"strings need double quotes ({at}).", f'文字列は " で囲みます（{at}）。')
+        return tr(f"strings need double quotes ({en(at)}).", f'文字列は " で囲みます（{ja(at)}）。')
     if error.msg == "Extra data":
-        return tr(f"more than one value on the line ({at}).", f"1 行に値が 2 つ以上あります（{at}）。")
+        return tr(f"more than one value on the line ({en(at)}).", f"1 行に値が 2 つ以上あります（{ja(at)}）。")
     if "control character" in error.msg:
         return tr(
-            f"a raw control character ({at}); a line break inside a string is written \\n.",
-            f"制御文字がそのまま入っています（{at}）。文字列の中の改行は \\n と書きます。",
+            f"a raw control character ({en(at)}); a line break inside a string is written \\n.",
+            f"制御文字がそのまま入っています（{ja(at)}）。文字列の中の改行は \\n と書きます。",
         )
-    return tr(f"{error.msg.lower()} ({at}).", f"{error.msg} ({at})。")
+    return tr(f"{error.msg.lower()} ({en(at)}).", f"{error.msg} ({ja(at)})。")
 
 
 _IN_STRING = re.compile(rb'["\\]')

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from sodate.core.text import tr
+from sodate.core.text import Sentence, tr
 
 Severity = Literal["set-aside", "warning"]
 
@@ -215,12 +215,12 @@ class Problem:
         return CODES[self.code].severity
 
     @property
-    def message(self) -> str:
+    def message(self) -> Sentence:
         code = CODES[self.code]
         return tr(code.en, code.ja).format(*self.args)
 
     def to_json(self) -> dict[str, Any]:
-        return {"file": self.file, "line": self.line, "code": self.code, "message": self.message}
+        return {"file": self.file, "line": self.line, "code": self.code, "message": str(self.message)}
 
 
 class RowError(Exception):

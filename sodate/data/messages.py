@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from sodate.core.text import tr
+from sodate.core.text import en, ja, tr
 from sodate.core.types import ROLES, Message, Role, ToolCall
 from sodate.data.jsontext import kind
 from sodate.data.ledger import RowError
@@ -71,8 +71,8 @@ def openai_messages(items: object, notes: Notes) -> tuple[Message, ...]:
             raise RowError(
                 "tool-call-invalid",
                 tr(
-                    f"{nth(index)}: only assistant makes tool calls.",
-                    f"{nth(index)}: ツールを呼べるのは assistant だけです。",
+                    f"{en(nth(index))}: only assistant makes tool calls.",
+                    f"{ja(nth(index))}: ツールを呼べるのは assistant だけです。",
                 ),
             )
         messages.append(
@@ -172,7 +172,7 @@ def check_calls(messages: Sequence[Message], tools: Sequence[Mapping[str, Any]],
 
 
 def _order(index: int, what: str) -> tuple[str, tuple[str | int, ...]]:
-    return "role-order", (tr(f"{nth(index)}: {what}.", f"{nth(index)}: {what}。"),)
+    return "role-order", (tr(f"{en(nth(index))}: {en(what)}.", f"{ja(nth(index))}: {ja(what)}。"),)
 
 
 def _role(item: Row, index: int) -> Role:
@@ -280,4 +280,4 @@ def _is_tool(tool: object) -> bool:
 
 
 def _bad_call(index: int, what: str) -> RowError:
-    return RowError("tool-call-invalid", tr(f"{nth(index)}: {what}.", f"{nth(index)}: {what}。"))
+    return RowError("tool-call-invalid", tr(f"{en(nth(index))}: {en(what)}.", f"{ja(nth(index))}: {ja(what)}。"))

@@ -25,7 +25,7 @@ from sodate.core import files as disk
 from sodate.core import home
 from sodate.core.errors import SodateError
 from sodate.core.files import sha256_file, sha256_json
-from sodate.core.text import language, tr
+from sodate.core.text import Sentence, tr
 from sodate.data.check import Checked, changed, check, stamp_of
 from sodate.data.ledger import Ledger, Problem
 from sodate.data.load import Fingerprint, Loaded
@@ -70,7 +70,6 @@ def prepare(
         "method": method,
         "options": [dict(columns or {}), encoding, max_length],
         "code": code_digest(),
-        "language": language(),  # of the ledger's sentences
     })[:32]  # fmt: skip
     root = home.cache_dir() / "tokens"
     folder = root / key
@@ -164,7 +163,10 @@ def _to_json(checked: Checked) -> dict[str, Any]:
         "stats": checked.stats,
         "rows_in": ledger.rows_in,
         "rows_used": ledger.rows_used,
-        "problems": [[p.file, p.line, p.code, p.args] for p in (*ledger.set_aside, *ledger.warnings)],
+        "problems": [
+            [p.file, p.line, p.code, [[a.en, a.ja] if isinstance(a, Sentence) else a for a in p.args]]
+            for p in (*ledger.set_aside, *ledger.warnings)
+        ],
     }
 
 
@@ -177,6 +179,6 @@ def _from_json(
 ) -> Checked:
     ledger = Ledger(value["rows_in"], value["rows_used"])
     for file, line, code, args in value["problems"]:
-        problem = Problem(file, line, code, tuple(args))
+        problem = Problem(file, line, code, tuple(tr(*a) if isinstance(a, list) else a for a in args))
         (ledger.warnings if problem.severity == "warning" else ledger.set_aside).append(problem)
     return Checked(ledger, value["format"], value["stats"], tuple(files), columns or {}, encoding, stamps)

@@ -8,7 +8,7 @@ from typing import Any
 
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.intervals import Interval, paired_proportion_ci
-from sodate.core.text import tr
+from sodate.core.text import en, ja, tr
 from sodate.core.types import Message, Source
 from sodate.evaluate import stats
 from sodate.evaluate.stats import Verdict
@@ -146,8 +146,8 @@ def _graded(grader: Grader, replies: Sequence[str], items: Sequence[EvalItem], m
             place = where(item, index)
             raise SodateError(
                 tr(
-                    f"{place}: grader {grader.name} failed on the reply of {model}: {why}",
-                    f"{place}: {model} の返答を採点 {grader.name} で採点できません: {why}",
+                    f"{en(place)}: grader {grader.name} failed on the reply of {model}: {en(why)}",
+                    f"{ja(place)}: {model} の返答を採点 {grader.name} で採点できません: {ja(why)}",
                 ),
                 fix,
             ) from error

@@ -173,7 +173,7 @@ class _Comparison:
         """One short line a wrong place, in the order of the reference."""
         here = path.removeprefix(".") or "$"
         if isinstance(expected, dict) and isinstance(got, dict) and expected and got:
-            lines = []
+            lines: list[str] = []
             for key in [*expected, *(key for key in got if key not in expected)]:
                 inner = f"{path}.{key}"
                 if key not in got:
@@ -230,10 +230,10 @@ def fields(mode: Mode, order: Order, numbers: Numbers, lenient: bool) -> GradeFu
         def judge(value: Any) -> Grade:
             parts = compare(expected, value, order, numbers)
             if parts["exact"]:
-                reason = tr("all fields right", "全項目一致")
+                reason: str = tr("all fields right", "全項目一致")
             else:
                 lines = _Comparison(order, numbers).differences(expected, value)
-                reason = "; ".join(lines[:3]) + (f" (+{len(lines) - 3})" if len(lines) > 3 else "")
+                reason = tr("; ", "; ").join(lines[:3]) + (f" (+{len(lines) - 3})" if len(lines) > 3 else "")
             return Grade(parts[mode], reason, parts)
 
         return json_graded(reply, lenient, judge, {"precision": 0.0, "recall": 0.0, "f1": 0.0, "exact": 0.0})

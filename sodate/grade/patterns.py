@@ -5,7 +5,7 @@ from __future__ import annotations
 import regex  # type: ignore[import-untyped]
 
 from sodate.core.errors import SodateError, UsageError
-from sodate.core.text import tr
+from sodate.core.text import en, ja, tr
 
 SECONDS = 1.0
 
@@ -17,8 +17,8 @@ def check_pattern(pattern: str, where: str) -> None:
     except regex.error as error:
         raise UsageError(
             tr(
-                f"{where}: {pattern!r} is no regular expression: {error}.",
-                f"{where}: {pattern!r} は正規表現として読めません: {error}",
+                f"{en(where)}: {pattern!r} is no regular expression: {error}.",
+                f"{ja(where)}: {pattern!r} は正規表現として読めません: {error}",
             )
         ) from None
 

@@ -68,7 +68,7 @@ def backend() -> str:
             found = Answer(error=error.message)
         if found.value == "jailed":
             return name
-        reasons.append(f"{name}: {found.error or found.value}")
+        reasons.append(f"{name}: " + str(found.error or found.value))
     raise SodateError(
         tr(f"Code can't be run as a grader: this machine offers no sandbox ({'; '.join(reasons)}).",
            f"このマシンではサンドボックスが使えないため、コードによる採点はできません ({'; '.join(reasons)})。"),

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from sodate.core.text import tr
+from sodate.core.text import en, ja, tr
 from sodate.library.checks import read_shapes, weight_files
 
 # Measured on two cores. To measure again: sodate train examples/orders/recipe.yaml max_steps=8 --json gives
@@ -90,9 +90,9 @@ def sentence(model: str, ahead: Mapping[str, Any]) -> str:
     tokens, computed = f"{ahead['tokens']:,}", f"{ahead['computed_tokens']:,}"
     time_needed = duration(ahead["seconds"])
     return tr(
-        f"One epoch of LoRA with {model}: about {time_needed} and {memory} on this machine, now at {rate} "
+        f"One epoch of LoRA with {model}: about {en(time_needed)} and {memory} on this machine, now at {rate} "
         f"({tokens} tokens, {computed} computed: shared beginnings once).",
-        f"{model} の LoRA 学習 1 エポックの見込み: このマシン (いま {rate}) で約{time_needed}、"
+        f"{model} の LoRA 学習 1 エポックの見込み: このマシン (いま {rate}) で約{ja(time_needed)}、"
         f"メモリ {memory}。{tokens} トークン、うち計算するのは {computed} (共通の書き出しは一度だけ)。",
     )
 

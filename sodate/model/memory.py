@@ -28,7 +28,7 @@ from typing import Any
 import torch
 
 from sodate.adapt.quantise import NF4
-from sodate.core.text import tr
+from sodate.core.text import Sentence, tr
 from sodate.kernels.linear_cross_entropy import held
 from sodate.model.forecast import Facts
 
@@ -55,13 +55,13 @@ class Memory:
     def total(self) -> int:
         return self.process + self.weights + self.gradients + self.optimizer + self.activations
 
-    def __str__(self) -> str:
+    def sentence(self) -> Sentence:
         parts = (
             (tr("process", "プロセス"), self.process), (tr("weights", "重み"), self.weights),
             (tr("gradients", "勾配"), self.gradients), (tr("optimiser", "オプティマイザ"), self.optimizer),
             (tr("activations", "活性値"), self.activations),
         )  # fmt: skip
-        return ", ".join(f"{name} {size(value)}" for name, value in parts if value)
+        return tr(", ", "、").join(name + f" {size(value)}" for name, value in parts if value)
 
 
 def activation_element(dtype: torch.dtype, device: torch.device) -> int:

@@ -22,7 +22,7 @@ from tokenizers import Tokenizer
 
 from sodate.core.errors import SodateError
 from sodate.core.files import sha256_json
-from sodate.core.text import tr
+from sodate.core.text import en, ja, tr
 from sodate.core.types import Conversation, Message, Preference
 from sodate.render import sources, toolcalls
 from sodate.render.fold import fold_system
@@ -55,8 +55,8 @@ class BrokenTemplate(SodateError):
     def __init__(self, law: str, detail: str) -> None:
         super().__init__(
             tr(
-                f"The chat template breaks the law '{law}': {detail}",
-                f"チャットテンプレートが規則「{law}」を破っています: {detail}",
+                f"The chat template breaks the law '{law}': {en(detail)}",
+                f"チャットテンプレートが規則「{law}」を破っています: {ja(detail)}",
             ),
             tr(
                 "Use another template: template=chatml, gemma, llama3, plain or a .jinja file.",

@@ -24,7 +24,7 @@ import jinja2.sandbox
 import jinja2.utils
 
 from sodate.core.errors import SodateError
-from sodate.core.text import tr
+from sodate.core.text import en, ja, said_by, tr
 
 MAX_CHARS = 20_000_000  # of output
 MAX_MADE = 10 * MAX_CHARS  # characters made on the way to it, in all; an item of a list counts as 8, for its bytes
@@ -253,7 +253,7 @@ def _why(error: Exception) -> str:
         return tr("it calls itself without end, or is nested too deep", "再帰が終わらないか、入れ子が深すぎます")
     if isinstance(error, MemoryError):
         return tr("it needs more memory than there is", "メモリが足りません")
-    return str(error)
+    return said_by(error)
 
 
 @functools.lru_cache(maxsize=32)
@@ -265,7 +265,7 @@ def compile_template(source: str) -> Callable[..., str]:
     except Exception as error:  # Jinja parses it, Python compiles the result; each fails in its own ways
         why = _why(error)
         raise TemplateError(
-            tr(f"The chat template does not compile: {why}.", f"チャットテンプレートを解釈できません: {why}")
+            tr(f"The chat template does not compile: {en(why)}.", f"チャットテンプレートを解釈できません: {ja(why)}")
         ) from None
 
     def render(**variables: Any) -> str:
@@ -284,7 +284,7 @@ def compile_template(source: str) -> Callable[..., str]:
         except Exception as error:  # whatever a stranger's program raises is its own fault
             why = _why(error)
             raise TemplateError(
-                tr(f"The chat template refused: {why}.", f"チャットテンプレートがエラーを返しました: {why}")
+                tr(f"The chat template refused: {en(why)}.", f"チャットテンプレートがエラーを返しました: {ja(why)}")
             ) from None
         return "".join(pieces)
 

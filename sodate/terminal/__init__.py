@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sodate.core.errors import UsageError
-from sodate.core.text import tr, visible
+from sodate.core.text import en, ja, tr, visible
 
 if TYPE_CHECKING:
     from sodate.data.split import By
@@ -311,8 +311,8 @@ def print_trained(result: Mapping[str, Any]) -> None:
         step = result["best_step"]
         out.print(
             tr(
-                f"  kept: the weights of step {step}, where {most}",
-                f"  {most}だったステップ {step} の重みを保存しました",
+                f"  kept: the weights of step {step}, where {en(most)}",
+                f"  {ja(most)}だったステップ {step} の重みを保存しました",
             )
         )
     if "reward_model" in result:
@@ -342,8 +342,13 @@ def print_reward_model(worth: Mapping[str, Any]) -> None:
         out.print(tr("  beats chance and length", "  偶然と長さの規則を上回っています"), style="green")
     else:
         what = tr("chance", "偶然") if not worth["beats_chance"] else tr("the rule that longer is better", "長さの規則")
-        out.print(tr(f"  not shown to beat {what}: reinforcement will refuse it", f"  {what}を上回るとは言えません。"
-                     "強化学習では使えません"), style="yellow")  # fmt: skip
+        out.print(
+            tr(
+                f"  not shown to beat {en(what)}: reinforcement will refuse it",
+                f"  {ja(what)}を上回るとは言えません。強化学習では使えません",
+            ),
+            style="yellow",
+        )
 
 
 def print_evaluation(done: Any, examples: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sodate.core.text import tr
+from sodate.core.text import en, ja, tr
 
 FLAT_SHARE = 0.8  # of the groups without variance …
 FLAT_STEPS = 5  # … for so many steps in a row
@@ -95,9 +95,9 @@ def never_better(lines: Sequence[Mapping[str, Any]]) -> str | None:
     doubt = "" if sure else tr(" (so few rows may mislead)", " (行数が少ないため、偶然の可能性もあります)")
     return tr(
         f"Training made it worse: before it the model earned {base:.3f} on the {items} held-out rows, and the best of "
-        f"its steps, {step}, earned {earned:.3f}{doubt}. Go on using the model you began with. A smaller lr, a larger "
-        "kl_coefficient, more samples or a finer reward may help.",
+        f"its steps, {step}, earned {earned:.3f}{en(doubt)}. Go on using the model you began with. A smaller lr, a "
+        "larger kl_coefficient, more samples or a finer reward may help.",
         f"学習で悪くなりました。評価用の {items} 行の報酬は、学習前が {base:.3f}、最良のステップ {step} でも "
-        f"{earned:.3f} です{doubt}。元のモデルを使ってください。lr を下げる、kl_coefficient を上げる、"
+        f"{earned:.3f} です{ja(doubt)}。元のモデルを使ってください。lr を下げる、kl_coefficient を上げる、"
         "samples を増やす、報酬を細かくすると改善することがあります。",
     )

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sodate.core.recipe import KTORecipe
-from sodate.core.text import tr
+from sodate.core.text import en, ja, tr
 from sodate.core.types import Example, Judgement, Preference, Ranking
 from sodate.losses import preference
 from sodate.model.forward import score
@@ -170,8 +170,8 @@ def _say_imbalance(recipe: KTORecipe, wanted: Tensor, warn: Callable[[str], None
         side = tr("wanted", "望ましい") if good else tr("unwanted", "望ましくない")
         warn(
             tr(
-                f"All {good + bad} replies are {side}; the model sees no other side to tell them from.",
-                f"{good + bad} 件の返答がすべて「{side}」です。もう一方の例がないと違いを学べません。",
+                f"All {good + bad} replies are {en(side)}; the model sees no other side to tell them from.",
+                f"{good + bad} 件の返答がすべて「{ja(side)}」です。もう一方の例がないと違いを学べません。",
             )
         )
         return

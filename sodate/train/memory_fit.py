@@ -14,7 +14,7 @@ import torch
 
 from sodate.core.errors import SodateError
 from sodate.core.recipe import Decision
-from sodate.core.text import tr
+from sodate.core.text import en, ja, tr
 from sodate.model import gradient_checkpointing, memory
 from sodate.model.forecast import Facts
 from sodate.model.memory import Memory, size
@@ -182,7 +182,7 @@ def _measured(model: Any, compute: Callable[[], Part], device: torch.device) -> 
 
 def _decisions(whole: int, micro: int, again: bool, need: Memory, limit: int, wish: Wish) -> tuple[Decision, ...]:
     reason = tr(f"to stay below {size(limit)}", f"{size(limit)} に収めるため")
-    out = [Decision("memory", size(need.total), tr(f"estimated: {need}", f"見積もり: {need}"))]
+    out = [Decision("memory", size(need.total), tr("estimated: ", "見積もり: ") + need.sentence())]
     if micro != whole:
         out.append(Decision("micro_tokens", micro, reason))
     if wish.recompute is None and again:
@@ -217,8 +217,8 @@ def _too_large(
         )
     return SodateError(
         tr(
-            f"This run needs about {amount} ({need}) and may use {size(limit)}.",
-            f"この学習には約 {amount} ({need}) が必要ですが、使えるのは {size(limit)} です。",
+            f"This run needs about {en(amount)} ({need.sentence().en}) and may use {size(limit)}.",
+            f"この学習には約 {ja(amount)} ({need.sentence().ja}) が必要ですが、使えるのは {size(limit)} です。",
         ),
-        tr(f"What would help: {', '.join(ways)}.", f"減らすには: {', '.join(ways)}"),
+        tr("What would help: ", "減らすには: ") + tr(", ", "、").join(ways),
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sodate.core.errors import SodateError, UsageError
-from sodate.core.text import tr
+from sodate.core.text import en, ja, tr
 from sodate.core.types import Conversation, Message
 from sodate.grade import Grader, parse_grader
 
@@ -91,8 +91,8 @@ def _failed(name: str, answer: Answer, error: Exception) -> SodateError:
     said = error.message if isinstance(error, SodateError) else f"{type(error).__name__}: {error}"
     return SodateError(
         tr(
-            f"The grader {name} failed on {answer.task.name}: {said}\n  The reply was: {text!r}",
-            f"採点 {name} が {answer.task.name} で失敗しました: {said}\n  返答: {text!r}",
+            f"The grader {name} failed on {answer.task.name}: {en(said)}\n  The reply was: {text!r}",
+            f"採点 {name} が {answer.task.name} で失敗しました: {ja(said)}\n  返答: {text!r}",
         ),
         tr(
             "Training stopped: a failed grade is not a bad reply. Mend the grader or the row, then resume the run.",

@@ -19,14 +19,19 @@ class Interrupted(SodateError):
     """Ctrl-C or SIGTERM: a checkpoint was written and the run can be continued."""
 
     exit_code = 130
+    code = "interrupted"
 
 
 class OutOfMemory(SodateError):
     """Memory ran out inside a step. The last checkpoint is as good as before."""
 
+    code = "out-of-memory"
+
 
 class Diverged(SodateError):
     """The loss is not a number. The last finite state was kept."""
+
+    code = "diverged"
 
 
 @contextlib.contextmanager

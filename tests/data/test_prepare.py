@@ -143,7 +143,6 @@ COLUMNS = {"prompt": "asked", "completion": "replied"}
         {"against": True},
         {"code": "another version"},
         {"row": {"asked": "And now?", "replied": "Now too."}},
-        {"language": "ja"},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -159,8 +158,6 @@ def test_a_change_in_anything_that_decides_what_is_kept_is_another_entry(
         monkeypatch.setattr(prepare, "code_digest", lambda: code)
     if row := options.pop("row", None):
         farm.write_rows(file, [*rows, row])
-    if language := options.pop("language", None):
-        monkeypatch.setenv("SODATE_LANG", language)
     if "against" in options:
         options["against"] = held
     for _ in range(2):
