@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sodate.kernels import compiled
 from sodate.model.attention import TrieAttention
 from sodate.render.trie import Ints
-
-_attend: Callable[..., None] | None
-try:
-    from sodate.kernels._attend import attend as _attend
-except ImportError:  # installed without a C compiler
-    _attend = None
 
 
 class Cache:
@@ -74,11 +67,11 @@ class Cache:
         n, heads, dim = self.active, query.shape[1], query.shape[3]
         groups = key.shape[1]
         keys, values = self.keys[layer], self.values[layer]
-        compiled = _attend is not None and value.shape[3] == dim  # for values as wide as keys
-        if _attend is not None and compiled and query.device.type == "cpu" and query.dtype == torch.float32:
+        plain = query.device.type == "cpu" and query.dtype == torch.float32
+        if compiled is not None and plain and value.shape[3] == dim:  # for values as wide as keys
             made = query.new_empty(n, heads, dim)
             given = (query[0], key[0], value[0], keys, values, self.lengths[:n], made)
-            _attend(*(t.numpy() for t in given), dim**-0.5 if scale is None else scale, window or 0)
+            compiled.attend(*(t.numpy() for t in given), dim**-0.5 if scale is None else scale, window or 0)
             return made.transpose(0, 1)[None]
         slots, last = torch.arange(n), self.lengths[:n] - 1
         keys[slots, :, last] = key[0].transpose(0, 1)

@@ -10,12 +10,11 @@
  * Puts key and value at the last of each reply's `held` tokens, then writes softmax(scale · q kᵀ) v of the last `window`
  * tokens (all, if 0). Arrays are float32; keys, values and out lie densely. H / K query heads share a key head.
  */
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "_compiled.h"
 #include "_vector.h"
 
 /* Tokens taken at once: each query or output row is then loaded a quarter as often. And how far ahead memory is asked
@@ -70,7 +69,8 @@ static void one_head(const float *query, Py_ssize_t query_row, Py_ssize_t query_
         for (Py_ssize_t t = 0; t < count; t++)
             highest = row[t] > highest ? row[t] : highest;
         for (Py_ssize_t t = 0; t < count; t++) {
-            row[t] = exponential(row[t] - highest);
+            const float score = row[t];
+            row[t] = is_nan(score) ? score : exponential(score - highest);
             sum += row[t];
         }
         for (Py_ssize_t t = 0; t < count; t++)
@@ -197,11 +197,4 @@ static PyObject *attend(PyObject *Py_UNUSED(self), PyObject *args)
     Py_RETURN_NONE;
 }
 
-static PyMethodDef METHODS[] = {{"attend", attend, METH_VARARGS, "One decoding step's attention of one layer."},
-                                {NULL, NULL, 0, NULL}};
-static struct PyModuleDef MODULE = {PyModuleDef_HEAD_INIT, "_attend", NULL, -1, METHODS, NULL, NULL, NULL, NULL};
-
-PyMODINIT_FUNC PyInit__attend(void)
-{
-    return PyModule_Create(&MODULE);
-}
+PyMethodDef ATTEND_METHODS[] = {{"attend", attend, METH_VARARGS, "One decoding step's attention of one layer."}, {NULL, NULL, 0, NULL}};

@@ -5,10 +5,9 @@
  *
  * Arrays of float32, all of one size, lying densely.
  */
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
 #include <math.h>
 
+#include "_compiled.h"
 #include "_vector.h"
 
 enum { SILU, GELU, ARRAYS = 4, AT_ONCE = 1 << 12 };
@@ -101,9 +100,6 @@ static PyObject *called(PyObject *const *given, Py_ssize_t count, int back)
 static PyObject *gate(PyObject *Py_UNUSED(self), PyObject *const *given, Py_ssize_t count) { return called(given, count, 0); }
 static PyObject *gate_back(PyObject *Py_UNUSED(self), PyObject *const *given, Py_ssize_t count) { return called(given, count, 1); }
 
-static PyMethodDef METHODS[] = {{"gate", (PyCFunction)(void (*)(void))gate, METH_FASTCALL, "Gated activation"},
-                                {"gate_back", (PyCFunction)(void (*)(void))gate_back, METH_FASTCALL, "Its gradients"},
-                                {NULL, NULL, 0, NULL}};
-static struct PyModuleDef MODULE = {PyModuleDef_HEAD_INIT, "_gate", NULL, -1, METHODS, NULL, NULL, NULL, NULL};
-
-PyMODINIT_FUNC PyInit__gate(void) { return PyModule_Create(&MODULE); }
+PyMethodDef GATE_METHODS[] = {{"gate", (PyCFunction)(void (*)(void))gate, METH_FASTCALL, "Gated activation"},
+                              {"gate_back", (PyCFunction)(void (*)(void))gate_back, METH_FASTCALL, "Its gradients"},
+                              {NULL, NULL, 0, NULL}};

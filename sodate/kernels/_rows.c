@@ -10,12 +10,11 @@
  *
  * FLOAT32 and BFLOAT16 say which weights this processor multiplies.
  */
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 
+#include "_compiled.h"
 #include "_vector.h"
 
 enum { LANES = 16, MOST = 64, TOGETHER = 8 /* rows of a weight that a thread takes */, LINE = 64, SOON = 3 /* lines */ };
@@ -78,25 +77,24 @@ DOTS(dots_bf16, OWN_BF16, int32_t, __m512, _mm512_setzero_ps, _mm512_storeu_ps, 
 DOTS(dots_avx2, OWN_AVX2, float, __m256, _mm256_setzero_ps, _mm256_storeu_ps, 2, 4, SUM_AVX2)
 
 static int has_avx512(void) { return __builtin_cpu_supports("avx512f") != 0; }
-static int has_float32(void) { return has_avx512() || (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")); }
-static int has_bfloat16(void) { return has_avx512() && __builtin_cpu_supports("avx512bf16") != 0; }
+int product_takes_float32(void) { return has_avx512() || (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")); }
+int product_takes_bfloat16(void) { return has_avx512() && __builtin_cpu_supports("avx512bf16") != 0; }
 static void float32_block(const float *w, const float *x, float *out, Py_ssize_t count, Py_ssize_t k, Py_ssize_t lanes)
 {
     (has_avx512() ? dots_f32_block : dots_avx2_block)(w, x, out, count, k, lanes);
 }
 #else
-static int has_float32(void) { return 0; }
-static int has_bfloat16(void) { return 0; }
+int product_takes_float32(void) { return 0; }
+int product_takes_bfloat16(void) { return 0; }
 static void float32_block(const float *w, const float *x, float *out, Py_ssize_t count, Py_ssize_t k, Py_ssize_t lanes) {}
 static void dots_bf16_block(const int32_t *w, const int32_t *x, float *out, Py_ssize_t count, Py_ssize_t k, Py_ssize_t lanes) {}
 #endif
 
-/* bfloat16 bits of the nearest, ties to even. NaN is told by its bits: the compiler takes numbers for finite. */
+/* bfloat16 bits of the nearest, ties to even. */
 static inline uint32_t narrowed(float value)
 {
     union { float value; uint32_t bits; } wide = {value};
-    const uint32_t rounded = (wide.bits + 0x7fff + ((wide.bits >> 16) & 1)) >> 16;
-    return (wide.bits & 0x7fffffff) > 0x7f800000 ? 0x7fc0 : rounded;
+    return is_nan(value) ? 0x7fc0 : (wide.bits + 0x7fff + ((wide.bits >> 16) & 1)) >> 16;
 }
 
 FOR_EVERY_CPU
@@ -210,7 +208,7 @@ static PyObject *product(PyObject *Py_UNUSED(self), PyObject *const *given, Py_s
     if (!took(&WANTED, given, count, 0, a))
         return NULL;
     const Py_ssize_t *x = a[0].shape, *w = a[1].shape, *out = a[2].shape;
-    const int able = a[1].itemsize == 2 ? has_bfloat16() && w[1] % 2 == 0 : has_float32();
+    const int able = a[1].itemsize == 2 ? product_takes_bfloat16() && w[1] % 2 == 0 : product_takes_float32();
     const int fits = able && whole(x[1]) && x[0] == w[1] && w[0] == out[0] && x[1] == out[1];
     int enough = 1;
     if (fits) {
@@ -257,17 +255,7 @@ static PyObject *rotate(PyObject *Py_UNUSED(self), PyObject *const *given, Py_ss
     return ended(&WANTED, a, fits, 1);
 }
 
-static PyMethodDef METHODS[] = {{"product", (PyCFunction)(void (*)(void))product, METH_FASTCALL, "W x"},
-                                {"norm", (PyCFunction)(void (*)(void))norm, METH_FASTCALL, "RMSNorm"},
-                                {"rotate", (PyCFunction)(void (*)(void))rotate, METH_FASTCALL, "Rotary embedding"},
-                                {NULL, NULL, 0, NULL}};
-static struct PyModuleDef MODULE = {PyModuleDef_HEAD_INIT, "_rows", NULL, -1, METHODS, NULL, NULL, NULL, NULL};
-
-PyMODINIT_FUNC PyInit__rows(void)
-{
-    PyObject *module = PyModule_Create(&MODULE);
-    if (module != NULL && (PyModule_AddIntConstant(module, "FLOAT32", has_float32()) ||
-                           PyModule_AddIntConstant(module, "BFLOAT16", has_bfloat16())))
-        Py_CLEAR(module);
-    return module;
-}
+PyMethodDef ROWS_METHODS[] = {{"product", (PyCFunction)(void (*)(void))product, METH_FASTCALL, "W x"},
+                              {"norm", (PyCFunction)(void (*)(void))norm, METH_FASTCALL, "RMSNorm"},
+                              {"rotate", (PyCFunction)(void (*)(void))rotate, METH_FASTCALL, "Rotary embedding"},
+                              {NULL, NULL, 0, NULL}};

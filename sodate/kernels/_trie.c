@@ -1,10 +1,10 @@
 /* Attention over a packed trie for training on CPUs with AVX2 or AVX-512: every query sees the tokens of its segment's ancestors
  * and, causally, its own, if they are less than `window` behind (0: any). Scores never exist but for 16 queries at once.
  *
- *     forward(trie, q, k, v, out, lse, scale, window, wide)
- *     backward(trie, q, k, v, out, lse, dout, dq, dk, dv, scale, window, wide)
+ *     trie(segments, q, k, v, out, lse, scale, window, wide)
+ *     trie_back(segments, q, k, v, out, lse, dout, dq, dk, dv, scale, window, wide)
  *
- * `trie` is a tuple of int64 arrays: starts and ends (S,) of the segments; path_at (S + 1,) and path: the ancestors of
+ * `segments` is a tuple of int64 arrays: starts and ends (S,) of the segments; path_at (S + 1,) and path: the ancestors of
  * segment s are path[path_at[s]:path_at[s + 1]], root first; positions (N,). All else is float32: q, out, dout, dq
  * (N, H, D), k, v, dk, dv (N, K, D), K dividing H and 16 dividing D, lse (H, N): log Σ exp of a query's scores. The
  * numbers of one head lie densely, and gradients and outputs wholly. `wide` is the floats of a register, 16 or 8; WIDE says
@@ -14,23 +14,24 @@
  * (arXiv 2205.14135, appendix B). 16 queries lie side by side in registers, so that softmax is plain passes; the five
  * products are all `tile` (_trie_blocks.h). Sums are made in the same order for the same number of threads.
  */
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
 #include <math.h>
 #include <omp.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "_compiled.h"
+
 #if defined(__x86_64__) && defined(__GNUC__)
+#define VECTORS
 #include <immintrin.h>
 #define INSIDE inline __attribute__((always_inline))
-static int widest(void)
+int trie_width(void)
 {
     return __builtin_cpu_supports("avx512f") ? 16 : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? 8 : 0;
 }
 #else
-#error "for x86-64 only; without this module torch computes the same"
+int trie_width(void) { return 0; } /* torch computes the same there */
 #endif
 
 enum { LANES = 16 };
@@ -45,11 +46,23 @@ typedef struct {
 
 typedef struct { const float *at; Size token, head; } Rows; /* numbers from one token, one head to the next */
 
-static const float *rows_of(Rows r, Size token, Size head) { return r.at + token * r.token + head * r.head; }
-
 /* 16 queries or fewer of one segment: packed tokens [first, first + count), and the keys they see, range by range. */
 typedef struct { Size segment, first, count; } Block;
 typedef struct { Size from, to; } Range;
+
+typedef struct {
+    Trie trie;
+    Rows q, k, v, out, dout;
+    float *o, *lse, *dq, *dk, *dv; /* dense */
+    Size heads, key_heads, dim, blocks;
+    float scale;
+    int wide;
+    const Block *block;
+} Task;
+
+#ifdef VECTORS
+
+static const float *rows_of(Rows r, Size token, Size head) { return r.at + token * r.token + head * r.head; }
 
 /* Ranges of keys that some query of the block sees; returns how many. */
 static Size ranges_of(const Trie *t, Block b, Range *ranges)
@@ -66,16 +79,6 @@ static Size ranges_of(const Trie *t, Block b, Range *ranges)
     }
     return count;
 }
-
-typedef struct {
-    Trie trie;
-    Rows q, k, v, out, dout;
-    float *o, *lse, *dq, *dk, *dv; /* dense */
-    Size heads, key_heads, dim, blocks;
-    float scale;
-    int wide;
-    const Block *block;
-} Task;
 
 /* Room of one thread, in floats: weights and their gradients, turned rows, plain rows. */
 static Size room_of(const Task *a) { return (2 * (a->trie.longest + LANES) + 3 * a->dim) * LANES; }
@@ -161,6 +164,10 @@ static int run(const Task *a, int back)
     free(sums);
     return enough;
 }
+
+#else
+static int run(const Task *a, int back) { return a == NULL || back; } /* never called: no width is taken */
+#endif
 
 /* ---- called from Python: take the arrays, check them, run without the interpreter's lock ---- */
 
@@ -267,7 +274,7 @@ static PyObject *called(PyObject *args, int back)
         }
     }
     if (taken == count) {
-        if (window < 0 || (wide != 8 && wide != 16) || wide > widest() || !shapes_fit(a, back) || !is_trie(a))
+        if (window < 0 || (wide != 8 && wide != 16) || wide > trie_width() || !shapes_fit(a, back) || !is_trie(a))
             PyErr_SetString(PyExc_ValueError, "the shapes don't fit together, or the segments are no trie");
         else {
             Py_BEGIN_ALLOW_THREADS
@@ -284,18 +291,9 @@ static PyObject *called(PyObject *args, int back)
     Py_RETURN_NONE;
 }
 
-static PyObject *forward(PyObject *Py_UNUSED(self), PyObject *args) { return called(args, 0); }
-static PyObject *backward(PyObject *Py_UNUSED(self), PyObject *args) { return called(args, 1); }
+static PyObject *trie(PyObject *Py_UNUSED(self), PyObject *args) { return called(args, 0); }
+static PyObject *trie_back(PyObject *Py_UNUSED(self), PyObject *args) { return called(args, 1); }
 
-static PyMethodDef METHODS[] = {{"forward", forward, METH_VARARGS, "Attention over a trie."},
-                                {"backward", backward, METH_VARARGS, "Its gradients."},
-                                {NULL, NULL, 0, NULL}};
-static struct PyModuleDef MODULE = {PyModuleDef_HEAD_INIT, "_trie", NULL, -1, METHODS, NULL, NULL, NULL, NULL};
-
-PyMODINIT_FUNC PyInit__trie(void)
-{
-    PyObject *module = PyModule_Create(&MODULE);
-    if (module != NULL && PyModule_AddIntConstant(module, "WIDE", widest()))
-        Py_CLEAR(module);
-    return module;
-}
+PyMethodDef TRIE_METHODS[] = {{"trie", trie, METH_VARARGS, "Attention over a trie."},
+                              {"trie_back", trie_back, METH_VARARGS, "Its gradients."},
+                              {NULL, NULL, 0, NULL}};

@@ -1,4 +1,4 @@
-/* What the compiled parts of decoding share. */
+/* What the C files here share. */
 #ifndef SODATE_VECTOR_H
 #define SODATE_VECTOR_H
 #include <stdint.h>
@@ -9,10 +9,17 @@
 #define FOR_EVERY_CPU
 #endif
 
+/* Whether x is not a number, told by its bits: the compiler takes numbers for finite. */
+static inline int is_nan(float x)
+{
+    union { float value; uint32_t bits; } own = {x};
+    return (own.bits & 0x7fffffff) > 0x7f800000;
+}
+
 /* e^x for x <= 0, to 2 units in the last place, in operations that compilers make vectors of: 2^n · e^r, |r| <= ln 2 / 2. */
 static inline float exponential(float x)
 {
-    x = x < -87.0f ? -87.0f : x;
+    x = x < -87.0f ? -87.0f : x; /* which may make a number of what is none: the caller sees to that */
     const float n = (float)(int32_t)(x * 1.44269504f - 0.5f);
     const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f; /* ln 2 in two parts */
     const float e = 1 + r * (1 + r * (0.5f + r * (1.66666667e-1f + r * (4.16666667e-2f + r * (8.3333333e-3f + r * 1.3888889e-3f)))));

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from types import ModuleType
-
 import torch
 from torch import Tensor
 
-_gate: ModuleType | None
-try:
-    from sodate.kernels import _gate
-except ImportError:  # installed without a C compiler
-    _gate = None
+from sodate.kernels import compiled
 
 KINDS = {"silu": 0, "gelu_tanh": 1}
 
@@ -22,20 +16,20 @@ def activate(kind: str, gate: Tensor) -> Tensor:
 
 def gated(kind: str, gate: Tensor, up: Tensor) -> Tensor:
     """act(gate) · up, of one shape."""
-    if _gate is None or not _plain(gate, up):
+    if compiled is None or not _plain(gate, up):
         return activate(kind, gate).mul_(up)
     out = torch.empty_like(gate)
-    _gate.gate(gate.numpy(), up.numpy(), out.numpy(), KINDS[kind])
+    compiled.gate(gate.numpy(), up.numpy(), out.numpy(), KINDS[kind])
     return out
 
 
 def gated_back(kind: str, gate: Tensor, up: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
     """The gradients of gate and up from that of `gated`, whose memory they may take."""
-    if _gate is None or not _plain(gate, up, grad):
+    if compiled is None or not _plain(gate, up, grad):
         d_up = activate(kind, gate).mul_(grad)
         return _activate_back(kind, grad.mul_(up), gate), d_up
     d_gate = torch.empty_like(gate)
-    _gate.gate_back(gate.numpy(), up.numpy(), grad.numpy(), d_gate.numpy(), KINDS[kind])
+    compiled.gate_back(gate.numpy(), up.numpy(), grad.numpy(), d_gate.numpy(), KINDS[kind])
     return d_gate, grad
 
 

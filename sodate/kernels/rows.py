@@ -6,7 +6,6 @@ Rows lie side by side here: arrays are (features, L), L the rows rounded up to 1
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,15 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sodate.kernels import products
+from sodate.kernels import compiled, products
 from sodate.kernels.gate import KINDS
-
-_rows: ModuleType | None
-_gate: ModuleType | None
-try:
-    from sodate.kernels import _gate, _rows
-except ImportError:  # installed without a C compiler
-    _rows = _gate = None
 
 FEW = 64  # as many as _rows.c has room for; its products are faster than oneDNN's up to here (bench/decode.py)
 Array = NDArray[Any]
@@ -30,11 +22,11 @@ Array = NDArray[Any]
 
 def multiplies(weight: Tensor) -> bool:
     """Whether `product` takes the weight (out, in), on this processor."""
-    if _rows is None or weight.device.type != "cpu" or not weight.is_contiguous():
+    if compiled is None or weight.device.type != "cpu" or not weight.is_contiguous():
         return False
     if weight.dtype == torch.bfloat16:
-        return bool(_rows.BFLOAT16) and weight.shape[1] % 2 == 0
-    return weight.dtype == torch.float32 and bool(_rows.FLOAT32)
+        return bool(compiled.BFLOAT16) and weight.shape[1] % 2 == 0
+    return weight.dtype == torch.float32 and bool(compiled.FLOAT32)
 
 
 def side_by_side(x: Tensor) -> Array:
@@ -57,9 +49,9 @@ class Product:
         self.bias: Array | None = None if bias is None else bias.float().numpy()[:, None]
 
     def __call__(self, x: Array) -> Array:
-        assert _rows is not None
+        assert compiled is not None
         out = np.empty((len(self.weight), x.shape[1]), dtype=np.float32)
-        _rows.product(x, self.weight, out)
+        compiled.product(x, self.weight, out)
         if self.bias is not None:
             out += self.bias
         return out
@@ -86,22 +78,22 @@ class Norm:
         self.eps = eps
 
     def __call__(self, x: Array, out: Array | None = None) -> Array:
-        assert _rows is not None
+        assert compiled is not None
         out = np.empty_like(x) if out is None else out
-        _rows.norm(x, self.weight, out, self.eps)
+        compiled.norm(x, self.weight, out, self.eps)
         return out
 
 
 def rotate(x: Array, cos: Array, sin: Array) -> None:
     """Rotary embedding in place: x (heads · D, L), cos and sin (D, L)."""
-    assert _rows is not None
-    _rows.rotate(x, cos, sin)
+    assert compiled is not None
+    compiled.rotate(x, cos, sin)
 
 
 def gate(x: Array, kind: str) -> Array:
     """(I, L): the activation of x's first half times its second."""
-    assert _gate is not None
+    assert compiled is not None
     half = len(x) // 2
     out = np.empty((half, x.shape[1]), dtype=np.float32)
-    _gate.gate(x[:half], x[half:], out, KINDS[kind])
+    compiled.gate(x[:half], x[half:], out, KINDS[kind])
     return out

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -11,13 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sodate.kernels import compiled
 from sodate.kernels.recomputed import Made, how, keep, kept
-
-_trie: ModuleType | None
-try:
-    from sodate.kernels import _trie
-except ImportError:  # installed without a C compiler, or for another kind of processor
-    _trie = None
 
 Plan = tuple[NDArray[np.int64], ...]
 
@@ -35,7 +29,7 @@ def plan(lengths: Sequence[int], paths: Sequence[Sequence[int]]) -> Plan:
 
 def usable(query: Tensor, value: Tensor) -> bool:
     """Whether there is code for such queries (1, H, N, D) and values here."""
-    if _trie is None or not _trie.WIDE or query.device.type != "cpu":
+    if compiled is None or not compiled.WIDE or query.device.type != "cpu":
         return False
     return query.dtype == torch.float32 and query.shape[-1] % 16 == 0 and value.shape[-1] == query.shape[-1]
 
@@ -55,8 +49,8 @@ class _Attended(torch.autograd.Function):
         q, k, v = map(_dense, (query, key, value))
         out = torch.empty(q.shape)
         lse = torch.empty(q.shape[1], q.shape[0])
-        assert _trie is not None
-        _trie.forward(segments, *(t.detach().numpy() for t in (q, k, v, out, lse)), scale, window, _trie.WIDE)
+        assert compiled is not None
+        compiled.trie(segments, *(t.detach().numpy() for t in (q, k, v, out, lse)), scale, window, compiled.WIDE)
         keep(ctx, made, q, k, v, out, lse)
         ctx.others = segments, scale, window
         return out.transpose(0, 1)[None]
@@ -66,8 +60,8 @@ class _Attended(torch.autograd.Function):
         saved = kept(ctx)
         segments, scale, window = ctx.others
         grads = [torch.empty(t.shape) for t in saved[:3]]
-        assert _trie is not None
-        _trie.backward(segments, *(t.numpy() for t in (*saved, _dense(dout), *grads)), scale, window, _trie.WIDE)
+        assert compiled is not None
+        compiled.trie_back(segments, *(t.numpy() for t in (*saved, _dense(dout), *grads)), scale, window, compiled.WIDE)
         return (*(grad.transpose(0, 1)[None] for grad in grads), None, None, None, None)
 
 

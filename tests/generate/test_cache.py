@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sodate.generate import cache as caching
 from sodate.generate.cache import Cache
 
-compiled = pytest.mark.skipif(caching._attend is None, reason="installed without a C compiler")
+compiled = pytest.mark.skipif(caching.compiled is None, reason="installed without a C compiler")
 
 
 def filled(lengths: list[int], heads: int, dim: int, seed: int) -> Cache:
@@ -43,10 +43,10 @@ def test_compiled_attention_is_that_of_torch(
     new = torch.randn(len(lengths), heads * (group + 2), dim, generator=random).transpose(0, 1)[None]
     query, key, value = new.split([heads * group, heads, heads], 1)
     results = []
-    for attend in (caching._attend, None):
+    for code in (caching.compiled, None):
         cache = filled(lengths, heads, dim, seed)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(caching, "_attend", attend)
+            patch.setattr(caching, "compiled", code)
             cache.begin_step()
             results.append((cache(0, query, key, value, scale, window), cache.keys[0], cache.values[0]))
     for ours, theirs in zip(*results, strict=True):
@@ -77,26 +77,39 @@ def arrays() -> dict[str, np.ndarray]:
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(name: str, array: np.ndarray, said: str | None) -> None:
-    assert caching._attend is not None
+    assert caching.compiled is not None
     given = arrays() | {name: array}
     if said is None:
         given["out"] = np.zeros((2, 3, 16), dtype=np.float32)
-        caching._attend(*given.values(), 1.0, 0)
+        caching.compiled.attend(*given.values(), 1.0, 0)
     else:
         with pytest.raises(ValueError, match=said):
-            caching._attend(*given.values(), 1.0, 0)
+            caching.compiled.attend(*given.values(), 1.0, 0)
 
 
 @compiled
 def test_scores_of_any_size_give_finite_weights() -> None:
     """Softmax by hand: scores 0 and -200 are weights 1 and e^-200 = 0; equal scores share."""
-    assert caching._attend is not None
+    assert caching.compiled is not None
     given = arrays()
     given["query"][:, :, 0] = 1
     given["key"][0, :, 0] = [0, 900]
     given["keys"][0, 0, :2, 0] = [-200, -900]
     given["keys"][1, 0, :2, 0] = [900, 0]
     given["values"][:, 0, 0, 1], given["values"][:, 0, 1, 1], given["value"][0, :, 1] = 3, 5, 7
-    caching._attend(*given.values(), 1.0, 0)
+    caching.compiled.attend(*given.values(), 1.0, 0)
     np.testing.assert_allclose(given["out"][0, :, 1], 7, rtol=1e-6)
     np.testing.assert_allclose(given["out"][1, :, 1], (3 + 7) / 2, rtol=1e-6)
+
+
+@compiled
+@pytest.mark.parametrize("name", ["query", "key", "keys"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_what_is_not_a_number_stays_so(name: str, sign: int) -> None:
+    """A broken weight must be seen in the reply, not be hidden in a softmax."""
+    assert caching.compiled is not None
+    given = arrays()
+    given["query"][:], given["keys"][:] = 1, 1
+    given[name][(0, 0, 0) if name == "keys" else (slice(None), 0)] = np.copysign(np.nan, sign)
+    caching.compiled.attend(*given.values(), 1.0, 0)
+    assert np.isnan(given["out"][0]).all() and not np.isnan(given["out"][1]).any()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sodate.kernels import gate
 
-compiled = pytest.mark.skipif(gate._gate is None, reason="no compiled gate here")
+compiled = pytest.mark.skipif(gate.compiled is None, reason="no compiled gate here")
 FLOAT64 = {"silu": torch.nn.functional.silu, "gelu_tanh": lambda x: torch.nn.functional.gelu(x, approximate="tanh")}
 
 
@@ -32,7 +32,7 @@ def test_gates_and_gradients_are_those_of_torch_even_where_exponentials_end(
     shape: tuple[int, int], kind: str, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if how == "torch":
-        monkeypatch.setattr(gate, "_gate", None)
+        monkeypatch.setattr(gate, "compiled", None)
     ends = torch.tensor([0.0, -0.0, 1e-30, 88, -88, 200, -200, 1e10, -1e10, 1e15, -1e15])
     x = numbers(0, *shape) * 10
     x.view(-1)[: len(ends)] = ends[: x.numel()]
@@ -82,4 +82,4 @@ def f32(*shape: int) -> Any:
 )
 def test_arrays_that_do_not_fit_are_refused(name: str, arguments: tuple[Any, ...], said: str) -> None:
     with pytest.raises((ValueError, TypeError), match=said):
-        getattr(gate._gate, name)(*arguments)
+        getattr(gate.compiled, name)(*arguments)

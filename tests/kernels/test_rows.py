@@ -21,7 +21,7 @@ from sodate.render.renderer import Rendered
 from sodate.render.trie import build
 from tests.families import FAMILIES, VOCABULARY, pair
 
-compiled = pytest.mark.skipif(rows._rows is None, reason="installed without a C compiler")
+compiled = pytest.mark.skipif(rows.compiled is None, reason="installed without a C compiler")
 avx512 = pytest.mark.skipif(not rows.multiplies(torch.ones(2, 2)), reason="no products for this processor")
 COUNTS = st.sampled_from([1, 5, 16, 17, 64])
 SEEDS = st.integers(0, 2**31)
@@ -100,7 +100,7 @@ def f32(*shape: int) -> Any:
 )
 def test_arrays_that_do_not_fit_are_refused(name: str, arguments: tuple[Any, ...], said: str) -> None:
     with pytest.raises((ValueError, TypeError), match=said):
-        getattr(rows._rows, name)(*arguments)
+        getattr(rows.compiled, name)(*arguments)
 
 
 def prompts(count: int) -> list[list[int]]:

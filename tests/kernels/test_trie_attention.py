@@ -15,7 +15,7 @@ from sodate.kernels import trie_attention
 from sodate.model.attention import TrieAttention
 
 Shape = tuple[list[int], list[tuple[int, ...]]]
-WIDEST = trie_attention._trie.WIDE if trie_attention._trie is not None else 0
+WIDEST = trie_attention.compiled.WIDE if trie_attention.compiled is not None else 0
 compiled = pytest.mark.skipif(not WIDEST, reason="no compiled attention on this machine")
 
 
@@ -24,7 +24,7 @@ def wide(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int
     """The code for registers of so many floats."""
     if request.param > WIDEST:
         pytest.skip(f"this processor has no registers of {request.param} floats")
-    monkeypatch.setattr(trie_attention._trie, "WIDE", request.param)
+    monkeypatch.setattr(trie_attention.compiled, "WIDE", request.param)
     return int(request.param)
 
 
@@ -147,7 +147,7 @@ def changed(place: int, value: Any) -> list[Any]:
     ],
 )
 def test_what_would_lead_outside_the_arrays_is_refused(arguments: list[Any], said: str) -> None:
-    assert trie_attention._trie is not None
-    trie_attention._trie.forward(*arrays())  # these do fit
+    assert trie_attention.compiled is not None
+    trie_attention.compiled.trie(*arrays())  # these do fit
     with pytest.raises(ValueError, match=said):
-        trie_attention._trie.forward(*arguments)
+        trie_attention.compiled.trie(*arguments)

@@ -1,6 +1,0 @@
-from typing import Any
-
-from numpy.typing import NDArray
-
-def gate(gate: NDArray[Any], up: NDArray[Any], out: NDArray[Any], kind: int) -> None: ...
-def gate_back(gate: NDArray[Any], up: NDArray[Any], d: NDArray[Any], d_gate: NDArray[Any], kind: int) -> None: ...

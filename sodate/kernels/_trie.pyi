@@ -1,6 +1,0 @@
-from typing import Any
-
-WIDE: int  # floats of the widest register there is code for, 0 if none
-
-def forward(*trie_arrays_scale_window_wide: Any) -> None: ...
-def backward(*trie_arrays_scale_window_wide: Any) -> None: ...
