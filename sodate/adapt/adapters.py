@@ -62,7 +62,7 @@ def load_state(model: nn.Module, tensors: dict[str, Tensor], where: str) -> None
         raise SodateError(
             tr(
                 f"The adapter in {where} is not for this model: {odd} does not match.",
-                f"{where} のアダプタはこのモデル用ではありません: {odd} が一致しません。",
+                f"{where} のアダプターはこのモデル用ではありません: {odd} が一致しません。",
             )
         )
     for name, tensor in mine.items():
@@ -71,7 +71,7 @@ def load_state(model: nn.Module, tensors: dict[str, Tensor], where: str) -> None
                 tr(
                     f"The adapter in {where} is not for this model: {name} has shape {tuple(tensors[name].shape)}, "
                     f"not {tuple(tensor.shape)}.",
-                    f"{where} のアダプタはこのモデル用ではありません: {name} の形が違います。",
+                    f"{where} のアダプターはこのモデル用ではありません: {name} の形が違います。",
                 )
             )
         tensor.copy_(tensors[name])

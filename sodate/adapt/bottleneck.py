@@ -69,7 +69,7 @@ class BottleneckLinear(Adapted):
 def unmergeable() -> SodateError:
     return SodateError(
         tr("Bottleneck adapters can't be merged into the weights: what they add is not linear.",
-           "ボトルネックアダプタは重みに統合できません。加える項が線形ではないためです。"),
+           "ボトルネックアダプターは重みに統合できません。加える項が線形ではないためです。"),
         tr("Use the version as it is, or train with adapter=lora.",
            "このバージョンのまま使うか、adapter=lora で学習してください。"),
     )  # fmt: skip

@@ -202,7 +202,7 @@ def _targeted(model: nn.Module, targets: tuple[str, ...]) -> list[str]:
     if not linears:
         raise UsageError(
             tr(f"{type(model).__name__} has no linear layers that an adapter could stand beside.",
-               f"{type(model).__name__} にはアダプタを付けられる線形層がありません。"),
+               f"{type(model).__name__} にはアダプターを付けられる線形層がありません。"),
             tr("Use adapter=full or adapter=last.", "adapter=full または adapter=last を使ってください。"),
         )  # fmt: skip
     if not targets:
@@ -252,7 +252,7 @@ def read_config(folder: Path) -> LoraConfig:
         raise SodateError(
             tr(
                 f"The adapter in {folder} uses {what}, which is not supported.",
-                f"{folder} のアダプタの {what} には対応していません。",
+                f"{folder} のアダプターの {what} には対応していません。",
             )
         )
     targets = config["target_modules"]

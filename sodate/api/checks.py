@@ -32,7 +32,7 @@ def check_name(name: str) -> None:
     home.checked_name(name, "name")
     if name in BUILT_IN or find(name) is not None:
         raise UsageError(
-            tr(f"name = {name!r} is the name of a base model.", f"name = {name!r} は基盤モデルの名前です。"),
+            tr(f"name = {name!r} is the name of a base model.", f"name = {name!r} はベースモデルの名前です。"),
             tr("Choose another name for the version.", "バージョンには別の名前を付けてください。"),
         )
 
@@ -40,8 +40,8 @@ def check_name(name: str) -> None:
 def refuse_changes(run: RunFolder, about: dict[str, Any]) -> None:
     """A resumed run must see the same data, model and template, or it would not be the same run."""
     manifest = run.manifest
-    for key, what in (("data", tr("training data", "学習データ")), ("eval", tr("held-out data", "評価データ")),
-                      ("base", tr("base model", "基盤モデル")), ("start", tr("initial adapter", "初期アダプタ")),
+    for key, what in (("data", tr("training data", "学習データ")), ("eval", tr("held-out data", "検証データ")),
+                      ("base", tr("base model", "ベースモデル")), ("start", tr("initial adapter", "初期アダプター")),
                       ("renderer", tr("template or tokenizer", "テンプレートまたはトークナイザー"))):  # fmt: skip
         if manifest[key] != about[key]:
             raise SodateError(

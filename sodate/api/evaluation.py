@@ -97,12 +97,14 @@ def evaluate(
     write_text(folder / "replies.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
     write_json(folder / "result.json", {**result.to_json(), "measured": measured})
     meta = {
-        "models": ", ".join(dict.fromkeys(measured.values())),
-        "data": str(data),
-        "data sha256": sha256_file(Path(data)),
-        "graders": ", ".join(specs),
-        "longest reply, tokens": ", ".join(str(tokens) for tokens in dict.fromkeys(room.values())),
-        "seed": str(seed),
+        str(tr("models", "モデル")): ", ".join(dict.fromkeys(measured.values())),
+        str(tr("data", "データ")): str(data),
+        str(tr("data sha256", "データの sha256")): sha256_file(Path(data)),
+        str(tr("graders", "採点方法")): ", ".join(specs),
+        str(tr("longest reply, tokens", "返答の上限（トークン）")): ", ".join(
+            str(tokens) for tokens in dict.fromkeys(room.values())
+        ),
+        str(tr("seed", "シード")): str(seed),
     }
     page = write_report(
         result,

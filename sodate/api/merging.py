@@ -38,13 +38,13 @@ def merge(
     version = find_version(name)
     if version is None or version.adapter is None:
         raise UsageError(
-            tr(f"{name} is not a version with an adapter.", f"{name} はアダプタ付きのバージョンではありません。"),
+            tr(f"{name} is not a version with an adapter.", f"{name} はアダプター付きのバージョンではありません。"),
             tr("`sodate versions list` shows them all.", "`sodate versions list` で一覧を見られます。"),
         )
     if version.head is not None:
         raise UsageError(
             tr(f"{version.id} is a reward model; it scores with its adapter as it is.",
-               f"{version.id} は報酬モデルです。アダプタのまま採点に使えます。"),
+               f"{version.id} は報酬モデルです。アダプターのまま採点に使えます。"),
             tr("Merge a version that answers.", "応答するバージョンを指定してください。"),
         )  # fmt: skip
     if into is not None:

@@ -123,7 +123,7 @@ def _refuse_unproven(name: str, worth: dict[str, Any]) -> None:
     if not worth["prompts"]:
         raise SodateError(
             tr(f"Nobody knows what the scores of {name} are worth: it was trained without held-out pairs.",
-               f"{name} は評価用の組なしで学習されたため、点数の信頼性が分かりません。"),
+               f"{name} は検証用の組なしで学習されたため、点数の信頼性が分かりません。"),
             fix,
         )  # fmt: skip
     n, right, longer, (low, high) = (
@@ -133,7 +133,7 @@ def _refuse_unproven(name: str, worth: dict[str, Any]) -> None:
         tr(
             f"{name} is no judge to learn from: on {n} held-out prompts it is right in {right:.0%} (95 % interval "
             f"{low:.0%} to {high:.0%}), and the rule that the longer reply is better in {longer:.0%}.",
-            f"{name} は学習の基準にできません。評価用のプロンプト {n} 個での正解率は {right:.0%} "
+            f"{name} は学習の基準にできません。検証用のプロンプト {n} 個での正解率は {right:.0%} "
             f"(95% 信頼区間 {low:.0%}〜{high:.0%})、「長い返答ほど良い」という規則では {longer:.0%} です。",
         ),
         fix,

@@ -20,7 +20,7 @@ app.add_typer(data_app, name="data", help=tr("Check, show and split data.", "デ
 app.add_typer(runs_app, name="runs", help=tr("List and resume training runs.", "学習の一覧と再開。"))
 app.add_typer(versions_app, name="versions", help=tr("List and show versions.", "バージョンの一覧と表示。"))
 app.add_typer(
-    models_app, name="models", help=tr("Pull, list and remove base models.", "基盤モデルの取得・一覧・削除。")
+    models_app, name="models", help=tr("Pull, list and remove base models.", "ベースモデルの取得・一覧・削除。")
 )
 
 Json = Annotated[bool, typer.Option("--json", help=tr("One JSON document on stdout.", "標準出力に JSON を 1 つ出す。"))]
@@ -168,7 +168,7 @@ def data_split(
 def train(
     recipe: Annotated[list[str] | None, typer.Argument(metavar="[RECIPE.yaml] [KEY=VALUE]...")] = None,
     model: Annotated[
-        str | None, typer.Option(help=tr("Base model or version.", "基盤モデルまたはバージョン。"))
+        str | None, typer.Option(help=tr("Base model or version.", "ベースモデルまたはバージョン。"))
     ] = None,
     data: Annotated[list[str] | None, typer.Option(help=tr("Training file(s).", "学習ファイル。"))] = None,
     held_out: Annotated[
@@ -178,7 +178,7 @@ def train(
     method: Annotated[str | None, typer.Option(help="sft | dpo | kto | orpo | simpo | reward | ppo | grpo")] = None,
     adapter: Annotated[str | None, typer.Option(help="lora | rslora | dora | qlora | bottleneck | last | full")] = None,
     init_adapter: Annotated[
-        str | None, typer.Option(help=tr("PEFT adapter to start from.", "初期値にする PEFT アダプタ。"))
+        str | None, typer.Option(help=tr("PEFT adapter to start from.", "初期値にする PEFT アダプター。"))
     ] = None,
     columns: Columns = None,
     encoding: Encoding = None,
@@ -267,7 +267,7 @@ def runs_resume(run: str, as_json: Json = False) -> None:
 
 @app.command("eval", help=tr("Compare models on held-out rows.", "評価用の行でモデルを比べる。"))
 def evaluate(
-    models: Annotated[list[str], typer.Argument(help=tr("Versions or base models.", "バージョンまたは基盤モデル。"))],
+    models: Annotated[list[str], typer.Argument(help=tr("Versions or base models.", "バージョンまたはベースモデル。"))],
     data: Annotated[Path, typer.Option(help=tr("Held-out file.", "評価用ファイル。"))],
     grader: Annotated[list[str], typer.Option(help="exact, json_schema:FILE, fields, label, rules:FILE …")],
     baseline: Annotated[
@@ -314,7 +314,7 @@ def evaluate(
         terminal.print_evaluation(done, examples)
 
 
-@app.command(help=tr("Talk with a version or base model.", "バージョンや基盤モデルと話す。"))
+@app.command(help=tr("Talk with a version or base model.", "バージョンやベースモデルと話す。"))
 def chat(
     model: str,
     system: Annotated[str | None, typer.Option(help=tr("System prompt.", "システムプロンプト。"))] = None,

@@ -43,7 +43,7 @@ def versions_show(version: str, as_json: Json = False) -> None:
 
 @versions_app.command(
     "merge",
-    help=tr("Whole weights of a version's adapter, and what changed.", "アダプタを重みに統合し、差を報告する。"),
+    help=tr("Whole weights of a version's adapter, and what changed.", "アダプターを重みに統合し、差を報告する。"),
 )
 def versions_merge(
     version: str,
@@ -69,7 +69,7 @@ def versions_merge(
     "pull",
     help=tr(
         "Fetch a base model: built-in name, hub id, folder or .gguf.",
-        "基盤モデルを取り込む: 組み込み名、ハブ ID、フォルダー、.gguf。",
+        "ベースモデルを取り込む: 組み込み名、ハブ ID、フォルダー、.gguf。",
     ),
 )
 def models_pull(name: str, revision: str | None = None, as_json: Json = False) -> None:

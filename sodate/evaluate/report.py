@@ -18,8 +18,8 @@ from sodate.evaluate import stats
 from sodate.evaluate.run import PASS, VERDICT_JA, Comparison, EvalResult, where
 
 _FLIPS = (
-    ("fixed", "fixed", "直った"),
-    ("broken", "broken", "壊れた"),
+    ("fixed", "fixed", "新たに正解"),
+    ("broken", "broken", "新たに不正解"),
     ("wrong", "both wrong", "どちらも誤り"),
     ("right", "both right", "どちらも正解"),
 )

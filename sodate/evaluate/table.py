@@ -28,7 +28,7 @@ def print_result(result: EvalResult, console: Console) -> None:
     console.print(
         tr(
             f"Mean score with 95 % interval, {result.n} held-out items",
-            f"平均点と 95 % 区間、評価データ {result.n} 件",
+            f"平均点と 95% 信頼区間、評価データ {result.n} 件",
         ),
         style="bold",
     )
@@ -86,9 +86,9 @@ def _pair(rows: list[Comparison]) -> Table:
     """A row per grader. The least widths keep the columns of all pairs under one another."""
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column(tr("grader", "採点"), overflow="fold")
-    for title, width in ((tr("diff.", "差"), 6), (tr("95 % interval", "95 % 区間"), 15), ("p", 6)):
+    for title, width in ((tr("diff.", "差"), 6), (tr("95 % interval", "95% 信頼区間"), 15), ("p", 6)):
         table.add_column(title, justify="right", no_wrap=True, min_width=width)
-    table.add_column(tr("fixed/\nbroken", "直った/\n壊れた"), justify="right", no_wrap=True)
+    table.add_column(tr("fixed/\nbroken", "新たに正解/\n新たに不正解"), justify="right", no_wrap=True)
     table.add_column(tr("verdict", "判定"), no_wrap=True)
     for row in rows:
         table.add_row(

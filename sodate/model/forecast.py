@@ -93,7 +93,7 @@ def sentence(model: str, ahead: Mapping[str, Any]) -> str:
         f"One epoch of LoRA with {model}: about {en(time_needed)} and {memory} on this machine, now at {rate} "
         f"({tokens} tokens, {computed} computed: shared beginnings once).",
         f"{model} の LoRA 学習 1 エポックの見込み: このマシン (いま {rate}) で約{ja(time_needed)}、"
-        f"メモリ {memory}。{tokens} トークン、うち計算するのは {computed} (共通の書き出しは一度だけ)。",
+        f"メモリ {memory}。{tokens} トークン、うち計算するのは {computed} (共通する先頭部分は一度だけ)。",
     )
 
 

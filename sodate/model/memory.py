@@ -58,7 +58,7 @@ class Memory:
     def sentence(self) -> Sentence:
         parts = (
             (tr("process", "プロセス"), self.process), (tr("weights", "重み"), self.weights),
-            (tr("gradients", "勾配"), self.gradients), (tr("optimiser", "オプティマイザ"), self.optimizer),
+            (tr("gradients", "勾配"), self.gradients), (tr("optimiser", "オプティマイザー"), self.optimizer),
             (tr("activations", "活性値"), self.activations),
         )  # fmt: skip
         return tr(", ", "、").join(name + f" {size(value)}" for name, value in parts if value)

@@ -63,9 +63,9 @@ def examine(model: Any) -> Traits:
         raise SodateError(
             tr(
                 f"{type(model).__name__} does more behind its decoder than a linear head, which is not supported.",
-                f"{type(model).__name__} はデコーダの後段が線形のヘッドだけではないため、対応していません。",
+                f"{type(model).__name__} はデコーダーの後段が線形のヘッドだけではないため、対応していません。",
             ),
-            tr("Use another base model.", "別の基盤モデルを使ってください。"),
+            tr("Use another base model.", "別のベースモデルを使ってください。"),
         )
     return Traits(False, scale)
 

@@ -39,7 +39,7 @@ def look_up(name: str) -> ModelFiles:
         return ModelFiles(version.id, base, look_up(base).folder, version.adapter, template, quantised)
     raise SodateError(
         tr(f"{version.id} needs the base model {base}, which is not here.",
-           f"{version.id} に必要な基盤モデル {base} がありません。"),
+           f"{version.id} に必要なベースモデル {base} がありません。"),
         f"sodate models pull {base.rpartition('@')[0]}",
     )  # fmt: skip
 

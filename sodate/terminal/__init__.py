@@ -57,7 +57,7 @@ def print_model(entry: Any) -> None:
     template = (
         tr("with chat template", "チャットテンプレートあり")
         if entry.chat_template
-        else tr("base model without template", "テンプレートなしの基盤モデル")
+        else tr("base model without template", "テンプレートなしのベースモデル")
     )
     out.print(f"[bold]{shown(entry.id)}[/]  {entry.parameters / 1e6:.0f}M, {template}, {shown(entry.licence or '?')}")
 
@@ -249,7 +249,7 @@ def training(quiet: bool) -> Iterator[Callable[[str, Any], None]]:
                 elif "eval_loss" in data:
                     step, loss, held_out = data["step"], f"{data['loss']:.4f}", f"{data['eval_loss']:.4f}"
                     said = tr(f"step {step}: loss {loss}, held-out loss {held_out}",
-                              f"ステップ {step}: 損失 {loss}、評価損失 {held_out}")  # fmt: skip
+                              f"ステップ {step}: 損失 {loss}、検証損失 {held_out}")  # fmt: skip
                     if "eval_margin" in data:
                         margin, right = f"{data['eval_margin']:.3f}", f"{100 * data['eval_accuracy']:.0f} %"
                         said += tr(f", margin {margin}, right {right}", f"、差 {margin}、正答 {right}")
@@ -304,9 +304,9 @@ def print_trained(result: Mapping[str, Any]) -> None:
     if result.get("best_step") not in (None, result["steps"]):
         rewarded = "reward" in result.get("held_out", {})
         most = (
-            tr("the held-out reward was highest", "評価用の報酬が最大")
+            tr("the held-out reward was highest", "検証用の報酬が最大")
             if rewarded
-            else tr("held-out loss was lowest", "評価損失が最小")
+            else tr("held-out loss was lowest", "検証損失が最小")
         )
         step = result["best_step"]
         out.print(
@@ -325,7 +325,7 @@ def print_reward_model(worth: Mapping[str, Any]) -> None:
     """What held-out pairs say of a reward model, and whether to trust it."""
     if not worth["prompts"]:
         out.print(tr("  no held-out pairs (--eval): nobody knows what its scores are worth",
-                     "  評価用の組 (--eval) がないため、採点の確かさは不明です"), style="yellow")  # fmt: skip
+                     "  検証用の組 (--eval) がないため、採点の確かさは不明です"), style="yellow")  # fmt: skip
         return
     low, high = worth["accuracy_ci"]
     right, rule = f"{100 * worth['accuracy']:.0f} %", f"{100 * worth['longer_is_better_accuracy']:.0f} %"

@@ -41,9 +41,9 @@ def begin(recipe: Recipe, files: ModelFiles) -> Start:
     if recipe.init_adapter and files.adapter:
         raise UsageError(
             tr(f"{files.name} has an adapter already; init_adapter would be a second one.",
-               f"{files.name} には既にアダプタがあります。init_adapter は重ねられません。"),
+               f"{files.name} には既にアダプターがあります。init_adapter は重ねられません。"),
             tr("Leave init_adapter out, or name the base model.",
-               "init_adapter を外すか、基盤モデルを指定してください。"),
+               "init_adapter を外すか、ベースモデルを指定してください。"),
         )  # fmt: skip
     config = None
     if folder is not None:
@@ -84,8 +84,8 @@ def _going_on(kind: str, config: AdapterConfig, who: str, recipe: Recipe, files:
     if kind in WHOLE and not adapter_files.merges(config):
         raise UsageError(
             tr(f"{who} has {own} adapters, which can't become part of the weights that adapter={kind} trains.",
-               f"{who} の {own} アダプタは重みに統合できないため、adapter={kind} では学習できません。"),
-            tr("Train on its base model, or leave adapter out.", "基盤モデルから学習するか、adapter を外します。"),
+               f"{who} の {own} アダプターは重みに統合できないため、adapter={kind} では学習できません。"),
+            tr("Train on its base model, or leave adapter out.", "ベースモデルから学習するか、adapter を外します。"),
         )  # fmt: skip
     if kind in (*WHOLE, own) or (recipe.init_adapter and (own, kind) == ("lora", "qlora")):
         return kind
@@ -112,7 +112,7 @@ def _check_numbers(recipe: Recipe, config: AdapterConfig, where: str) -> None:
             raise UsageError(
                 tr(
                     f"{key} = {given}, but the adapter in {where} has {value}.",
-                    f"{key} = {given} ですが、{where} のアダプタは {value} です。",
+                    f"{key} = {given} ですが、{where} のアダプターは {value} です。",
                 ),
                 tr(f"Leave {key} out.", f"{key} の指定を外してください。"),
             )

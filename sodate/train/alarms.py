@@ -66,7 +66,7 @@ class Alarms:
         self._once("apart", fell and rose, tr(
             f"Step {number}: the reward in training rises while that on held-out items fell from {best:.3f} to "
             f"{reward:.3f}. The model learns the training items, or a hole in the reward. The best step is kept.",
-            f"ステップ {number}: 学習中の報酬は上がっていますが、評価用の問題では {best:.3f} から "
+            f"ステップ {number}: 学習中の報酬は上がっていますが、検証用の問題では {best:.3f} から "
             f"{reward:.3f} に下がりました。"
             "学習用の問題か、報酬の抜け穴を覚えています。最良のステップは残っています。",
         ))  # fmt: skip
@@ -97,7 +97,7 @@ def never_better(lines: Sequence[Mapping[str, Any]]) -> str | None:
         f"Training made it worse: before it the model earned {base:.3f} on the {items} held-out rows, and the best of "
         f"its steps, {step}, earned {earned:.3f}{en(doubt)}. Go on using the model you began with. A smaller lr, a "
         "larger kl_coefficient, more samples or a finer reward may help.",
-        f"学習で悪くなりました。評価用の {items} 行の報酬は、学習前が {base:.3f}、最良のステップ {step} でも "
+        f"学習で悪くなりました。検証用の {items} 行の報酬は、学習前が {base:.3f}、最良のステップ {step} でも "
         f"{earned:.3f} です{ja(doubt)}。元のモデルを使ってください。lr を下げる、kl_coefficient を上げる、"
         "samples を増やす、報酬を細かくすると改善することがあります。",
     )

@@ -298,8 +298,8 @@ def _maybe_validate(method: Method, plan: Plan, state: State, line: dict[str, An
     loss = found.loss
     if not math.isfinite(loss):
         raise Diverged(
-            tr(f"Step {state.step}: the held-out loss is {loss}.", f"ステップ {state.step}: 評価損失が {loss} です。"),
-            tr("Lower lr, or look at the held-out rows.", "lr を下げるか、評価用の行を確かめてください。"),
+            tr(f"Step {state.step}: the held-out loss is {loss}.", f"ステップ {state.step}: 検証損失が {loss} です。"),
+            tr("Lower lr, or look at the held-out rows.", "lr を下げるか、検証用の行を確かめてください。"),
         )
     line |= {"eval_loss": loss, **found.metrics}
     if state.best_loss is None or loss < state.best_loss:

@@ -38,7 +38,7 @@ def refuse_parallel(recipe: Recipe) -> None:
         raise SodateError(
             tr("parallel=fsdp shards frozen weights, and full fine-tuning has none.",
                "parallel=fsdp が分割するのは固定された重みで、全パラメータ学習にはありません。"),
-            tr("Use parallel=ddp, or an adapter.", "parallel=ddp かアダプタを使ってください。"),
+            tr("Use parallel=ddp, or an adapter.", "parallel=ddp かアダプターを使ってください。"),
         )  # fmt: skip
 
 

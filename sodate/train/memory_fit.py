@@ -83,7 +83,7 @@ def refuse_weights(weights: int, device: torch.device, limit: int | None) -> Non
                 f"重みだけで {size(weights)} になり、使える {size(limit)} に収まりません。",
             ),
             tr("Use adapter=qlora, dtype=bfloat16 or a smaller base model.",
-               "adapter=qlora か dtype=bfloat16、またはより小さな基盤モデルを使ってください。"),
+               "adapter=qlora か dtype=bfloat16、またはより小さなベースモデルを使ってください。"),
         )  # fmt: skip
 
 
@@ -207,18 +207,18 @@ def _too_large(
         ways.append("adapter=lora")
     if need.weights > limit // 4 and wish.adapter != "qlora":
         ways.append("adapter=qlora")
-    ways.append(tr("a smaller base model", "より小さな基盤モデル"))
-    amount = tr(f"{size(need.total)} of memory", f"{size(need.total)} のメモリ")
+    ways.append(tr("a smaller base model", "より小さなベースモデル"))
+    amount = tr(f"{size(need.total)} of memory", f"約 {size(need.total)}")
     if measured is not None and measured > need.total:
         known = measured < EXHAUSTED
         amount = tr(
             f"{size(measured)} of memory, measured; estimated" if known else "more memory than there is; estimated",
-            f"{size(measured)} のメモリ (実測。見積もりは右)" if known else "空き以上のメモリ (見積もりは右)",
+            f"{size(measured)}（実測）" if known else "空きメモリ以上（実測）",
         )
     return SodateError(
         tr(
             f"This run needs about {en(amount)} ({need.sentence().en}) and may use {size(limit)}.",
-            f"この学習には約 {ja(amount)} ({need.sentence().ja}) が必要ですが、使えるのは {size(limit)} です。",
+            f"メモリが足りません。必要量 {ja(amount)}、上限 {size(limit)}（見積もりの内訳: {need.sentence().ja}）。",
         ),
-        tr("What would help: ", "減らすには: ") + tr(", ", "、").join(ways),
+        tr("What would help: ", "メモリを減らす方法: ") + tr(", ", "、").join(ways),
     )

@@ -65,7 +65,7 @@ def rollouts(setup: Setup, recipe: RolloutRecipe, memory: dict[str, float]) -> R
     if recipe.trust_reward is not None:
         setup.say(
             tr(f"The reward model was not asked what it is worth on held-out pairs: {recipe.trust_reward}",
-               f"報酬モデルの信頼性は評価用の組で確かめずに使います: {recipe.trust_reward}")
+               f"報酬モデルの信頼性は検証用の組で確かめずに使います: {recipe.trust_reward}")
         )  # fmt: skip
     others = {MODEL: lambda name: relative(f"{MODEL}:{name}", setup.judge(name), memory)}
     reward = parse_rewards(recipe.rewards, Path(recipe.rewards_from or ""), others)

@@ -86,7 +86,7 @@ def resolve(recipe: Recipe, facts: Facts) -> Resolved:
         return value
 
     kind = facts.kind
-    auto("adapter", kind, tr("as it was begun", "開始時のアダプタと同じ") if facts.start else
+    auto("adapter", kind, tr("as it was begun", "開始時のアダプターと同じ") if facts.start else
          tr("small, and can become part of the weights", "小さく、重みに統合できます"))  # fmt: skip
     rows = facts.rows
     batch_size = auto(
@@ -103,7 +103,7 @@ def resolve(recipe: Recipe, facts: Facts) -> Resolved:
     lr = auto(
         "lr",
         float(f"{lora_lr(facts.hidden_size) * RATE[kind] * share:.1e}"),
-        tr(f"{kind}, hidden size {facts.hidden_size}", f"{kind}、隠れ層 {facts.hidden_size}") + why,
+        tr(f"{kind}, hidden size {facts.hidden_size}", f"{kind}、隠れ次元 {facts.hidden_size}") + why,
     )
     adapter, last_layers = facts.start, 0
     if kind in LORA_KINDS and not adapter:
@@ -117,9 +117,9 @@ def resolve(recipe: Recipe, facts: Facts) -> Resolved:
         adapter = LoraConfig(rank, alpha, tuple(sorted(targets)), rslora=kind == "rslora", dora=kind == "dora")
     elif kind == "bottleneck" and not adapter:
         style = auto("bottleneck_style", "pfeiffer", tr("half the adapters, much the same quality",
-                                                        "アダプタは半分で、品質はほぼ同じ"))  # fmt: skip
+                                                        "アダプターは半分で、品質はほぼ同じ"))  # fmt: skip
         size = auto("bottleneck_size", max(8, facts.hidden_size // 8), tr("an eighth of the hidden size",
-                                                                         "隠れ層の 8 分の 1"))  # fmt: skip
+                                                                         "隠れ次元数の 8 分の 1"))  # fmt: skip
         adapter = BottleneckConfig(size, style)
     elif kind == "last":
         last_layers = auto("last_layers", max(1, facts.layers // 4), tr(f"a quarter of {facts.layers} layers",

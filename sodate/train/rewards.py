@@ -96,7 +96,8 @@ def _failed(name: str, answer: Answer, error: Exception) -> SodateError:
         ),
         tr(
             "Training stopped: a failed grade is not a bad reply. Mend the grader or the row, then resume the run.",
-            "採点の失敗は悪い返答ではないので、学習を止めました。採点か行を直してから再開してください。",
+            "採点できなかったため学習を止めました（採点の失敗を 0 点とは扱いません）。"
+            "採点方法か行を直してから再開してください。",
         ),
     )
 
