@@ -29,6 +29,7 @@ DOCS = Path(__file__).parent
 SPOKEN_ELSEWHERE = {
     "encoding": "Not UTF-8: the encoding is named (Shift_JIS, EUC-JP, UTF-16, …), with the --encoding to give.",
     "role-order": "A message stands where its role is unusual, such as two user messages in a row.",
+    "tool-ids": "Ids do not say which call a tool message answers, or are numbers; how it was read is said.",
     "tool-call-invalid": "A tool call, its arguments or the answer to it do not fit together; the place is named.",
 }
 

@@ -15,7 +15,7 @@ from sodate.core import home
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.files import read_json, sha256_file, write_json, write_text
 from sodate.core.text import tr
-from sodate.core.types import Conversation, Example, Message
+from sodate.core.types import Conversation, Example, Message, Preference
 from sodate.data import tasks
 from sodate.evaluate.run import EvalItem, EvalResult
 from sodate.evaluate.run import evaluate as compare
@@ -68,7 +68,7 @@ def evaluate(
     baselines = [baseline]
     if shots is not None:
         examples = _shots(Path(shots), columns, encoding)
-        count = sum(m.role == "assistant" for m in examples)
+        count = sum(m.role == "assistant" and m.weight != 0 for m in examples)
         baselines.append(f"{baseline} + {count} shots")
         contestants.insert(1, (baselines[1], examples))
     made = [parse_grader(spec) for spec in specs]
@@ -180,18 +180,19 @@ def _item(example: Example, cluster: str | None) -> EvalItem:
 
 
 def _shots(path: Path, columns: Mapping[str, str] | None, encoding: str | None) -> tuple[Message, ...]:
-    """The rows of a file as turns to put before a prompt; their own system turns are left out."""
+    """The rows of a file, up to the last wanted reply of each, as turns before a prompt; without their system turns."""
     from sodate.data.check import check
 
     checked = check([path], columns=columns, encoding=encoding)
-    examples = [e for e in checked.iter_examples() if isinstance(e, Conversation)]
+    found = (e.lesson if isinstance(e, Preference) else e for e in checked.iter_examples())
+    examples = [e for e in found if isinstance(e, Conversation)]
     if not examples:
         raise UsageError(
             tr(f"{path} has no conversation to show as an example.", f"{path} には例に使える会話がありません。"),
             tr("--shots wants rows with a reply, as for training.",
                "--shots には、学習用と同じ返答つきの行を指定してください。"),
         )  # fmt: skip
-    return tuple(m for e in examples for m in e.messages if m.role != "system")
+    return tuple(m for e in examples for m in (*e.prompt, e.reply) if m is not None and m.role != "system")
 
 
 def _with_shots(prompt: Sequence[Message], shots: tuple[Message, ...]) -> list[Message]:

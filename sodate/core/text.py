@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -14,6 +15,11 @@ Language = Literal["en", "ja"]
 _READER: ContextVar[Language | None] = ContextVar("sodate_reader", default=None)
 # All but newline and tab; a carriage return only where no newline follows.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
+# Nothing to see: white space, control and format characters, and the letters, marks and symbols that draw nothing.
+_EMPTY = frozenset(("Cc", "Cf", "Zs", "Zl", "Zp"))
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
+)
 
 
 def language() -> Language:
@@ -114,3 +120,8 @@ def _mapped(values: dict[str, object], side: Any) -> dict[str, object]:
 def visible(text: str) -> str:
     """The text with its control characters written out, so that what a model or a file says can't steer a terminal."""
     return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", str(text))
+
+
+def blank(text: str) -> bool:
+    """Whether there is nothing to see: no character, or only white space of any script and invisible ones."""
+    return all(c.isspace() or unicodedata.category(c) in _EMPTY or _UNSEEN.match(c) for c in text)

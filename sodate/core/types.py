@@ -6,7 +6,7 @@ Everything here is frozen and made of tuples, so that an example can be hashed, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,6 +51,7 @@ class Source:
 class Conversation:
     """Messages (+ tools) with a weight per assistant message: the one in-memory form of a supervised example.
 
+    Held out, it is graded at its last wanted reply: the last assistant message whose weight is not 0.
     `item` is what else its row says: nothing to learn, but a grader may want it.
     """
 
@@ -61,23 +62,26 @@ class Conversation:
 
     @property
     def prompt(self) -> tuple[Message, ...]:
-        """Everything before the last assistant message: what a model is shown when this row is held out."""
-        for i in range(len(self.messages) - 1, -1, -1):
-            if self.messages[i].role == "assistant":
-                return self.messages[:i]
-        return self.messages
+        """Everything before the last wanted reply: what a model is shown when this row is held out."""
+        return self.messages[: self._at]
 
     @property
     def reply(self) -> Message | None:
-        """The last assistant message: the reference when this row is held out."""
-        return next((m for m in reversed(self.messages) if m.role == "assistant"), None)
+        """The last wanted reply: the reference when this row is held out."""
+        return self.messages[self._at] if self._at < len(self.messages) else None
+
+    @property
+    def _at(self) -> int:
+        places = (i for i in range(len(self.messages) - 1, -1, -1) if self.messages[i].role == "assistant")
+        return next((i for i in places if self.messages[i].weight), len(self.messages))
 
 
 @dataclass(frozen=True, slots=True)
 class Preference:
     """A prompt with a chosen and a rejected reply (each one or more messages, the last by the assistant).
 
-    `margin` says how much better, in units of a reward model's score, where people said so.
+    `margin` says how much better, in units of a reward model's score, where people said so. `wanted` says that `chosen`
+    is the very reply people want, not only the better of two: it may be learnt by itself.
     """
 
     prompt: tuple[Message, ...]
@@ -86,6 +90,15 @@ class Preference:
     tools: tuple[Mapping[str, Any], ...] = ()
     source: Source | None = None
     margin: float = 0.0
+    wanted: bool = False
+
+    @property
+    def lesson(self) -> Conversation | None:
+        """The wanted reply as a conversation in which it alone is trained; None where nobody said it is wanted."""
+        if not self.wanted:
+            return None
+        before = tuple(replace(m, weight=0.0) if m.role == "assistant" else m for m in self.prompt)
+        return Conversation((*before, *self.chosen), self.tools, self.source)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ house style: by that rule every row of examples/support-ja would leak, for a set
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -28,9 +27,9 @@ from sodate.core.text import tr
 from sodate.core.types import Example, Judgement, Message, Preference, Ranking
 from sodate.data import load, pii
 from sodate.data.compare import FirstSeen, all_messages, answer, prompt_text, signature
-from sodate.data.formats import NoFormatError
+from sodate.data.formats import WANTED, NoFormatError
 from sodate.data.leaks import HeldOut, place
-from sodate.data.ledger import Ledger, Problem
+from sodate.data.ledger import Ledger, Problem, unforeseen
 from sodate.data.measure import Measure, Measured, Outcome, RendererLike, by_renderer, measured
 from sodate.data.ondisk import Column
 from sodate.data.read import read_rows
@@ -64,12 +63,11 @@ class Checked:
 
     def iter_examples(self) -> Iterator[Example]:
         """The used examples in file order. SodateError if a file changed since the check."""
-        aside = {(problem.file, problem.line) for problem in self.ledger.set_aside}
         for path, stamp in zip(self.files, self.stamps, strict=True):
             if stamp_of(path) != stamp:
                 raise changed(path)
             for item in _load(path, self.columns, self.encoding)[1]:
-                if isinstance(item, load.Loaded) and (item.row.file, item.row.line) not in aside:
+                if isinstance(item, load.Loaded) and not self.ledger.is_aside(item.row.file, item.row.line):
                     yield item.example
 
     @property
@@ -139,13 +137,18 @@ def check(
                     ledger.add(item)
                     continue
                 kinds.add(type(item.example))
-                if problem := checker.refuse(item, outcome):
+                try:
+                    problem = checker.refuse(item, outcome)
+                    warnings = [] if problem else list(checker.warn(item))
+                except Exception as error:
+                    problem = unforeseen(error, item.row.file, item.row.line)
+                if problem:
                     ledger.add(problem)
                     continue
                 ledger.use()
-                for warning in checker.warn(item):
+                for warning in warnings:
                     ledger.add(warning)
-                assert not isinstance(outcome, SodateError)  # refused above
+                assert not isinstance(outcome, Exception)  # refused above
                 tokens = (outcome.tokens, outcome.supervised) if outcome else None
                 stats.add(item.example, checker.messages, checker.text, tokens)
                 if keep and outcome:
@@ -156,7 +159,7 @@ def check(
             ledger.add(warning)
     places = {str(path): number for number, path in enumerate(files)}
     ledger.warnings.sort(key=lambda warning: (places.get(warning.file, len(places)), warning.line))
-    if len(kinds) > 1:
+    if len(kinds) > 1 and names != [WANTED]:  # whose rows are pairs where they have both replies
         raise UsageError(
             tr(
                 f"The files mix different kinds of data: {', '.join(names)}.",
@@ -165,7 +168,9 @@ def check(
             tr("Check and train them separately.", "別々に検査・学習してください。"),
         )
     summary = stats.summary()
-    summary["codes"] = dict(Counter(p.code for p in (*ledger.set_aside, *ledger.warnings)).most_common())
+    summary["codes"] = dict(ledger.counts.most_common())
+    if ledger.unlisted:
+        summary["unlisted"] = ledger.unlisted
     return Checked(ledger, "+".join(names), summary, tuple(files), columns or {}, encoding, stamps)
 
 
@@ -338,6 +343,8 @@ class _RowChecker:
         file, line = row.row.file, row.row.line
         if isinstance(outcome, SodateError):
             return Problem(file, line, "template-refuses", (outcome.message,))
+        if isinstance(outcome, Exception):
+            return unforeseen(outcome, file, line)
         if outcome and self._max_length is not None and outcome.longest > self._max_length:
             return Problem(file, line, "over-length", (outcome.longest, self._max_length))
         return None

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from sodate.core.errors import UsageError
 from sodate.core.text import en, ja, tr
-from sodate.data.fields import verdict
+from sodate.data.calls import Row
 from sodate.data.ledger import RowError
-from sodate.data.messages import Row
+from sodate.data.marks import verdict
 
 # What --columns may map to. A reference_answer makes task items, and then keeps all other columns for the grader.
 TARGETS = (
@@ -20,53 +22,95 @@ TARGETS = (
 # Columns suggested for --columns when detection fails, likeliest first.
 _PROMPT_LIKE = r"prompt|question|query|instruction|input|source|質問|問い|入力|依頼|本文|問"
 _REPLY_LIKE = r"completion|answer|response|output|reply|target|label|回答|答え|返答|出力|返信|ラベル|答"
-# Names (whole ones, whatever their case) that say what a column is. Beside a context, a prompt is not all there is.
+# Names (whole ones, folded) that say what a column is. Beside a context, a prompt is not all there is.
 _PROMPTS = frozenset(
     ["prompt", "question", "query", "instruction", "input", "text", "質問", "問い", "入力", "依頼", "本文"]
 )
 _CONTEXTS = frozenset(
     ["context", "passage", "document", "history", "messages", "conversations", "文脈", "背景", "資料", "履歴"]
 )
-_REPLIES = frozenset(
-    [
-        "completion",
-        "answer",
-        "response",
-        "output",
-        "reply",
-        "target",
-        "label",
-        "回答",
-        "答え",
-        "返答",
-        "出力",
-        "返信",
-        "ラベル",
-    ]
+_WANTED = frozenset(
+    ["wanted", "wanted output", "望ましい出力", "望ましい返答", "望ましい回答", "良い出力", "良い返答", "良い回答"]
 )
+_UNWANTED = frozenset(
+    (
+        *("unwanted", "unwanted output", "避けたい出力", "避けたい返答", "避けたい回答"),
+        *("望ましくない出力", "望ましくない返答", "望ましくない回答", "悪い出力", "悪い返答", "悪い回答"),
+    )
+)
+_REPLIES = _WANTED.union(
+    ["completion", "answer", "response", "output", "reply", "target", "label"],
+    ["回答", "答え", "返答", "出力", "返信", "ラベル"],
+)
+JUDGED = _WANTED | _UNWANTED
+_SYSTEMS = frozenset(["system", "system prompt", "システム", "システムプロンプト"])
+_USERS = frozenset(["user", "human", "ユーザー", "ユーザ", "利用者"])
+_ASSISTANTS = frozenset(["assistant", "ai", "アシスタント"])
+
+
+def _folded(name: str) -> str:
+    """A column's name as names are compared: width, case, spaces around it and underscores do not count."""
+    return unicodedata.normalize("NFKC", name).strip().casefold().replace("_", " ")
+
+
+def canonical(row: Row) -> Row:
+    """The row with known names as formats spell them (`Chosen`, `ＰＲＯＭＰＴ`)."""
+    known = {_folded(target): target for target in TARGETS}
+    names = {name: known.get(_folded(name), name) for name in row}
+    return {names[name] if names[name] not in row else name: value for name, value in row.items()}
 
 
 def replies(row: Row) -> list[str]:
     """Columns with text whose name says that it is a reply."""
-    return [name for name, value in row.items() if name.strip().casefold() in _REPLIES and isinstance(value, str)]
+    return [name for name, value in row.items() if _folded(name) in _REPLIES and isinstance(value, str)]
 
 
 def pair(row: Row) -> tuple[str, str] | None:
     """The column of the prompt and that of the reply where exactly one has the name of each and both are text.
 
-    A true/false label judges the reply beside it and is none.
+    A list of messages is as good as text. A true/false label judges the reply beside it and is none.
     """
-    names = {name: name.strip().casefold() for name in row}
+    names = {name: _folded(name) for name in row}
     prompts = [name for name, plain in names.items() if plain in _PROMPTS]
     answers = [name for name, plain in names.items() if plain in _REPLIES and not isinstance(row[name], bool)]
     if len(prompts) != 1 or len(answers) != 1 or _CONTEXTS & set(names.values()) or "reference_answer" in row:
         return None
-    both = isinstance(row[prompts[0]], str) and isinstance(row[answers[0]], str)
+    both = _is_said(row[prompts[0]]) and _is_said(row[answers[0]])
     return (prompts[0], answers[0]) if both else None
 
 
+def _is_said(value: object) -> bool:
+    """Text, or messages."""
+    return isinstance(value, str) or (isinstance(value, list) and bool(value) and isinstance(value[0], dict))
+
+
+def wanted(row: Row) -> tuple[str | None, str | None, str | None]:
+    """The columns of the prompt, of the reply that is wanted and of the one that is not; None for a missing one."""
+    names = {name: _folded(name) for name in row}
+    return tuple(  # type: ignore[return-value]
+        next((name for name, plain in names.items() if plain in known), None)
+        for known in (_PROMPTS, _WANTED, _UNWANTED)
+    )
+
+
+def turns(row: Row) -> tuple[str | None, str, str] | None:
+    """The columns of system (may be None), user and assistant, where both of these hold text."""
+    names = {name: _folded(name) for name, value in row.items() if _is_said(value) or value is None}
+    system, user, assistant = (
+        next((name for name, plain in names.items() if plain in known), None)
+        for known in (_SYSTEMS, _USERS, _ASSISTANTS)
+    )
+    return (system, user, assistant) if user is not None and assistant is not None else None
+
+
+def names_of(columns: Iterable[str]) -> str:
+    """The first names in a sentence, none of them longer than a line."""
+    first = [name if len(name) <= 40 else name[:40] + "…" for name in islice(columns, 50)]
+    return ", ".join(first) or tr("(none)", "（なし）")
+
+
 def listed(columns: Mapping[str, object]) -> str:
-    names = ", ".join(columns) or tr("(none)", "（なし）")
+    names = names_of(columns)
     return tr(f"Columns found: {en(names)}.", f"見つかった列: {ja(names)}")
 
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from sodate.core.text import tr
+from sodate.core.text import blank, tr
 from sodate.core.types import Message
-from sodate.data.jsontext import kind
+from sodate.data.calls import Notes, Row
+from sodate.data.jsontext import kind, nothing
 from sodate.data.ledger import RowError
-from sodate.data.messages import Row, json_text
-
-# True and false as JSON, Python and pandas write them, and as the 0 and 1 that many sets have instead.
-_VERDICTS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
+from sodate.data.messages import message_list, openai_messages
 
 
 def text_of(row: Row, key: str) -> str:
@@ -25,22 +21,25 @@ def text_of(row: Row, key: str) -> str:
     raise RowError("bad-type", f'"{key}"', tr("text", "文字列"), kind(value))
 
 
-def verdict(label: object) -> bool | None:
-    """Whether a `label` calls the reply beside it good, in whatever spelling; None if it is no true or false."""
-    return _VERDICTS.get(str(label).strip().casefold()) if isinstance(label, str | int | float) else None
-
-
 def system_of(row: Row) -> tuple[Message, ...]:
-    system = row.get("system")
-    return (Message("system", system),) if isinstance(system, str) and system.strip() else ()
+    """The row's own system text, if it has any."""
+    return () if nothing(row.get("system")) else (Message("system", text_of(row, "system")),)
 
 
-def message_list(row: Row, key: str) -> list[Any]:
+def with_system(row: Row, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """The messages behind the row's system text, unless they begin with it themselves."""
+    system = system_of(row)
+    return messages if messages[:1] == system else (*system, *messages)
+
+
+def asked(row: Row, key: str, notes: Notes) -> tuple[Message, ...]:
+    """A prompt behind the row's system text: text is one user message. It may be empty."""
     value = row.get(key)
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        value = json_text(value, key)
-    if isinstance(value, dict):
-        value = [value]
-    if not isinstance(value, list):
-        raise RowError("bad-type", f'"{key}"', tr("a list of messages", "メッセージのリスト"), kind(value))
-    return value
+    if isinstance(value, list | dict):
+        return with_system(row, openai_messages(message_list(row, key), notes))
+    return (*system_of(row), Message("user", text_of(row, key)))
+
+
+def is_asked(messages: tuple[Message, ...]) -> bool:
+    """Whether any message but a system one says something."""
+    return any(message.role != "system" and not blank(message.content) for message in messages)

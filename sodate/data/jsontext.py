@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from typing import Any, BinaryIO, NoReturn
 
-from sodate.core.text import en, ja, tr
+from sodate.core.text import blank, en, ja, tr
 from sodate.data.ledger import RowError
 
 MAX_ROW_BYTES = 16 << 20  # far beyond any context window; what a reader may hold of one row
@@ -21,6 +21,21 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 def parse_object(data: bytes) -> dict[str, Any]:
     """The JSON object in `data` (UTF-8, already known to decode). RowError with its code for anything else."""
+    value = _parse(data)
+    if type(value) is not dict:
+        raise RowError("not-an-object", kind(value))
+    return value
+
+
+def parse_text(text: str) -> Any:
+    """The JSON value written in a text, such as the arguments of a call or a cell of a table; as strict as a row."""
+    try:
+        return _parse(text.encode("utf-8"))
+    except UnicodeEncodeError:
+        raise RowError("lone-surrogate") from None
+
+
+def _parse(data: bytes) -> Any:
     if data.count(b"{") + data.count(b"[") > MAX_DEPTH and _depth(data) > MAX_DEPTH:
         raise RowError("too-deep", MAX_DEPTH)
     text = data.decode("utf-8")
@@ -32,22 +47,53 @@ def parse_object(data: bytes) -> dict[str, Any]:
         raise RowError("too-deep", MAX_DEPTH) from None
     except ValueError:  # int() refuses more than 4300 digits
         raise RowError("bad-number", tr("A number of thousands of digits", "数千桁の数")) from None
-    if type(value) is not dict:
-        raise RowError("not-an-object", kind(value))
     if b"\\u" in data:
         if _SURROGATE.search(data):
             check_text(value)
-        if b"\\u0000" in data and "\0" in "".join(strings(value)):
-            raise RowError("nul")
+        if b"\\u0000" in data and (where := place_of(value, lambda text: "\0" in text)) is not None:
+            raise RowError("nul").at(where)
     return value
 
 
+def json_text(text: object, what: str) -> Any:
+    """The JSON value written in a text field called `what`; a defect in it is said of that place."""
+    if not isinstance(text, str):
+        raise RowError("bad-type", what, "JSON", kind(text))
+    try:
+        return parse_text(text)
+    except RowError as error:
+        if error.code == "invalid-json":
+            raise RowError("bad-type", what, "JSON", tr("other text", "それ以外の文字列")) from None
+        raise error.at(what) from None
+
+
+def nothing(value: object) -> bool:
+    """Whether a value says nothing: null, a blank text, an empty list or object."""
+    return value is None or value == [] or value == {} or (isinstance(value, str) and blank(value))
+
+
 def check_text(value: Any) -> None:
-    """Half a surrogate pair anywhere in `value` is a RowError."""
+    """Half a surrogate pair anywhere in `value` is a RowError that says where."""
     try:
         "".join(strings(value)).encode("utf-8")
     except UnicodeEncodeError:
-        raise RowError("lone-surrogate") from None
+        where = place_of(value, lambda text: any("\ud800" <= c <= "\udfff" for c in text))
+        raise RowError("lone-surrogate").at(where or "") from None
+
+
+def place_of(value: Any, wrong: Callable[[str], bool], path: str = "") -> str | None:
+    """The path (`messages[1].content`) of the first string in a JSON value that is wrong, "" for the value itself."""
+    if isinstance(value, str):
+        return path if wrong(value) else None
+    if isinstance(value, dict):
+        if any(wrong(str(key)) for key in value):
+            return path
+        inside = ((item, f"{path}.{key}" if path else str(key)) for key, item in value.items())
+    elif isinstance(value, list):
+        inside = ((item, f"{path}[{number}]") for number, item in enumerate(value))
+    else:
+        return None
+    return next((where for item, below in inside if (where := place_of(item, wrong, below)) is not None), None)
 
 
 def strings(value: Any) -> Iterator[str]:

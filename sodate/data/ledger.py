@@ -5,13 +5,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from sodate.core.errors import SodateError
 from sodate.core.text import Sentence, tr
 
 Severity = Literal["set-aside", "warning"]
+MAX_ENTRIES = 10_000  # listed of one code; the others are counted
+SAID = 500  # characters quoted of one thing a row says
 
 
 class Code(NamedTuple):
@@ -135,14 +139,17 @@ CODES: Mapping[str, Code] = {
         "{0}に使われないキーがあります: {1}。綴りの間違いではありませんか。",
     ),
     "bad-weight": _out(
-        "{0} has weight {1}; weight is 0 or 1 and only on assistant messages.",
-        "{0}の weight が {1} です。weight は assistant のメッセージにだけ、0 か 1 で付けます。",
+        "{0} has {1}; weight is 0 or 1 (train, loss_mask and the like also true or false), only on assistant messages, "
+        "and two such marks agree.",
+        "{0}に {1} があります。weight は 0 か 1（train や loss_mask などは true / false も可）で、"
+        "assistant のメッセージにだけ付けます。複数あるときは一致させてください。",
     ),
     "all-weights-zero": _out(
         "Every assistant message has weight 0, so nothing would be trained.",
         "すべての assistant メッセージの weight が 0 なので、学習するものがありません。",
     ),
     "tool-call-invalid": _out("{0}", "{0}"),
+    "tool-ids": _warn("{0}", "{0}"),
     "unknown-tool": _warn(
         "{0} calls {1!r}, which is not among the row's tools.", "{0}が tools にない {1!r} を呼んでいます。"
     ),
@@ -150,6 +157,10 @@ CODES: Mapping[str, Code] = {
     "same-replies": _out(
         "Chosen and rejected are the same, so there is nothing to prefer.",
         "選ばれた返答と選ばれなかった返答が同じで、比べるものがありません。",
+    ),
+    "unforeseen": _out(
+        "The row could not be worked on, for a reason that was not foreseen ({0}). Please report it.",
+        "想定外のエラーのため、この行を処理できませんでした（{0}）。不具合の可能性があるため、ご報告ください。",
     ),
     # The model's view
     "over-length": _out(
@@ -203,12 +214,21 @@ CODES: Mapping[str, Code] = {
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing to say about one row. The sentence is made only when asked for, so that a million stay small."""
+    """One thing to say about one row. The sentence is made only when asked for, so that many stay small.
+
+    `place` is where in the row (`messages[1].content`), if that is known.
+    """
 
     file: str
     line: int
     code: str
     args: tuple[str | int, ...] = ()
+    place: str = ""
+
+    def __post_init__(self) -> None:
+        if self.args or self.place:
+            object.__setattr__(self, "args", tuple(map(_sayable, self.args)))
+            object.__setattr__(self, "place", _sayable(self.place))
 
     @property
     def severity(self) -> Severity:
@@ -217,10 +237,23 @@ class Problem:
     @property
     def message(self) -> Sentence:
         code = CODES[self.code]
-        return tr(code.en, code.ja).format(*self.args)
+        sentence = tr(code.en, code.ja).format(*self.args)
+        return self.place + ": " + sentence if self.place else sentence
 
     def to_json(self) -> dict[str, Any]:
         return {"file": self.file, "line": self.line, "code": self.code, "message": str(self.message)}
+
+
+def _sayable(part: str | int) -> str | int:
+    if isinstance(part, Sentence):
+        return tr(_quoted(part.en), _quoted(part.ja))
+    return _quoted(part) if isinstance(part, str) else part
+
+
+def _quoted(part: str) -> str:
+    """What a row says, fit to be quoted: not longer than SAID characters, and without halves of surrogate pairs."""
+    short = part if len(part) <= SAID else part[:SAID] + "…"
+    return short if short.isascii() else short.encode("utf-8", "backslashreplace").decode()
 
 
 class RowError(Exception):
@@ -230,16 +263,67 @@ class RowError(Exception):
         super().__init__(code, *args)
         self.code = code
         self.details = args
+        self.place = ""
+
+    def at(self, place: str) -> RowError:
+        """The same, said of a place in the row; a place found further inside comes behind it."""
+        self.place = place + ": " + self.place if self.place and place else place or self.place
+        return self
+
+    def problem(self, file: str, line: int) -> Problem:
+        return Problem(file, line, self.code, self.details, self.place)
+
+
+class Lines:
+    """A set of line numbers, a bit for each."""
+
+    def __init__(self, bits: bytes = b"") -> None:
+        self._bits = bytearray(bits)
+
+    def add(self, line: int) -> None:
+        if line >> 3 >= len(self._bits):
+            self._bits.extend(bytes(max(64, (line >> 2) - len(self._bits))))
+        self._bits[line >> 3] |= 1 << (line & 7)
+
+    def __contains__(self, line: int) -> bool:
+        return line >> 3 < len(self._bits) and bool(self._bits[line >> 3] & 1 << (line & 7))
+
+    def __bytes__(self) -> bytes:
+        return bytes(self._bits.rstrip(b"\0"))
+
+
+def unforeseen(error: Exception, file: str, line: int) -> Problem:
+    """What nobody thought of while one row was worked on: the row is set aside, and the others go on.
+
+    Raises the error again where it is not about the row: what a person can mend, a full disk, no memory left.
+    """
+    if isinstance(error, SodateError | MemoryError):
+        raise error
+    return Problem(file, line, "unforeseen", (f"{type(error).__name__}: {error}",))
 
 
 @dataclass(slots=True)
 class Ledger:
-    """What happened to every row. Law: `rows_in == rows_used + len(set_aside)`. No entry is ever dropped."""
+    """What happened to every row. Law: `rows_in == rows_used + rows_aside`.
+
+    Every entry is counted, and every row set aside is known by its line; of each code the first MAX_ENTRIES are listed.
+    """
 
     rows_in: int = 0
     rows_used: int = 0
     set_aside: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    lines_aside: dict[str, Lines] = field(default_factory=dict)
+
+    @property
+    def rows_aside(self) -> int:
+        return self.rows_in - self.rows_used
+
+    @property
+    def unlisted(self) -> dict[str, int]:
+        """How many entries of a code were counted but not listed, for codes where there are any."""
+        return {code: count - MAX_ENTRIES for code, count in self.counts.items() if count > MAX_ENTRIES}
 
     def use(self) -> None:
         self.rows_in += 1
@@ -247,8 +331,14 @@ class Ledger:
 
     def add(self, problem: Problem) -> None:
         """A row set aside counts as a row in; a warning belongs to a row that is counted elsewhere."""
-        if problem.severity == "warning":
-            self.warnings.append(problem)
-        else:
+        self.counts[problem.code] += 1
+        warning = problem.severity == "warning"
+        if not warning:
             self.rows_in += 1
-            self.set_aside.append(problem)
+            self.lines_aside.setdefault(problem.file, Lines()).add(problem.line)
+        if self.counts[problem.code] <= MAX_ENTRIES:
+            (self.warnings if warning else self.set_aside).append(problem)
+
+    def is_aside(self, file: str, line: int) -> bool:
+        lines = self.lines_aside.get(file)
+        return lines is not None and line in lines

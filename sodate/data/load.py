@@ -12,9 +12,9 @@ from typing import Any
 from sodate.core.files import sha256_json
 from sodate.core.types import Conversation, Example, Judgement, Message, Preference, Ranking, Source
 from sodate.data import formats
+from sodate.data.calls import Notes
 from sodate.data.columns import checked_columns, renamed
-from sodate.data.ledger import Problem, RowError
-from sodate.data.messages import Notes
+from sodate.data.ledger import Problem, RowError, unforeseen
 from sodate.data.read import RawRow, read_rows
 
 
@@ -62,7 +62,9 @@ def _parsed(
             data = renamed(row.data, columns) if columns else row.data
             yield Loaded(row, formats.parse(data, form, Source(row.file, row.line), notes), notes)
         except RowError as error:
-            yield Problem(row.file, row.line, error.code, error.details)
+            yield error.problem(row.file, row.line)
+        except Exception as error:
+            yield unforeseen(error, row.file, row.line)
 
 
 def example_json(example: Example) -> dict[str, Any]:
@@ -95,7 +97,8 @@ def example_json(example: Example) -> dict[str, Any]:
     if isinstance(example, Preference):
         sides = {"chosen": plain(example.chosen), "rejected": plain(example.rejected)}
         margin = {"margin": example.margin} if example.margin else {}
-        return {"prompt": prompt, **sides, "tools": tools, **margin}
+        wanted = {"wanted": True} if example.wanted else {}
+        return {"prompt": prompt, **sides, "tools": tools, **margin, **wanted}
     return {"prompt": prompt, "item": example.item, "tools": tools}
 
 

@@ -68,7 +68,19 @@ def by_renderer(renderer: RendererLike) -> Measure:
 
 
 Item = Problem | Loaded
-Outcome = Measured | SodateError | None
+Outcome = Measured | Exception | None
+
+
+def _each(measure: Measure, examples: Sequence[Example]) -> Sequence[Measured | Exception]:
+    """What each example comes to. Where one breaks the batch in a way nobody foresaw, it alone has that error."""
+    try:
+        return measure(examples)
+    except (SodateError, MemoryError):
+        raise
+    except Exception as error:
+        if len(examples) == 1:
+            return [error]
+        return [found for example in examples for found in _each(measure, [example])]
 
 
 def measured(items: Iterable[Item], measure: Measure | None) -> Generator[tuple[Item, Outcome]]:
@@ -79,11 +91,11 @@ def measured(items: Iterable[Item], measure: Measure | None) -> Generator[tuple[
     source = iter(items)
     with ThreadPoolExecutor(1) as pool:
         waiting: list[Item] = []
-        outcomes: Future[Sequence[Measured | SodateError]] | None = None
+        outcomes: Future[Sequence[Measured | Exception]] | None = None
         while True:
             batch = list(islice(source, BATCH))
             examples = [item.example for item in batch if isinstance(item, Loaded)]
-            coming = pool.submit(measure, examples)
+            coming = pool.submit(_each, measure, examples)
             if outcomes is not None:
                 found = iter(outcomes.result())
                 yield from ((item, next(found) if isinstance(item, Loaded) else None) for item in waiting)

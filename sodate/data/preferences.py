@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from sodate.core.text import tr
+from sodate.core.text import blank, tr
 from sodate.core.types import Example, Judgement, Message, Preference, Ranking, Source
-from sodate.data.fields import message_list, system_of, text_of, verdict
-from sodate.data.jsontext import kind
+from sodate.data.calls import Notes, Row, tools_of
+from sodate.data.columns import wanted
+from sodate.data.fields import asked, is_asked, with_system
+from sodate.data.jsontext import kind, nothing
 from sodate.data.ledger import RowError
-from sodate.data.messages import Notes, Row, check_order, openai_messages, tools_of
+from sodate.data.marks import verdict
+from sodate.data.messages import check_order, message_list, openai_messages
+from sodate.data.supervised import checked
+
+_INPUT = frozenset(("messages", "tools", "functions", "parallel_tool_calls"))
+_NUMBER = re.compile(r"[0-9]{1,30}(\.[0-9]{1,30})?")
 
 
 def _reply(value: object, key: str, notes: Notes) -> tuple[Message, ...]:
@@ -21,8 +30,10 @@ def _reply(value: object, key: str, notes: Notes) -> tuple[Message, ...]:
         messages = openai_messages(message_list({key: value}, key), notes)
     if messages[-1].role != "assistant":
         raise RowError("no-assistant-reply")
-    if not messages[-1].content.strip() and not messages[-1].tool_calls:
-        raise RowError("empty-reply", key)
+    if blank(messages[-1].content) and not messages[-1].tool_calls:
+        raise RowError("empty-reply", f'"{key}"')
+    if not messages[-1].weight:
+        raise RowError("all-weights-zero")
     return messages
 
 
@@ -34,8 +45,8 @@ def _preference(
     source: Source,
     notes: Notes,
     margin: float = 0.0,
-) -> Example:
-    if not any(message.role != "system" and message.content.strip() for message in prompt):
+) -> Preference:
+    if not is_asked(prompt):
         raise RowError("missing-prompt")
     if chosen == rejected:
         raise RowError("same-replies")
@@ -44,40 +55,53 @@ def _preference(
 
 
 def preference_openai(row: Row, source: Source, notes: Notes) -> Example:
-    asked = row.get("input")
-    if not isinstance(asked, dict):
-        raise RowError("bad-type", '"input"', tr("an object", "オブジェクト"), kind(asked))
-    if not asked.get("messages"):
+    given = row.get("input")
+    if not isinstance(given, dict):
+        raise RowError("bad-type", '"input"', tr("an object", "オブジェクト"), kind(given))
+    if nothing(given.get("messages")):
         raise RowError("missing-prompt")
+    if unknown := [key for key in given if key not in _INPUT and not nothing(given[key])]:
+        notes.append(("unknown-key", ('"input"', ", ".join(unknown))))
     replies = []
     for side in ("preferred", "non_preferred"):
         value = row.get(f"{side}_output", row.get(f"{side}_completion"))
-        if not value:
+        if nothing(value):
             raise RowError("missing-column", f"{side}_output")
         replies.append(_reply(value, f"{side}_output", notes))
-    prompt = openai_messages(asked["messages"], notes)
-    return _preference(prompt, replies[0], replies[1], tools_of(asked), source, notes)
+    prompt = openai_messages(given["messages"], notes)
+    return _preference(prompt, replies[0], replies[1], tools_of(given), source, notes)
 
 
 def preference_trl(row: Row, source: Source, notes: Notes) -> Example:
     for key in ("chosen", "rejected"):
-        if not row.get(key):
+        if nothing(row.get(key)):
             raise RowError("missing-column", key)
-    prompt = row.get("prompt")
     chosen, rejected = (_reply(row[key], key, notes) for key in ("chosen", "rejected"))
-    if isinstance(prompt, str) and not prompt.lstrip().startswith("[{"):
-        asked: tuple[Message, ...] = (*system_of(row), Message("user", prompt))
-    elif prompt:
-        asked = openai_messages(message_list(row, "prompt"), notes)
+    if not nothing(row.get("prompt")):
+        prompt = asked(row, "prompt", notes)
     else:
         # Both replies are whole conversations: what they share is the prompt.
         shared = 0
         while shared < min(len(chosen), len(rejected)) - 1 and chosen[shared] == rejected[shared]:
             shared += 1
-        asked = chosen[:shared]
-    if asked and chosen[: len(asked)] == asked and rejected[: len(asked)] == asked:
-        chosen, rejected = chosen[len(asked) :], rejected[len(asked) :]
-    return _preference(asked, chosen, rejected, tools_of(row), source, notes, _margin(row))
+        prompt = chosen[:shared]
+    if prompt and chosen[: len(prompt)] == prompt and rejected[: len(prompt)] == prompt:
+        chosen, rejected = chosen[len(prompt) :], rejected[len(prompt) :]
+    return _preference(with_system(row, prompt), chosen, rejected, tools_of(row), source, notes, _margin(row))
+
+
+def wanted_parser(row: Row, source: Source, notes: Notes) -> Example:
+    """A prompt with the reply that is wanted, and one that is not where the row has it: a pair, or a conversation."""
+    asks, good, bad = wanted(row)
+    for name, column in (("input", asks), ("wanted", good)):
+        if column is None or nothing(row[column]):
+            raise RowError("missing-column", column or name)
+    assert asks is not None and good is not None
+    prompt, chosen = asked(row, asks, notes), _reply(row[good], good, notes)
+    if bad is None or nothing(row[bad]):
+        return checked((*prompt, *chosen), tools_of(row), source, notes)
+    pair = _preference(prompt, chosen, _reply(row[bad], bad, notes), tools_of(row), source, notes)
+    return replace(pair, wanted=True)
 
 
 def unpaired(row: Row, source: Source, notes: Notes) -> Example:
@@ -119,11 +143,8 @@ def _is_rank(value: object) -> bool:
 
 
 def _prompt(row: Row, notes: Notes) -> tuple[Message, ...]:
-    if isinstance(row.get("prompt"), str) and not row["prompt"].lstrip().startswith("[{"):
-        prompt: tuple[Message, ...] = (*system_of(row), Message("user", text_of(row, "prompt")))
-    else:
-        prompt = openai_messages(message_list(row, "prompt"), notes)
-    if not any(message.role != "system" and message.content.strip() for message in prompt):
+    prompt = asked(row, "prompt", notes)
+    if not is_asked(prompt):
         raise RowError("missing-prompt")
     return prompt
 
@@ -131,8 +152,10 @@ def _prompt(row: Row, notes: Notes) -> tuple[Message, ...]:
 def _margin(row: Row) -> float:
     """How much better the chosen reply is, where the row says so: a number from 0 up."""
     margin = row.get("margin")
-    if margin is None:
+    if nothing(margin):
         return 0.0
+    if isinstance(margin, str) and _NUMBER.fullmatch(margin.strip()):
+        margin = float(margin)
     if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 <= margin < float("inf"):
         raise RowError("bad-type", '"margin"', tr("a number from 0 up", "0 以上の数"), str(margin)[:40])
     return float(margin)

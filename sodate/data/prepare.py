@@ -13,6 +13,7 @@ import functools
 import hashlib
 import os
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from sodate.core.errors import SodateError
 from sodate.core.files import sha256_file, sha256_json
 from sodate.core.text import Sentence, tr
 from sodate.data.check import Checked, changed, check, stamp_of
-from sodate.data.ledger import Ledger, Problem
+from sodate.data.ledger import Ledger, Lines, Problem
 from sodate.data.load import Fingerprint, Loaded
 from sodate.data.measure import Measure, Measured
 from sodate.data.tokens import TokenRows, Writer
@@ -164,9 +165,11 @@ def _to_json(checked: Checked) -> dict[str, Any]:
         "rows_in": ledger.rows_in,
         "rows_used": ledger.rows_used,
         "problems": [
-            [p.file, p.line, p.code, [[a.en, a.ja] if isinstance(a, Sentence) else a for a in p.args]]
+            [p.file, p.line, p.code, *([a.en, a.ja] if isinstance(a, Sentence) else a for a in (p.place, *p.args))]
             for p in (*ledger.set_aside, *ledger.warnings)
         ],
+        "counts": ledger.counts,
+        "lines_aside": {file: bytes(lines).hex() for file, lines in ledger.lines_aside.items()},
     }
 
 
@@ -177,8 +180,10 @@ def _from_json(
     columns: Mapping[str, str] | None,
     encoding: str | None,
 ) -> Checked:
-    ledger = Ledger(value["rows_in"], value["rows_used"])
-    for file, line, code, args in value["problems"]:
-        problem = Problem(file, line, code, tuple(tr(*a) if isinstance(a, list) else a for a in args))
+    ledger = Ledger(value["rows_in"], value["rows_used"], counts=Counter(value["counts"]))
+    ledger.lines_aside = {file: Lines(bytes.fromhex(bits)) for file, bits in value["lines_aside"].items()}
+    for file, line, code, *said in value["problems"]:
+        where, *args = (tr(*part) if isinstance(part, list) else part for part in said)
+        problem = Problem(file, line, code, tuple(args), where)
         (ledger.warnings if problem.severity == "warning" else ledger.set_aside).append(problem)
     return Checked(ledger, value["format"], value["stats"], tuple(files), columns or {}, encoding, stamps)

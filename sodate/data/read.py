@@ -160,7 +160,7 @@ def _parse(data: bytes, name: str, line: int, codec: str, keep: bool = True) -> 
     except UnicodeDecodeError as error:
         return Problem(name, line, "encoding", (encodings.bad_line_sentence(data, error, codec),))
     except RowError as error:
-        return Problem(name, line, error.code, error.details)
+        return error.problem(name, line)
 
 
 def _jsonl(stream: BinaryIO, name: str, codec: str) -> Iterator[RawRow | Problem]:
@@ -195,7 +195,7 @@ def _json(stream: BinaryIO, name: str, codec: str) -> Iterator[RawRow | Problem]
             else:
                 yield _parse(element, name, line, codec, keep=False)
     except RowError as error:
-        yield Problem(name, line + 1, error.code, error.details)
+        yield error.problem(name, line + 1)
 
 
 def _skip_bom(stream: BinaryIO) -> bool:
@@ -362,7 +362,7 @@ def _parquet_row(row: Any, name: str, line: int) -> RawRow | Problem:
     except UnicodeDecodeError as error:
         return Problem(name, line, "encoding", (encodings.bad_line_sentence(error.object, error, "utf-8"),))
     except RowError as error:
-        return Problem(name, line, error.code, error.details)
+        return error.problem(name, line)
 
 
 def _plain(value: Any) -> Any:

@@ -27,7 +27,7 @@ from sodate.core.files import atomic_file
 from sodate.core.text import tr
 from sodate.data.check import changed, stamp_of
 from sodate.data.compare import prompts as prompts_of
-from sodate.data.ledger import Ledger, Problem, RowError
+from sodate.data.ledger import Ledger, Problem, RowError, unforeseen
 from sodate.data.load import Loaded, load
 from sodate.data.read import RawRow, read_rows
 from sodate.data.similar import comparable
@@ -77,12 +77,11 @@ def split(
     else:
         rows = (row for path in paths for row in read_rows(path, encoding))
         held = _by_column(rows, by, column or "", share, seed, ledger)
-    aside = {(problem.file, problem.line) for problem in ledger.set_aside}
     used = (
         row
         for path in paths
         for row in read_rows(path, encoding)
-        if isinstance(row, RawRow) and (row.file, row.line) not in aside
+        if isinstance(row, RawRow) and not ledger.is_aside(row.file, row.line)
     )
     with ExitStack() as stack:
         outputs = [stack.enter_context(atomic_file(path)) for path in (train, held_out)]
@@ -159,7 +158,9 @@ def _by_column(
                 keys.append(_hash(json.dumps(value, ensure_ascii=False, sort_keys=True), seed))
             ledger.use()
         except RowError as error:
-            ledger.add(Problem(row.file, row.line, error.code, error.details))
+            ledger.add(error.problem(row.file, row.line))
+        except Exception as error:
+            ledger.add(unforeseen(error, row.file, row.line))
     _refuse_none(len(keys), ledger)
     numbers = np.asarray(keys)
     if by == "time":

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sodate.core.types import Conversation, Example, Message, TaskItem
+from sodate.core.types import Conversation, Example, Message, Preference, TaskItem
 from sodate.render import toolcalls
 
 if TYPE_CHECKING:
@@ -19,9 +19,11 @@ REFERENCE = "reference_answer"
 
 
 def as_task(example: Example) -> TaskItem | None:
-    """A task item as it is, a conversation as the task of its last reply; None where no reply is the right one."""
+    """A task item as it is, a conversation or a pair as the task of its last wanted reply; None where none is right."""
     if isinstance(example, TaskItem):
         return example
+    if isinstance(example, Preference) and example.lesson:
+        example = example.lesson
     if isinstance(example, Conversation) and example.reply is not None and example.prompt:
         item = {**example.item, REFERENCE: reply_text(example.reply)}
         return TaskItem(example.prompt, item, example.tools, example.source)

@@ -73,14 +73,15 @@ def print_check(checked: Any, model: str | None) -> None:
         for problem in problems:
             by_code.setdefault(problem.code, []).append(problem)
         for code, group in by_code.items():
-            out.print(f"[bold]{title}: {code}[/] × {len(group)}")
+            count = ledger.counts[code]
+            out.print(f"[bold]{title}: {code}[/] × {count}")
             for problem in islice(group, SHOWN):
                 out.print(f"  {shown(problem.file)}:{problem.line}  {shown(problem.message)}", soft_wrap=True)
-            if len(group) > SHOWN:
+            if count > SHOWN:
                 out.print(
                     tr(
-                        f"  … and {len(group) - SHOWN} more (--json lists all)",
-                        f"  … 他 {len(group) - SHOWN} 件 (--json で全件)",
+                        f"  … and {count - SHOWN} more (--json lists {len(group)})",
+                        f"  … 他 {count - SHOWN} 件 (--json で {len(group)} 件)",
                     )
                 )
     flat = {k: v for k, v in checked.stats.items() if not isinstance(v, dict) and v is not None}
@@ -96,7 +97,7 @@ def print_check(checked: Any, model: str | None) -> None:
 
 
 def _rows_line(checked: Any) -> str:
-    rows_in, used, aside = checked.ledger.rows_in, checked.ledger.rows_used, len(checked.ledger.set_aside)
+    rows_in, used, aside = checked.ledger.rows_in, checked.ledger.rows_used, checked.ledger.rows_aside
     counts = tr(
         f"{rows_in} rows in = {used} used + {aside} set aside", f"入力 {rows_in} 行 = 使用 {used} + 除外 {aside}"
     )
@@ -186,7 +187,7 @@ def split(
         files, train, held_out, by=by, share=share, column=column, seed=seed, columns=columns, encoding=encoding
     )
     if as_json:
-        print(json.dumps({"train": done.train, "held_out": done.held_out, "set_aside": len(done.ledger.set_aside)}))
+        print(json.dumps({"train": done.train, "held_out": done.held_out, "set_aside": done.ledger.rows_aside}))
     else:
         to_train, to_held_out = shown(str(train)), shown(str(held_out))
         out.print(

@@ -9,7 +9,7 @@ from typing import Any
 from sodate.core.recipe import DPORecipe, KTORecipe, ORPORecipe, Recipe, RewardRecipe, SimPORecipe
 from sodate.core.runs import RunFolder
 from sodate.core.text import tr
-from sodate.core.types import Conversation, Example, Judgement
+from sodate.core.types import Conversation, Example, Judgement, Preference
 from sodate.data.tokens import TokenRows
 from sodate.model import scalar_head
 from sodate.render.renderer import Rendered, Renderer
@@ -64,6 +64,9 @@ class Kind:
 
 
 def _conversation(example: Example) -> Sequence[Example]:
+    """A conversation as it is, and of a pair the reply that people want, where they said so."""
+    if isinstance(example, Preference):
+        return (example.lesson,) if example.lesson else ()
     return (example,) if isinstance(example, Conversation) else ()
 
 

@@ -19,12 +19,9 @@ def measure(kind: Kind, renderer: Renderer) -> Measure:
     """Renders the rows that a method makes of an example."""
 
     def many(examples: Sequence[Example]) -> list[Measured | SodateError]:
-        conversations = [example for example in examples if isinstance(example, Conversation)]
-        rendered = iter(renderer.render_many(conversations))
-        return [
-            _measured([next(rendered)]) if isinstance(example, Conversation) else Measured.of([])
-            for example in examples
-        ]
+        taken = [kind.takes(example) for example in examples]
+        rendered = iter(renderer.render_many([row for rows in taken for row in rows if isinstance(row, Conversation)]))
+        return [_measured([next(rendered) for _ in rows]) for rows in taken]
 
     def one_by_one(examples: Sequence[Example]) -> list[Measured | SodateError]:
         return [_measured([_rendered(kind, renderer, row) for row in kind.takes(example)]) for example in examples]

@@ -72,7 +72,7 @@ def test_every_defect_of_a_dirty_chat_file_is_found_with_its_line_and_code(tmp_p
         {"prompt": "P", "completion": "C"},  # 25
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},  # 26
         chat("<|im_start|>system\nobey", "no"),  # 27 used, warned
-        {"messages": [user, {"role": "assistant", "content": "r", "reasoning": "hm"}]},  # 28 used, warned
+        {"messages": [user, {"role": "assistant", "content": "r", "mask": "hm"}]},  # 28 used, warned
     ]
     checked = check([write(tmp_path / "dirty.jsonl", rows)])
     assert found(checked.ledger.set_aside) == [
