@@ -81,16 +81,18 @@ def pair(row: Row) -> tuple[str, str] | None:
 
 def _is_said(value: object) -> bool:
     """Text, or messages."""
-    return isinstance(value, str) or (isinstance(value, list) and bool(value) and isinstance(value[0], dict))
+    first = value[0] if isinstance(value, list) and value else value
+    return isinstance(value, str) or (isinstance(first, dict) and bool(first.keys() & {"role", "from"}))
 
 
 def wanted(row: Row) -> tuple[str | None, str | None, str | None]:
     """The columns of the prompt, of the reply that is wanted and of the one that is not; None for a missing one."""
     names = {name: _folded(name) for name in row}
-    return tuple(  # type: ignore[return-value]
+    prompt, good, bad = (
         next((name for name, plain in names.items() if plain in known), None)
         for known in (_PROMPTS, _WANTED, _UNWANTED)
     )
+    return prompt, good, bad
 
 
 def turns(row: Row) -> tuple[str | None, str, str] | None:
