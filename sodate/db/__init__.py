@@ -1,0 +1,1 @@
+"""The database, and nobody else opens it: tables, migrations, sessions."""
