@@ -15,7 +15,7 @@ _HALF = "\ufffd"  # what an unfinished character decodes to
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A token as the wire tells it: its text, the bytes it stands for, its log-probability (nats), and the likeliest."""
+    """A token as the wire tells it: the bytes it stands for, its log-probability (nats), and the likeliest instead."""
 
     id: int
     bytes: bytes
@@ -89,6 +89,7 @@ class StopStrings:
         self._stops = [stop for stop in stops if stop]
         self._held = ""
         self.hit: str | None = None
+        self.rest = ""  # what came from the stop string on
 
     def push(self, piece: str) -> str:
         """What can be given of the text so far. Nothing more once `hit` is set."""
@@ -96,7 +97,7 @@ class StopStrings:
         found = [(at, -len(stop), stop) for stop in self._stops if (at := text.find(stop)) >= 0]
         if found:
             at, _, self.hit = min(found)
-            self._held = ""
+            self._held, self.rest = "", text[at:]
             return text[:at]
         keep = max((_overlap(text, stop) for stop in self._stops), default=0)
         self._held = text[len(text) - keep :]

@@ -34,9 +34,10 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """What the reply's text has to be: a JSON schema (as text), a regular expression, or one of several texts."""
+    """What the reply's text has to be: a JSON schema (as text), a regular expression, one of several texts, or what a
+    grammar in llguidance's Lark describes (tool calls)."""
 
-    kind: Literal["json_schema", "regex", "choice"]
+    kind: Literal["json_schema", "regex", "choice", "lark"]
     value: str | tuple[str, ...]
 
 

@@ -1,0 +1,223 @@
+"""Where text meets engines: versions by name, prompts in, pieces of text out.
+
+A request is rendered by its version's own Renderer, put before the engine that holds the version, and comes back as
+text that is cut at stop strings. Whoever closes the stream early has let go of the request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sodate.api.text_stream import Detokeniser, Scored, StopStrings, TokenBytes
+from sodate.api.worker import EngineThread
+from sodate.core.engine import Constraint, Done, Event, Request, Sampling, Token
+from sodate.core.errors import SodateError, UsageError
+from sodate.core.text import tr
+from sodate.render.renderer import Renderer
+
+STALLED = 2_000  # tokens that wait for a reader who does not read, before its request is let go of
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A version that answers. `id` is exact (`orders@3`), `version` the engine's name for it, `context` in tokens."""
+
+    id: str
+    base: str
+    renderer: Renderer
+    tokens: TokenBytes
+    engine: EngineThread
+    version: str
+    context: int
+    created: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One reply wanted: a prompt as ids, how tokens are chosen, the texts before which it ends."""
+
+    served: Served
+    prompt: Sequence[int]
+    sampling: Sampling
+    stop: tuple[str, ...] = ()
+    constraint: Constraint | None = None
+    tenant: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Text that was added to a reply, and the tokens that begin in it."""
+
+    text: str
+    tokens: tuple[Scored, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """A reply is complete. `ids` are all its tokens, those that a stop string cut away among them.
+
+    `stop` is the control token that ended it; `cached` of the prompt's tokens were found computed.
+    """
+
+    finish: Literal["stop", "length"]
+    ids: tuple[int, ...]
+    stop: Scored | None = None
+    cached: int = 0
+
+
+class Service:
+    """The versions that answer, under the names they are asked by."""
+
+    def __init__(self, served: Sequence[Served], names: Mapping[str, Served]) -> None:
+        self.served = tuple(served)
+        self.names = {**{one.id: one for one in served}, **names}
+        self._numbers = itertools.count(1)
+
+    @property
+    def engines(self) -> list[EngineThread]:
+        return list(dict.fromkeys(one.engine for one in self.served))
+
+    @property
+    def ready(self) -> bool:
+        return all(engine.alive for engine in self.engines)
+
+    def find(self, name: str) -> Served:
+        """The version of that name. A name never fetches or opens anything: it is one of those known, or an error."""
+        found = self.names.get(name)
+        if found is None:
+            raise UsageError(
+                tr(f"The model {name[:100]!r} does not exist here.", f"モデル {name[:100]!r} はありません。"),
+                tr(f"Known: {', '.join(self.names)}.", f"使えるモデル: {', '.join(self.names)}"),
+                code="model_not_found", param="model",
+            )  # fmt: skip
+        return found
+
+    async def reply(self, ask: Ask) -> AsyncGenerator[Piece | End, None]:
+        """The reply in pieces, its End last. Raises SodateError where there is no room or the engine gave up."""
+        stream = self._stream(ask)
+        pieces = _Pieces(ask)
+        try:
+            async for event in stream:
+                if isinstance(event, Token):
+                    piece = pieces.push(event)
+                    if piece:
+                        yield piece
+                    if pieces.stopped:
+                        yield End("stop", tuple(pieces.ids))
+                        return
+                else:
+                    last = pieces.flush()
+                    if last:
+                        yield last
+                    cut = event.finish == "length" and not pieces.stopped
+                    yield End("length" if cut else "stop", tuple(pieces.ids), pieces.stop, event.cached)
+        finally:
+            await stream.aclose()
+
+    async def _stream(self, ask: Ask) -> AsyncGenerator[Token | Done, None]:
+        """The engine's events about a request, which is let go of when this is closed before its end."""
+        number = next(self._numbers)
+        loop = asyncio.get_running_loop()
+        events: asyncio.Queue[Event] = asyncio.Queue()
+
+        def keep(told: list[Event]) -> None:
+            for event in told:
+                events.put_nowait(event)
+            if events.qsize() > STALLED:
+                ask.served.engine.cancel(number)
+                events.put_nowait(Done(number, "cancelled", error="slow_reader"))
+
+        def hear(told: list[Event]) -> None:
+            loop.call_soon_threadsafe(keep, told)
+
+        request = Request(
+            number, ask.prompt, ask.served.renderer.stop_ids, ask.sampling, ask.served.version, ask.constraint,
+            ask.tenant,
+        )  # fmt: skip
+        if not ask.served.engine.submit(request, hear):
+            raise SodateError(
+                tr("Too many requests are waiting.", "待っているリクエストが多すぎます。"),
+                tr("Try again in a moment.", "少し待ってからもう一度お試しください。"),
+                code="rate_limit_exceeded",
+            )  # fmt: skip
+        done = False
+        try:
+            while not done:
+                event = await events.get()
+                if isinstance(event, Done):
+                    done = True
+                    if event.error is not None:
+                        raise _failed(event.error)
+                yield event
+        finally:
+            if not done:
+                ask.served.engine.cancel(number)
+
+    def close(self) -> None:
+        for engine in self.engines:
+            engine.close()
+
+
+def _failed(error: str) -> SodateError:
+    if error == "shutting_down":
+        return SodateError(tr("The server is shutting down.", "サーバーを終了しています。"), code="shutting_down")
+    if error == "slow_reader":
+        return SodateError(tr("The reader is too slow.", "読み取りが遅すぎます。"), code="slow_reader")
+    if error == "engine_failed":
+        return SodateError(
+            tr("The engine failed; the reason is in the server's log.",
+               "エンジンでエラーが起きました。理由はサーバーのログにあります。"),
+            code="engine_failed",
+        )  # fmt: skip
+    return SodateError(error, code="engine_refused")
+
+
+class _Pieces:
+    """Tokens of one reply into its pieces of text, with each token in the piece where its text begins."""
+
+    def __init__(self, ask: Ask) -> None:
+        self.ids: list[int] = []
+        self.stop: Scored | None = None
+        self._stop_ids = frozenset(ask.served.renderer.stop_ids)
+        self._tokens = ask.served.tokens
+        self._text = Detokeniser(ask.served.renderer.decode)
+        self._stops = StopStrings(ask.stop)
+        self._made = 0  # characters decoded
+        self._given = 0  # characters handed on
+        self._pending: list[tuple[int, Scored]] = []  # tokens not handed on, and where their text begins
+
+    @property
+    def stopped(self) -> bool:
+        return self._stops.hit is not None
+
+    def push(self, token: Token) -> Piece | None:
+        self.ids.append(token.id)
+        if token.id in self._stop_ids:
+            self.stop = self._tokens.of(token)
+            return None
+        self._pending.append((self._made, self._tokens.of(token)))
+        new = self._text.push(token.id)
+        self._made += len(new)
+        return self._piece(self._stops.push(new), new)
+
+    def flush(self) -> Piece | None:
+        rest = self._text.flush()
+        text = self._stops.push(rest)
+        return self._piece(text + ("" if self.stopped else self._stops.flush()), rest, last=True)
+
+    def _piece(self, text: str, new: str, last: bool = False) -> Piece | None:
+        self._given += len(text)
+        if self.stopped:
+            told = [scored for at, scored in self._pending if at < self._given]
+            self._pending = []
+        elif last:
+            told = [scored for _, scored in self._pending]
+        else:
+            count = sum(at < self._given for at, _ in self._pending)
+            told = [scored for _, scored in self._pending[:count]]
+            self._pending = self._pending[count:]
+        return Piece(text, tuple(told)) if text or told else None

@@ -1,0 +1,247 @@
+"""A chat turn: messages in, the assistant's next message out, its reasoning and its tool calls apart from its text."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import string
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from sodate.api import structured
+from sodate.api.answering import Ask, End, Piece, Served, Service
+from sodate.api.text_stream import Scored, StopStrings
+from sodate.core.engine import Sampling
+from sodate.core.errors import SodateError, UsageError
+from sodate.core.text import tr
+from sodate.core.types import Message, ToolCall
+
+_THINK, _THOUGHT = "<think>", "</think>"
+_CALL_BEGINS = "<[{"  # how a call may begin in templates whose form is not known
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What is asked for. `tools` may be called, `call` says whether one must be; `schema` is the content's."""
+
+    served: Served
+    messages: tuple[Message, ...]
+    sampling: Sampling
+    tools: tuple[Mapping[str, Any], ...] = ()
+    callable: tuple[str, ...] | None = None  # of `tools`, by name; None: all of them
+    named: bool = False  # the asker chose the one tool: its reply ends with "stop"
+    call: Literal["none", "auto", "required"] = "auto"
+    parallel: bool = True
+    schema: Any = None
+    stop: tuple[str, ...] = ()
+    tenant: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """Something was added to the message: to its content or reasoning, or a whole call."""
+
+    kind: Literal["content", "reasoning", "call"]
+    text: str = ""
+    tokens: tuple[Scored, ...] = ()
+    call: ToolCall | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The message is complete: `tokens` are those of its content."""
+
+    message: Message
+    finish: Literal["stop", "length", "tool_calls"]
+    tokens: tuple[Scored, ...]
+    prompt_tokens: int
+    reply_tokens: int
+    reasoning_tokens: int = 0
+    cached: int = 0
+
+
+@dataclass(slots=True)
+class _Said:
+    """What has been given of a message so far."""
+
+    content: str = ""
+    reasoning: str = ""
+    tokens: list[Scored] = field(default_factory=list)
+    reasoning_tokens: int = 0
+
+    def add(self, delta: Delta) -> Delta:
+        if delta.kind == "reasoning":
+            self.reasoning += delta.text
+            self.reasoning_tokens += len(delta.tokens)
+        else:
+            self.content += delta.text
+            self.tokens += delta.tokens
+        return delta
+
+
+def prepared(turn: Turn) -> Ask:
+    """The turn as a request to its engine. UsageError where it cannot be kept: too long, a schema, a tool."""
+    renderer, tools = turn.served.renderer, turn.tools if turn.call != "none" else ()
+    prompt = renderer.prompt(turn.messages, tools)
+    constraint = None
+    if turn.schema is not None:
+        constraint = structured.json_constraint(turn.schema, "response_format.json_schema.schema")
+        if _opens_reasoning(turn.served, prompt):
+            constraint = structured.after_reasoning(constraint)
+    if tools and (turn.schema is None or turn.call == "required"):
+        form = structured.form_of(renderer)
+        offered = [t for t in tools if turn.callable is None or t["function"]["name"] in turn.callable]
+        if form is not None or turn.call == "required":
+            constraint = structured.calls_constraint(
+                form or structured.CallForm(), offered, required=turn.call == "required", parallel=turn.parallel
+            )
+    return Ask(
+        turn.served, prompt, fitting(turn.served, len(prompt), turn.sampling), turn.stop, constraint, turn.tenant
+    )
+
+
+def fitting(served: Served, prompt_tokens: int, sampling: Sampling) -> Sampling:
+    """`sampling` with its longest reply worked out where that is 0; UsageError where prompt and reply do not fit."""
+    room = served.context - prompt_tokens
+    if room < max(1, sampling.max_new_tokens):
+        wanted = sampling.max_new_tokens
+        raise UsageError(
+            tr(f"This model's maximum context length is {served.context} tokens. {prompt_tokens + wanted} were asked "
+               f"for: {prompt_tokens} in the prompt, {wanted} for the reply.",
+               f"このモデルが扱えるのは {served.context} トークンまでです。プロンプト {prompt_tokens}、返答 {wanted}、"
+               f"合計 {prompt_tokens + wanted} トークンが求められています。"),
+            tr("Shorten the prompt or ask for fewer tokens.",
+               "プロンプトを短くするか、最大トークン数を減らしてください。"),
+            code="context_length_exceeded", param="max_completion_tokens" if room >= 1 else "messages",
+        )  # fmt: skip
+    return sampling if sampling.max_new_tokens else replace(sampling, max_new_tokens=room)
+
+
+def _opens_reasoning(served: Served, prompt: Sequence[int]) -> bool:
+    """Whether the template itself has begun the reasoning: its generation prompt ends with the tag."""
+    return served.renderer.decode(prompt[-4:]).rstrip().endswith(_THINK)
+
+
+async def converse(service: Service, turn: Turn, ask: Ask) -> AsyncGenerator[Delta | Finished, None]:
+    """The message as it comes, Finished last. `ask` is the turn, `prepared`."""
+    tools = turn.tools if turn.call != "none" else ()
+    form = structured.form_of(turn.served.renderer) if tools else None
+    marks = ([form.opening.strip()] if form and form.opening.strip() else _CALL_BEGINS) if tools else ()
+    thinks = _THOUGHT in turn.served.renderer.template
+    sorter = _Sorter(thinks, _opens_reasoning(turn.served, ask.prompt), marks, turn.call == "required")
+    said = _Said()
+    end: End | None = None
+    async with contextlib.aclosing(service.reply(ask)) as pieces:
+        async for piece in pieces:
+            if isinstance(piece, End):
+                end = piece
+                continue
+            for delta in sorter.push(piece):
+                yield said.add(delta)
+    assert end is not None
+    for delta in sorter.close():
+        yield said.add(delta)
+    content, calls = _calls(turn, sorter.held, end, form) if tools else (sorter.held, ())
+    if content:
+        yield said.add(Delta("content", content))
+    for call in calls:
+        yield Delta("call", call=call)
+    if turn.schema is not None and not calls and end.finish == "stop":
+        _check(said.content, turn.schema)
+    yield Finished(
+        Message("assistant", said.content, calls, reasoning=said.reasoning.rstrip()),
+        "tool_calls" if calls and not turn.named else end.finish,
+        tuple(said.tokens), len(ask.prompt), len(end.ids), said.reasoning_tokens, end.cached,
+    )  # fmt: skip
+
+
+def _calls(turn: Turn, held: str, end: End, form: structured.CallForm | None) -> tuple[str, tuple[ToolCall, ...]]:
+    """(text, calls) of what was held back. A call that was cut off or names no tool stays text."""
+    named = {tool["function"]["name"]: tool for tool in turn.tools}
+    if form is not None or turn.call == "required":
+        found, text = structured.calls_in(held, form or structured.CallForm()), ""
+    else:
+        parsed = turn.served.renderer.parse(end.ids, turn.tools)
+        found, text = parsed.tool_calls, ""
+    calls = tuple(replace(call, id=new_id("call_")) for call in found if call.name in named)
+    for call in calls:
+        if named[call.name]["function"].get("strict"):
+            _check(call.arguments, structured.parameters(named[call.name]))
+    return (text, calls) if calls else (held, ())
+
+
+def _check(text: str, schema: Any) -> None:
+    wrong = structured.violation(text, schema)
+    if wrong is not None:
+        raise SodateError(
+            tr(f"The reply does not fit its schema ({wrong}).", f"返答がスキーマに合いません ({wrong})。"),
+            code="schema_violation",
+        )
+
+
+def new_id(prefix: str) -> str:
+    """A name that nobody can guess: `prefix` and 24 letters and digits."""
+    return prefix + "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(24))
+
+
+class _Sorter:
+    """Text into reasoning, content, and what may be a tool call and is held back until the end."""
+
+    def __init__(self, thinks: bool, opened: bool, marks: Sequence[str], hold: bool) -> None:
+        """`thinks`: the model may begin with reasoning; `opened`: its prompt has begun it. A call begins with one of
+        `marks`; `hold`: all there is will be calls."""
+        self._state: Literal["begin", "reasoning", "content", "held"] = "begin" if thinks else "content"
+        self._state = "reasoning" if opened else self._state
+        self._hold = hold
+        self._end = StopStrings([_THOUGHT])
+        self._call = StopStrings(marks)
+        self._held = ""
+        self._tokens: tuple[Scored, ...] = ()
+        self._fresh = opened or thinks  # white space around the reasoning belongs to nothing
+
+    def push(self, piece: Piece) -> list[Delta]:
+        text, tokens = self._held + piece.text, self._tokens + piece.tokens
+        self._held, self._tokens = "", ()
+        if self._state == "begin":
+            start = text.lstrip()
+            if len(start) < len(_THINK) and _THINK.startswith(start):
+                self._held, self._tokens = text, tokens
+                return []
+            self._state = "reasoning" if start.startswith(_THINK) else "content"
+            self._fresh = self._state == "reasoning"
+            text = start.removeprefix(_THINK) if self._fresh else text
+        if self._state != "reasoning":
+            return self._content(text, tokens)
+        deltas = self._given("reasoning", self._end.push(text), tokens)
+        if self._end.hit is None:
+            return deltas
+        self._state, self._fresh = "content", True
+        return deltas + self._content(self._end.rest.removeprefix(_THOUGHT), ())
+
+    def _content(self, text: str, tokens: tuple[Scored, ...]) -> list[Delta]:
+        if self._state == "held" or self._hold:
+            self._held += text
+            return []
+        given = self._given("content", self._call.push(text), tokens)
+        if self._call.hit is not None:
+            self._state, self._held = "held", self._call.rest
+        return given
+
+    def _given(self, kind: Literal["content", "reasoning"], text: str, tokens: tuple[Scored, ...]) -> list[Delta]:
+        if self._fresh:
+            text = text.lstrip()
+            self._fresh = not text
+        return [Delta(kind, text, tokens)] if text or tokens else []
+
+    def close(self) -> list[Delta]:
+        """What had not been given yet of text that is no call."""
+        if self._state == "reasoning":
+            return self._given("reasoning", self._end.flush(), self._tokens)
+        begun = self._held if self._state == "begin" else ""
+        return self._given("content", begun + self._call.flush(), self._tokens)
+
+    @property
+    def held(self) -> str:
+        """What may be calls."""
+        return self._held if self._state != "begin" else ""

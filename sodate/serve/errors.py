@@ -1,0 +1,131 @@
+"""Every error on the wire: OpenAI's envelope, with a request id, and without what is nobody's business."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from sodate.core import home
+from sodate.core.errors import SodateError
+from sodate.core.text import tr
+
+log = logging.getLogger("sodate.serve")
+
+# Where a code is not about what was asked; all others are 400.
+STATUS: Mapping[str, int] = {
+    "model_not_found": 404,
+    "not_found": 404,
+    "method_not_allowed": 405,
+    "request_timeout": 408,
+    "request_too_large": 413,
+    "invalid_api_key": 401,
+    "forbidden": 403,
+    "rate_limit_exceeded": 429,
+    "engine_failed": 500,
+    "internal_error": 500,
+    "schema_violation": 500,
+    "shutting_down": 503,
+}
+_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+_WORTH_RETRYING = {429, 503}
+
+
+def body(status: int, message: str, code: str | None, param: str | None = None) -> dict[str, Any]:
+    """OpenAI's envelope."""
+    kind = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    return {"error": {"message": str(message), "type": kind, "param": param, "code": code}}
+
+
+def headers(status: int) -> dict[str, str]:
+    """Clients retry 408, 409, 429 and everything from 500 on, unless they are told that it is useless."""
+    if status in _WORTH_RETRYING:
+        return {"retry-after": "1", "x-should-retry": "true"}
+    return {"x-should-retry": "false"}
+
+
+def response(status: int, message: str, code: str | None, param: str | None = None) -> JSONResponse:
+    return JSONResponse(body(status, message, code, param), status, headers(status))
+
+
+def known(error: SodateError) -> tuple[int, dict[str, Any]]:
+    """(status, envelope) of an error of ours. One that names a file of this machine is told to the log alone."""
+    status = STATUS.get(error.code, 400)
+    sentence = f"{error.message} {error.fix}".rstrip()
+    if error.file is not None or str(home.home()) in sentence:
+        log.error("%s", error)
+        return 500, body(500, _unknown(), "internal_error")
+    return status, body(status, sentence, error.code, error.param)
+
+
+def unknown(error: BaseException) -> dict[str, Any]:
+    """The envelope of a fault. The log gets its kind and place, not its text, which may quote the request."""
+    frames = traceback.extract_tb(error.__traceback__)[-5:]
+    log.error("%s at %s", type(error).__name__, " ← ".join(f"{f.filename}:{f.lineno}" for f in reversed(frames)))
+    return body(500, _unknown(), "internal_error")
+
+
+def _unknown() -> str:
+    return tr("Something failed in the server. Its log says more under this request id.",
+              "サーバー内でエラーが起きました。詳しくはこのリクエスト ID でサーバーのログを確認してください。")  # fmt: skip
+
+
+def install(app: FastAPI) -> None:
+    """Every exception that a route can raise becomes an envelope."""
+
+    async def ours(_request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, SodateError)
+        status, content = known(error)
+        return JSONResponse(content, status, headers(status))
+
+    async def invalid(_request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        return response(400, *_complaint(error.errors()[0]))
+
+    async def http(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        answer = response(error.status_code, *_plain(request, error))
+        answer.headers.update(error.headers or {})
+        return answer
+
+    async def fault(_request: Request, error: Exception) -> JSONResponse:
+        return JSONResponse(unknown(error), 500, headers(500))
+
+    app.add_exception_handler(SodateError, ours)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(Exception, fault)
+
+
+def _complaint(first: Mapping[str, Any]) -> tuple[str, str, str | None]:
+    """(sentence, code, param) of a body or query that is not as it has to be. What was given is not repeated."""
+    place = [str(part) for part in first["loc"] if part not in ("body", "query", "path")]
+    param = ".".join(place) or None
+    what = param or tr("the body", "本文")
+    if first["type"] == "extra_forbidden":
+        return tr(f"Unrecognized request argument supplied: {param}",
+                  f"知らない引数です: {param}"), "unknown_parameter", param  # fmt: skip
+    if first["type"] == "missing":
+        return tr(f"Missing required parameter: {what}.", f"必須の {what} がありません。"), "missing_parameter", param
+    if first["type"] == "json_invalid":
+        return tr("The body is not valid JSON.", "本文が正しい JSON ではありません。"), "invalid_json", None
+    error = first.get("ctx", {}).get("error")
+    if isinstance(error, SodateError):
+        return str(error.message), error.code, error.param or param
+    said = str(first["msg"]).removeprefix("Value error, ")
+    return tr(f"Invalid value for {what}: {said}.", f"{what} の値が正しくありません: {said}"), "invalid_value", param
+
+
+def _plain(request: Request, error: HTTPException) -> tuple[str, str]:
+    if error.status_code == 404:
+        return tr("There is nothing at this address.", "このアドレスには何もありません。"), "not_found"
+    if error.status_code == 405:
+        return tr(f"{request.method} is not possible at this address.",
+                  f"このアドレスでは {request.method} は使えません。"), "method_not_allowed"  # fmt: skip
+    return tr("The body cannot be read.", "本文を読み取れません。"), "invalid_request"

@@ -1,0 +1,224 @@
+"""What stands before every route: who may ask, how much, and what every answer carries.
+
+Plain ASGI: a middleware that wraps responses would hide from a stream that its reader has gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import ipaddress
+import json
+import logging
+import secrets
+import time
+from collections import OrderedDict
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sodate.core.errors import SodateError
+from sodate.core.text import Language, reading_in, tr
+from sodate.serve import errors, keys
+from sodate.serve.metrics import Metrics
+from sodate.serve.settings import DEFAULT_PROJECT, Settings
+
+log = logging.getLogger("sodate.serve")
+
+OPEN_PATHS = ("/healthz", "/readyz", "/metrics")  # say nothing about anybody
+_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cache-control", b"no-store"),
+]
+_REMEMBERED = 1000  # digests of keys that were right, so that their owners pass while somebody guesses
+
+
+class Guard:
+    """Host, Origin, key, rate, size, then the app."""
+
+    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
+        self.app = app
+        self.settings = settings
+        self.metrics = metrics
+        self.inside = 0
+        self._rates = keys.Rates()
+        self._failures = keys.Rates()
+        self._right: OrderedDict[bytes, None] = OrderedDict()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        headers = Headers(scope=scope)
+        answer = _Answer(send, self.settings)
+        start = time.monotonic()
+        self.inside += 1
+        try:
+            with reading_in(language) if (language := _language(headers)) else contextlib.nullcontext():
+                await self._answer(scope, headers, receive, answer)
+        finally:
+            self.inside -= 1
+            route = getattr(scope.get("route"), "path", "other")
+            self.metrics.answered(route, scope["method"], answer.status, time.monotonic() - start)
+            log.info("%s %s %d %s", scope["method"], route, answer.status, answer.request_id)
+        return None
+
+    async def _answer(self, scope: Scope, headers: Headers, receive: Receive, answer: _Answer) -> None:
+        try:
+            self._check_place(headers)
+            if self.inside > self.settings.requests:
+                raise SodateError(tr("Too many requests at once.", "同時のリクエストが多すぎます。"),
+                                  code="rate_limit_exceeded")  # fmt: skip
+            if scope["path"] not in OPEN_PATHS:
+                scope.setdefault("state", {})["project"] = await self._project(scope, headers)
+            receive = await self._received(headers, receive)
+            await self.app(scope, receive, answer.send)
+        except SodateError as error:
+            status, body = errors.known(error)
+            await answer.refuse(status, body)
+        except Exception as error:  # the app has answered with 500, or could not; nobody above could do more
+            if not answer.started:
+                await answer.refuse(500, errors.unknown(error))
+
+    def _check_place(self, headers: Headers) -> None:
+        """Whoever guides a browser here from elsewhere (DNS rebinding, a form on another page) is sent away."""
+        host = headers.get("host", "")
+        name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
+        if not (_is_address(name.strip("[]")) or name.lower() in ("localhost", *self.settings.allowed_hosts)):
+            raise SodateError(
+                tr("This server is not asked under that name.", "このサーバーはその名前では利用できません。"),
+                tr("Use its address, or start it with --allow-host NAME.",
+                   "アドレスで指定するか、--allow-host 名前 を付けて起動してください。"),
+                code="forbidden", param="host",
+            )  # fmt: skip
+        origin = headers.get("origin")
+        if origin is not None and origin.lower() not in (f"http://{host}".lower(), f"https://{host}".lower()):
+            raise SodateError(
+                tr("Pages of another origin may not use this server.",
+                   "ほかのオリジンのページからこのサーバーは利用できません。"),
+                code="forbidden", param="origin",
+            )  # fmt: skip
+
+    async def _project(self, scope: Scope, headers: Headers) -> str:
+        """Whose request this is. The rate counts for a project, wrong keys for an address."""
+        if not self.settings.auth:
+            return DEFAULT_PROJECT
+        kind, _, given = headers.get("authorization", "").partition(" ")
+        given = given.strip() if kind.lower() == "bearer" else ""
+        digest = hashlib.sha256(given.encode()).digest()
+        address = str((scope.get("client") or ("?", 0))[0])
+        if digest not in self._right and self._failures.spent(address, self.settings.failures_per_minute):
+            raise SodateError(
+                tr("Too many wrong keys came from this address.", "このアドレスから誤ったキーが続いています。"),
+                tr("Try again in a minute.", "1 分ほど待ってからお試しください。"),
+                code="rate_limit_exceeded",
+            )  # fmt: skip
+        key = await run_in_threadpool(keys.check, given) if given else None
+        if key is None:
+            self._right.pop(digest, None)
+            self._failures.allow(address, self.settings.failures_per_minute)
+            raise SodateError(
+                tr("No valid API key was given.", "有効な API キーがありません。"),
+                tr("Send Authorization: Bearer KEY; `sodate keys create` makes one.",
+                   "Authorization: Bearer キー を送ってください。キーは `sodate keys create` で作成できます。"),
+                code="invalid_api_key",
+            )  # fmt: skip
+        self._right[digest] = None
+        if len(self._right) > _REMEMBERED:
+            self._right.popitem(last=False)
+        if not self._rates.allow(key.project, key.per_minute):
+            raise SodateError(
+                tr(f"The project {key.project} is over {key.per_minute} requests a minute.",
+                   f"プロジェクト {key.project} のリクエストが 1 分あたり {key.per_minute} 件を超えました。"),
+                code="rate_limit_exceeded",
+            )  # fmt: skip
+        return key.project
+
+    async def _received(self, headers: Headers, receive: Receive) -> Receive:
+        """The body, read whole before a route is asked: no larger than allowed, and not letter by letter."""
+        limit = self.settings.body_bytes
+        declared = headers.get("content-length", "0")
+        too_large = declared.isdigit() and int(declared) > limit
+        body, size, more = bytearray(), 0, True
+        try:
+            async with asyncio.timeout(self.settings.body_seconds):
+                while more:
+                    message = await receive()
+                    if message["type"] != "http.request":
+                        break
+                    size += len(message.get("body", b""))
+                    more = message.get("more_body", False)
+                    too_large = too_large or size > limit
+                    # One who sends too much reads the refusal once all is sent; none of it is kept.
+                    if too_large:
+                        body.clear()
+                        if size > 20 * limit:
+                            break
+                    else:
+                        body += message.get("body", b"")
+        except TimeoutError:
+            raise SodateError(tr("The body came too slowly.", "本文の送信が遅すぎます。"), code="request_timeout") from None
+        if too_large:
+            raise SodateError(
+                tr(f"The body is larger than {limit} bytes.", f"本文が {limit} バイトを超えています。"),
+                code="request_too_large",
+            )
+        first: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+
+        async def replay() -> Message:
+            return first.pop() if first else await receive()
+
+        return replay
+
+
+class _Answer:
+    """What is sent, with the headers that everything carries."""
+
+    def __init__(self, send: Send, settings: Settings) -> None:
+        self._send = send
+        self.request_id = f"req_{secrets.token_hex(16)}"
+        self.status = 499  # nothing was sent: the asker has gone
+        self.started = False
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+            self.status = message["status"]
+            own = [(b"x-request-id", self.request_id.encode()), *_HEADERS]
+            message = {**message, "headers": [*message.get("headers", ()), *own]}
+        await self._send(message)
+
+    async def refuse(self, status: int, body: dict[str, Any]) -> None:
+        if self.started:
+            return
+        content = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+        headers = {"content-type": "application/json", "content-length": str(len(content)), **errors.headers(status)}
+        pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
+        await self.send({"type": "http.response.start", "status": status, "headers": pairs})
+        await self.send({"type": "http.response.body", "body": content})
+
+
+def _is_address(name: str) -> bool:
+    """Whether a host is given as a number: no name, no rebinding."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _language(headers: Headers) -> Language | None:
+    """The reader's language by Accept-Language, None where it says neither of ours."""
+    wanted: list[tuple[float, Language]] = []
+    for part in headers.get("accept-language", "")[:200].split(","):
+        name, _, weight = part.strip().partition(";q=")
+        for ours in ("ja", "en"):
+            if name.lower().split("-")[0] == ours:
+                try:
+                    wanted.append((float(weight or 1), ours))  # type: ignore[arg-type]
+                except ValueError:
+                    continue
+    return max(wanted, key=lambda one: one[0])[1] if wanted else None

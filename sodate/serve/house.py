@@ -1,0 +1,27 @@
+"""What every route finds: the versions that answer, the limits, the counters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from sodate.api.answering import Service
+from sodate.serve.metrics import Metrics
+from sodate.serve.settings import Settings
+
+
+@dataclass(slots=True)
+class House:
+    """One server. `draining` is set once it takes no new requests."""
+
+    service: Service
+    settings: Settings
+    metrics: Metrics
+    draining: bool = False
+
+
+def house(request: Request) -> House:
+    found = request.app.state.house
+    assert isinstance(found, House)
+    return found

@@ -1,0 +1,43 @@
+"""What the server counts, for Prometheus."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from sodate.api.answering import Service
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+
+
+class Metrics:
+    """One registry a server. Labels are routes and versions: never what was asked, or by whom."""
+
+    def __init__(self, service: Service) -> None:
+        self._registry = CollectorRegistry()
+        self.requests = Counter(
+            "sodate_requests", "Answers sent", ["route", "method", "status"], registry=self._registry
+        )
+        self.seconds = Histogram(
+            "sodate_request_seconds", "From request to the end of its answer", ["route"], buckets=_SECONDS,
+            registry=self._registry,
+        )  # fmt: skip
+        self.first_token = Histogram(
+            "sodate_first_token_seconds", "From request to the first piece of its reply", ["version"],
+            buckets=_SECONDS, registry=self._registry,
+        )  # fmt: skip
+        self.tokens = Counter("sodate_tokens", "Tokens read and written", ["version", "kind"], registry=self._registry)
+        running = Gauge("sodate_running_requests", "Replies being made", registry=self._registry)
+        running.set_function(lambda: sum(engine.running for engine in service.engines))
+        waiting = Gauge("sodate_waiting_requests", "Replies not begun", registry=self._registry)
+        waiting.set_function(lambda: sum(engine.waiting for engine in service.engines))
+
+    def answered(self, route: str, method: str, status: int, seconds: float) -> None:
+        self.requests.labels(route, method, str(status)).inc()
+        self.seconds.labels(route).observe(seconds)
+
+    def counted(self, version: str, prompt: int, reply: int, cached: int) -> None:
+        for kind, number in (("prompt", prompt), ("reply", reply), ("cached", cached)):
+            self.tokens.labels(version, kind).inc(number)
+
+    def text(self) -> bytes:
+        return generate_latest(self._registry)

@@ -1,0 +1,96 @@
+"""Sending while the reader reads, and stopping when it does not."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+
+import anyio
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from sodate.core.errors import SodateError
+from sodate.serve import errors
+
+T = TypeVar("T")
+
+
+class Gone(Exception):
+    """The asker has left; there is nobody to answer."""
+
+
+async def unless_gone(request: Request, work: Callable[[], Awaitable[T]]) -> T:
+    """The result of `work`, which is cancelled as soon as the asker leaves (raises Gone)."""
+    result: list[T] = []
+    failed: list[BaseException] = []
+    async with anyio.create_task_group() as group:
+
+        async def watch() -> None:
+            while (await request.receive())["type"] != "http.disconnect":
+                pass
+            group.cancel_scope.cancel()
+
+        group.start_soon(watch)
+        try:
+            result.append(await work())
+        except Exception as error:  # carried out of the group, which would wrap it
+            failed.append(error)
+        group.cancel_scope.cancel()
+    if failed:
+        raise failed[0]
+    if not result:
+        raise Gone
+    return result[0]
+
+
+def event(data: Mapping[str, Any] | str, name: str | None = None) -> bytes:
+    """One server-sent event."""
+    text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    head = f"event: {name}\n" if name else ""
+    return f"{head}data: {text}\n\n".encode()
+
+
+class EventStream(Response):
+    """Server-sent events as they come. Ends its source when the reader leaves, or does not read for `patience` s."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, events: AsyncGenerator[bytes, None], patience: float, headers: Mapping[str, str]) -> None:
+        super().__init__(headers={"cache-control": "no-cache", **headers})
+        del self.headers["content-length"]
+        self.events = events
+        self.patience = patience
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with contextlib.aclosing(self.events) as events, anyio.create_task_group() as group:
+
+            async def watch() -> None:
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+                group.cancel_scope.cancel()
+
+            group.start_soon(watch)
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            with contextlib.suppress(TimeoutError):  # the connection is closed with its answer unfinished
+                async for chunk in events:
+                    with anyio.fail_after(self.patience):
+                        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                await send({"type": "http.response.body", "body": b""})
+            group.cancel_scope.cancel()
+
+
+async def told_apart(
+    events: AsyncGenerator[bytes, None], failed: Callable[[dict[str, Any]], bytes]
+) -> AsyncGenerator[bytes, None]:
+    """`events`; an error on the way becomes one last event, since the status has long been sent."""
+    async with contextlib.aclosing(events):
+        try:
+            async for chunk in events:
+                yield chunk
+        except SodateError as error:
+            yield failed(errors.known(error)[1])
+        except Exception as error:
+            yield failed(errors.unknown(error))

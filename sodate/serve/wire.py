@@ -1,0 +1,236 @@
+"""What comes in, as OpenAI's clients send it. Names that change nothing here are taken; unknown ones are refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from sodate.core.errors import UsageError
+from sodate.core.text import tr
+from sodate.core.types import Message, Role, ToolCall
+
+MAX_TOKENS = 1_000_000
+MAX_STOPS = 16  # OpenAI has 4; evaluation harnesses send more
+
+
+class Wire(BaseModel):
+    """Strict: a number is no text and a text no number. Lone surrogates, NaN and infinities are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def _clean(value: Any) -> Any:
+    """`value`, if all text in it can be written as UTF-8."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            tr("A text holds half a surrogate pair.", "文字列に片方だけのサロゲートが含まれています。"),
+            code="invalid_value",
+        ) from None
+    except RecursionError:
+        raise UsageError(tr("It is nested too deep.", "入れ子が深すぎます。"), code="invalid_value") from None
+    return value
+
+
+Free = Annotated[dict[str, Any], BeforeValidator(_clean)]
+"""An object that is handed on as it is: a schema, a tool."""
+
+Metadata = Annotated[
+    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
+]
+
+
+class Part(Wire):
+    """A piece of a message. Only text is read; the other kinds are named in the refusal."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    type: str = Field(max_length=64)
+    text: str | None = None
+
+
+class FunctionCall(Wire):
+    name: str
+    arguments: str
+
+
+class Call(Wire):
+    model_config = ConfigDict(extra="ignore", strict=True)
+    id: str
+    type: Literal["function"] = "function"
+    function: FunctionCall
+
+
+class ChatMessage(Wire):
+    """A turn. What an earlier reply carried beside its content may be sent back, and is not read."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[Part] | None = None
+    name: str | None = None
+    tool_calls: list[Call] | None = None
+    tool_call_id: str | None = None
+    reasoning_content: str | None = None
+
+
+class Function(Wire):
+    name: str = Field(pattern="^[a-zA-Z0-9_-]{1,64}$")
+    description: str | None = None
+    parameters: Free | None = None
+    strict: bool | None = None
+
+
+class Tool(Wire):
+    type: Literal["function"]
+    function: Function
+
+    def plain(self) -> dict[str, Any]:
+        return {"type": "function", "function": self.function.model_dump(exclude_none=True)}
+
+
+class Named(Wire):
+    name: str
+
+
+class NamedTool(Wire):
+    type: Literal["function"] = "function"
+    function: Named
+
+
+class AllowedTools(Wire):
+    mode: Literal["auto", "required"]
+    tools: list[NamedTool] = Field(min_length=1, max_length=128)
+
+
+class AllowedChoice(Wire):
+    type: Literal["allowed_tools"]
+    allowed_tools: AllowedTools
+
+
+class JsonSchema(Wire):
+    name: str = Field(pattern="^[a-zA-Z0-9_-]{1,64}$")
+    description: str | None = None
+    json_schema: Free | None = Field(None, alias="schema")
+    strict: bool | None = None
+
+
+class ResponseFormat(Wire):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+
+class StreamOptions(Wire):
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+
+
+class Choosing(Wire):
+    """How tokens are chosen, in chat and completions alike."""
+
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, ge=0, le=1)
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+    stop: str | list[str] | None = None
+    max_tokens: int | None = Field(None, le=MAX_TOKENS)
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    logit_bias: dict[str, float] | None = Field(None, max_length=1024)
+    n: int | None = Field(None, ge=1, le=128)
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    user: str | None = None
+
+    def stops(self) -> tuple[str, ...]:
+        """The stop strings, as a tuple; UsageError where there are too many."""
+        given = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        if len(given) > MAX_STOPS:
+            raise UsageError(
+                tr(f"At most {MAX_STOPS} stop strings.", f"stop は {MAX_STOPS} 個までです。"),
+                code="invalid_value", param="stop",
+            )  # fmt: skip
+        return tuple(stop for stop in given if stop)
+
+
+class ChatRequest(Choosing):
+    model: str
+    messages: list[ChatMessage] = Field(min_length=1, max_length=10_000)
+    max_completion_tokens: int | None = Field(None, ge=1, le=MAX_TOKENS)
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(None, ge=0, le=20)
+    response_format: ResponseFormat | None = None
+    tools: list[Tool] | None = Field(None, max_length=128)
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | AllowedChoice | None = None
+    parallel_tool_calls: bool | None = None
+    store: bool | None = None
+    metadata: Metadata | None = None
+    modalities: list[Literal["text"]] | None = None
+    # They change nothing here: there is one model, one tier, no cache to steer and nobody to report.
+    prediction: Free | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_retention: str | None = None
+    reasoning_effort: str | None = None
+    safety_identifier: str | None = None
+    service_tier: str | None = None
+    verbosity: str | None = None
+
+
+def messages(given: Sequence[ChatMessage]) -> tuple[Message, ...]:
+    """The turns as the house knows them. UsageError for a part that is not text, or a tool result nobody called for."""
+    made: list[Message] = []
+    open_calls: dict[str, str] = {}
+    for number, turn in enumerate(given):
+        where = f"messages[{number}]"
+        if open_calls and turn.role != "tool":
+            raise _wrong(
+                tr(f"These tool calls have no result yet: {', '.join(open_calls)}.",
+                   f"結果のないツール呼び出しがあります: {', '.join(open_calls)}"),
+                f"{where}.role",
+            )  # fmt: skip
+        calls: tuple[ToolCall, ...] = ()
+        if turn.role == "tool":
+            if turn.tool_call_id is None or turn.tool_call_id not in open_calls:
+                raise _wrong(
+                    tr("A message with role 'tool' must answer a tool call of the message before it.",
+                       "role が 'tool' のメッセージは、直前のメッセージのツール呼び出しに応えるものにしてください。"),
+                    f"{where}.tool_call_id",
+                )  # fmt: skip
+            del open_calls[turn.tool_call_id]
+        elif turn.tool_calls:
+            if turn.role != "assistant":
+                raise _wrong(tr("Only the assistant calls tools.", "ツールを呼べるのは assistant だけです。"),
+                             f"{where}.tool_calls")  # fmt: skip
+            calls = tuple(ToolCall(c.id, c.function.name, c.function.arguments) for c in turn.tool_calls)
+            open_calls = {call.id: call.name for call in calls}
+        if turn.content is None and not (turn.role == "assistant" and (calls or turn.reasoning_content)):
+            raise _wrong(tr("A message needs content.", "content が必要です。"), f"{where}.content")
+        role: Role = "system" if turn.role == "developer" else turn.role
+        content = _text(turn.content, f"{where}.content")
+        thought = turn.reasoning_content or "" if role == "assistant" else ""
+        made.append(Message(role, content, calls, turn.tool_call_id, turn.name, reasoning=thought))
+    if open_calls:
+        raise _wrong(
+            tr(f"These tool calls have no result yet: {', '.join(open_calls)}.",
+               f"結果のないツール呼び出しがあります: {', '.join(open_calls)}"),
+            "messages",
+        )  # fmt: skip
+    return tuple(made)
+
+
+def _text(content: str | list[Part] | None, where: str) -> str:
+    if content is None or isinstance(content, str):
+        return content or ""
+    for number, part in enumerate(content):
+        if part.type not in ("text", "input_text", "output_text", "refusal") or part.text is None:
+            raise _wrong(
+                tr(f"Content of type {part.type!r} cannot be read: this server's models read text.",
+                   f"種類 {part.type!r} の内容は扱えません。このサーバーのモデルが読めるのはテキストだけです。"),
+                f"{where}[{number}].type",
+            )  # fmt: skip
+    return "".join(part.text or "" for part in content)
+
+
+def _wrong(message: str, param: str) -> UsageError:
+    return UsageError(message, code="invalid_value", param=param)
