@@ -79,10 +79,12 @@ class Service:
 
     @property
     def engines(self) -> list[EngineThread]:
+        """Every engine once."""
         return list(dict.fromkeys(one.engine for one in self.served))
 
     @property
     def ready(self) -> bool:
+        """Whether every version can answer."""
         return all(engine.alive for engine in self.engines)
 
     def find(self, name: str) -> Served:
@@ -158,6 +160,7 @@ class Service:
                 ask.served.engine.cancel(number)
 
     def close(self) -> None:
+        """Ends the engines; what they were doing is lost."""
         for engine in self.engines:
             engine.close()
 
@@ -192,9 +195,11 @@ class _Pieces:
 
     @property
     def stopped(self) -> bool:
+        """Whether a stop string was found."""
         return self._stops.hit is not None
 
     def push(self, token: Token) -> Piece | None:
+        """The piece that a token completes, if it does."""
         self.ids.append(token.id)
         if token.id in self._stop_ids:
             self.stop = self._tokens.of(token)
@@ -205,6 +210,7 @@ class _Pieces:
         return self._piece(self._stops.push(new), new)
 
     def flush(self) -> Piece | None:
+        """What is left when the reply has ended."""
         rest = self._text.flush()
         text = self._stops.push(rest)
         return self._piece(text + ("" if self.stopped else self._stops.flush()), rest, last=True)

@@ -71,6 +71,7 @@ class _Said:
     reasoning_tokens: int = 0
 
     def add(self, delta: Delta) -> Delta:
+        """Counts a delta in, and hands it on."""
         if delta.kind == "reasoning":
             self.reasoning += delta.text
             self.reasoning_tokens += len(delta.tokens)
@@ -201,6 +202,7 @@ class _Sorter:
         self._fresh = opened or thinks  # white space around the reasoning belongs to nothing
 
     def push(self, piece: Piece) -> list[Delta]:
+        """What a piece adds to the message."""
         text, tokens = self._held + piece.text, self._tokens + piece.tokens
         self._held, self._tokens = "", ()
         if self._state == "begin":

@@ -44,10 +44,12 @@ class TokenBytes:
         return bytes(self._tokenizer.decode_bytes([token]))
 
     def scored(self, id: int, log_probability: float | None, top: Sequence[tuple[int, float]] = ()) -> Scored:
+        """A token with its bytes, and the likeliest `top` with theirs."""
         likeliest = tuple(Scored(other, self._of(other), value) for other, value in top)
         return Scored(id, self._of(id), log_probability, likeliest)
 
     def of(self, token: Token) -> Scored:
+        """An engine's token with its bytes."""
         return self.scored(token.id, token.log_probability, token.top)
 
 
@@ -104,6 +106,7 @@ class StopStrings:
         return text[: len(text) - keep]
 
     def flush(self) -> str:
+        """What was held back, once it is known that nothing follows."""
         held, self._held = self._held, ""
         return held
 

@@ -46,10 +46,12 @@ class EngineThread:
 
     @property
     def running(self) -> int:
+        """Requests that the engine is at."""
         return len(self._running)
 
     @property
     def alive(self) -> bool:
+        """Whether its thread runs."""
         return self._open and self._thread.is_alive()
 
     def submit(self, request: Request, listener: Listener) -> bool:

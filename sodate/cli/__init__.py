@@ -15,13 +15,14 @@ from sodate.core.text import tr, visible
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None,
                   help=tr("Raise a language model you own.", "自分のものになる言語モデルを育てる。"))  # fmt: skip
-data_app, runs_app, versions_app, models_app = (typer.Typer(no_args_is_help=True) for _ in range(4))
+data_app, runs_app, versions_app, models_app, keys_app = (typer.Typer(no_args_is_help=True) for _ in range(5))
 app.add_typer(data_app, name="data", help=tr("Check, show and split data.", "データの検査・表示・分割。"))
 app.add_typer(runs_app, name="runs", help=tr("List and resume training runs.", "学習の一覧と再開。"))
 app.add_typer(versions_app, name="versions", help=tr("List and show versions.", "バージョンの一覧と表示。"))
 app.add_typer(
     models_app, name="models", help=tr("Pull, list and remove base models.", "ベースモデルの取得・一覧・削除。")
 )
+app.add_typer(keys_app, name="keys", help=tr("Keys to the server.", "サーバーの API キー。"))
 
 Json = Annotated[bool, typer.Option("--json", help=tr("One JSON document on stdout.", "標準出力に JSON を 1 つ出す。"))]
 Files = Annotated[list[Path], typer.Argument(help=tr("Data files.", "データファイル。"))]
@@ -352,4 +353,4 @@ def generate(
     talk.generate(at_hand(model, quiet=as_json), asked, samples, temperature, top_p, max_tokens, seed, as_json)
 
 
-from sodate.cli import stored  # noqa: E402, F401 (the other verbs join the app here)
+from sodate.cli import serving, stored  # noqa: E402, F401 (the other verbs join the app here)

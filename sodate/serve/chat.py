@@ -87,7 +87,8 @@ def _turn(asked: ChatRequest, version: str, here: House) -> Turn:
     served = here.service.find(version)
     tools = tuple(tool.plain() for tool in asked.tools or ())
     names = [tool["function"]["name"] for tool in tools]
-    choice, may_call, named = asked.tool_choice, None, False
+    choice, named = asked.tool_choice, False
+    may_call: tuple[str, ...] | None = None
     mode = choice if isinstance(choice, str) else "auto"
     if isinstance(choice, NamedTool):
         mode, may_call, named = "required", (choice.function.name,), True
@@ -95,7 +96,9 @@ def _turn(asked: ChatRequest, version: str, here: House) -> Turn:
         mode, may_call = choice.allowed_tools.mode, tuple(t.function.name for t in choice.allowed_tools.tools)
     if len(set(names)) < len(names):
         raise UsageError(
-            tr("Two tools have the same name.", "同じ名前のツールが 2 つあります。"), code="invalid_value", param="tools"
+            tr("Two tools have the same name.", "同じ名前のツールが 2 つあります。"),
+            code="invalid_value",
+            param="tools",
         )
     missing = [name for name in may_call or () if name not in names]
     if missing or (mode == "required" and not tools):

@@ -73,7 +73,7 @@ def unknown(error: BaseException) -> dict[str, Any]:
 
 def _unknown() -> str:
     return tr("Something failed in the server. Its log says more under this request id.",
-              "サーバー内でエラーが起きました。詳しくはこのリクエスト ID でサーバーのログを確認してください。")  # fmt: skip
+              "サーバー内でエラーが起きました。詳しくは、このリクエスト ID でログを確認してください。")  # fmt: skip
 
 
 def install(app: FastAPI) -> None:

@@ -160,7 +160,9 @@ class Guard:
                     else:
                         body += message.get("body", b"")
         except TimeoutError:
-            raise SodateError(tr("The body came too slowly.", "本文の送信が遅すぎます。"), code="request_timeout") from None
+            raise SodateError(
+                tr("The body came too slowly.", "本文の送信が遅すぎます。"), code="request_timeout"
+            ) from None
         if too_large:
             raise SodateError(
                 tr(f"The body is larger than {limit} bytes.", f"本文が {limit} バイトを超えています。"),
@@ -218,7 +220,7 @@ def _language(headers: Headers) -> Language | None:
         for ours in ("ja", "en"):
             if name.lower().split("-")[0] == ours:
                 try:
-                    wanted.append((float(weight or 1), ours))  # type: ignore[arg-type]
+                    wanted.append((float(weight or 1), ours))
                 except ValueError:
                     continue
     return max(wanted, key=lambda one: one[0])[1] if wanted else None

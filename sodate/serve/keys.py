@@ -45,7 +45,9 @@ def create(project: str, per_minute: int = PER_MINUTE) -> tuple[str, Key]:
     if not _PROJECT.fullmatch(project):
         raise UsageError(
             tr(f"{project!r} is not a usable project name.", f"{project!r} はプロジェクト名に使えません。"),
-            tr("Use up to 64 letters, digits, '.', '_' or '-'.", "英数字・'.'・'_'・'-' の 64 文字以内にしてください。"),
+            tr(
+                "Use up to 64 letters, digits, '.', '_' or '-'.", "英数字・'.'・'_'・'-' の 64 文字以内にしてください。"
+            ),
             param="project",
         )
     id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)

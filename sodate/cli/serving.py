@@ -1,0 +1,66 @@
+"""Verbs around the server: keys. What they need beside the base install comes with the extra `serve`."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Annotated
+
+import typer
+
+from sodate.cli import Json, keys_app, print_json
+from sodate.core.errors import SodateError
+from sodate.core.text import tr
+
+_EXTRA = ("fastapi", "uvicorn", "prometheus_client", "sqlalchemy", "alembic")
+
+
+def _need_extra() -> None:
+    missing = [name for name in _EXTRA if find_spec(name) is None]
+    if missing:
+        raise SodateError(
+            tr(f"Serving needs packages that are not installed: {', '.join(missing)}.",
+               f"サーバー機能に必要なパッケージがありません: {', '.join(missing)}"),
+            'pip install "sodate[serve]"',
+            code="extra_missing",
+        )  # fmt: skip
+
+
+@keys_app.command("create", help=tr("A new key; it is shown this once.", "新しいキー。表示されるのは一度だけ。"))
+def keys_create(
+    project: Annotated[
+        str, typer.Option(help=tr("Whose requests these are.", "どのプロジェクトのキーか。"))
+    ] = "default",
+    per_minute: Annotated[int, typer.Option(min=1, help=tr("Requests a minute.", "1 分あたりのリクエスト数。"))] = 6000,
+    as_json: Json = False,
+) -> None:
+    _need_extra()
+    from sodate.serve import keys
+
+    key, about = keys.create(project, per_minute)
+    if as_json:
+        print_json({"key": key, "id": about.id, "project": about.project})
+    else:
+        print(key)
+        said = tr("Keep it now: only its hash is stored.", "今すぐ控えてください。保存されるのはハッシュだけです。")
+        typer.echo(said, err=True)
+
+
+@keys_app.command("list", help=tr("Every key, without its secret.", "キーの一覧 (秘密の部分は除く)。"))
+def keys_list(as_json: Json = False) -> None:
+    _need_extra()
+    from sodate import terminal
+    from sodate.serve import keys
+
+    rows = [key.to_json() for key in keys.listed()]
+    print_json(rows) if as_json else terminal.print_table(rows)
+
+
+@keys_app.command("revoke", help=tr("End a key for good.", "キーを無効にする。"))
+def keys_revoke(id: str, as_json: Json = False) -> None:
+    _need_extra()
+    from sodate.serve import keys
+
+    key = keys.revoke(id)
+    print_json(key.to_json()) if as_json else print(
+        tr(f"Key {key.id} of {key.project} is revoked.", f"{key.project} のキー {key.id} を無効にしました。")
+    )

@@ -1,0 +1,45 @@
+"""The routes put together, behind the guard."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.types import ASGIApp
+
+from sodate.api.answering import Service
+from sodate.core.errors import SodateError
+from sodate.core.text import tr
+from sodate.serve import chat, errors, models, stored
+from sodate.serve.guard import Guard
+from sodate.serve.house import House
+from sodate.serve.metrics import Metrics
+from sodate.serve.settings import Settings
+
+
+def build(service: Service, settings: Settings) -> tuple[ASGIApp, House]:
+    """The application, and what its routes share."""
+    here = House(service, settings, Metrics(service))
+    app = FastAPI(title="sodate", version="1", docs_url=None, redoc_url=None, redirect_slashes=False)
+    app.state.house = here
+    errors.install(app)
+
+    @app.get("/healthz")
+    def healthz() -> dict[str, str]:
+        """The process runs."""
+        return {"status": "ok"}
+
+    @app.get("/readyz", response_model=None)
+    def readyz() -> JSONResponse:
+        """It takes requests."""
+        if here.draining or not service.ready:
+            raise SodateError(tr("Not ready.", "準備ができていません。"), code="shutting_down")
+        return JSONResponse({"status": "ready", "versions": [one.id for one in service.served]})
+
+    @app.get("/metrics", response_model=None)
+    def metrics(request: Request) -> Response:
+        """Counters for Prometheus."""
+        return Response(here.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    for router in (chat.router, stored.router, models.router):
+        app.include_router(router)
+    return Guard(app, settings, here.metrics), here

@@ -1,0 +1,144 @@
+"""Replies that are kept because their asker said `store`: listed, read, tagged and deleted by the same project only."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse
+from sqlalchemy.orm import Session
+
+from sodate.core.errors import UsageError
+from sodate.core.text import tr
+from sodate.db.connection import reading, writing
+from sodate.db.tables import ReplyTag, StoredReply
+from sodate.serve.wire import ChatRequest, Metadata, Wire
+
+router = APIRouter(prefix="/v1/chat/completions")
+CHAT = "chat.completion"
+_TAG = re.compile(r"metadata\[(.*)\]")
+
+After = Annotated[str | None, Query(max_length=100)]
+Limit = Annotated[int, Query(ge=1, le=100)]
+Order = Annotated[str, Query(pattern="^(asc|desc)$")]
+
+
+class Update(Wire):
+    metadata: Metadata | None
+
+
+def keep(body: dict[str, Any], asked: ChatRequest, project: str) -> None:
+    """Stores a chat reply with what was asked."""
+    turns = [turn.model_dump(exclude_none=True) for turn in asked.messages]
+    put(CHAT, body["id"], body, turns, asked.metadata or {}, project)
+
+
+def put(kind: str, id: str, body: dict[str, Any], asked: Sequence[Any], tags: dict[str, str], project: str) -> None:
+    """Stores a reply. JSON keeps its escapes: PostgreSQL's text cannot hold a NUL."""
+    created = int(body.get("created") or body.get("created_at") or 0)
+    row = StoredReply(id=id, kind=kind, project=project, model=body["model"], created_at=created,
+                      body=json.dumps(body), asked=json.dumps(asked))  # fmt: skip
+    row.tags = [ReplyTag(key=json.dumps(key), value=json.dumps(value)) for key, value in tags.items()]
+    with writing() as session:
+        session.add(row)
+
+
+def get(session: Session, kind: str, id: str, project: str) -> StoredReply:
+    """The reply of that id, if it is this project's; for others it does not exist."""
+    wanted = sa.select(StoredReply).where(
+        StoredReply.id == id, StoredReply.kind == kind, StoredReply.project == project
+    )
+    found = session.scalar(wanted) if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", id) else None
+    if found is None:
+        raise UsageError(
+            tr("There is no stored reply of that id.", "その ID の保存済み返答はありません。"),
+            code="not_found", param="id",
+        )  # fmt: skip
+    return found
+
+
+def tags(row: StoredReply) -> dict[str, str]:
+    return {json.loads(tag.key): json.loads(tag.value) for tag in row.tags}
+
+
+def _shown(row: StoredReply) -> dict[str, Any]:
+    return {**json.loads(row.body), "metadata": tags(row)}
+
+
+def page(items: Sequence[dict[str, Any]], more: bool) -> dict[str, Any]:
+    ids = [item["id"] for item in items] or [None]
+    return {"object": "list", "data": list(items), "first_id": ids[0], "last_id": ids[-1], "has_more": more}
+
+
+@router.get("", response_model=None)
+def listed(
+    request: Request,
+    model: str | None = None,
+    after: After = None,
+    limit: Limit = 20,
+    order: Order = "asc",
+) -> JSONResponse:
+    """The project's stored replies. `metadata[KEY]=VALUE` chooses those with that pair."""
+    project = request.state.project
+    number = StoredReply.number
+    with reading() as session:
+        wanted = sa.select(StoredReply).where(StoredReply.project == project, StoredReply.kind == CHAT)
+        if model is not None:
+            wanted = wanted.where(StoredReply.model == model.replace("\0", "\ufffd"))
+        for name, value in request.query_params.multi_items():
+            if pair := _TAG.fullmatch(name):
+                same = (ReplyTag.key == json.dumps(pair[1])) & (ReplyTag.value == json.dumps(value))
+                wanted = wanted.where(StoredReply.tags.any(same))
+        if after is not None:
+            last = get(session, CHAT, after, project).number
+            wanted = wanted.where(number > last if order == "asc" else number < last)
+        wanted = wanted.order_by(number if order == "asc" else number.desc()).limit(limit + 1)
+        rows = session.scalars(wanted).all()
+        return JSONResponse(page([_shown(row) for row in rows[:limit]], len(rows) > limit))
+
+
+@router.get("/{id}", response_model=None)
+def retrieved(request: Request, id: str) -> JSONResponse:
+    """One stored reply."""
+    with reading() as session:
+        return JSONResponse(_shown(get(session, CHAT, id, request.state.project)))
+
+
+@router.post("/{id}", response_model=None)
+def updated(request: Request, id: str, update: Update) -> JSONResponse:
+    """Other metadata for a stored reply."""
+    with writing() as session:
+        row = get(session, CHAT, id, request.state.project)
+        row.tags = [ReplyTag(key=json.dumps(k), value=json.dumps(v)) for k, v in (update.metadata or {}).items()]
+        session.flush()
+        return JSONResponse(_shown(row))
+
+
+@router.delete("/{id}", response_model=None)
+def deleted(request: Request, id: str) -> JSONResponse:
+    """Forgets a stored reply."""
+    with writing() as session:
+        session.delete(get(session, CHAT, id, request.state.project))
+    return JSONResponse({"id": id, "object": "chat.completion.deleted", "deleted": True})
+
+
+@router.get("/{id}/messages", response_model=None)
+def asked(request: Request, id: str, after: After = None, limit: Limit = 20, order: Order = "asc") -> JSONResponse:
+    """The messages that a stored reply answers."""
+    with reading() as session:
+        turns = json.loads(get(session, CHAT, id, request.state.project).asked)
+    messages = [_message(turn, f"{id}-{number}") for number, turn in enumerate(turns)]
+    messages = messages if order == "asc" else messages[::-1]
+    start = next((n + 1 for n, message in enumerate(messages) if message["id"] == after), 0)
+    shown = messages[start : start + limit]
+    return JSONResponse(page(shown, start + limit < len(messages)))
+
+
+def _message(turn: dict[str, Any], id: str) -> dict[str, Any]:
+    parts = turn.get("content")
+    text = "".join(part.get("text") or "" for part in parts) if isinstance(parts, list) else parts
+    return {**turn, "id": id, "content": text, "content_parts": parts if isinstance(parts, list) else None}
