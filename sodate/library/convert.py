@@ -16,6 +16,7 @@ from typing import Any
 
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
+from sodate.library.config import for_older_readers
 from sodate.library.gguf_file import GgufFile, read_gguf, write_without_vocabulary
 
 Progress = Callable[[float, str], None]
@@ -234,7 +235,7 @@ def write_weights(gguf: GgufFile, target: Path, work: Path) -> None:
         model.save_pretrained(str(target))
     stored = json.loads((target / "config.json").read_text("utf-8"))
     stored.pop("_model_name_or_path", None)
-    _dump(stored, target / "config.json")
+    _dump(for_older_readers(stored), target / "config.json")
 
 
 def _dump(value: dict[str, Any], path: Path) -> None:

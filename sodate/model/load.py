@@ -13,6 +13,7 @@ from sodate.core.errors import SodateError, UsageError
 from sodate.core.files import read_json
 from sodate.core.text import tr
 from sodate.library import store, weights
+from sodate.library.config import for_older_readers
 from sodate.model import attention, memory, scalar_head, stored_precision, stream, traits
 
 
@@ -110,8 +111,8 @@ def save_full(model: Any, source: Path, folder: Path, dtype: torch.dtype | None 
             shutil.copyfile(file, folder / file.name)
     # transformers reads weights in the precision that the configuration names.
     kept_in = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
-    config = {k: v for k, v in read_json(folder / "config.json").items() if k != "torch_dtype"}
-    (folder / "config.json").write_text(json.dumps(config | {"dtype": kept_in}, indent=2) + "\n")
+    config = for_older_readers(read_json(folder / "config.json") | {"dtype": kept_in})
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
 def _tied(model: Any) -> set[str]:
