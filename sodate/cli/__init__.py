@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from sodate.core.errors import SodateError, UsageError
-from sodate.core.text import tr, visible
+from sodate.cli import failures
+from sodate.cli.failures import print_json
+from sodate.core.errors import UsageError
+from sodate.core.text import tr
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None,
                   help=tr("Raise a language model you own.", "自分のものになる言語モデルを育てる。"))  # fmt: skip
@@ -40,37 +41,10 @@ def _root(
 
 
 def main() -> None:
-    """Entry point: errors become one clear message on stderr and an exit code (0 done, 1 no, 2 usage, 130 stopped)."""
+    """Entry point: a failure is one clear message and an exit status, never a traceback unless --debug asks for it."""
     if os.environ.get("WORLD_SIZE", "1") != "1" and os.environ.get("RANK", "0") != "0":
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 (one of several processes speaks)
-    try:
-        app()
-    except SodateError as error:
-        if os.environ.get("SODATE_DEBUG"):
-            raise
-        print(visible(f"sodate: {error}"), file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print(tr("\nsodate: stopped.", "\nsodate: 中断しました。"), file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except Exception as error:
-        if os.environ.get("SODATE_DEBUG"):
-            raise
-        kind = type(error).__name__
-        said = tr(f"sodate: unexpected {kind}: {error}", f"sodate: 予期しないエラー {kind}: {error}")
-        print(visible(said), file=sys.stderr)
-        hint = tr(
-            "Run again with `sodate --debug …` for the traceback.", "詳しくは `sodate --debug …` で実行してください。"
-        )
-        print(f"  {hint}", file=sys.stderr)
-        sys.exit(1)
-
-
-def print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False))
+    sys.exit(failures.run(app, sys.argv[1:]))
 
 
 def _pairs(columns: str | None) -> dict[str, str] | None:
@@ -198,7 +172,9 @@ def train(
     files = [w for w in words if "=" not in w]
     if len(files) > 1:
         raise UsageError(
-            tr(f"One recipe at a time: {', '.join(files)}.", f"レシピは 1 つだけ指定してください: {', '.join(files)}")
+            tr(f"One recipe at a time: {', '.join(files)}.", f"レシピは 1 つだけ指定してください: {', '.join(files)}"),
+            code="bad-value",
+            param="recipe",
         )
     keys = given(w for w in words if "=" in w)
     options = {"model": model, "data": data, "eval": held_out, "name": name, "method": method, "adapter": adapter,

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from sodate.cli import Json, models_app, print_json, versions_app
+from sodate.cli import Json, models_app, versions_app
+from sodate.cli.failures import print_json
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
 
@@ -34,7 +35,10 @@ def versions_show(version: str, as_json: Json = False) -> None:
     found = find_version(version)
     if found is None:
         raise UsageError(
-            tr(f"There is no version {version!r}.", f"バージョン {version!r} はありません。"), "sodate versions list"
+            tr(f"There is no version {version!r}.", f"バージョン {version!r} はありません。"),
+            "sodate versions list",
+            code="version-not-found",
+            param="version",
         )
     verify(found)
     about = {**found.manifest, "path": str(found.path), "reports": reports_about(found.id)}
@@ -113,6 +117,8 @@ def models_remove(name: str, as_json: Json = False) -> None:
         raise SodateError(
             tr(f"{name} is the base of {', '.join(users)}.", f"{name} は {', '.join(users)} の基盤です。"),
             tr("Without it they could not be loaded any more.", "削除するとこれらを読み込めなくなります。"),
+            code="in-use",
+            param="name",
         )
     removed = [e.id for e in remove_model(name)]
     print_json({"removed": removed}) if as_json else print(
