@@ -18,6 +18,7 @@ import typer
 from typer.testing import CliRunner
 
 from sodate.cli import app
+from sodate.core.errors import CODES as ERROR_CODES
 from sodate.data.columns import TARGETS
 from sodate.data.formats import FORMATS
 from sodate.data.ledger import CODES
@@ -79,7 +80,17 @@ def help_texts() -> str:
     return "\n\n".join(parts)
 
 
-PARTS = {"data.md": {"formats": formats, "codes": codes}, "cli.md": {"graders": graders, "help": help_texts}}
+def errors() -> str:
+    return "\n".join(
+        ["| code | says |", "|---|---|", *(f"| `{code}` | {cell(says)} |" for code, says in ERROR_CODES.items())]
+    )
+
+
+PARTS = {
+    "errors.md": {"errors": errors},
+    "data.md": {"formats": formats, "codes": codes},
+    "cli.md": {"graders": graders, "help": help_texts},
+}
 
 
 def main() -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from sodate.core.errors import CODES
 from sodate.core.recipe import METHODS
 
 ROOT = Path(__file__).parents[1]
@@ -255,3 +256,18 @@ def test_no_file_names_this_machine_or_a_package_registry() -> None:
             wrong = [*LOCAL_PATH.findall(line), *(p for p in own if len(p) > 5 and p in line), *sorted(hosts - HOSTS)]
             found += [f"{name_of(file)}:{number}: {what}" for what in wrong]
     assert not found
+
+
+def test_every_code_of_an_error_is_in_the_table_and_used() -> None:
+    used = {"failed", "busy"}  # the default of the class, and what engines raise
+    for tree in TREES.values():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.keyword) and node.arg == "code" and isinstance(node.value, ast.Constant):
+                used.add(node.value.value)
+            if (
+                isinstance(node, ast.Assign)
+                and dotted(node.targets[0]) == "code"
+                and isinstance(node.value, ast.Constant)
+            ):
+                used.add(node.value.value)
+    assert used == set(CODES)

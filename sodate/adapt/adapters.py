@@ -63,7 +63,9 @@ def load_state(model: nn.Module, tensors: dict[str, Tensor], where: str) -> None
             tr(
                 f"The adapter in {where} is not for this model: {odd} does not match.",
                 f"{where} のアダプターはこのモデル用ではありません: {odd} が一致しません。",
-            )
+            ),
+            code="adapter-mismatch",
+            param="init_adapter",
         )
     for name, tensor in mine.items():
         if tensor.shape != tensors[name].shape:
@@ -72,7 +74,9 @@ def load_state(model: nn.Module, tensors: dict[str, Tensor], where: str) -> None
                     f"The adapter in {where} is not for this model: {name} has shape {tuple(tensors[name].shape)}, "
                     f"not {tuple(tensor.shape)}.",
                     f"{where} のアダプターはこのモデル用ではありません: {name} の形が違います。",
-                )
+                ),
+                code="adapter-mismatch",
+                param="init_adapter",
             )
         tensor.copy_(tensors[name])
 

@@ -206,12 +206,16 @@ def _targeted(model: nn.Module, targets: tuple[str, ...]) -> list[str]:
             tr("Use adapter=full or adapter=last.", "adapter=full または adapter=last を使ってください。"),
         )  # fmt: skip
     if not targets:
-        raise UsageError(tr("lora_targets is empty.", "lora_targets が空です。"))
+        raise UsageError(
+            tr("lora_targets is empty.", "lora_targets が空です。"), code="bad-value", param="lora_targets"
+        )
     if unknown := [target for target in targets if not _named(target, linears)]:
         known = ", ".join(all_targets(model))
         raise UsageError(
             tr(f"No layer is called {', '.join(unknown)}.", f"{', '.join(unknown)} という層はありません。"),
             tr(f"This model has {known}.", f"このモデルの層: {known}"),
+            code="bad-value",
+            param="lora_targets",
         )
     meant = {name for target in targets for name in _named(target, linears)}
     return [name for name in linears if name in meant]
@@ -253,7 +257,9 @@ def read_config(folder: Path) -> LoraConfig:
             tr(
                 f"The adapter in {folder} uses {what}, which is not supported.",
                 f"{folder} のアダプターの {what} には対応していません。",
-            )
+            ),
+            code="adapter-unsupported",
+            file=folder,
         )
     targets = config["target_modules"]
     if isinstance(targets, str):
@@ -261,7 +267,9 @@ def read_config(folder: Path) -> LoraConfig:
             tr(
                 f"{folder}: target_modules is a pattern; list the layer names instead.",
                 f"{folder}: target_modules がパターンです。層の名前を列挙してください。",
-            )
+            ),
+            code="adapter-unsupported",
+            file=folder,
         )
     variant = bool(config.get("use_rslora")), bool(config.get("use_dora"))
     return LoraConfig(config["r"], config["lora_alpha"], tuple(sorted(targets)), *variant)

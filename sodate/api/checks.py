@@ -34,6 +34,8 @@ def check_name(name: str) -> None:
         raise UsageError(
             tr(f"name = {name!r} is the name of a base model.", f"name = {name!r} はベースモデルの名前です。"),
             tr("Choose another name for the version.", "バージョンには別の名前を付けてください。"),
+            code="bad-name",
+            param="name",
         )
 
 
@@ -53,6 +55,8 @@ def refuse_changes(run: RunFolder, about: dict[str, Any]) -> None:
                     "Start a new run; resuming would mix two datasets in one result.",
                     "新しく実行してください。再開すると異なる内容が混ざります。",
                 ),
+                code="changed",
+                param=key,
             )
 
 
@@ -63,7 +67,7 @@ def nothing_to_train(method: str, wants: str, files: tuple[str, ...], checked: A
             tr(f"The rows of {', '.join(files)} are {checked.format}; method={method} needs {en(wants)}.",
                f"{', '.join(files)} の行は {checked.format} です。method={method} には{ja(wants)}が必要です。"),
             _other_method(method, checked.format),
-        )  # fmt: skip
+         code="wrong-rows", param="data", file=files[0])  # fmt: skip
     first = next(iter(checked.ledger.set_aside), None)
     reason = f" {first.file}:{first.line}: " + first.message if first else ""
     return SodateError(
@@ -72,6 +76,10 @@ def nothing_to_train(method: str, wants: str, files: tuple[str, ...], checked: A
             f"{', '.join(files)} の全行が除外されました。{ja(reason)}",
         ),
         tr("`sodate data check` lists all reasons.", "`sodate data check` ですべての理由を確認できます。"),
+        code="no-rows",
+        param="data",
+        file=first.file if first else None,
+        line=first.line if first else None,
     )
 
 

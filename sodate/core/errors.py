@@ -2,8 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+CODES: Mapping[str, str] = {
+    "aborted": "a question was asked and input ended",
+    "adapter-mismatch": "the adapter's tensors are not those of this model",
+    "adapter-unsupported": "the adapter uses something that is not supported",
+    "bad-grader": "the grader is unknown, or an option of it is wrong",
+    "bad-header": "the header of a table names a column twice, or not at all",
+    "bad-name": "the name can't be used here",
+    "bad-pattern": "a regular expression does not compile",
+    "bad-recipe": "the recipe is not YAML, or not keys with values",
+    "bad-rules": "the file of rules has a key or value that is not understood",
+    "bad-schema": "the file is no JSON Schema, or one that is not supported",
+    "bad-value": "`param` has a value that it can't have",
+    "busy": "there is no room for the request now; try again",
+    "changed": "a file, model or template is not what it was when the run began",
+    "damaged": "a file is cut off, or not what its name or hash says",
+    "disk-full": "there is no space left to write",
+    "diverged": "the loss is not a number any more",
+    "encoding": "the file is in another encoding than UTF-8",
+    "failed": "anything that has no code of its own",
+    "file-missing": "a file is not there",
+    "file-unreadable": "a file is there and can't be read",
+    "grader-failed": "a grader raised on a reply",
+    "hub-refused": "the hub refused the model",
+    "in-use": "another process, or a version, needs it",
+    "interrupted": "stopped by Ctrl-C or SIGTERM",
+    "missing-column": "no row has the column",
+    "missing-key": "the recipe lacks a key that has no default",
+    "mixed-rows": "the files hold different kinds of data",
+    "model-gated": "the model's owner gives access on request",
+    "model-not-found": "no model or version has this name",
+    "model-not-pulled": "the model is known, and was not pulled yet",
+    "model-unsupported": "the model's files or architecture can't be used",
+    "no-network": "the network, or the package index, could not be reached",
+    "no-rows": "the file has no row that can be used",
+    "no-sandbox": "this machine offers no sandbox for graders that run code",
+    "nothing-to-learn": "all rewards are the same",
+    "out-of-memory": "memory ran out, or would",
+    "pickle": "the weights are a pickle, which can run code",
+    "remote-code": "the model asks to run code of its own",
+    "run-not-found": "no run has this name",
+    "template-broken": "the chat template breaks a law of rendering",
+    "template-refused": "the chat template does not compile, or refused a row",
+    "too-long": "prompt and reply are more tokens than the model takes",
+    "unexpected": "a fault of sodate or of the machine",
+    "unknown-format": "the rows or the file are in no format that is known",
+    "unknown-key": "the recipe has a key that does not exist",
+    "unknown-method": "there is no such training method",
+    "unknown-template": "there is no built-in template of this name",
+    "untrusted-reward": "the reward model was not shown to be worth learning from",
+    "usage": "the command is wrong in a way that has no code of its own",
+    "version-not-found": "no version has this name or number",
+    "wrong-model": "the model is of another kind than the command needs",
+    "wrong-rows": "the rows are of another kind than the command needs",
+}
+"""Every code of an error. Problems of rows have codes of their own, which an error about one row carries."""
 
 
 class SodateError(Exception):

@@ -217,6 +217,8 @@ def amount_bytes(text: str | None) -> int | None:
         raise UsageError(
             tr(f"memory = {text!r} is no amount of memory.", f"memory = {text!r} はメモリ量ではありません。"),
             tr("Write it like 4GB or 800MB.", "4GB や 800MB のように書いてください。"),
+            code="bad-value",
+            param="memory",
         )
     return int(float(found[1]) * units[found[2]])
 
@@ -229,7 +231,9 @@ def column_pairs(text: str) -> dict[str, str]:
             tr(
                 f"columns {text!r} is not of the form key=value,key=value.",
                 f"columns {text!r} は key=value,key=value の形ではありません。",
-            )
+            ),
+            code="bad-value",
+            param="columns",
         )
     return {key: value for key, _, value in parts}
 
@@ -267,7 +271,7 @@ def given(words: Iterable[str]) -> dict[str, Any]:
                 tr(f"{word}: the value is not valid YAML.", f"{word}: 値が正しい YAML ではありません。"),
                 tr("Put text with [ { : or # in quotes within the value.",
                    "[ { : # を含む文字列は、値の中で引用符に入れてください。"),
-            ) from None  # fmt: skip
+             code="bad-value", param=key) from None  # fmt: skip
     return values
 
 
@@ -278,19 +282,34 @@ def load_recipe(path: Path | None, overrides: dict[str, Any]) -> Recipe:
         try:
             loaded = yaml.safe_load(path.read_text("utf-8"))
         except FileNotFoundError:
-            raise UsageError(tr(f"Recipe {path} is not there.", f"レシピ {path} がありません。")) from None
+            raise UsageError(
+                tr(f"Recipe {path} is not there.", f"レシピ {path} がありません。"),
+                code="file-missing",
+                param="recipe",
+                file=path,
+            ) from None
         except (OSError, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise UsageError(
-                tr(f"Recipe {path} can't be read: {reason}", f"レシピ {path} を読めません: {reason}")
+                tr(f"Recipe {path} can't be read: {reason}", f"レシピ {path} を読めません: {reason}"),
+                code="file-unreadable",
+                param="recipe",
+                file=path,
             ) from None
         except yaml.YAMLError as error:
             raise UsageError(
-                tr(f"{path} is not valid YAML: {error}", f"{path} は正しい YAML ではありません: {error}")
+                tr(f"{path} is not valid YAML: {error}", f"{path} は正しい YAML ではありません: {error}"),
+                code="bad-recipe",
+                param="recipe",
+                file=path,
+                line=yaml_line(error),
             ) from None
         if not isinstance(loaded, dict):
             raise UsageError(
-                tr(f"{path} is not a mapping of keys to values.", f"{path} がキーと値の対応になっていません。")
+                tr(f"{path} is not a mapping of keys to values.", f"{path} がキーと値の対応になっていません。"),
+                code="bad-recipe",
+                param="recipe",
+                file=path,
             )
         values = {key: _beside(path, key, value) for key, value in loaded.items()}
         if "rewards" in values:  # their files lie beside the recipe too
@@ -301,6 +320,8 @@ def load_recipe(path: Path | None, overrides: dict[str, Any]) -> Recipe:
         raise UsageError(
             tr(f"There is no method {method!r}.", f"手法 {method!r} はありません。"),
             tr(f"Known: {', '.join(METHODS)}.", f"使えるもの: {', '.join(METHODS)}"),
+            code="unknown-method",
+            param="method",
         )
     return validated(METHODS[method], values, str(path) if path else "")
 
@@ -320,17 +341,32 @@ def validated(kind: type[Recipe], values: dict[str, Any], where: str) -> Recipe:
             raise UsageError(
                 tr(f"{at}unknown key {key!r}. {en(hint)}".rstrip(), f"{at}知らないキー {key!r} です。{ja(hint)}"),
                 tr(f"Known keys: {known}.", f"使えるキー: {known}"),
+                code="unknown-key",
+                param=key,
+                file=where or None,
             ) from None
         if first["type"] == "missing":
             raise UsageError(
                 tr(f"{at}{key!r} is missing.", f"{at}{key!r} がありません。"),
                 tr(f"Give it in the recipe or as {key}=VALUE.", f"レシピか {key}=値 で指定してください。"),
+                code="missing-key",
+                param=key,
+                file=where or None,
             ) from None
         own = first.get("ctx", {}).get("error")  # what a validator of ours said
         why = said_by(own) if isinstance(own, Exception) else first["msg"]
         raise UsageError(
-            tr(f"{at}{key} = {first['input']!r}: {en(why)}.", f"{at}{key} = {first['input']!r}: {ja(why)}")
+            tr(f"{at}{key} = {first['input']!r}: {en(why)}.", f"{at}{key} = {first['input']!r}: {ja(why)}"),
+            code="bad-value",
+            param=key,
+            file=where or None,
         ) from None
+
+
+def yaml_line(error: yaml.YAMLError) -> int | None:
+    """The line, from 1, that the parser stopped at."""
+    mark = getattr(error, "problem_mark", None)
+    return mark.line + 1 if mark else None
 
 
 def _beside(recipe: Path, key: str, value: Any) -> Any:

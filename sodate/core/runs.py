@@ -51,6 +51,8 @@ class RunFolder:
             raise UsageError(
                 tr(f"There is no run {name!r}.", f"実行 {name!r} はありません。"),
                 tr(f"The latest are: {known}.", f"最近の実行: {known}"),
+                code="run-not-found",
+                param="run",
             )
         return cls(path)
 

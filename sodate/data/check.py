@@ -116,6 +116,8 @@ def check(
                 "max_length はトークン数なので、モデルの指定が必要です。",
             ),
             tr("Add --model.", "--model を付けてください。"),
+            code="bad-value",
+            param="max_length",
         )
     if measure is None and renderer is not None:
         measure = by_renderer(renderer)
@@ -154,7 +156,9 @@ def check(
                 if keep and outcome:
                     keep(item, outcome)
             if ledger.rows_in == before:
-                raise SodateError(tr(f"{path} has no rows.", f"{path} に行がありません。"))
+                raise SodateError(
+                    tr(f"{path} has no rows.", f"{path} に行がありません。"), code="no-rows", param="data", file=path
+                )
         for warning in checker.near_duplicates():
             ledger.add(warning)
     places = {str(path): number for number, path in enumerate(files)}
@@ -166,6 +170,8 @@ def check(
                 f"種類の違うデータが混ざっています: {', '.join(names)}",
             ),
             tr("Check and train them separately.", "別々に検査・学習してください。"),
+            code="mixed-rows",
+            param="data",
         )
     summary = stats.summary()
     summary["codes"] = dict(ledger.counts.most_common())
@@ -191,7 +197,9 @@ def stamp_of(path: Path) -> tuple[int, int]:
     try:
         status = path.stat()
     except OSError:
-        raise UsageError(tr(f"{path} is not there.", f"{path} がありません。")) from None
+        raise UsageError(
+            tr(f"{path} is not there.", f"{path} がありません。"), code="file-missing", param="data", file=path
+        ) from None
     return status.st_size, status.st_mtime_ns
 
 
@@ -199,6 +207,8 @@ def changed(path: Path) -> SodateError:
     return SodateError(
         tr(f"{path} changed after it was checked.", f"{path} が検査の後に変更されました。"),
         tr("Check it again.", "もう一度検査してください。"),
+        code="changed",
+        file=path,
     )
 
 
@@ -212,6 +222,9 @@ def _refuse_twice(paths: Sequence[Path]) -> None:
                     "Name every file once; --against takes a different file.",
                     "同じファイルは一度だけ、--against には別のファイルを指定してください。",
                 ),
+                code="bad-value",
+                param="data",
+                file=path,
             )
         seen.add(path.resolve())
 

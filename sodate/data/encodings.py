@@ -48,6 +48,8 @@ def codec_named(encoding: str) -> str:
         raise UsageError(
             tr(f"Unknown encoding {encoding!r}.", f"文字コード {encoding!r} は使えません。"),
             tr("Use one of: ", "次のどれかにしてください: ") + ", ".join(NAMES.values()),
+            code="bad-value",
+            param="encoding",
         )
     return found
 

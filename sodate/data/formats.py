@@ -56,7 +56,8 @@ class NoFormatError(SodateError):
 
     def __init__(self, file: str, columns: Mapping[str, object]) -> None:
         what = tr("none of the known formats fits.", "知っている形式に当てはまりません。")
-        super().__init__(f"{file}: " + what + " " + listed(columns), advice(columns), code="unknown-format", file=file)
+        said = f"{file}: " + what + " " + listed(columns)
+        super().__init__(said, advice(columns), code="unknown-format", param="data", file=file)
         self.reason = listed(columns) + " " + self.fix
 
 
@@ -81,7 +82,9 @@ def detect(rows: Sequence[Row], columns: Mapping[str, str], file: str) -> Format
         return form
     if missing := ", ".join(column for column in columns.values() if column not in found):
         what = tr(f"there is no column {missing}.", f"列 {missing} がありません。")
-        raise SodateError(f"{file}: " + what + " " + listed(found), advice(found))
+        raise SodateError(
+            f"{file}: " + what + " " + listed(found), advice(found), code="missing-column", param="columns", file=file
+        )
     raise NoFormatError(file, found)
 
 

@@ -37,7 +37,12 @@ class HeldOut:
         self._near = stack.enter_context(closing(NearIndex()))
         name, items = load.load(path, columns, encoding)
         if not name:
-            raise SodateError(tr(f"{path} has no readable rows.", f"{path} に読める行がありません。"))
+            raise SodateError(
+                tr(f"{path} has no readable rows.", f"{path} に読める行がありません。"),
+                code="no-rows",
+                param="against",
+                file=path,
+            )
         for item in items:
             if isinstance(item, Problem):
                 if item.severity == "set-aside":

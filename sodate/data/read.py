@@ -76,7 +76,9 @@ def read_rows(path: Path, encoding: str | None = None) -> Iterator[RawRow | Prob
             yield Problem(name, 1, "encoding-ignored", (encodings.NAMES[codec],))
             codec = None
         elif wide and not detected.startswith("utf-"):
-            raise SodateError(f"{path}: {encodings.foreign_sentence(detected)}")
+            raise SodateError(
+                f"{path}: {encodings.foreign_sentence(detected)}", code="encoding", param="encoding", file=path
+            )
         elif wide:
             codec = detected  # its byte order is in its first bytes, whatever was typed
         used = codec or detected
@@ -100,6 +102,9 @@ def kind_of(path: Path) -> str:
         raise UsageError(
             tr(f"{path} is not a file.", f"{path} というファイルはありません。"),
             tr("Check the path.", "パスを確かめてください。"),
+            code="file-unreadable",
+            param="data",
+            file=path,
         )
     suffix = (path.with_suffix("") if path.suffix.lower() == ".gz" else path).suffix.lower().lstrip(".")
     suffix = {"ndjson": "jsonl"}.get(suffix, suffix)
@@ -113,6 +118,9 @@ def kind_of(path: Path) -> str:
                 "Use .jsonl, .json, .csv, .tsv or .parquet, optionally followed by .gz.",
                 ".jsonl / .json / .csv / .tsv / .parquet（後ろに .gz も可）にしてください。",
             ),
+            code="unknown-format",
+            param="data",
+            file=path,
         )
     return suffix
 
@@ -124,7 +132,10 @@ def _open(path: Path) -> BinaryIO:
         return path.open("rb", buffering=1 << 18)
     except OSError as error:
         raise SodateError(
-            tr(f"{path} cannot be read: {error.strerror}.", f"{path} を読めません: {error.strerror}")
+            tr(f"{path} cannot be read: {error.strerror}.", f"{path} を読めません: {error.strerror}"),
+            code="file-unreadable",
+            param="data",
+            file=path,
         ) from None
 
 
@@ -324,7 +335,11 @@ def _checked_header(fields: list[str], name: str) -> list[str]:
             tr(
                 f"{name}, line 1: the header needs a different name for every column, but has {header}.",
                 f"{name} の 1 行目: 見出しには列ごとに違う名前が必要です: {header}",
-            )
+            ),
+            code="bad-header",
+            param="data",
+            file=name,
+            line=1,
         )
     return header
 
@@ -351,6 +366,9 @@ def _parquet(path: Path) -> Iterator[RawRow | Problem]:
             raise SodateError(
                 tr(f"{name} cannot be read as Parquet: {error}.", f"{name} を Parquet として読めません: {error}"),
                 tr("It may be cut off; fetch it again.", "途切れているかもしれません。取得し直してください。"),
+                code="damaged",
+                param="data",
+                file=name,
             ) from None
 
 

@@ -155,4 +155,4 @@ def _mapped(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 
 def _damaged(path: Path) -> SodateError:
-    return SodateError(tr(f"{path} is damaged.", f"{path} が壊れています。"))
+    return SodateError(tr(f"{path} is damaged.", f"{path} が壊れています。"), code="damaged", file=path)

@@ -19,7 +19,9 @@ def check_pattern(pattern: str, where: str) -> None:
             tr(
                 f"{en(where)}: {pattern!r} is no regular expression: {error}.",
                 f"{ja(where)}: {pattern!r} は正規表現として読めません: {error}",
-            )
+            ),
+            code="bad-pattern",
+            param="grader",
         ) from None
 
 

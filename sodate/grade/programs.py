@@ -33,7 +33,10 @@ def python(path: Path) -> GradeFunction:
         source = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
-            tr(f"The grader {path} cannot be read: {error}.", f"採点ファイル {path} を読めません: {error}")
+            tr(f"The grader {path} cannot be read: {error}.", f"採点ファイル {path} を読めません: {error}"),
+            code="file-unreadable",
+            param="grader",
+            file=path,
         ) from None
     sandbox.backend()
 

@@ -233,7 +233,12 @@ def _rule_grader(rule: Rule, path: Path, parse: ParseGrader) -> Grader:
     if isinstance(rule, BannedWords):
         return Grader(name, banned_words(rule.words), needs_reference=False)
     if rule.grader.strip().partition(":")[0] == "rules":
-        raise UsageError(tr(f"{path}: a rule cannot be a rules file.", f"{path}: ルールの中で rules は使えません。"))
+        raise UsageError(
+            tr(f"{path}: a rule cannot be a rules file.", f"{path}: ルールの中で rules は使えません。"),
+            code="bad-rules",
+            param="grader",
+            file=path,
+        )
     inner = parse(rule.grader, path.parent)
     return Grader(rule.name or inner.name, inner.function, inner.needs_reference)
 
@@ -246,7 +251,12 @@ def load_rules(path: Path, parse: ParseGrader) -> tuple[GradeFunction, bool]:
     try:
         rules = Rules.model_validate(yaml.safe_load(path.read_text("utf-8-sig")))
     except FileNotFoundError:
-        raise UsageError(tr(f"The rules file {path} is missing.", f"ルールファイル {path} がありません。")) from None
+        raise UsageError(
+            tr(f"The rules file {path} is missing.", f"ルールファイル {path} がありません。"),
+            code="file-missing",
+            param="grader",
+            file=path,
+        ) from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -256,15 +266,26 @@ def load_rules(path: Path, parse: ParseGrader) -> tuple[GradeFunction, bool]:
                 "Kinds: length, desu_masu, sections, pattern, banned_words, grader.",
                 "使える kind: length, desu_masu, sections, pattern, banned_words, grader",
             ),
+            code="bad-rules",
+            param="grader",
+            file=path,
         ) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(tr(f"{path} cannot be read: {error}.", f"{path} を読めません: {error}")) from None
+        raise UsageError(
+            tr(f"{path} cannot be read: {error}.", f"{path} を読めません: {error}"),
+            code="file-unreadable",
+            param="grader",
+            file=path,
+        ) from None
     graders = [_rule_grader(rule, path, parse) for rule in rules.rules]
     names = [grader.name for grader in graders]
     if len(set(names)) < len(names):
         raise UsageError(
             tr(f"{path}: two rules have the same name.", f"{path}: 同じ名前のルールが二つあります。"),
             tr("Give each rule a `name`.", "それぞれに `name` を付けてください。"),
+            code="bad-rules",
+            param="grader",
+            file=path,
         )
     total = sum(rule.weight for rule in rules.rules)
 

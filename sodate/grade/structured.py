@@ -211,14 +211,22 @@ def load_schema(path: Path) -> Any:
         schema = read_json(path.read_text("utf-8-sig"))
         jsonschema.Draft202012Validator.check_schema(schema, format_checker=jsonschema.FormatChecker(()))
     except FileNotFoundError:
-        raise UsageError(tr(f"The schema {path} is missing.", f"スキーマ {path} がありません。")) from None
+        raise UsageError(
+            tr(f"The schema {path} is missing.", f"スキーマ {path} がありません。"),
+            code="file-missing",
+            param="grader",
+            file=path,
+        ) from None
     except (OSError, ValueError, jsonschema.SchemaError) as error:
         why = error.message if isinstance(error, jsonschema.SchemaError) else str(error)
         raise UsageError(
             tr(
                 f"{path} is no JSON Schema (2020-12): {why}.",
                 f"{path} は JSON Schema (2020-12) として読めません: {why}",
-            )
+            ),
+            code="bad-schema",
+            param="grader",
+            file=path,
         ) from None
     parts = list(_schemas(schema))
     known = {part["$id"] for part in parts if isinstance(part.get("$id"), str)}
@@ -235,6 +243,9 @@ def load_schema(path: Path) -> Any:
                         "Copy what it points to into $defs; nothing is fetched.",
                         "参照先を $defs に写してください。外部からの取得は行いません。",
                     ),
+                    code="bad-schema",
+                    param="grader",
+                    file=path,
                 )
         patterns = part.get("patternProperties")
         for pattern in [part.get("pattern"), *(patterns if isinstance(patterns, dict) else [])]:
@@ -245,7 +256,10 @@ def load_schema(path: Path) -> Any:
             tr(
                 f"{path}: unevaluatedProperties together with patternProperties is not supported.",
                 f"{path}: unevaluatedProperties と patternProperties の併用には対応していません。",
-            )
+            ),
+            code="bad-schema",
+            param="grader",
+            file=path,
         )
     safe = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
         jsonschema.Draft202012Validator,

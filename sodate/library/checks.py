@@ -91,6 +91,8 @@ def refuse_remote_code(value: Any, where: str) -> None:
                     "Use a model whose architecture is built into transformers.",
                     "transformers に組み込まれたアーキテクチャのモデルを使ってください。",
                 ),
+                code="remote-code",
+                file=where,
             )
         for inner in value.values():
             refuse_remote_code(inner, where)
@@ -171,6 +173,8 @@ def pickle_refusal(where: str, name: str) -> SodateError:
             "Use a revision with safetensors, or have the weights saved as safetensors by someone you trust.",
             "safetensors のある版を使うか、信頼できる人に safetensors で保存し直してもらってください。",
         ),
+        code="pickle",
+        file=where,
     )
 
 

@@ -75,7 +75,10 @@ def refuse_unfaithful(gguf: GgufFile) -> None:
     )
     if not isinstance(meta.get("tokenizer.ggml.tokens"), list):
         raise SodateError(
-            tr(f"{gguf.path} has no tokenizer.", f"{gguf.path} にトークナイザーがありません。"), pull_original
+            tr(f"{gguf.path} has no tokenizer.", f"{gguf.path} にトークナイザーがありません。"),
+            pull_original,
+            code="model-unsupported",
+            file=gguf.path,
         )
     split = meta.get("tokenizer.ggml.pre", "default")
     known = PLAIN_SPLITS | DIGIT_SPLITS | set(GGUF_PRE_TOKENIZER_SPLITS)
@@ -86,6 +89,8 @@ def refuse_unfaithful(gguf: GgufFile) -> None:
                 f"{gguf.path}: トークナイザーの分割方法 {split!r} は未対応のため、正しいトークンになりません。",
             ),
             pull_original,
+            code="model-unsupported",
+            file=gguf.path,
         )
     scaling = meta.get(f"{gguf.architecture}.rope.scaling.type", "none")
     if scaling != "none" or any(tensor.name.startswith("rope_f") for tensor in gguf.tensors):
@@ -95,6 +100,8 @@ def refuse_unfaithful(gguf: GgufFile) -> None:
                 f"{gguf.path} は回転位置埋め込みを拡大しており、GGUF からの変換では失われます。",
             ),
             pull_original,
+            code="model-unsupported",
+            file=gguf.path,
         )
 
 
@@ -116,7 +123,9 @@ def write_tokenizer(gguf: GgufFile, target: Path) -> None:
             tr(
                 f"{gguf.path}: the tokenizer cannot be converted ({error}).",
                 f"{gguf.path}: トークナイザーを変換できません ({error})。",
-            )
+            ),
+            code="model-unsupported",
+            file=gguf.path,
         ) from None
 
     named = {
@@ -147,7 +156,9 @@ def _token(gguf: GgufFile, tokens: list[str], token_id: object) -> str | None:
             tr(
                 f"{gguf.path}: special token {token_id} is outside the vocabulary of {len(tokens)}.",
                 f"{gguf.path}: 特殊トークン {token_id} が語彙 {len(tokens)} の外にあります。",
-            )
+            ),
+            code="model-unsupported",
+            file=gguf.path,
         )
     return tokens[token_id]
 
@@ -216,6 +227,8 @@ def write_weights(gguf: GgufFile, target: Path, work: Path) -> None:
                 f"{gguf.path} (アーキテクチャ {gguf.architecture!r}) を変換できません: {reason}",
             ),
             tr("Pull the original safetensors model instead.", "元の safetensors 形式のモデルを取り込んでください。"),
+            code="model-unsupported",
+            file=gguf.path,
         ) from error
     finally:
         if not whole:
@@ -225,7 +238,9 @@ def write_weights(gguf: GgufFile, target: Path, work: Path) -> None:
             tr(
                 f"{gguf.path} lacks {len(absent)} weights of its architecture, {absent[0]!r} first.",
                 f"{gguf.path} には {len(absent)} 個の重みが足りません (最初は {absent[0]!r})。",
-            )
+            ),
+            code="model-unsupported",
+            file=gguf.path,
         )
     model.config._name_or_path = ""
     end_of_turn = gguf.metadata.get("tokenizer.ggml.eot_token_id")

@@ -68,6 +68,8 @@ class _Reader:
                 f"{self.path} は正しい GGUF ファイルではありません: {ja}。",
             ),
             tr("Download it again and compare its hash.", "もう一度ダウンロードし、ハッシュ値を確かめてください。"),
+            code="damaged",
+            file=self.path,
         )
 
     def need(self, count: int, unit: int) -> None:

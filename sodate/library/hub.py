@@ -68,6 +68,7 @@ def refuse_without_weights(name: str, files: list[str]) -> None:
                 "Pull its base model; download the adapter to a folder and pass that as --init-adapter.",
                 "元になるモデルを取り込み、アダプターはフォルダーに保存して --init-adapter で渡してください。",
             ),
+            code="model-unsupported",
         )
     if pickles := [file for file in files if file.endswith(PICKLE_SUFFIXES)]:
         raise pickle_refusal(name, pickles[0])
@@ -77,6 +78,7 @@ def refuse_without_weights(name: str, files: list[str]) -> None:
             "If it offers GGUF files, download one and pull that file.",
             "GGUF ファイルがあれば、それをダウンロードして取り込んでください。",
         ),
+        code="model-unsupported",
     )
 
 
@@ -123,6 +125,7 @@ def explain_hub(error: Exception, name: str, revision: str | None) -> SodateErro
                 "Accept its terms on its hub page, then set HF_TOKEN or run `hf auth login`, and pull again.",
                 "ハブのページで規約に同意し、HF_TOKEN を設定するか `hf auth login` を実行して、やり直してください。",
             ),
+            code="model-gated",
         )
     if isinstance(error, errors.RevisionNotFoundError):
         return SodateError(
@@ -131,9 +134,13 @@ def explain_hub(error: Exception, name: str, revision: str | None) -> SodateErro
                 "Give a branch, tag or commit of that model.",
                 "そのモデルのブランチ、タグ、コミットを指定してください。",
             ),
+            code="model-not-found",
+            param="revision",
         )
     if isinstance(error, errors.HFValidationError):
-        return UsageError(tr(f"{name!r} is not a hub id.", f"{name!r} はハブの ID ではありません。"))
+        return UsageError(
+            tr(f"{name!r} is not a hub id.", f"{name!r} はハブの ID ではありません。"), code="bad-name", param="name"
+        )
     if isinstance(error, errors.RepositoryNotFoundError):
         return SodateError(
             tr(f"The hub has no model {name}, or it is private.", f"ハブに {name} というモデルはないか、非公開です。"),
@@ -141,6 +148,8 @@ def explain_hub(error: Exception, name: str, revision: str | None) -> SodateErro
                 "Check the spelling; for a private model set HF_TOKEN or run `hf auth login`.",
                 "綴りを確かめてください。非公開なら HF_TOKEN を設定するか `hf auth login` を実行してください。",
             ),
+            code="model-not-found",
+            param="name",
         )
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return no_space()
@@ -149,6 +158,7 @@ def explain_hub(error: Exception, name: str, revision: str | None) -> SodateErro
         return SodateError(
             tr(f"The hub refused {name}: {reason}", f"ハブが {name} を拒否しました: {reason}"),
             tr("Try again later, or check HF_TOKEN.", "後でもう一度試すか、HF_TOKEN を確かめてください。"),
+            code="hub-refused",
         )
     return SodateError(
         tr(
@@ -159,4 +169,5 @@ def explain_hub(error: Exception, name: str, revision: str | None) -> SodateErro
             "Connect once, or use a built-in name, a model folder or a .gguf file.",
             "一度だけ接続するか、組み込みの名前、手元のフォルダーや .gguf ファイルを使ってください。",
         ),
+        code="no-network",
     )

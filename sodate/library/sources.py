@@ -50,7 +50,11 @@ def pull(
     path = Path(name).expanduser()
     local = name not in BUILT_IN and path.exists()
     if revision is not None and (local or name in BUILT_IN):
-        raise UsageError(tr("Only a hub id has revisions.", "版を指定できるのはハブの ID だけです。"))
+        raise UsageError(
+            tr("Only a hub id has revisions.", "版を指定できるのはハブの ID だけです。"),
+            code="bad-value",
+            param="revision",
+        )
     if not local and name not in BUILT_IN and not HUB_ID.fullmatch(name):
         raise _unknown(name)
     label = _local_name(path) if local else name
@@ -82,6 +86,8 @@ def _unknown(name: str) -> UsageError:
             f"Built in: {', '.join(BUILT_IN)}. Or give a hub id (org/name), a model folder or a .gguf file.",
             f"組み込み: {', '.join(BUILT_IN)}。ハブの ID (org/name)、モデルのフォルダー、.gguf ファイルも使えます。",
         ),
+        code="model-not-found",
+        param="name",
     )
 
 
@@ -176,6 +182,8 @@ def _refuse_other_files(path: Path) -> None:
             "Give a .gguf file, or the folder the model lies in.",
             ".gguf ファイルか、モデルの入ったフォルダーを渡してください。",
         ),
+        code="damaged",
+        file=path,
     )
 
 

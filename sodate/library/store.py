@@ -74,6 +74,8 @@ def _read(folder: Path) -> ModelEntry:
         raise SodateError(
             tr(f"{folder / MANIFEST} is damaged.", f"{folder / MANIFEST} が壊れています。"),
             tr(f"Delete {folder} and pull the model again.", f"{folder} を消して、取り込み直してください。"),
+            code="damaged",
+            file=folder / MANIFEST,
         ) from None
 
 
@@ -90,6 +92,8 @@ def show_model(name: str) -> ModelEntry:
         raise SodateError(
             tr(f"No pulled model is called {name!r}.", f"{name!r} という取り込み済みモデルはありません。"),
             tr(f"Pulled: {', '.join(names) or 'none yet'}.", f"取り込み済み: {', '.join(names) or 'まだありません'}。"),
+            code="model-not-found",
+            param="name",
         )
     return entry
 
@@ -140,6 +144,8 @@ def no_space(needed: int | None = None, free: int | None = None) -> SodateError:
             "Free some space, or set SODATE_HOME to a larger disk.",
             "空きを作るか、SODATE_HOME を大きなディスクに向けてください。",
         ),
+        code="disk-full",
+        file=models_dir(),
     )
 
 
@@ -152,7 +158,11 @@ def keep(prepared: Path, revision: str | None, facts: Mapping[str, Any]) -> Mode
     hashes = {file.name: sha256_file(file) for file in sorted(prepared.iterdir())}
     revision = revision or sha256_json(hashes)[:12]
     if not re.fullmatch(r"[A-Za-z0-9._+-]{1,64}", revision):
-        raise UsageError(tr(f"{revision!r} is not a usable revision.", f"{revision!r} は版として使えません。"))
+        raise UsageError(
+            tr(f"{revision!r} is not a usable revision.", f"{revision!r} は版として使えません。"),
+            code="bad-value",
+            param="revision",
+        )
     path = models_dir() / f"{safe_name(facts['name'])}@{revision[:12]}"
     entry = ModelEntry(**facts, path=path, revision=revision, sha256=hashes, pulled_at=now())
     try:

@@ -28,6 +28,8 @@ def pick_device(wanted: str) -> torch.device:
             raise UsageError(
                 tr(f"device={wanted}: {why}", f"device={wanted}: {why}"),
                 tr("Leave device out for the best there is.", "device を外すと、使えるものから選びます。"),
+                code="bad-value",
+                param="device",
             ) from None
     if torch.cuda.is_available():
         return torch.device("cuda")
@@ -76,7 +78,9 @@ def load_base(
             )
     except (OSError, ValueError, KeyError) as error:
         raise SodateError(
-            tr(f"The model in {folder} does not load: {error}", f"{folder} のモデルを読み込めません: {error}")
+            tr(f"The model in {folder} does not load: {error}", f"{folder} のモデルを読み込めません: {error}"),
+            code="damaged",
+            file=folder,
         ) from None
     model = model.to(device).eval()
     if kept != dtype:

@@ -52,7 +52,9 @@ def load(model: Any, folder: Path) -> ScalarHead:
     tensors = weights.read_tensors(folder / FILE)
     if {name: t.shape for name, t in tensors.items()} != {name: t.shape for name, t in head.state_dict().items()}:
         raise SodateError(
-            tr(f"The head in {folder} is not for this model.", f"{folder} のヘッドはこのモデル用ではありません。")
+            tr(f"The head in {folder} is not for this model.", f"{folder} のヘッドはこのモデル用ではありません。"),
+            code="damaged",
+            file=folder,
         )
     head.load_state_dict(tensors)
     return head

@@ -41,7 +41,11 @@ class Stored:
         for piece in out.view(-1).split(PIECE) if out.numel() else ():
             raw = bytearray(piece.numel() * self.dtype.itemsize)
             if self._handle.readinto(raw) != len(raw):
-                raise SodateError(tr(f"{self._file} is truncated.", f"{self._file} が途中で切れています。"))
+                raise SodateError(
+                    tr(f"{self._file} is truncated.", f"{self._file} が途中で切れています。"),
+                    code="damaged",
+                    file=self._file,
+                )
             piece.copy_(torch.frombuffer(raw, dtype=self.dtype))
         return out
 
@@ -89,6 +93,8 @@ def load_converted(folder: Path, dtype: torch.dtype) -> Any:
         raise SodateError(
             tr(f"{folder} has no tensor {absent[0]!r}.", f"{folder} にテンソル {absent[0]!r} がありません。"),
             tr("Fetch the model again, all of its files.", "モデルのファイルをすべて取り直してください。"),
+            code="model-unsupported",
+            file=folder,
         )
     return model
 
@@ -134,5 +140,7 @@ def load_quantised(folder: Path, device: torch.device, dtype: torch.dtype) -> An
                 f"{folder} にテンソル {sorted(missing)[0]!r} がありません。4 ビット化には標準の名前が必要です。",
             ),
             tr("Use adapter=lora.", "adapter=lora を使ってください。"),
+            code="model-unsupported",
+            file=folder,
         )
     return model.to(device)

@@ -41,7 +41,7 @@ def look_up(name: str) -> ModelFiles:
         tr(f"{version.id} needs the base model {base}, which is not here.",
            f"{version.id} に必要なベースモデル {base} がありません。"),
         f"sodate models pull {base.rpartition('@')[0]}",
-    )  # fmt: skip
+     code="model-not-found", param="model")  # fmt: skip
 
 
 def _not_here(name: str) -> SodateError:
@@ -49,6 +49,8 @@ def _not_here(name: str) -> SodateError:
         return SodateError(
             tr(f"The model {name} has not been pulled yet.", f"モデル {name} はまだ取り込まれていません。"),
             f"sodate models pull {name}",
+            code="model-not-pulled",
+            param="model",
         )
     return UsageError(
         tr(f"{name!r} is neither a version nor a model that was pulled.",
@@ -57,4 +59,4 @@ def _not_here(name: str) -> SodateError:
            "the name that this prints.",
            "ハブの ID、モデルのフォルダー、.gguf ファイルは先に取り込みます: sodate models pull 名前。"
            "以後は、そこで表示された名前で使えます。"),
-    )  # fmt: skip
+     code="model-not-found", param="model")  # fmt: skip

@@ -100,6 +100,8 @@ def find_version(reference: str) -> Version | None:
                 f"{name} has {', '.join(v.id for v in versions)}.",
                 f"{name} には {', '.join(v.id for v in versions)} があります。",
             ),
+            code="version-not-found",
+            param="version",
         )
     return found
 
@@ -111,7 +113,11 @@ def verify(version: Version) -> None:
     for file in sorted(there | set(registered)):
         path = version.path / file
         if file not in there or file not in registered or sha256_file(path) != registered[file]:
-            raise SodateError(tr(f"{path} is not what was registered.", f"{path} が登録時の内容と違います。"))
+            raise SodateError(
+                tr(f"{path} is not what was registered.", f"{path} が登録時の内容と違います。"),
+                code="damaged",
+                file=path,
+            )
 
 
 @functools.cache

@@ -52,6 +52,8 @@ class RenderedPair:
 class BrokenTemplate(SodateError):
     """The template breaks a law of rendering, so training on it would not be what serving does."""
 
+    code = "template-broken"
+
     def __init__(self, law: str, detail: str) -> None:
         super().__init__(
             tr(

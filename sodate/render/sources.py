@@ -49,7 +49,12 @@ def _named(name: str) -> tuple[str, str]:
     if name.endswith(".jinja"):
         path = Path(name)
         if not path.exists():
-            raise SodateError(tr(f"Template file {name} is not there.", f"テンプレート {name} がありません。"))
+            raise SodateError(
+                tr(f"Template file {name} is not there.", f"テンプレート {name} がありません。"),
+                code="file-missing",
+                param="template",
+                file=name,
+            )
         return path.read_text("utf-8"), f"file:{path.name}"
     if name not in NAMES:
         raise SodateError(
@@ -58,5 +63,7 @@ def _named(name: str) -> tuple[str, str]:
                 f"Use {', '.join(NAMES)} or a .jinja file.",
                 f"{'、'.join(NAMES)} か .jinja ファイルを指定してください。",
             ),
+            code="unknown-template",
+            param="template",
         )
     return built_in(name), f"built-in:{name}"

@@ -48,6 +48,8 @@ _HANDING_ON = {
 class TemplateError(SodateError):
     """The chat template cannot be compiled, raised, or ran past its caps."""
 
+    code = "template-refused"
+
 
 class _Generation(jinja2.ext.Extension):
     """Accepts `{% generation %}…{% endgeneration %}`. Masks here come from structure, so the tag changes nothing."""

@@ -115,11 +115,15 @@ def line_numbers(text: str) -> set[int]:
         first, dash, last = part.partition("-")
         if not first.isdigit() or (dash and not last.isdigit()):
             raise UsageError(
-                tr(f"--rows {text!r} is not like 1-3,7.", f"--rows {text!r} は 1-3,7 のように指定してください。")
+                tr(f"--rows {text!r} is not like 1-3,7.", f"--rows {text!r} は 1-3,7 のように指定してください。"),
+                code="bad-value",
+                param="rows",
             )
         if int(last or first) < int(first):
             raise UsageError(
-                tr(f"--rows {part}: the last line comes before the first.", f"--rows {part} は前後が逆です。")
+                tr(f"--rows {part}: the last line comes before the first.", f"--rows {part} は前後が逆です。"),
+                code="bad-value",
+                param="rows",
             )
         numbers |= set(range(int(first), int(last or first) + 1))
     return numbers
@@ -162,7 +166,12 @@ def show_rows(
             out.print(f"[bold]{shown(str(file))}:{line}[/]  {counts}")
             out.print(_coloured(renderer, sequence), soft_wrap=True)
     if not found:
-        raise UsageError(tr(f"{file} has no row {sorted(lines)}.", f"{file} に {sorted(lines)} 行目はありません。"))
+        raise UsageError(
+            tr(f"{file} has no row {sorted(lines)}.", f"{file} に {sorted(lines)} 行目はありません。"),
+            code="no-rows",
+            param="rows",
+            file=file,
+        )
 
 
 def _coloured(renderer: Any, sequence: Any) -> Text:

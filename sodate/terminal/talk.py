@@ -73,7 +73,11 @@ def asked(
     from sodate.data.load import load as read
 
     if (prompt is None) == (data is None):
-        raise UsageError(tr("Give either --prompt or --data.", "--prompt か --data のどちらかを指定してください。"))
+        raise UsageError(
+            tr("Give either --prompt or --data.", "--prompt か --data のどちらかを指定してください。"),
+            code="bad-value",
+            param="prompt",
+        )
     head = (Message("system", system),) if system else ()
     if data is None:
         return [Asked((*head, Message("user", prompt or "")))]
@@ -99,7 +103,9 @@ def generate(
 
     if samples > 1 and temperature == 0:
         raise UsageError(
-            tr("Several samples need --temperature above 0.", "複数の候補には 0 より大きい --temperature が必要です。")
+            tr("Several samples need --temperature above 0.", "複数の候補には 0 より大きい --temperature が必要です。"),
+            code="bad-value",
+            param="temperature",
         )
     many = [one for one in prompts for _ in range(samples)]
     model = load(name)

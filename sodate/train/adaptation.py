@@ -44,7 +44,7 @@ def begin(recipe: Recipe, files: ModelFiles) -> Start:
                f"{files.name} には既にアダプターがあります。init_adapter は重ねられません。"),
             tr("Leave init_adapter out, or name the base model.",
                "init_adapter を外すか、ベースモデルを指定してください。"),
-        )  # fmt: skip
+         code="bad-value", param="init_adapter")  # fmt: skip
     config = None
     if folder is not None:
         config = adapter_files.read_adapter(folder)
@@ -54,7 +54,7 @@ def begin(recipe: Recipe, files: ModelFiles) -> Start:
                    f"{folder} に adapter_model.safetensors がありません。"),
                 tr("Save the adapter as safetensors: files that run code when opened (.bin) are not read.",
                    "safetensors で保存し直してください。開くとコードが動く形式 (.bin) は読みません。"),
-            )  # fmt: skip
+             code="file-missing", param="init_adapter", file=folder)  # fmt: skip
         kind = _going_on(kind, config, str(folder) if recipe.init_adapter else files.name, recipe, files)
     elif kind == "auto":
         kind = "lora"
@@ -65,6 +65,8 @@ def begin(recipe: Recipe, files: ModelFiles) -> Start:
                 raise UsageError(
                     tr(f"{key} has no meaning for adapter={kind}.", f"{key} は adapter={kind} では使えません。"),
                     tr(f"Leave it out; it is for adapter={fits}.", f"指定を外してください。{fits} 用のキーです。"),
+                    code="bad-value",
+                    param=key,
                 )
     if config is not None and kind not in WHOLE:
         _check_numbers(recipe, config, str(folder))
@@ -80,13 +82,15 @@ def _going_on(kind: str, config: AdapterConfig, who: str, recipe: Recipe, files:
         raise UsageError(
             tr(f"init_adapter has no meaning for adapter={kind}.", f"init_adapter は adapter={kind} では使えません。"),
             tr("Leave one of them out.", "どちらかを外してください。"),
+            code="bad-value",
+            param="init_adapter",
         )
     if kind in WHOLE and not adapter_files.merges(config):
         raise UsageError(
             tr(f"{who} has {own} adapters, which can't become part of the weights that adapter={kind} trains.",
                f"{who} の {own} アダプターは重みに統合できないため、adapter={kind} では学習できません。"),
             tr("Train on its base model, or leave adapter out.", "ベースモデルから学習するか、adapter を外します。"),
-        )  # fmt: skip
+         code="bad-value", param="adapter")  # fmt: skip
     if kind in (*WHOLE, own) or (recipe.init_adapter and (own, kind) == ("lora", "qlora")):
         return kind
     if kind == "auto":
@@ -96,7 +100,10 @@ def _going_on(kind: str, config: AdapterConfig, who: str, recipe: Recipe, files:
         fix = tr(f"Leave adapter out, or train on merged weights: sodate versions merge {who}",
                  f"adapter を外すか、統合した重みから学習してください: sodate versions merge {who}")  # fmt: skip
     raise UsageError(
-        tr(f"adapter={kind}, but the adapter of {who} is {own}.", f"adapter={kind} ですが、{who} は {own} です。"), fix
+        tr(f"adapter={kind}, but the adapter of {who} is {own}.", f"adapter={kind} ですが、{who} は {own} です。"),
+        fix,
+        code="bad-value",
+        param="adapter",
     )
 
 
@@ -115,6 +122,8 @@ def _check_numbers(recipe: Recipe, config: AdapterConfig, where: str) -> None:
                     f"{key} = {given} ですが、{where} のアダプターは {value} です。",
                 ),
                 tr(f"Leave {key} out.", f"{key} の指定を外してください。"),
+                code="bad-value",
+                param=key,
             )
 
 

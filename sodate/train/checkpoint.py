@@ -88,7 +88,9 @@ def verified(path: Path) -> dict[str, Any]:
     if wrong is not None:
         file = path / ("state.json" if wrong == "state" else f"{wrong}.safetensors")
         raise SodateError(
-            tr(f"{file} is damaged: its hash does not match.", f"{file} が壊れています: ハッシュが一致しません。")
+            tr(f"{file} is damaged: its hash does not match.", f"{file} が壊れています: ハッシュが一致しません。"),
+            code="damaged",
+            file=file,
         )
     return state
 
