@@ -67,7 +67,8 @@ def nothing_to_train(method: str, wants: str, files: tuple[str, ...], checked: A
             tr(f"The rows of {', '.join(files)} are {checked.format}; method={method} needs {en(wants)}.",
                f"{', '.join(files)} の行は {checked.format} です。method={method} には{ja(wants)}が必要です。"),
             _other_method(method, checked.format),
-         code="wrong-rows", param="data", file=files[0])  # fmt: skip
+            code="wrong-rows", param="data", file=files[0],
+        )  # fmt: skip
     first = next(iter(checked.ledger.set_aside), None)
     reason = f" {first.file}:{first.line}: " + first.message if first else ""
     return SodateError(

@@ -165,7 +165,8 @@ def _cluster(row: Any, column: str) -> str:
             tr(f"{row.file}:{row.line} has no column {column}.", f"{row.file}:{row.line} に列 {column} がありません。"),
             tr("--cluster names the column that related rows share.",
                "--cluster には、関連する行に共通する列を指定してください。"),
-         code="missing-column", param="cluster", file=row.file, line=row.line)  # fmt: skip
+            code="missing-column", param="cluster", file=row.file, line=row.line,
+        )  # fmt: skip
     return str(row.data[column])
 
 

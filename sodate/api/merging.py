@@ -48,7 +48,8 @@ def merge(
             tr(f"{version.id} is a reward model; it scores with its adapter as it is.",
                f"{version.id} は報酬モデルです。アダプターのまま採点に使えます。"),
             tr("Merge a version that answers.", "応答するバージョンを指定してください。"),
-         code="wrong-model", param="version")  # fmt: skip
+            code="wrong-model", param="version",
+        )  # fmt: skip
     if into is not None:
         check_name(into)
     config = adapter_files.read_adapter(version.adapter)

@@ -96,7 +96,8 @@ def settled(recipe: Recipe) -> Recipe:
             tr("trust_reward is for a reward model, and rewards names none.",
                "trust_reward は報酬モデル用ですが、rewards に報酬モデルがありません。"),
             tr("Leave it out.", "指定を外してください。"),
-         code="bad-value", param="trust_reward")  # fmt: skip
+            code="bad-value", param="trust_reward",
+        )  # fmt: skip
     return recipe.model_copy(update={"rewards": tuple(rewards)})
 
 
@@ -107,7 +108,8 @@ def _found(name: str) -> Version:
             tr(f"{name} is not a reward model.", f"{name} は報酬モデルではありません。"),
             tr("Train one: sodate train --method reward --data PAIRS.jsonl",
                "作るには: sodate train --method reward --data PAIRS.jsonl"),
-         code="wrong-model", param="rewards")  # fmt: skip
+            code="wrong-model", param="rewards",
+        )  # fmt: skip
     return version
 
 
@@ -125,7 +127,8 @@ def _refuse_unproven(name: str, worth: dict[str, Any]) -> None:
             tr(f"Nobody knows what the scores of {name} are worth: it was trained without held-out pairs.",
                f"{name} は検証用の組なしで学習されたため、点数の信頼性が分かりません。"),
             fix,
-         code="untrusted-reward", param="rewards")  # fmt: skip
+            code="untrusted-reward", param="rewards",
+        )  # fmt: skip
     n, right, longer, (low, high) = (
         worth[key] for key in ("prompts", "accuracy", "longer_is_better_accuracy", "accuracy_ci")
     )

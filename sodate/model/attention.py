@@ -151,7 +151,8 @@ def refuse_beyond_reach(model: Any, longest: int) -> None:
                "一緒に計算する文の値まで変わってしまいます。"),
             tr(f"Keep prompt and reply within {limit} tokens; in training with max_length={limit}.",
                f"プロンプトと返答を {limit} トークン以内にしてください (学習では max_length={limit})。"),
-         code="too-long", param="max_length")  # fmt: skip
+            code="too-long", param="max_length",
+        )  # fmt: skip
 
 
 def decode(model: Any, tokens: Tensor, positions: Tensor, attend: Attend) -> Tensor:

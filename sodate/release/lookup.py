@@ -41,7 +41,8 @@ def look_up(name: str) -> ModelFiles:
         tr(f"{version.id} needs the base model {base}, which is not here.",
            f"{version.id} に必要なベースモデル {base} がありません。"),
         f"sodate models pull {base.rpartition('@')[0]}",
-     code="model-not-found", param="model")  # fmt: skip
+        code="model-not-found", param="model",
+    )  # fmt: skip
 
 
 def _not_here(name: str) -> SodateError:
@@ -59,4 +60,5 @@ def _not_here(name: str) -> SodateError:
            "the name that this prints.",
            "ハブの ID、モデルのフォルダー、.gguf ファイルは先に取り込みます: sodate models pull 名前。"
            "以後は、そこで表示された名前で使えます。"),
-     code="model-not-found", param="model")  # fmt: skip
+        code="model-not-found", param="model",
+    )  # fmt: skip

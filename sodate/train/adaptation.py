@@ -44,7 +44,8 @@ def begin(recipe: Recipe, files: ModelFiles) -> Start:
                f"{files.name} には既にアダプターがあります。init_adapter は重ねられません。"),
             tr("Leave init_adapter out, or name the base model.",
                "init_adapter を外すか、ベースモデルを指定してください。"),
-         code="bad-value", param="init_adapter")  # fmt: skip
+            code="bad-value", param="init_adapter",
+        )  # fmt: skip
     config = None
     if folder is not None:
         config = adapter_files.read_adapter(folder)
@@ -54,7 +55,8 @@ def begin(recipe: Recipe, files: ModelFiles) -> Start:
                    f"{folder} に adapter_model.safetensors がありません。"),
                 tr("Save the adapter as safetensors: files that run code when opened (.bin) are not read.",
                    "safetensors で保存し直してください。開くとコードが動く形式 (.bin) は読みません。"),
-             code="file-missing", param="init_adapter", file=folder)  # fmt: skip
+                code="file-missing", param="init_adapter", file=folder,
+            )  # fmt: skip
         kind = _going_on(kind, config, str(folder) if recipe.init_adapter else files.name, recipe, files)
     elif kind == "auto":
         kind = "lora"
@@ -90,7 +92,8 @@ def _going_on(kind: str, config: AdapterConfig, who: str, recipe: Recipe, files:
             tr(f"{who} has {own} adapters, which can't become part of the weights that adapter={kind} trains.",
                f"{who} の {own} アダプターは重みに統合できないため、adapter={kind} では学習できません。"),
             tr("Train on its base model, or leave adapter out.", "ベースモデルから学習するか、adapter を外します。"),
-         code="bad-value", param="adapter")  # fmt: skip
+            code="bad-value", param="adapter",
+        )  # fmt: skip
     if kind in (*WHOLE, own) or (recipe.init_adapter and (own, kind) == ("lora", "qlora")):
         return kind
     if kind == "auto":

@@ -41,7 +41,8 @@ def refuse_parallel(recipe: Recipe) -> None:
             tr("parallel=fsdp shards frozen weights, and full fine-tuning has none.",
                "parallel=fsdp が分割するのは固定された重みで、全パラメータ学習にはありません。"),
             tr("Use parallel=ddp, or an adapter.", "parallel=ddp かアダプターを使ってください。"),
-         code="bad-value", param="parallel")  # fmt: skip
+            code="bad-value", param="parallel",
+        )  # fmt: skip
 
 
 def refuse_hopeless(

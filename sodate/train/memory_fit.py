@@ -84,7 +84,8 @@ def refuse_weights(weights: int, device: torch.device, limit: int | None) -> Non
             ),
             tr("Use adapter=qlora, dtype=bfloat16 or a smaller base model.",
                "adapter=qlora か dtype=bfloat16、またはより小さなベースモデルを使ってください。"),
-         code="out-of-memory", param="memory")  # fmt: skip
+            code="out-of-memory", param="memory",
+        )  # fmt: skip
 
 
 def fit(model: Any, products: torch.dtype, method: Method, plan: Plan, whole: int, facts: Facts, wish: Wish) -> Fitted:

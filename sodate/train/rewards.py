@@ -138,7 +138,8 @@ def split(spec: str) -> tuple[float, str, str]:
             tr(f"rewards: {spec!r} is no grader with a weight above 0.",
                f"rewards: {spec!r} は 0 より大きい重みの採点になっていません。"),
             tr("Write GRADER or WEIGHT*GRADER, such as 0.2*json.", "採点名か、0.2*json のように書いてください。"),
-         code="bad-value", param="rewards")  # fmt: skip
+            code="bad-value", param="rewards",
+        )  # fmt: skip
     kind, _, rest = match[2].partition(":")
     return float(match[1] or 1.0), kind, rest
 
