@@ -27,6 +27,7 @@ CODES: Mapping[str, str] = {
     "failed": "anything that has no code of its own",
     "file-missing": "a file is not there",
     "file-unreadable": "a file is there and can't be read",
+    "forbidden": "the server does not answer this host or origin",
     "grader-failed": "a grader raised on a reply",
     "hub-refused": "the hub refused the model",
     "in-use": "another process, or a version, needs it",

@@ -79,7 +79,7 @@ def test_ctrl_c_keeps_a_checkpoint_and_resume_ends_the_same(
     home = farm.new_home(tmp_path / "home")
     stopped = worker.run(*words(farm), home=home, interrupt_at_step=step)
     run = the_run(home)
-    assert stopped.code == 130 and stopped.out == ""
+    assert stopped.code == 130 and json.loads(stopped.out)["error"]["code"] == "interrupted"
     assert f"Stopped at step {step} of 7" in stopped.err and f"sodate runs resume {run}" in stopped.err
     assert (home / "runs" / run / "checkpoints" / f"step-{step:06d}").is_dir()
     (listed,) = json.loads(worker.run("runs", "list", "--json", home=home).out)
