@@ -260,7 +260,9 @@ def test_no_file_names_this_machine_or_a_package_registry() -> None:
 
 def test_every_code_of_an_error_is_in_the_table_and_used() -> None:
     used = {"failed", "busy"}  # the default of the class, and what engines raise
-    for tree in TREES.values():
+    for file, tree in TREES.items():
+        if room_of(file) == "serve":
+            continue  # its codes are those of the wire
         for node in ast.walk(tree):
             if isinstance(node, ast.keyword) and node.arg == "code" and isinstance(node.value, ast.Constant):
                 used.add(node.value.value)

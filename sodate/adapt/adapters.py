@@ -64,7 +64,7 @@ def load_state(model: nn.Module, tensors: dict[str, Tensor], where: str) -> None
                 f"The adapter in {where} is not for this model: {odd} does not match.",
                 f"{where} のアダプターはこのモデル用ではありません: {odd} が一致しません。",
             ),
-            code="adapter-mismatch",
+            code="adapter_mismatch",
             param="init_adapter",
         )
     for name, tensor in mine.items():
@@ -75,7 +75,7 @@ def load_state(model: nn.Module, tensors: dict[str, Tensor], where: str) -> None
                     f"not {tuple(tensor.shape)}.",
                     f"{where} のアダプターはこのモデル用ではありません: {name} の形が違います。",
                 ),
-                code="adapter-mismatch",
+                code="adapter_mismatch",
                 param="init_adapter",
             )
         tensor.copy_(tensors[name])

@@ -26,7 +26,7 @@ def train_blocks(model: Any, count: int) -> None:
         raise UsageError(
             tr(f"last_layers = {count}, but the model has {len(found)} layers.",
                f"last_layers = {count} ですが、このモデルは {len(found)} 層です。")
-        , code="bad-value", param="last_layers")  # fmt: skip
+        , code="bad_value", param="last_layers")  # fmt: skip
     for parameter in model.parameters():
         parameter.requires_grad_(not count)
     for block in found[-count:] if count else ():

@@ -207,14 +207,14 @@ def _targeted(model: nn.Module, targets: tuple[str, ...]) -> list[str]:
         )  # fmt: skip
     if not targets:
         raise UsageError(
-            tr("lora_targets is empty.", "lora_targets が空です。"), code="bad-value", param="lora_targets"
+            tr("lora_targets is empty.", "lora_targets が空です。"), code="bad_value", param="lora_targets"
         )
     if unknown := [target for target in targets if not _named(target, linears)]:
         known = ", ".join(all_targets(model))
         raise UsageError(
             tr(f"No layer is called {', '.join(unknown)}.", f"{', '.join(unknown)} という層はありません。"),
             tr(f"This model has {known}.", f"このモデルの層: {known}"),
-            code="bad-value",
+            code="bad_value",
             param="lora_targets",
         )
     meant = {name for target in targets for name in _named(target, linears)}
@@ -258,7 +258,7 @@ def read_config(folder: Path) -> LoraConfig:
                 f"The adapter in {folder} uses {what}, which is not supported.",
                 f"{folder} のアダプターの {what} には対応していません。",
             ),
-            code="adapter-unsupported",
+            code="adapter_unsupported",
             file=folder,
         )
     targets = config["target_modules"]
@@ -268,7 +268,7 @@ def read_config(folder: Path) -> LoraConfig:
                 f"{folder}: target_modules is a pattern; list the layer names instead.",
                 f"{folder}: target_modules がパターンです。層の名前を列挙してください。",
             ),
-            code="adapter-unsupported",
+            code="adapter_unsupported",
             file=folder,
         )
     variant = bool(config.get("use_rslora")), bool(config.get("use_dora"))

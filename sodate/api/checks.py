@@ -34,7 +34,7 @@ def check_name(name: str) -> None:
         raise UsageError(
             tr(f"name = {name!r} is the name of a base model.", f"name = {name!r} はベースモデルの名前です。"),
             tr("Choose another name for the version.", "バージョンには別の名前を付けてください。"),
-            code="bad-name",
+            code="bad_name",
             param="name",
         )
 
@@ -67,7 +67,7 @@ def nothing_to_train(method: str, wants: str, files: tuple[str, ...], checked: A
             tr(f"The rows of {', '.join(files)} are {checked.format}; method={method} needs {en(wants)}.",
                f"{', '.join(files)} の行は {checked.format} です。method={method} には{ja(wants)}が必要です。"),
             _other_method(method, checked.format),
-            code="wrong-rows", param="data", file=files[0],
+            code="wrong_rows", param="data", file=files[0],
         )  # fmt: skip
     first = next(iter(checked.ledger.set_aside), None)
     reason = f" {first.file}:{first.line}: " + first.message if first else ""
@@ -77,7 +77,7 @@ def nothing_to_train(method: str, wants: str, files: tuple[str, ...], checked: A
             f"{', '.join(files)} の全行が除外されました。{ja(reason)}",
         ),
         tr("`sodate data check` lists all reasons.", "`sodate data check` ですべての理由を確認できます。"),
-        code="no-rows",
+        code="no_rows",
         param="data",
         file=first.file if first else None,
         line=first.line if first else None,

@@ -154,7 +154,7 @@ def _items(
         tools.append(tuple(row.example.tools))
     if not items:
         raise UsageError(
-            tr(f"{data} has no rows.", f"{data} に行がありません。"), code="no-rows", param="data", file=data
+            tr(f"{data} has no rows.", f"{data} に行がありません。"), code="no_rows", param="data", file=data
         )
     return items, tools
 
@@ -165,7 +165,7 @@ def _cluster(row: Any, column: str) -> str:
             tr(f"{row.file}:{row.line} has no column {column}.", f"{row.file}:{row.line} に列 {column} がありません。"),
             tr("--cluster names the column that related rows share.",
                "--cluster には、関連する行に共通する列を指定してください。"),
-            code="missing-column", param="cluster", file=row.file, line=row.line,
+            code="missing_column", param="cluster", file=row.file, line=row.line,
         )  # fmt: skip
     return str(row.data[column])
 
@@ -182,7 +182,7 @@ def _item(example: Example, cluster: str | None) -> EvalItem:
                 "Give a file of conversations or of prompts with reference answers.",
                 "会話、または参照解答つきのファイルを指定してください。",
             ),
-            code="wrong-rows",
+            code="wrong_rows",
             param="data",
         )
     return EvalItem(task.prompt, tasks.reference(task), task.source, task.item, cluster)
@@ -200,7 +200,7 @@ def _shots(path: Path, columns: Mapping[str, str] | None, encoding: str | None) 
             tr(f"{path} has no conversation to show as an example.", f"{path} には例に使える会話がありません。"),
             tr("--shots wants rows with a reply, as for training.",
                "--shots には、学習用と同じ返答つきの行を指定してください。"),
-            code="wrong-rows", param="shots", file=path,
+            code="wrong_rows", param="shots", file=path,
         )  # fmt: skip
     return tuple(m for e in examples for m in (*e.prompt, e.reply) if m is not None and m.role != "system")
 

@@ -72,7 +72,7 @@ def load(name: str, *, device: str = "auto", dtype: str = "auto") -> Model:
             tr(f"{version.id} is a reward model: it scores replies and writes none.",
                f"{version.id} は報酬モデルです。返答を採点するもので、生成はできません。"),
             f"sodate.load_reward({version.id!r})",
-            code="wrong-model", param="model",
+            code="wrong_model", param="model",
         )  # fmt: skip
     renderer = Renderer.from_folder(files.folder, files.template)
     model, config = with_adapter(files, device, dtype)

@@ -40,7 +40,7 @@ def merge(
         raise UsageError(
             tr(f"{name} is not a version with an adapter.", f"{name} はアダプター付きのバージョンではありません。"),
             tr("`sodate versions list` shows them all.", "`sodate versions list` で一覧を見られます。"),
-            code="wrong-model",
+            code="wrong_model",
             param="version",
         )
     if version.head is not None:
@@ -48,7 +48,7 @@ def merge(
             tr(f"{version.id} is a reward model; it scores with its adapter as it is.",
                f"{version.id} は報酬モデルです。アダプターのまま採点に使えます。"),
             tr("Merge a version that answers.", "応答するバージョンを指定してください。"),
-            code="wrong-model", param="version",
+            code="wrong_model", param="version",
         )  # fmt: skip
     if into is not None:
         check_name(into)
@@ -86,7 +86,7 @@ def _rows(version: Version, renderer: Renderer, data: str | Path | None) -> Iter
         raise UsageError(
             tr(f"The files {version.id} was trained on are gone.", f"{version.id} の学習ファイルが見つかりません。"),
             tr("Give rows to compare logits on: --data FILE.", "比較用の行を指定してください: --data FILE"),
-            code="file-missing",
+            code="file_missing",
             param="data",
         )
     given = {"columns": recipe.get("columns") or None, "encoding": recipe.get("encoding")} if not data else {}
@@ -96,7 +96,7 @@ def _rows(version: Version, renderer: Renderer, data: str | Path | None) -> Iter
         raise SodateError(
             tr(f"{file} has no conversation to compare logits on.", f"{file} に比較できる会話がありません。"),
             tr("Give another file: --data FILE.", "別のファイルを指定してください: --data FILE"),
-            code="wrong-rows",
+            code="wrong_rows",
             param="data",
             file=file,
         )

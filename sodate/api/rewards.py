@@ -96,7 +96,7 @@ def settled(recipe: Recipe) -> Recipe:
             tr("trust_reward is for a reward model, and rewards names none.",
                "trust_reward は報酬モデル用ですが、rewards に報酬モデルがありません。"),
             tr("Leave it out.", "指定を外してください。"),
-            code="bad-value", param="trust_reward",
+            code="bad_value", param="trust_reward",
         )  # fmt: skip
     return recipe.model_copy(update={"rewards": tuple(rewards)})
 
@@ -108,7 +108,7 @@ def _found(name: str) -> Version:
             tr(f"{name} is not a reward model.", f"{name} は報酬モデルではありません。"),
             tr("Train one: sodate train --method reward --data PAIRS.jsonl",
                "作るには: sodate train --method reward --data PAIRS.jsonl"),
-            code="wrong-model", param="rewards",
+            code="wrong_model", param="rewards",
         )  # fmt: skip
     return version
 
@@ -127,7 +127,7 @@ def _refuse_unproven(name: str, worth: dict[str, Any]) -> None:
             tr(f"Nobody knows what the scores of {name} are worth: it was trained without held-out pairs.",
                f"{name} は検証用の組なしで学習されたため、点数の信頼性が分かりません。"),
             fix,
-            code="untrusted-reward", param="rewards",
+            code="untrusted_reward", param="rewards",
         )  # fmt: skip
     n, right, longer, (low, high) = (
         worth[key] for key in ("prompts", "accuracy", "longer_is_better_accuracy", "accuracy_ci")
@@ -140,6 +140,6 @@ def _refuse_unproven(name: str, worth: dict[str, Any]) -> None:
             f"(95% 信頼区間 {low:.0%}〜{high:.0%})、「長い返答ほど良い」という規則では {longer:.0%} です。",
         ),
         fix,
-        code="untrusted-reward",
+        code="untrusted_reward",
         param="rewards",
     )

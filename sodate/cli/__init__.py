@@ -173,7 +173,7 @@ def train(
     if len(files) > 1:
         raise UsageError(
             tr(f"One recipe at a time: {', '.join(files)}.", f"レシピは 1 つだけ指定してください: {', '.join(files)}"),
-            code="bad-value",
+            code="bad_value",
             param="recipe",
         )
     keys = given(w for w in words if "=" in w)

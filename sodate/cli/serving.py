@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from sodate.cli import Json, keys_app, print_json
+from sodate.cli import Json, keys_app
+from sodate.cli.failures import print_json
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
 

@@ -37,7 +37,7 @@ def versions_show(version: str, as_json: Json = False) -> None:
         raise UsageError(
             tr(f"There is no version {version!r}.", f"バージョン {version!r} はありません。"),
             "sodate versions list",
-            code="version-not-found",
+            code="version_not_found",
             param="version",
         )
     verify(found)
@@ -117,7 +117,7 @@ def models_remove(name: str, as_json: Json = False) -> None:
         raise SodateError(
             tr(f"{name} is the base of {', '.join(users)}.", f"{name} は {', '.join(users)} の基盤です。"),
             tr("Without it they could not be loaded any more.", "削除するとこれらを読み込めなくなります。"),
-            code="in-use",
+            code="in_use",
             param="name",
         )
     removed = [e.id for e in remove_model(name)]

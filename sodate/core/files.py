@@ -48,7 +48,7 @@ def full_disk(path: Path) -> SodateError:
             "Free some space, or set SODATE_HOME to a larger disk.",
             "空きを作るか、SODATE_HOME を大きなディスクに向けてください。",
         ),
-        code="disk-full",
+        code="disk_full",
         file=path,
     )
 
@@ -88,7 +88,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise SodateError(tr(f"{path} is missing.", f"{path} がありません。"), code="file-missing", file=path) from None
+        raise SodateError(tr(f"{path} is missing.", f"{path} がありません。"), code="file_missing", file=path) from None
     except ValueError as error:
         raise SodateError(
             tr(f"{path} is damaged: {error}.", f"{path} が壊れています: {error}"),
@@ -166,7 +166,7 @@ def lock(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
                     f"{ja(what)} は別のプロセス ({holder}) が使用中です。",
                 ),
                 tr("Wait until it ends, or stop it first.", "終了を待つか、先にそちらを止めてください。"),
-                code="in-use",
+                code="in_use",
                 file=path,
             ) from None
         # Past the buffer, which a full disk would make fail a second time when the file is closed.

@@ -46,6 +46,6 @@ def checked_name(name: str, what: str) -> str:
                 "Use up to 64 letters, digits, '.', '_' or '-', starting with a letter or digit.",
                 "英数字で始まる、英数字・'.'・'_'・'-' の 64 文字以内にしてください。",
             ),
-            code="bad-name",
+            code="bad_name",
         )
     return name

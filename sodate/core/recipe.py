@@ -217,7 +217,7 @@ def amount_bytes(text: str | None) -> int | None:
         raise UsageError(
             tr(f"memory = {text!r} is no amount of memory.", f"memory = {text!r} はメモリ量ではありません。"),
             tr("Write it like 4GB or 800MB.", "4GB や 800MB のように書いてください。"),
-            code="bad-value",
+            code="bad_value",
             param="memory",
         )
     return int(float(found[1]) * units[found[2]])
@@ -232,7 +232,7 @@ def column_pairs(text: str) -> dict[str, str]:
                 f"columns {text!r} is not of the form key=value,key=value.",
                 f"columns {text!r} は key=value,key=value の形ではありません。",
             ),
-            code="bad-value",
+            code="bad_value",
             param="columns",
         )
     return {key: value for key, _, value in parts}
@@ -271,7 +271,7 @@ def given(words: Iterable[str]) -> dict[str, Any]:
                 tr(f"{word}: the value is not valid YAML.", f"{word}: 値が正しい YAML ではありません。"),
                 tr("Put text with [ { : or # in quotes within the value.",
                    "[ { : # を含む文字列は、値の中で引用符に入れてください。"),
-             code="bad-value", param=key) from None  # fmt: skip
+             code="bad_value", param=key) from None  # fmt: skip
     return values
 
 
@@ -284,7 +284,7 @@ def load_recipe(path: Path | None, overrides: dict[str, Any]) -> Recipe:
         except FileNotFoundError:
             raise UsageError(
                 tr(f"Recipe {path} is not there.", f"レシピ {path} がありません。"),
-                code="file-missing",
+                code="file_missing",
                 param="recipe",
                 file=path,
             ) from None
@@ -292,14 +292,14 @@ def load_recipe(path: Path | None, overrides: dict[str, Any]) -> Recipe:
             reason = getattr(error, "strerror", None) or str(error)
             raise UsageError(
                 tr(f"Recipe {path} can't be read: {reason}", f"レシピ {path} を読めません: {reason}"),
-                code="file-unreadable",
+                code="file_unreadable",
                 param="recipe",
                 file=path,
             ) from None
         except yaml.YAMLError as error:
             raise UsageError(
                 tr(f"{path} is not valid YAML: {error}", f"{path} は正しい YAML ではありません: {error}"),
-                code="bad-recipe",
+                code="bad_recipe",
                 param="recipe",
                 file=path,
                 line=yaml_line(error),
@@ -307,7 +307,7 @@ def load_recipe(path: Path | None, overrides: dict[str, Any]) -> Recipe:
         if not isinstance(loaded, dict):
             raise UsageError(
                 tr(f"{path} is not a mapping of keys to values.", f"{path} がキーと値の対応になっていません。"),
-                code="bad-recipe",
+                code="bad_recipe",
                 param="recipe",
                 file=path,
             )
@@ -320,7 +320,7 @@ def load_recipe(path: Path | None, overrides: dict[str, Any]) -> Recipe:
         raise UsageError(
             tr(f"There is no method {method!r}.", f"手法 {method!r} はありません。"),
             tr(f"Known: {', '.join(METHODS)}.", f"使えるもの: {', '.join(METHODS)}"),
-            code="unknown-method",
+            code="unknown_method",
             param="method",
         )
     return validated(METHODS[method], values, str(path) if path else "")
@@ -341,7 +341,7 @@ def validated(kind: type[Recipe], values: dict[str, Any], where: str) -> Recipe:
             raise UsageError(
                 tr(f"{at}unknown key {key!r}. {en(hint)}".rstrip(), f"{at}知らないキー {key!r} です。{ja(hint)}"),
                 tr(f"Known keys: {known}.", f"使えるキー: {known}"),
-                code="unknown-key",
+                code="unknown_key",
                 param=key,
                 file=where or None,
             ) from None
@@ -349,7 +349,7 @@ def validated(kind: type[Recipe], values: dict[str, Any], where: str) -> Recipe:
             raise UsageError(
                 tr(f"{at}{key!r} is missing.", f"{at}{key!r} がありません。"),
                 tr(f"Give it in the recipe or as {key}=VALUE.", f"レシピか {key}=値 で指定してください。"),
-                code="missing-key",
+                code="missing_key",
                 param=key,
                 file=where or None,
             ) from None
@@ -357,7 +357,7 @@ def validated(kind: type[Recipe], values: dict[str, Any], where: str) -> Recipe:
         why = said_by(own) if isinstance(own, Exception) else first["msg"]
         raise UsageError(
             tr(f"{at}{key} = {first['input']!r}: {en(why)}.", f"{at}{key} = {first['input']!r}: {ja(why)}"),
-            code="bad-value",
+            code="bad_value",
             param=key,
             file=where or None,
         ) from None

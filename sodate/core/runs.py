@@ -51,7 +51,7 @@ class RunFolder:
             raise UsageError(
                 tr(f"There is no run {name!r}.", f"実行 {name!r} はありません。"),
                 tr(f"The latest are: {known}.", f"最近の実行: {known}"),
-                code="run-not-found",
+                code="run_not_found",
                 param="run",
             )
         return cls(path)

@@ -116,7 +116,7 @@ def check(
                 "max_length はトークン数なので、モデルの指定が必要です。",
             ),
             tr("Add --model.", "--model を付けてください。"),
-            code="bad-value",
+            code="bad_value",
             param="max_length",
         )
     if measure is None and renderer is not None:
@@ -157,7 +157,7 @@ def check(
                     keep(item, outcome)
             if ledger.rows_in == before:
                 raise SodateError(
-                    tr(f"{path} has no rows.", f"{path} に行がありません。"), code="no-rows", param="data", file=path
+                    tr(f"{path} has no rows.", f"{path} に行がありません。"), code="no_rows", param="data", file=path
                 )
         for warning in checker.near_duplicates():
             ledger.add(warning)
@@ -170,7 +170,7 @@ def check(
                 f"種類の違うデータが混ざっています: {', '.join(names)}",
             ),
             tr("Check and train them separately.", "別々に検査・学習してください。"),
-            code="mixed-rows",
+            code="mixed_rows",
             param="data",
         )
     summary = stats.summary()
@@ -198,7 +198,7 @@ def stamp_of(path: Path) -> tuple[int, int]:
         status = path.stat()
     except OSError:
         raise UsageError(
-            tr(f"{path} is not there.", f"{path} がありません。"), code="file-missing", param="data", file=path
+            tr(f"{path} is not there.", f"{path} がありません。"), code="file_missing", param="data", file=path
         ) from None
     return status.st_size, status.st_mtime_ns
 
@@ -222,7 +222,7 @@ def _refuse_twice(paths: Sequence[Path]) -> None:
                     "Name every file once; --against takes a different file.",
                     "同じファイルは一度だけ、--against には別のファイルを指定してください。",
                 ),
-                code="bad-value",
+                code="bad_value",
                 param="data",
                 file=path,
             )

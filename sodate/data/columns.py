@@ -164,7 +164,7 @@ def checked_columns(columns: Mapping[str, str]) -> Mapping[str, str]:
             raise UsageError(
                 tr(f"--columns: {target!r} is not a target.", f"--columns: {target!r} は指定できません。"),
                 tr("Targets: ", "使えるもの: ") + ", ".join(TARGETS),
-                code="bad-value",
+                code="bad_value",
                 param="columns",
             )
     return columns

@@ -48,7 +48,7 @@ def codec_named(encoding: str) -> str:
         raise UsageError(
             tr(f"Unknown encoding {encoding!r}.", f"文字コード {encoding!r} は使えません。"),
             tr("Use one of: ", "次のどれかにしてください: ") + ", ".join(NAMES.values()),
-            code="bad-value",
+            code="bad_value",
             param="encoding",
         )
     return found

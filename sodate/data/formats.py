@@ -57,7 +57,7 @@ class NoFormatError(SodateError):
     def __init__(self, file: str, columns: Mapping[str, object]) -> None:
         what = tr("none of the known formats fits.", "知っている形式に当てはまりません。")
         said = f"{file}: " + what + " " + listed(columns)
-        super().__init__(said, advice(columns), code="unknown-format", param="data", file=file)
+        super().__init__(said, advice(columns), code="unknown_format", param="data", file=file)
         self.reason = listed(columns) + " " + self.fix
 
 
@@ -83,7 +83,7 @@ def detect(rows: Sequence[Row], columns: Mapping[str, str], file: str) -> Format
     if missing := ", ".join(column for column in columns.values() if column not in found):
         what = tr(f"there is no column {missing}.", f"列 {missing} がありません。")
         raise SodateError(
-            f"{file}: " + what + " " + listed(found), advice(found), code="missing-column", param="columns", file=file
+            f"{file}: " + what + " " + listed(found), advice(found), code="missing_column", param="columns", file=file
         )
     raise NoFormatError(file, found)
 

@@ -39,7 +39,7 @@ class HeldOut:
         if not name:
             raise SodateError(
                 tr(f"{path} has no readable rows.", f"{path} に読める行がありません。"),
-                code="no-rows",
+                code="no_rows",
                 param="against",
                 file=path,
             )

@@ -102,7 +102,7 @@ def kind_of(path: Path) -> str:
         raise UsageError(
             tr(f"{path} is not a file.", f"{path} というファイルはありません。"),
             tr("Check the path.", "パスを確かめてください。"),
-            code="file-unreadable",
+            code="file_unreadable",
             param="data",
             file=path,
         )
@@ -118,7 +118,7 @@ def kind_of(path: Path) -> str:
                 "Use .jsonl, .json, .csv, .tsv or .parquet, optionally followed by .gz.",
                 ".jsonl / .json / .csv / .tsv / .parquet（後ろに .gz も可）にしてください。",
             ),
-            code="unknown-format",
+            code="unknown_format",
             param="data",
             file=path,
         )
@@ -133,7 +133,7 @@ def _open(path: Path) -> BinaryIO:
     except OSError as error:
         raise SodateError(
             tr(f"{path} cannot be read: {error.strerror}.", f"{path} を読めません: {error.strerror}"),
-            code="file-unreadable",
+            code="file_unreadable",
             param="data",
             file=path,
         ) from None
@@ -336,7 +336,7 @@ def _checked_header(fields: list[str], name: str) -> list[str]:
                 f"{name}, line 1: the header needs a different name for every column, but has {header}.",
                 f"{name} の 1 行目: 見出しには列ごとに違う名前が必要です: {header}",
             ),
-            code="bad-header",
+            code="bad_header",
             param="data",
             file=name,
             line=1,

@@ -99,7 +99,7 @@ def _check(paths: Sequence[Path], outputs: tuple[Path, Path], by: By, share: flo
         raise UsageError(
             tr(f"The held-out share {share} is out of range.", f"評価用の割合 {share} は範囲外です。"),
             tr("Choose a value between 0 and 1, such as 0.1.", "0.1 のような 0 と 1 の間の値にしてください。"),
-            code="bad-value",
+            code="bad_value",
             param="share",
         )
     if (by == "hash") == (column is not None):
@@ -108,7 +108,7 @@ def _check(paths: Sequence[Path], outputs: tuple[Path, Path], by: By, share: flo
                 "A split by group or by time needs a column, one by hash takes none.",
                 "group と time には列の指定が必要で、hash には不要です。",
             ),
-            code="bad-value",
+            code="bad_value",
             param="column",
         )
     if wrong := next((path for path in outputs if path.suffix.lower() not in ("", ".jsonl", ".ndjson")), None):
@@ -118,7 +118,7 @@ def _check(paths: Sequence[Path], outputs: tuple[Path, Path], by: By, share: flo
                 f"{wrong}: 出力は JSON Lines 形式です。",
             ),
             tr(f"Name it {wrong.stem}.jsonl.", f"{wrong.stem}.jsonl という名前にしてください。"),
-            code="bad-value",
+            code="bad_value",
             param="train",
             file=wrong,
         )
@@ -126,7 +126,7 @@ def _check(paths: Sequence[Path], outputs: tuple[Path, Path], by: By, share: flo
     if len(set(resolved)) != len(resolved):
         raise UsageError(
             tr("Every input and output must be a different file.", "入力と出力はすべて別のファイルにしてください。"),
-            code="bad-value",
+            code="bad_value",
             param="train",
         )
 
@@ -182,7 +182,7 @@ def _refuse_none(rows: int, ledger: Ledger) -> None:
         problem = next(iter(ledger.set_aside), None)
         where = f"{problem.file}:{problem.line}: {problem.message}" if problem else ""
         raise SodateError(
-            tr("There is no row to split.", "分割できる行がありません。"), where, code="no-rows", param="data"
+            tr("There is no row to split.", "分割できる行がありません。"), where, code="no_rows", param="data"
         )
 
 
@@ -241,6 +241,6 @@ def _indivisible(rows: int, by: By) -> SodateError:
             f"{rows} 行を {by} で分割できません。質問・グループ・日時が 1 種類しかありません。",
         ),
         tr("Add rows, or split in another way.", "行を増やすか、別の分け方にしてください。"),
-        code="wrong-rows",
+        code="wrong_rows",
         param="by",
     )

@@ -150,7 +150,7 @@ def _graded(grader: Grader, replies: Sequence[str], items: Sequence[EvalItem], m
                     f"{ja(place)}: {model} の返答を採点 {grader.name} で採点できません: {ja(why)}",
                 ),
                 fix,
-                code="grader-failed",
+                code="grader_failed",
                 param="grader",
                 file=item.source.file if item.source else None,
                 line=item.source.line if item.source else None,
@@ -237,13 +237,13 @@ def evaluate(
                 "An evaluation needs at least one item, one grader and one model.",
                 "評価には、1 件以上のデータと、採点方法とモデルが一つ以上必要です。",
             ),
-            code="bad-value",
+            code="bad_value",
         )
     names = [grader.name for grader in graders]
     if len(set(names)) < len(names):
         raise UsageError(
             tr(f"A grader is named twice: {names}.", f"同じ採点方法が二度指定されています: {names}"),
-            code="bad-value",
+            code="bad_value",
             param="grader",
         )
     against = (baselines,) if isinstance(baselines, str) else tuple(dict.fromkeys(baselines)) or (next(iter(replies)),)
@@ -254,7 +254,7 @@ def evaluate(
                 f"比較の基準 {unknown!r} がモデルの中にありません。",
             ),
             tr("Models: ", "モデル: ") + ", ".join(replies),
-            code="bad-value",
+            code="bad_value",
             param="baseline",
         )
     for model, said in replies.items():

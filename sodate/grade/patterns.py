@@ -20,7 +20,7 @@ def check_pattern(pattern: str, where: str) -> None:
                 f"{en(where)}: {pattern!r} is no regular expression: {error}.",
                 f"{ja(where)}: {pattern!r} は正規表現として読めません: {error}",
             ),
-            code="bad-pattern",
+            code="bad_pattern",
             param="grader",
         ) from None
 

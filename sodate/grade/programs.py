@@ -34,7 +34,7 @@ def python(path: Path) -> GradeFunction:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             tr(f"The grader {path} cannot be read: {error}.", f"採点ファイル {path} を読めません: {error}"),
-            code="file-unreadable",
+            code="file_unreadable",
             param="grader",
             file=path,
         ) from None

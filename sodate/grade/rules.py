@@ -235,7 +235,7 @@ def _rule_grader(rule: Rule, path: Path, parse: ParseGrader) -> Grader:
     if rule.grader.strip().partition(":")[0] == "rules":
         raise UsageError(
             tr(f"{path}: a rule cannot be a rules file.", f"{path}: ルールの中で rules は使えません。"),
-            code="bad-rules",
+            code="bad_rules",
             param="grader",
             file=path,
         )
@@ -253,7 +253,7 @@ def load_rules(path: Path, parse: ParseGrader) -> tuple[GradeFunction, bool]:
     except FileNotFoundError:
         raise UsageError(
             tr(f"The rules file {path} is missing.", f"ルールファイル {path} がありません。"),
-            code="file-missing",
+            code="file_missing",
             param="grader",
             file=path,
         ) from None
@@ -266,14 +266,14 @@ def load_rules(path: Path, parse: ParseGrader) -> tuple[GradeFunction, bool]:
                 "Kinds: length, desu_masu, sections, pattern, banned_words, grader.",
                 "使える kind: length, desu_masu, sections, pattern, banned_words, grader",
             ),
-            code="bad-rules",
+            code="bad_rules",
             param="grader",
             file=path,
         ) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(
             tr(f"{path} cannot be read: {error}.", f"{path} を読めません: {error}"),
-            code="file-unreadable",
+            code="file_unreadable",
             param="grader",
             file=path,
         ) from None
@@ -283,7 +283,7 @@ def load_rules(path: Path, parse: ParseGrader) -> tuple[GradeFunction, bool]:
         raise UsageError(
             tr(f"{path}: two rules have the same name.", f"{path}: 同じ名前のルールが二つあります。"),
             tr("Give each rule a `name`.", "それぞれに `name` を付けてください。"),
-            code="bad-rules",
+            code="bad_rules",
             param="grader",
             file=path,
         )

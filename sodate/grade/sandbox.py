@@ -74,7 +74,7 @@ def backend() -> str:
            f"このマシンではサンドボックスが使えないため、コードによる採点はできません ({'; '.join(reasons)})。"),
         tr("Install bubblewrap, allow user namespaces, or leave graders out that run code. It is never run bare.",
            "bubblewrap を入れるか、ユーザー名前空間を許可するか、コードを実行する採点を外してください。"),
-        code="no-sandbox", param="grader",
+        code="no_sandbox", param="grader",
     )  # fmt: skip
 
 

@@ -55,20 +55,20 @@ def _options(spec: str, known: Mapping[str, Sequence[str]], positional: str = ""
             raise UsageError(
                 tr(f"Grader {kind!r} has no option {piece!r}.", f"採点 {kind!r} にオプション {piece!r} はありません。"),
                 tr("It takes: ", "使えるもの: ") + (", ".join(known) or tr("none", "なし")),
-                code="bad-grader",
+                code="bad_grader",
                 param="grader",
             )
         if name in options:
             raise UsageError(
                 tr(f"{spec!r} gives {name} twice.", f"{spec!r} に {name} が二度あります。"),
-                code="bad-grader",
+                code="bad_grader",
                 param="grader",
             )
         if known[name] and value not in known[name]:
             raise UsageError(
                 tr(f"{value!r} is no value of {name} in {spec!r}.", f"{spec!r} の {name} に {value!r} は使えません。"),
                 tr("Use one of: ", "使えるもの: ") + ", ".join(known[name]),
-                code="bad-grader",
+                code="bad_grader",
                 param="grader",
             )
         options[name] = value
@@ -76,7 +76,7 @@ def _options(spec: str, known: Mapping[str, Sequence[str]], positional: str = ""
         raise UsageError(
             tr(f"Grader {kind!r} needs a {positional}.", f"採点 {kind!r} には {positional} が必要です。"),
             tr(f"Write {kind}:PATH.", f"{kind}:PATH のように書いてください。"),
-            code="bad-grader",
+            code="bad_grader",
             param="grader",
         )
     return options
@@ -140,7 +140,7 @@ def _banned_words(spec: str, base: Path) -> Grader:
             raise UsageError(
                 tr(f"The word list {path} cannot be read: {error}.", f"語のリスト {path} を読めません: {error}"),
                 tr("It is UTF-8 with one word a line.", "UTF-8 で 1 行に 1 語のファイルにしてください。"),
-                code="bad-grader",
+                code="bad_grader",
                 param="grader",
             ) from None
         pieces = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
@@ -152,7 +152,7 @@ def _banned_words(spec: str, base: Path) -> Grader:
                 "Write banned_words:words.txt or banned_words:WORD,WORD.",
                 "banned_words:words.txt か banned_words:語,語 と書いてください。",
             ),
-            code="bad-grader",
+            code="bad_grader",
             param="grader",
         )
     return Grader(spec, strings.banned_words(words), needs_reference=False)
@@ -175,7 +175,7 @@ def _length(spec: str, base: Path) -> Grader:
     if low > high:
         raise UsageError(
             tr(f"{spec!r}: min is greater than max.", f"{spec!r}: min が max より大きくなっています。"),
-            code="bad-grader",
+            code="bad_grader",
             param="grader",
         )
     return Grader(spec, answers.length(low, high), needs_reference=False)
@@ -188,7 +188,7 @@ def _whole(spec: str, name: str, text: str) -> int:
                 f"{name}={text} in {spec!r} is no number from 1.",
                 f"{spec!r} の {name}={text} は 1 以上の数ではありません。",
             ),
-            code="bad-grader",
+            code="bad_grader",
             param="grader",
         )
     return int(text)
@@ -206,7 +206,7 @@ def _honest(spec: str, base: Path) -> Grader:
                 f"idk={text} in {spec!r} is no number from -1 to 1.",
                 f"{spec!r} の idk={text} は -1〜1 の数ではありません。",
             ),
-            code="bad-grader",
+            code="bad_grader",
             param="grader",
         )
     return Grader(spec, answers.honest(idk), whole=False)
@@ -253,7 +253,7 @@ def parse_grader(spec: str, base: Path = Path()) -> Grader:
         raise UsageError(
             tr(f"There is no grader {kind!r}.", f"採点方法 {kind!r} はありません。"),
             tr("Known graders: ", "使えるもの: ") + ", ".join(KINDS),
-            code="bad-grader",
+            code="bad_grader",
             param="grader",
         )
     return maker(spec, base)

@@ -213,7 +213,7 @@ def load_schema(path: Path) -> Any:
     except FileNotFoundError:
         raise UsageError(
             tr(f"The schema {path} is missing.", f"スキーマ {path} がありません。"),
-            code="file-missing",
+            code="file_missing",
             param="grader",
             file=path,
         ) from None
@@ -224,7 +224,7 @@ def load_schema(path: Path) -> Any:
                 f"{path} is no JSON Schema (2020-12): {why}.",
                 f"{path} は JSON Schema (2020-12) として読めません: {why}",
             ),
-            code="bad-schema",
+            code="bad_schema",
             param="grader",
             file=path,
         ) from None
@@ -243,7 +243,7 @@ def load_schema(path: Path) -> Any:
                         "Copy what it points to into $defs; nothing is fetched.",
                         "参照先を $defs に写してください。外部からの取得は行いません。",
                     ),
-                    code="bad-schema",
+                    code="bad_schema",
                     param="grader",
                     file=path,
                 )
@@ -257,7 +257,7 @@ def load_schema(path: Path) -> Any:
                 f"{path}: unevaluatedProperties together with patternProperties is not supported.",
                 f"{path}: unevaluatedProperties と patternProperties の併用には対応していません。",
             ),
-            code="bad-schema",
+            code="bad_schema",
             param="grader",
             file=path,
         )

@@ -91,7 +91,7 @@ def refuse_remote_code(value: Any, where: str) -> None:
                     "Use a model whose architecture is built into transformers.",
                     "transformers に組み込まれたアーキテクチャのモデルを使ってください。",
                 ),
-                code="remote-code",
+                code="remote_code",
                 file=where,
             )
         for inner in value.values():

@@ -77,7 +77,7 @@ def refuse_unfaithful(gguf: GgufFile) -> None:
         raise SodateError(
             tr(f"{gguf.path} has no tokenizer.", f"{gguf.path} にトークナイザーがありません。"),
             pull_original,
-            code="model-unsupported",
+            code="model_unsupported",
             file=gguf.path,
         )
     split = meta.get("tokenizer.ggml.pre", "default")
@@ -89,7 +89,7 @@ def refuse_unfaithful(gguf: GgufFile) -> None:
                 f"{gguf.path}: トークナイザーの分割方法 {split!r} は未対応のため、正しいトークンになりません。",
             ),
             pull_original,
-            code="model-unsupported",
+            code="model_unsupported",
             file=gguf.path,
         )
     scaling = meta.get(f"{gguf.architecture}.rope.scaling.type", "none")
@@ -100,7 +100,7 @@ def refuse_unfaithful(gguf: GgufFile) -> None:
                 f"{gguf.path} は回転位置埋め込みを拡大しており、GGUF からの変換では失われます。",
             ),
             pull_original,
-            code="model-unsupported",
+            code="model_unsupported",
             file=gguf.path,
         )
 
@@ -124,7 +124,7 @@ def write_tokenizer(gguf: GgufFile, target: Path) -> None:
                 f"{gguf.path}: the tokenizer cannot be converted ({error}).",
                 f"{gguf.path}: トークナイザーを変換できません ({error})。",
             ),
-            code="model-unsupported",
+            code="model_unsupported",
             file=gguf.path,
         ) from None
 
@@ -157,7 +157,7 @@ def _token(gguf: GgufFile, tokens: list[str], token_id: object) -> str | None:
                 f"{gguf.path}: special token {token_id} is outside the vocabulary of {len(tokens)}.",
                 f"{gguf.path}: 特殊トークン {token_id} が語彙 {len(tokens)} の外にあります。",
             ),
-            code="model-unsupported",
+            code="model_unsupported",
             file=gguf.path,
         )
     return tokens[token_id]
@@ -227,7 +227,7 @@ def write_weights(gguf: GgufFile, target: Path, work: Path) -> None:
                 f"{gguf.path} (アーキテクチャ {gguf.architecture!r}) を変換できません: {reason}",
             ),
             tr("Pull the original safetensors model instead.", "元の safetensors 形式のモデルを取り込んでください。"),
-            code="model-unsupported",
+            code="model_unsupported",
             file=gguf.path,
         ) from error
     finally:
@@ -239,7 +239,7 @@ def write_weights(gguf: GgufFile, target: Path, work: Path) -> None:
                 f"{gguf.path} lacks {len(absent)} weights of its architecture, {absent[0]!r} first.",
                 f"{gguf.path} には {len(absent)} 個の重みが足りません (最初は {absent[0]!r})。",
             ),
-            code="model-unsupported",
+            code="model_unsupported",
             file=gguf.path,
         )
     model.config._name_or_path = ""

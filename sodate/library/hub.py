@@ -68,7 +68,7 @@ def refuse_without_weights(name: str, files: list[str]) -> None:
                 "Pull its base model; download the adapter to a folder and pass that as --init-adapter.",
                 "元になるモデルを取り込み、アダプターはフォルダーに保存して --init-adapter で渡してください。",
             ),
-            code="model-unsupported",
+            code="model_unsupported",
         )
     if pickles := [file for file in files if file.endswith(PICKLE_SUFFIXES)]:
         raise pickle_refusal(name, pickles[0])
@@ -78,7 +78,7 @@ def refuse_without_weights(name: str, files: list[str]) -> None:
             "If it offers GGUF files, download one and pull that file.",
             "GGUF ファイルがあれば、それをダウンロードして取り込んでください。",
         ),
-        code="model-unsupported",
+        code="model_unsupported",
     )
 
 
@@ -125,7 +125,7 @@ def explain_hub(error: Exception, name: str, revision: str | None) -> SodateErro
                 "Accept its terms on its hub page, then set HF_TOKEN or run `hf auth login`, and pull again.",
                 "ハブのページで規約に同意し、HF_TOKEN を設定するか `hf auth login` を実行して、やり直してください。",
             ),
-            code="model-gated",
+            code="model_gated",
         )
     if isinstance(error, errors.RevisionNotFoundError):
         return SodateError(
@@ -134,12 +134,12 @@ def explain_hub(error: Exception, name: str, revision: str | None) -> SodateErro
                 "Give a branch, tag or commit of that model.",
                 "そのモデルのブランチ、タグ、コミットを指定してください。",
             ),
-            code="model-not-found",
+            code="model_not_found",
             param="revision",
         )
     if isinstance(error, errors.HFValidationError):
         return UsageError(
-            tr(f"{name!r} is not a hub id.", f"{name!r} はハブの ID ではありません。"), code="bad-name", param="name"
+            tr(f"{name!r} is not a hub id.", f"{name!r} はハブの ID ではありません。"), code="bad_name", param="name"
         )
     if isinstance(error, errors.RepositoryNotFoundError):
         return SodateError(
@@ -148,7 +148,7 @@ def explain_hub(error: Exception, name: str, revision: str | None) -> SodateErro
                 "Check the spelling; for a private model set HF_TOKEN or run `hf auth login`.",
                 "綴りを確かめてください。非公開なら HF_TOKEN を設定するか `hf auth login` を実行してください。",
             ),
-            code="model-not-found",
+            code="model_not_found",
             param="name",
         )
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
@@ -158,7 +158,7 @@ def explain_hub(error: Exception, name: str, revision: str | None) -> SodateErro
         return SodateError(
             tr(f"The hub refused {name}: {reason}", f"ハブが {name} を拒否しました: {reason}"),
             tr("Try again later, or check HF_TOKEN.", "後でもう一度試すか、HF_TOKEN を確かめてください。"),
-            code="hub-refused",
+            code="hub_refused",
         )
     return SodateError(
         tr(
@@ -169,5 +169,5 @@ def explain_hub(error: Exception, name: str, revision: str | None) -> SodateErro
             "Connect once, or use a built-in name, a model folder or a .gguf file.",
             "一度だけ接続するか、組み込みの名前、手元のフォルダーや .gguf ファイルを使ってください。",
         ),
-        code="no-network",
+        code="no_network",
     )

@@ -52,7 +52,7 @@ def pull(
     if revision is not None and (local or name in BUILT_IN):
         raise UsageError(
             tr("Only a hub id has revisions.", "版を指定できるのはハブの ID だけです。"),
-            code="bad-value",
+            code="bad_value",
             param="revision",
         )
     if not local and name not in BUILT_IN and not HUB_ID.fullmatch(name):
@@ -86,7 +86,7 @@ def _unknown(name: str) -> UsageError:
             f"Built in: {', '.join(BUILT_IN)}. Or give a hub id (org/name), a model folder or a .gguf file.",
             f"組み込み: {', '.join(BUILT_IN)}。ハブの ID (org/name)、モデルのフォルダー、.gguf ファイルも使えます。",
         ),
-        code="model-not-found",
+        code="model_not_found",
         param="name",
     )
 

@@ -92,7 +92,7 @@ def show_model(name: str) -> ModelEntry:
         raise SodateError(
             tr(f"No pulled model is called {name!r}.", f"{name!r} という取り込み済みモデルはありません。"),
             tr(f"Pulled: {', '.join(names) or 'none yet'}.", f"取り込み済み: {', '.join(names) or 'まだありません'}。"),
-            code="model-not-found",
+            code="model_not_found",
             param="name",
         )
     return entry
@@ -144,7 +144,7 @@ def no_space(needed: int | None = None, free: int | None = None) -> SodateError:
             "Free some space, or set SODATE_HOME to a larger disk.",
             "空きを作るか、SODATE_HOME を大きなディスクに向けてください。",
         ),
-        code="disk-full",
+        code="disk_full",
         file=models_dir(),
     )
 
@@ -160,7 +160,7 @@ def keep(prepared: Path, revision: str | None, facts: Mapping[str, Any]) -> Mode
     if not re.fullmatch(r"[A-Za-z0-9._+-]{1,64}", revision):
         raise UsageError(
             tr(f"{revision!r} is not a usable revision.", f"{revision!r} は版として使えません。"),
-            code="bad-value",
+            code="bad_value",
             param="revision",
         )
     path = models_dir() / f"{safe_name(facts['name'])}@{revision[:12]}"

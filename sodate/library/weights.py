@@ -48,7 +48,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return safetensors.torch.load_file(path)
     except FileNotFoundError:
-        raise SodateError(tr(f"{path} is missing.", f"{path} がありません。"), code="file-missing", file=path) from None
+        raise SodateError(tr(f"{path} is missing.", f"{path} がありません。"), code="file_missing", file=path) from None
     except Exception as error:
         raise SodateError(
             tr(f"{path} is damaged: {error}.", f"{path} が壊れています: {error}"), code="damaged", file=path

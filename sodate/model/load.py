@@ -28,7 +28,7 @@ def pick_device(wanted: str) -> torch.device:
             raise UsageError(
                 tr(f"device={wanted}: {why}", f"device={wanted}: {why}"),
                 tr("Leave device out for the best there is.", "device を外すと、使えるものから選びます。"),
-                code="bad-value",
+                code="bad_value",
                 param="device",
             ) from None
     if torch.cuda.is_available():

@@ -93,7 +93,7 @@ def load_converted(folder: Path, dtype: torch.dtype) -> Any:
         raise SodateError(
             tr(f"{folder} has no tensor {absent[0]!r}.", f"{folder} にテンソル {absent[0]!r} がありません。"),
             tr("Fetch the model again, all of its files.", "モデルのファイルをすべて取り直してください。"),
-            code="model-unsupported",
+            code="model_unsupported",
             file=folder,
         )
     return model
@@ -140,7 +140,7 @@ def load_quantised(folder: Path, device: torch.device, dtype: torch.dtype) -> An
                 f"{folder} にテンソル {sorted(missing)[0]!r} がありません。4 ビット化には標準の名前が必要です。",
             ),
             tr("Use adapter=lora.", "adapter=lora を使ってください。"),
-            code="model-unsupported",
+            code="model_unsupported",
             file=folder,
         )
     return model.to(device)

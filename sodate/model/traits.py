@@ -66,7 +66,7 @@ def examine(model: Any) -> Traits:
                 f"{type(model).__name__} はデコーダーの後段が線形のヘッドだけではないため、対応していません。",
             ),
             tr("Use another base model.", "別のベースモデルを使ってください。"),
-            code="model-unsupported",
+            code="model_unsupported",
         )
     return Traits(False, scale)
 

@@ -41,7 +41,7 @@ def look_up(name: str) -> ModelFiles:
         tr(f"{version.id} needs the base model {base}, which is not here.",
            f"{version.id} に必要なベースモデル {base} がありません。"),
         f"sodate models pull {base.rpartition('@')[0]}",
-        code="model-not-found", param="model",
+        code="model_not_found", param="model",
     )  # fmt: skip
 
 
@@ -50,7 +50,7 @@ def _not_here(name: str) -> SodateError:
         return SodateError(
             tr(f"The model {name} has not been pulled yet.", f"モデル {name} はまだ取り込まれていません。"),
             f"sodate models pull {name}",
-            code="model-not-pulled",
+            code="model_not_pulled",
             param="model",
         )
     return UsageError(
@@ -60,5 +60,5 @@ def _not_here(name: str) -> SodateError:
            "the name that this prints.",
            "ハブの ID、モデルのフォルダー、.gguf ファイルは先に取り込みます: sodate models pull 名前。"
            "以後は、そこで表示された名前で使えます。"),
-        code="model-not-found", param="model",
+        code="model_not_found", param="model",
     )  # fmt: skip

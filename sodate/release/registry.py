@@ -100,7 +100,7 @@ def find_version(reference: str) -> Version | None:
                 f"{name} has {', '.join(v.id for v in versions)}.",
                 f"{name} には {', '.join(v.id for v in versions)} があります。",
             ),
-            code="version-not-found",
+            code="version_not_found",
             param="version",
         )
     return found

@@ -52,7 +52,7 @@ class RenderedPair:
 class BrokenTemplate(SodateError):
     """The template breaks a law of rendering, so training on it would not be what serving does."""
 
-    code = "template-broken"
+    code = "template_broken"
 
     def __init__(self, law: str, detail: str) -> None:
         super().__init__(

@@ -51,7 +51,7 @@ def _named(name: str) -> tuple[str, str]:
         if not path.exists():
             raise SodateError(
                 tr(f"Template file {name} is not there.", f"テンプレート {name} がありません。"),
-                code="file-missing",
+                code="file_missing",
                 param="template",
                 file=name,
             )
@@ -63,7 +63,7 @@ def _named(name: str) -> tuple[str, str]:
                 f"Use {', '.join(NAMES)} or a .jinja file.",
                 f"{'、'.join(NAMES)} か .jinja ファイルを指定してください。",
             ),
-            code="unknown-template",
+            code="unknown_template",
             param="template",
         )
     return built_in(name), f"built-in:{name}"

@@ -48,7 +48,7 @@ _HANDING_ON = {
 class TemplateError(SodateError):
     """The chat template cannot be compiled, raised, or ran past its caps."""
 
-    code = "template-refused"
+    code = "template_refused"
 
 
 class _Generation(jinja2.ext.Extension):

@@ -116,13 +116,13 @@ def line_numbers(text: str) -> set[int]:
         if not first.isdigit() or (dash and not last.isdigit()):
             raise UsageError(
                 tr(f"--rows {text!r} is not like 1-3,7.", f"--rows {text!r} は 1-3,7 のように指定してください。"),
-                code="bad-value",
+                code="bad_value",
                 param="rows",
             )
         if int(last or first) < int(first):
             raise UsageError(
                 tr(f"--rows {part}: the last line comes before the first.", f"--rows {part} は前後が逆です。"),
-                code="bad-value",
+                code="bad_value",
                 param="rows",
             )
         numbers |= set(range(int(first), int(last or first) + 1))
@@ -168,7 +168,7 @@ def show_rows(
     if not found:
         raise UsageError(
             tr(f"{file} has no row {sorted(lines)}.", f"{file} に {sorted(lines)} 行目はありません。"),
-            code="no-rows",
+            code="no_rows",
             param="rows",
             file=file,
         )

@@ -75,7 +75,7 @@ def asked(
     if (prompt is None) == (data is None):
         raise UsageError(
             tr("Give either --prompt or --data.", "--prompt か --data のどちらかを指定してください。"),
-            code="bad-value",
+            code="bad_value",
             param="prompt",
         )
     head = (Message("system", system),) if system else ()
@@ -104,7 +104,7 @@ def generate(
     if samples > 1 and temperature == 0:
         raise UsageError(
             tr("Several samples need --temperature above 0.", "複数の候補には 0 より大きい --temperature が必要です。"),
-            code="bad-value",
+            code="bad_value",
             param="temperature",
         )
     many = [one for one in prompts for _ in range(samples)]

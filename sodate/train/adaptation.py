@@ -44,7 +44,7 @@ def begin(recipe: Recipe, files: ModelFiles) -> Start:
                f"{files.name} には既にアダプターがあります。init_adapter は重ねられません。"),
             tr("Leave init_adapter out, or name the base model.",
                "init_adapter を外すか、ベースモデルを指定してください。"),
-            code="bad-value", param="init_adapter",
+            code="bad_value", param="init_adapter",
         )  # fmt: skip
     config = None
     if folder is not None:
@@ -55,7 +55,7 @@ def begin(recipe: Recipe, files: ModelFiles) -> Start:
                    f"{folder} に adapter_model.safetensors がありません。"),
                 tr("Save the adapter as safetensors: files that run code when opened (.bin) are not read.",
                    "safetensors で保存し直してください。開くとコードが動く形式 (.bin) は読みません。"),
-                code="file-missing", param="init_adapter", file=folder,
+                code="file_missing", param="init_adapter", file=folder,
             )  # fmt: skip
         kind = _going_on(kind, config, str(folder) if recipe.init_adapter else files.name, recipe, files)
     elif kind == "auto":
@@ -67,7 +67,7 @@ def begin(recipe: Recipe, files: ModelFiles) -> Start:
                 raise UsageError(
                     tr(f"{key} has no meaning for adapter={kind}.", f"{key} は adapter={kind} では使えません。"),
                     tr(f"Leave it out; it is for adapter={fits}.", f"指定を外してください。{fits} 用のキーです。"),
-                    code="bad-value",
+                    code="bad_value",
                     param=key,
                 )
     if config is not None and kind not in WHOLE:
@@ -84,7 +84,7 @@ def _going_on(kind: str, config: AdapterConfig, who: str, recipe: Recipe, files:
         raise UsageError(
             tr(f"init_adapter has no meaning for adapter={kind}.", f"init_adapter は adapter={kind} では使えません。"),
             tr("Leave one of them out.", "どちらかを外してください。"),
-            code="bad-value",
+            code="bad_value",
             param="init_adapter",
         )
     if kind in WHOLE and not adapter_files.merges(config):
@@ -92,7 +92,7 @@ def _going_on(kind: str, config: AdapterConfig, who: str, recipe: Recipe, files:
             tr(f"{who} has {own} adapters, which can't become part of the weights that adapter={kind} trains.",
                f"{who} の {own} アダプターは重みに統合できないため、adapter={kind} では学習できません。"),
             tr("Train on its base model, or leave adapter out.", "ベースモデルから学習するか、adapter を外します。"),
-            code="bad-value", param="adapter",
+            code="bad_value", param="adapter",
         )  # fmt: skip
     if kind in (*WHOLE, own) or (recipe.init_adapter and (own, kind) == ("lora", "qlora")):
         return kind
@@ -105,7 +105,7 @@ def _going_on(kind: str, config: AdapterConfig, who: str, recipe: Recipe, files:
     raise UsageError(
         tr(f"adapter={kind}, but the adapter of {who} is {own}.", f"adapter={kind} ですが、{who} は {own} です。"),
         fix,
-        code="bad-value",
+        code="bad_value",
         param="adapter",
     )
 
@@ -125,7 +125,7 @@ def _check_numbers(recipe: Recipe, config: AdapterConfig, where: str) -> None:
                     f"{key} = {given} ですが、{where} のアダプターは {value} です。",
                 ),
                 tr(f"Leave {key} out.", f"{key} の指定を外してください。"),
-                code="bad-value",
+                code="bad_value",
                 param=key,
             )
 

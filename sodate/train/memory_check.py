@@ -33,7 +33,7 @@ def refuse_parallel(recipe: Recipe) -> None:
         raise SodateError(
             tr(f"{recipe.method} trains in one process.", f"{recipe.method} は 1 プロセスでのみ学習できます。"),
             tr("Start it without torchrun.", "torchrun を使わずに実行してください。"),
-            code="bad-value",
+            code="bad_value",
             param="parallel",
         )
     if recipe.parallel == "fsdp" and recipe.adapter in ("full", "last"):
@@ -41,7 +41,7 @@ def refuse_parallel(recipe: Recipe) -> None:
             tr("parallel=fsdp shards frozen weights, and full fine-tuning has none.",
                "parallel=fsdp が分割するのは固定された重みで、全パラメータ学習にはありません。"),
             tr("Use parallel=ddp, or an adapter.", "parallel=ddp かアダプターを使ってください。"),
-            code="bad-value", param="parallel",
+            code="bad_value", param="parallel",
         )  # fmt: skip
 
 

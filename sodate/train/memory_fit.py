@@ -84,7 +84,7 @@ def refuse_weights(weights: int, device: torch.device, limit: int | None) -> Non
             ),
             tr("Use adapter=qlora, dtype=bfloat16 or a smaller base model.",
                "adapter=qlora か dtype=bfloat16、またはより小さなベースモデルを使ってください。"),
-            code="out-of-memory", param="memory",
+            code="out_of_memory", param="memory",
         )  # fmt: skip
 
 
@@ -222,6 +222,6 @@ def _too_large(
             f"メモリが足りません。必要量 {ja(amount)}、上限 {size(limit)}（見積もりの内訳: {need.sentence().ja}）。",
         ),
         tr("What would help: ", "メモリを減らす方法: ") + tr(", ", "、").join(ways),
-        code="out-of-memory",
+        code="out_of_memory",
         param="memory",
     )

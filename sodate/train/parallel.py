@@ -138,7 +138,7 @@ def shard(model: Any, blocks: Sequence[nn.Module]) -> None:
             tr(f"parallel=fsdp: rows of {type(model).__name__} are computed one by one, which shards can't be.",
                f"parallel=fsdp: {type(model).__name__} は 1 行ずつ計算するため、分割できません。"),
             tr("Use parallel=ddp.", "parallel=ddp を使ってください。"),
-            code="bad-value", param="parallel",
+            code="bad_value", param="parallel",
         )  # fmt: skip
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard

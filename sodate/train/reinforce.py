@@ -61,7 +61,7 @@ def rollouts(setup: Setup, recipe: RolloutRecipe, memory: dict[str, float]) -> R
                    f"モデルの上限 {limit} を超えます。"),
                 tr("Lower max_new_tokens, or set max_length to leave long rows aside.",
                    "max_new_tokens を下げるか、max_length で長い行を除いてください。"),
-                code="too-long", param="max_new_tokens",
+                code="too_long", param="max_new_tokens",
             )  # fmt: skip
     if recipe.trust_reward is not None:
         setup.say(

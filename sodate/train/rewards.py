@@ -99,7 +99,7 @@ def _failed(name: str, answer: Answer, error: Exception) -> SodateError:
             "採点できなかったため学習を止めました（採点の失敗を 0 点とは扱いません）。"
             "採点方法か行を直してから再開してください。",
         ),
-        code="grader-failed",
+        code="grader_failed",
         param="rewards",
     )
 
@@ -138,7 +138,7 @@ def split(spec: str) -> tuple[float, str, str]:
             tr(f"rewards: {spec!r} is no grader with a weight above 0.",
                f"rewards: {spec!r} は 0 より大きい重みの採点になっていません。"),
             tr("Write GRADER or WEIGHT*GRADER, such as 0.2*json.", "採点名か、0.2*json のように書いてください。"),
-            code="bad-value", param="rewards",
+            code="bad_value", param="rewards",
         )  # fmt: skip
     kind, _, rest = match[2].partition(":")
     return float(match[1] or 1.0), kind, rest
@@ -159,6 +159,6 @@ def parse_rewards(
         parts.append((name, weight, made))
     if len({name for name, _, _ in parts}) < len(parts):
         raise UsageError(
-            tr("rewards names a grader twice.", "rewards に同じ採点が二度あります。"), code="bad-value", param="rewards"
+            tr("rewards names a grader twice.", "rewards に同じ採点が二度あります。"), code="bad_value", param="rewards"
         )
     return Reward(tuple(parts))

@@ -161,7 +161,7 @@ class Rollouts:
                     "全部不正解なら、先に教師あり学習をするか、易しい問題や部分点のある報酬にしてください。"
                     "全部正解なら、これ以上の改善はありません。",
                 ),
-                code="nothing-to-learn",
+                code="nothing_to_learn",
                 param="rewards",
             )
         held_out = self.validate()

@@ -25,7 +25,7 @@ class Interrupted(SodateError):
 class OutOfMemory(SodateError):
     """Memory ran out inside a step. The last checkpoint is as good as before."""
 
-    code = "out-of-memory"
+    code = "out_of_memory"
 
 
 class Diverged(SodateError):

@@ -71,7 +71,7 @@ def test_an_exception_of_python_says_both_if_it_was_raised_so() -> None:
 
 
 def test_a_code_is_of_the_class_unless_a_better_one_is_given() -> None:
-    assert (SodateError("x").code, UsageError("x").code, UsageError("x", code="unknown-key").code) == (
-        "failed", "usage", "unknown-key",
+    assert (SodateError("x").code, UsageError("x").code, UsageError("x", code="unknown_key").code) == (
+        "failed", "usage", "unknown_key",
     )  # fmt: skip
     assert (SodateError("x").exit_code, UsageError("x").exit_code) == (1, 2)
