@@ -1,37 +1,53 @@
 """Writes the generated parts of the documents again: python docs/generate.py (a test runs it with --check).
 
-A part stands between `<!-- NAME:begin -->` and `<!-- NAME:end -->`; what is outside is written by hand.
+A part stands between `<!-- NAME:begin -->` and `<!-- NAME:end -->`; what is outside is written by hand. The pages in
+Japanese are written by a second process: the command line chooses its help texts when it is imported.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-# The help texts are chosen when the command line is imported, and broken at the terminal's width.
-os.environ.update(SODATE_LANG="en", COLUMNS="100", NO_COLOR="1", TERM="dumb")
+# Help texts are broken at the terminal's width.
+os.environ.update(SODATE_LANG="ja" if "--ja" in sys.argv else "en", COLUMNS="100", NO_COLOR="1", TERM="dumb")
 
 import typer
 from typer.testing import CliRunner
 
 from sodate.cli import app
 from sodate.core.errors import CODES as ERROR_CODES
+from sodate.core.text import tr
 from sodate.data.columns import TARGETS
 from sodate.data.formats import FORMATS
 from sodate.data.ledger import CODES
 from sodate.grade import spec
 
 DOCS = Path(__file__).parent
+LANGUAGE = os.environ["SODATE_LANG"]
 
 # Codes whose whole sentence is made where the row is read.
 SPOKEN_ELSEWHERE = {
-    "encoding": "Not UTF-8: the encoding is named (Shift_JIS, EUC-JP, UTF-16, …), with the --encoding to give.",
-    "role-order": "A message stands where its role is unusual, such as two user messages in a row.",
-    "tool-ids": "Ids do not say which call a tool message answers, or are numbers; how it was read is said.",
-    "tool-call-invalid": "A tool call, its arguments or the answer to it do not fit together; the place is named.",
+    "encoding": tr(
+        "Not UTF-8: the encoding is named (Shift_JIS, EUC-JP, UTF-16, …), with the --encoding to give.",
+        "UTF-8 ではありません。文字コード（Shift_JIS、EUC-JP、UTF-16 など）と、指定すべき --encoding を示します。",
+    ),
+    "role-order": tr(
+        "A message stands where its role is unusual, such as two user messages in a row.",
+        "user のメッセージが続くなど、役割の並びが普通ではありません。",
+    ),
+    "tool-ids": tr(
+        "Ids do not say which call a tool message answers, or are numbers; how it was read is said.",
+        "ID からは、ツールの応答がどの呼び出しのものか分かりません（または数値です）。どう読んだかを示します。",
+    ),
+    "tool-call-invalid": tr(
+        "A tool call, its arguments or the answer to it do not fit together; the place is named.",
+        "ツール呼び出し、その引数、または応答が合いません。場所を示します。",
+    ),
 }
 
 
@@ -41,18 +57,23 @@ def cell(text: str) -> str:
 
 def codes() -> str:
     """Every code of the ledger, what it does to the row, and its sentence with … for what is filled in."""
-    rows = ["| code | the row is | sentence |", "|---|---|---|"]
-    for code, (severity, en, _) in CODES.items():
-        sentence = SPOKEN_ELSEWHERE[code] if en == "{0}" else re.sub(r"\{\d[^}]*\}", "…", en).replace("{{", "{")
-        fate = "set aside" if severity == "set-aside" else "used, with a warning"
-        rows.append(f"| `{code}` | {fate} | {cell(sentence.replace('}}', '}'))} |")
+    rows = [str(tr("| code | the row is | sentence |", "| コード | 行の扱い | 説明 |")), "|---|---|---|"]
+    out, warned = str(tr("set aside", "除外")), str(tr("used, with a warning", "警告付きで使用"))
+    for code, (severity, *sentences) in CODES.items():
+        said = sentences[LANGUAGE == "ja"]
+        sentence = str(SPOKEN_ELSEWHERE[code]) if said == "{0}" else re.sub(r"\{\d[^}]*\}", "…", said)
+        sentence = sentence.replace("{{", "{").replace("}}", "}")
+        rows.append(f"| `{code}` | {out if severity == 'set-aside' else warned} | {cell(sentence)} |")
     return "\n".join(rows)
 
 
 def formats() -> str:
-    rows = ["| format | a row of it |", "|---|---|"]
+    rows = [str(tr("| format | a row of it |", "| 形式 | その 1 行 |")), "|---|---|"]
     rows += [f"| {form.name} | `{cell(form.shape)}` |" for form in FORMATS]
-    return "\n".join([*rows, "", f"Targets of `--columns`: {', '.join(f'`{target}`' for target in TARGETS)}."])
+    targets = tr(", ", "、").join(f"`{target}`" for target in TARGETS)
+    return "\n".join(
+        [*rows, "", str(tr(f"Targets of `--columns`: {targets}.", f"`--columns` に書ける名前: {targets}"))]
+    )
 
 
 def graders() -> str:
@@ -87,29 +108,35 @@ def errors() -> str:
 
 
 PARTS = {
-    "errors.md": {"errors": errors},
-    "data.md": {"formats": formats, "codes": codes},
-    "cli.md": {"graders": graders, "help": help_texts},
+    "en": {
+        "errors.md": {"errors": errors},
+        "data.md": {"formats": formats, "codes": codes},
+        "cli.md": {"graders": graders, "help": help_texts},
+    },
+    "ja": {"data.ja.md": {"formats": formats, "codes": codes}, "cli.ja.md": {"help": help_texts}},
 }
 
 
 def main() -> int:
     stale = []
-    for name, parts in PARTS.items():
+    for name, parts in PARTS[LANGUAGE].items():
         page = DOCS / name
         before = after = page.read_text("utf-8")
         for part, make in parts.items():
-            begin, end = f"<!-- {part}:begin -->\n", f"\n<!-- {part}:end -->"
+            begin, end = f"<!-- {part}:begin -->\n", f"<!-- {part}:end -->"
             assert after.count(begin) == after.count(end) == 1, f"{name} has no part {part}"
             head, _, rest = after.partition(begin)
-            after = head + begin + make() + end + rest.partition(end)[2]
+            after = head + begin + make() + "\n" + end + rest.partition(end)[2]
         if after != before:
             stale.append(name)
             if "--check" not in sys.argv:
                 page.write_text(after, "utf-8")
     if stale:
         print(f"{'Stale' if '--check' in sys.argv else 'Written'}: {', '.join(stale)}")
-    return 1 if stale and "--check" in sys.argv else 0
+    found = bool(stale) and "--check" in sys.argv
+    if LANGUAGE == "en":
+        found |= bool(subprocess.run([sys.executable, __file__, *sys.argv[1:], "--ja"], check=False).returncode)
+    return int(found)
 
 
 if __name__ == "__main__":

@@ -140,13 +140,14 @@ def key_rows(kind: type[Recipe], keys: Iterable[str]) -> list[tuple[str, str]]:
     return rows
 
 
-def test_the_recipe_page_lists_every_key_with_its_default() -> None:
-    text = (ROOT / "docs" / "recipe.md").read_text("utf-8")
+@pytest.mark.parametrize(("page", "title"), [("recipe.md", "# Recipes"), ("recipe.ja.md", "# レシピ")])
+def test_the_recipe_page_lists_every_key_with_its_default(page: str, title: str) -> None:
+    text = (ROOT / "docs" / page).read_text("utf-8").replace("| 必須 |", "| required |").replace("| なし |", "| none |")
     sections = {part.partition("\n")[0]: part for part in re.split(r"^## ", text, flags=re.MULTILINE)}
     listed = {
         title: re.findall(r"^\| `(\w+)` \| (.+?) \| .+ \|$", part, re.MULTILINE) for title, part in sections.items()
     }
-    assert listed.pop("# Recipes") == key_rows(Recipe, Recipe.model_fields)
+    assert listed.pop(title) == key_rows(Recipe, Recipe.model_fields)
     for method, kind in METHODS.items():
         own = [key for key in kind.model_fields if key not in Recipe.model_fields]
         assert listed.pop(f"`method: {method}`", []) == key_rows(kind, own)
@@ -172,6 +173,16 @@ def test_the_pages_name_only_graders_that_exist() -> None:
         }
         assert named
         assert named <= set(KINDS)
+
+
+def test_the_japanese_page_of_commands_names_every_grader() -> None:
+    named = set(re.findall(r"^\| `(\w+)", (ROOT / "docs" / "cli.ja.md").read_text("utf-8"), re.MULTILINE))
+    assert named == set(KINDS)
+
+
+@pytest.mark.parametrize("page", ["data", "recipe"])
+def test_a_page_in_two_languages_has_the_same_commands(page: str) -> None:
+    assert commands(ROOT / "docs" / f"{page}.md") == commands(ROOT / "docs" / f"{page}.ja.md")
 
 
 # ── running what the pages say ───────────────────────────────────────────────────────────────────────────────────────
@@ -250,6 +261,17 @@ def test_what_lies_on_disk_afterwards_is_what_the_architecture_page_draws(workpl
     text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
     for name in (*drawn, "version.json", "adapter", "template.jinja", "report.html", "result.json", "replies.jsonl"):
         assert re.search(rf"^ .*\b{re.escape(name)}", text, re.MULTILINE), name
+
+
+@pytest.mark.parametrize("page", ["tutorial.md", "tutorial.ja.md"])
+def test_the_tutorial_goes_from_its_first_row_to_a_verdict(page: str, workplace: Path) -> None:
+    (code,) = blocks(ROOT / "docs" / page, "python")
+    exec(compile(code, page, "exec"), {"__name__": "__main__"})
+    # A tiny model stands in for both built-in ones.
+    lines = [line.replace("gemma3-270m", "smollm2-135m") for line in commands(ROOT / "docs" / page)]
+    said = {line.split()[1]: run(line) for line in lines}
+    assert "120 rows in = 120 used + 0 set aside" in said["data"] or "to train" in said["data"]
+    assert re.search(r"label +[+-]?\d+\.\d", said["eval"])
 
 
 def test_the_commands_of_the_data_page_run(workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
