@@ -14,11 +14,10 @@ import torch
 import sodate
 from sodate.api.loading import Model
 from sodate.cli.at_hand import at_hand
+from sodate.core.engine import Request, Sampling
 from sodate.core.types import Message
-from sodate.generate.cache import Cache
-from sodate.generate.engine import _prefill
+from sodate.generate.torch_engine import TorchEngine
 from sodate.kernels import products, rows
-from sodate.model.attention import decode
 
 STEPS = 21
 
@@ -26,16 +25,18 @@ STEPS = 21
 @torch.inference_mode()
 def measure(model: Model, replies: int) -> dict[str, float]:
     prompt = model.renderer.prompt((Message("user", "Please send twelve red apples to our office by Friday. " * 8),))
-    cache = Cache(replies, len(prompt) + 3 * STEPS + 1)
-    _prefill(model.model, cache, [prompt] * replies)
-    tokens = torch.zeros(replies, dtype=torch.long)
+    engine = TorchEngine(model.model, slots=replies)
+    engine.drafts = False
+    for number in range(replies):
+        engine.admit(Request(number, prompt, [], Sampling(3 * STEPS + 9)))
+    while any(one.missing > 1 for one in engine.holders.running):
+        engine.step()
     seconds: dict[str, list[float]] = {"mm": [], "onednn": [], "compiled": []}
     for _ in range(STEPS):
         for side in seconds:
             products._ONEDNN, rows.FEW = side != "mm", 64 if side == "compiled" else 0
-            cache.begin_step()
             started = time.perf_counter()
-            decode(model.model, tokens, cache.lengths[:replies] - 1, cache)
+            engine.step()
             seconds[side].append(time.perf_counter() - started)
     return {side: statistics.median(values) for side, values in seconds.items()}
 

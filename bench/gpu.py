@@ -29,8 +29,9 @@ import torch
 from torch import Tensor
 
 from sodate.adapt import lora
+from sodate.core.engine import Sampling
 from sodate.generate import decoding
-from sodate.generate.engine import Sampling, generate
+from sodate.generate.engine import generate
 from sodate.model import fused
 from sodate.model.forward import score
 from sodate.model.load import load_base

@@ -18,7 +18,8 @@ import torch
 
 import sodate
 from sodate.cli.at_hand import at_hand
-from sodate.generate.engine import Sampling, generate
+from sodate.core.engine import Sampling
+from sodate.generate.engine import generate
 from sodate.release.lookup import look_up
 
 ROWS = Path(__file__).parents[1] / "examples" / "orders" / "heldout.jsonl"

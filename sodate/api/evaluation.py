@@ -222,7 +222,7 @@ def _generate(
     max_new_tokens: int, batch_size: int, on_event: Callable[[str, Any], None],
 ) -> tuple[list[str], int]:  # fmt: skip
     """The replies, and how many of them ended at `max_new_tokens` instead of by themselves."""
-    from sodate.generate.engine import Sampling
+    from sodate.core.engine import Sampling
 
     total = len(items)
     done = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sodate.core.errors import UsageError
@@ -11,19 +12,33 @@ from sodate.core.types import Message, ModelFiles
 from sodate.release.lookup import look_up
 from sodate.release.registry import find_version
 
+SLOTS = 64  # replies that a model makes at once, where memory allows it
+
 if TYPE_CHECKING:
     from sodate.adapt.files import AdapterConfig
-    from sodate.generate.engine import Reply, Sampling
+    from sodate.core.engine import Sampling
+    from sodate.generate.engine import Reply
+    from sodate.generate.torch_engine import TorchEngine
     from sodate.render.renderer import Renderer
 
 
 class Model:
-    """A model ready to answer, with the renderer it was trained with."""
+    """A model ready to answer, with the renderer it was trained with.
 
-    def __init__(self, files: ModelFiles, renderer: Renderer, model: Any) -> None:
+    `engine` makes its replies; several versions over one base share it, each by its name there (`version`).
+    """
+
+    def __init__(
+        self, files: ModelFiles, renderer: Renderer, model: Any, engine: TorchEngine | None = None, version: str = ""
+    ) -> None:
+        from sodate.generate.torch_engine import TorchEngine
+
         self.files = files
         self.renderer = renderer
         self.model = model
+        self.engine = engine or TorchEngine(model, slots=SLOTS, tokenizer=renderer.tokenizer)
+        self.version = version
+        self._numbers = 0  # requests of replies(), counted down: a server counts up
 
     def replies(
         self,
@@ -35,23 +50,17 @@ class Model:
         on_reply: Callable[[int, Reply], None] | None = None,
         on_token: Callable[[int, int], None] | None = None,
     ) -> list[Reply]:
-        """A reply to each prompt, as token ids."""
-        from sodate.generate.engine import generate
+        """A reply to each prompt, as token ids. What prompts begin with is remembered, for those of later calls too."""
+        from sodate.generate.engine import numbered, run
 
         ids = [self.renderer.prompt(p, tools[i] if tools else ()) for i, p in enumerate(prompts)]
-        return generate(
-            self.model,
-            ids,
-            self.renderer.stop_ids,
-            sampling,
-            batch_size=batch_size,
-            on_reply=on_reply,
-            on_token=on_token,
-        )
+        self._numbers -= len(ids)
+        requests = numbered(ids, self.renderer.stop_ids, sampling, first=self._numbers, version=self.version)
+        return run(self.engine, requests, min(batch_size, SLOTS), on_reply=on_reply, on_token=on_token)
 
     def reply(self, messages: Sequence[Message] | str, **sampling: Any) -> Message:
         """The assistant's next message. A string is one user turn; keywords are those of `Sampling`."""
-        from sodate.generate.engine import Sampling
+        from sodate.core.engine import Sampling
 
         turns = [Message("user", messages)] if isinstance(messages, str) else messages
         return self.renderer.parse(self.replies([turns], Sampling(**sampling))[0].ids)
@@ -59,12 +68,6 @@ class Model:
 
 def load(name: str, *, device: str = "auto", dtype: str = "auto") -> Model:
     """A version or base model, ready to answer. Adapters that can be are merged into the weights: nothing per token."""
-    from sodate.adapt import adapters
-    from sodate.adapt import files as adapter_files
-    from sodate.generate import decoding
-    from sodate.model import fused
-    from sodate.render.renderer import Renderer
-
     files = look_up(name)
     version = find_version(name)
     if version is not None and version.head is not None:
@@ -74,13 +77,67 @@ def load(name: str, *, device: str = "auto", dtype: str = "auto") -> Model:
             f"sodate.load_reward({version.id!r})",
             code="wrong_model", param="model",
         )  # fmt: skip
-    renderer = Renderer.from_folder(files.folder, files.template)
+    return _ready(files, device, dtype)
+
+
+def _ready(files: ModelFiles, device: str, dtype: str) -> Model:
+    from sodate.adapt import adapters
+    from sodate.adapt import files as adapter_files
+    from sodate.generate import decoding
+    from sodate.model import fused
+
+    renderer = _renderer(files)
     model, config = with_adapter(files, device, dtype)
     if config is None or adapter_files.merges(config):
         adapters.merge(model)
     fused.prepare(model, model.get_input_embeddings().weight.dtype)
     decoding.prepare(model)
     return Model(files, renderer, model)
+
+
+def _renderer(files: ModelFiles) -> Renderer:
+    from sodate.render.renderer import Renderer
+
+    return Renderer.from_folder(files.folder, files.template)
+
+
+def load_together(names: Sequence[str], *, device: str = "auto", dtype: str = "auto") -> list[Model]:
+    """Versions and base models, ready to answer, in the order of their names.
+
+    LoRA and rsLoRA versions of one base share its weights and one engine, each beside the others; so does the base
+    itself. All else has weights and an engine of its own. A version alone over its base is merged into it, as by
+    `load`.
+    """
+    from sodate.adapt import files as adapter_files
+    from sodate.adapt.lora import LoraConfig
+
+    def base(name: str) -> str | None:
+        """The folder of the weights that the name could share, if it could."""
+        files = look_up(name)
+        if files.quantised or ((version := find_version(name)) is not None and version.head is not None):
+            return None
+        config = None if files.adapter is None else adapter_files.read_adapter(files.adapter)
+        shares = config is None or (isinstance(config, LoraConfig) and not config.dora)
+        return str(files.folder) if shares else None
+
+    folders = [base(name) for name in names]
+    made: dict[str, Model] = {}
+    models = []
+    for name, folder in zip(names, folders, strict=True):
+        if folder is None or folders.count(folder) == 1:
+            models.append(load(name, device=device, dtype=dtype))
+            continue
+        files = look_up(name)
+        first = made.get(folder)
+        if first is None:
+            bare = replace(files, adapter=None)
+            first = made[folder] = _ready(bare, device, dtype)
+        version = "" if files.adapter is None else files.name
+        if files.adapter is not None and version not in first.engine.versions:
+            first.engine.add_version(version, files.adapter)
+        renderer = _renderer(files)
+        models.append(Model(files, renderer, first.model, first.engine, version))
+    return models
 
 
 def with_adapter(files: ModelFiles, device: str, dtype: str) -> tuple[Any, AdapterConfig | None]:

@@ -1,8 +1,8 @@
 """What every engine is to the rest of the house: requests in, events out.
 
-An engine holds one base model and the versions over it. `admit` takes a request, `step` moves all admitted requests
-on and says what happened, `cancel` lets go of one. Text, messages and templates are not its business: token ids go in,
-token ids come out. One thread calls it; who serves many callers puts a queue before it.
+An engine holds one base model and the versions over it. `admit` takes a request, `step` moves admitted requests on and
+says what happened, `cancel` lets go of one. Text, messages and templates are not its business: token ids go in, token
+ids come out. One thread calls it; who serves many callers puts a queue before it.
 """
 
 from __future__ import annotations
@@ -18,14 +18,17 @@ Finish = Literal["stop", "length", "cancelled"]
 class Sampling:
     """How a token is chosen. Temperature 0 is greedy. `top_p` keeps the smallest set of tokens with that much mass.
 
-    `bias` is added to the logits of its token ids (nats). `presence_penalty` is taken off a token's logit once it is
-    in the reply, `frequency_penalty` each time it is. `top_logprobs` likeliest tokens are told with every token.
+    What is drawn depends on (`seed`, `stream`) and the prompt alone, never on what else is running: `stream` tells
+    apart several replies under one seed. `bias` is added to the logits of its token ids (nats). `presence_penalty` is
+    taken off a token's logit once it is in the reply, `frequency_penalty` each time it is. `top_logprobs` likeliest
+    tokens are told with every token.
     """
 
     max_new_tokens: int = 256
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
+    stream: int = 0
     bias: Mapping[int, float] = field(default_factory=dict)
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
@@ -56,7 +59,8 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token of a reply. `log_probability` (nats) is that of the distribution it was drawn from.
+    """A token of a reply. `log_probability` (nats) is that of the distribution it was drawn from: after temperature,
+    bias, penalties and constraint; 0 where the constraint leaves no other.
 
     `top` are the likeliest ids and their log-probabilities, likeliest first.
     """
@@ -69,7 +73,8 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A reply has ended. `cached` of the prompt's tokens were found computed; `error` says why nothing came of it."""
+    """A reply has ended: with a stop token, its last; or by length, at `max_new_tokens` or where the model's context
+    ends. `cached` of the prompt's tokens were found computed; `error` says why nothing came of it."""
 
     number: int
     finish: Finish
@@ -84,15 +89,21 @@ class Engine(Protocol):
     """torch, llama.cpp or a server upstream."""
 
     name: str
+    context_length: int  # tokens that prompt and reply may have together
 
     def admit(self, request: Request) -> None:
-        """Takes a request, or raises SodateError: code `busy` if there is no room now, another if there never is."""
+        """Takes a request, or raises SodateError and has allocated nothing.
+
+        Codes: `busy` if there is no room now; `context_length_exceeded` if there never will be; `unknown_version`;
+        `constraint_unsupported`, naming the keyword of a schema that can't be enforced; `invalid_prompt`.
+        """
 
     def step(self) -> list[Event]:
-        """Moves every admitted request on by at least a token, or returns [] when there is none."""
+        """Moves admitted requests on, and says what came of it: every request gets on within a few steps, however
+        long the others' prompts are. [] can mean that a long prompt is under way."""
 
     def cancel(self, number: int) -> None:
-        """Lets go of a request; unknown numbers are none to let go of. No event follows."""
+        """Lets go of a request before the next step; numbers it does not know are ignored. No event follows."""
 
     def close(self) -> None:
         """Frees what the engine holds; running requests are lost."""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sodate.generate.frozen import FrozenAttention, FrozenLinear, FrozenMLP
+from sodate.generate.frozen import FrozenAttention, FrozenMLP
 from sodate.kernels import rows
 from sodate.model.attention import Attend, TrieAttention
 from sodate.model.fused import RMSNorm, same
@@ -24,13 +24,9 @@ def _norm(module: RMSNorm | None) -> rows.Norm | None:
     return None if module is None else rows.Norm((module.weight + module.plus).detach(), module.eps)
 
 
-def _product(layer: FrozenLinear) -> rows.Product:
-    return rows.Product(layer.weight, layer.bias)
-
-
 def _step(attention: FrozenAttention, mlp: FrozenMLP, norms: list[RMSNorm | None]) -> Step:
     """x + attention(norm(x)), then x + MLP(norm(x)), each with or without a norm before the sum."""
-    qkv, out, wide, down = map(_product, (attention.qkv, attention.out, mlp.wide, mlp.down))
+    qkv, out, wide, down = (layer.side_by_side() for layer in (attention.qkv, attention.out, mlp.wide, mlp.down))
     before, behind, before_mlp, behind_mlp = map(_norm, norms)
     assert before is not None and before_mlp is not None
     q_norm, k_norm = _norm(attention.q_norm), _norm(attention.k_norm)

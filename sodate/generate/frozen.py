@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sodate.adapt.adapters import Adapted
+from sodate.generate.thin import Thin
 from sodate.kernels import rows
 from sodate.kernels.gate import gated
 from sodate.model.attention import Attend
@@ -22,6 +23,8 @@ class FrozenLinear(nn.Module):
         super().__init__()
         weights = [layer.merged() if isinstance(layer, Adapted) else layer.weight for layer in layers]
         self.weight = torch.cat(weights).detach() if len(weights) > 1 else weights[0].detach()
+        self.sizes = [len(weight) for weight in weights]
+        self.thin: Thin | None = None  # what versions over this base add
         self.bias: Tensor | None = None
         if any(layer.bias is not None for layer in layers):
             biases = (weights[i].new_zeros(len(weights[i])) if layer.bias is None else layer.bias
@@ -29,7 +32,22 @@ class FrozenLinear(nn.Module):
             self.bias = torch.cat(list(biases)).detach()
 
     def forward(self, x: Tensor) -> Tensor:
-        return rows.linear(x, self.weight, self.bias)
+        y = rows.linear(x, self.weight, self.bias)
+        if self.thin is not None:
+            self.thin.add(x.reshape(-1, x.shape[-1]), y.view(-1, y.shape[-1]))
+        return y
+
+    def side_by_side(self) -> Callable[[rows.Array], rows.Array]:
+        """The same for rows that lie side by side."""
+        product = rows.Product(self.weight, self.bias)
+
+        def both(x: rows.Array) -> rows.Array:
+            y = product(x)
+            if self.thin is not None:
+                self.thin.add_side_by_side(x, y)
+            return y
+
+        return both
 
 
 class FrozenMLP(nn.Module):

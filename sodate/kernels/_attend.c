@@ -1,14 +1,16 @@
-/* One decoding step's attention of one layer, for CPUs: each reply's new token against the keys that its slot holds.
+/* A decoding step's attention of one layer, for CPUs: new tokens of several replies against the keys that each reply holds.
  *
  * The step is short of memory bandwidth and of nothing else, so keys and values are read once, where they lie; as torch
  * operations it is ten calls a layer, and batched products of three rows that reach a third of the bandwidth
- * (docs/performance.md). sodate.generate.cache computes the same without this module.
+ * (docs/performance.md). sodate.generate.attending computes the same without this module.
  *
- *     attend(query (H, n, D), key (K, n, D), value (K, n, D), keys (slots, K, length, D), values (slots, K, length, D),
- *            held (n,) int64, out (n, H, D), scale, window)
+ *     attend(query (H, n, D), key (K, n, D), value (K, n, D), keys (blocks, K, S, D), values (blocks, K, S, D),
+ *            table (replies, most) int64, owner (n,) int64, held (n,) int64, out (n, H, D), scale, window)
  *
- * Puts key and value at the last of each reply's `held` tokens, then writes softmax(scale · q kᵀ) v of the last `window`
- * tokens (all, if 0). Arrays are float32; keys, values and out lie densely. H / K query heads share a key head.
+ * A reply's tokens lie in blocks of S, named in order by its row of `table`. Row i is token number held[i] - 1 of reply
+ * owner[i]. All rows' keys and values are put in their places; then row i of `out` is softmax(scale · q kᵀ) v of the last
+ * `window` of its reply's first held[i] tokens (of all, if 0). Arrays of floats are float32; keys, values, out and the
+ * integers lie densely. H / K query heads share a key head.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -17,9 +19,9 @@
 #include "_compiled.h"
 #include "_vector.h"
 
-/* Tokens taken at once: each query or output row is then loaded a quarter as often. And how far ahead memory is asked
- * for: the processor's own guesses end with every page. */
-enum { BLOCK = 4, AHEAD = 16 };
+/* Tokens taken at once: each query or output row is then loaded a quarter as often. And how many of the next block are
+ * asked for ahead: the processor can't guess where it lies. */
+enum { TOGETHER = 4, AHEAD = 16 };
 
 #if defined(__GNUC__)
 #define SOON(address) __builtin_prefetch(address)
@@ -27,85 +29,107 @@ enum { BLOCK = 4, AHEAD = 16 };
 #define SOON(address)
 #endif
 
-/* One slot and key head. query and out are (group, dim); tokens are rows [from, to) of keys and values.
- * `room` holds group * (dim + to - from) floats. */
+/* Where a reply's tokens of one key head lie. */
+typedef struct {
+    const float *keys, *values;
+    const int64_t *blocks;
+    Py_ssize_t stride, size; /* floats from block to block, tokens of a block */
+} Held;
+
+/* One row and key head: tokens [from, to) of the reply. query and out are (group, dim); `room` holds
+ * group * (dim + to - from) floats. */
 FOR_EVERY_CPU
-static void one_head(const float *query, Py_ssize_t query_row, Py_ssize_t query_column, const float *keys,
-                     const float *values, float *out, float *room, Py_ssize_t group, Py_ssize_t dim, Py_ssize_t from,
-                     Py_ssize_t to, float scale)
+static void one_head(const float *query, Py_ssize_t query_row, Py_ssize_t query_column, const Held *held, float *out,
+                     float *room, Py_ssize_t group, Py_ssize_t dim, Py_ssize_t from, Py_ssize_t to, float scale)
 {
-    const Py_ssize_t count = to - from, whole = count - count % BLOCK;
+    const Py_ssize_t total = to - from, size = held->size;
     float *scaled = room, *weights = room + group * dim;
 
-    keys += from * dim;
-    values += from * dim;
     for (Py_ssize_t h = 0; h < group; h++)
         for (Py_ssize_t d = 0; d < dim; d++)
             scaled[h * dim + d] = scale * query[h * query_row + d * query_column];
-    for (Py_ssize_t t = 0; t < count; t += t < whole ? BLOCK : 1) {
-        const float *k = keys + t * dim;
-        for (Py_ssize_t d = 0; d < BLOCK * dim; d += 16)
-            SOON(k + AHEAD * dim + d);
-        for (Py_ssize_t h = 0; h < group; h++) {
-            const float *row = scaled + h * dim;
-            float *w = weights + h * count + t, s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-            if (t < whole) {
-                for (Py_ssize_t d = 0; d < dim; d++) {
-                    s0 += row[d] * k[d];
-                    s1 += row[d] * k[dim + d];
-                    s2 += row[d] * k[2 * dim + d];
-                    s3 += row[d] * k[3 * dim + d];
+    for (Py_ssize_t at = from, end; at < to; at = end) {
+        const Py_ssize_t block = at / size, first = at - block * size;
+        end = (block + 1) * size < to ? (block + 1) * size : to;
+        const Py_ssize_t count = end - at, whole = count - count % TOGETHER;
+        const float *keys = held->keys + held->blocks[block] * held->stride + first * dim;
+        if (end < to) {
+            const float *next = held->keys + held->blocks[block + 1] * held->stride;
+            for (Py_ssize_t d = 0; d < AHEAD * dim; d += 16)
+                SOON(next + d);
+        }
+        for (Py_ssize_t t = 0; t < count; t += t < whole ? TOGETHER : 1) {
+            const float *k = keys + t * dim;
+            for (Py_ssize_t h = 0; h < group; h++) {
+                const float *row = scaled + h * dim;
+                float *w = weights + h * total + at - from + t, s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+                if (t < whole) {
+                    for (Py_ssize_t d = 0; d < dim; d++) {
+                        s0 += row[d] * k[d];
+                        s1 += row[d] * k[dim + d];
+                        s2 += row[d] * k[2 * dim + d];
+                        s3 += row[d] * k[3 * dim + d];
+                    }
+                    w[0] = s0, w[1] = s1, w[2] = s2, w[3] = s3;
+                } else {
+                    for (Py_ssize_t d = 0; d < dim; d++)
+                        s0 += row[d] * k[d];
+                    w[0] = s0;
                 }
-                w[0] = s0, w[1] = s1, w[2] = s2, w[3] = s3;
-            } else {
-                for (Py_ssize_t d = 0; d < dim; d++)
-                    s0 += row[d] * k[d];
-                w[0] = s0;
             }
         }
     }
     for (Py_ssize_t h = 0; h < group; h++) {
-        float *row = weights + h * count, highest = row[0], sum = 0;
-        for (Py_ssize_t t = 0; t < count; t++)
+        float *row = weights + h * total, highest = row[0], sum = 0;
+        for (Py_ssize_t t = 0; t < total; t++)
             highest = row[t] > highest ? row[t] : highest;
-        for (Py_ssize_t t = 0; t < count; t++) {
+        for (Py_ssize_t t = 0; t < total; t++) {
             const float score = row[t];
             row[t] = is_nan(score) ? score : exponential(score - highest);
             sum += row[t];
         }
-        for (Py_ssize_t t = 0; t < count; t++)
+        for (Py_ssize_t t = 0; t < total; t++)
             row[t] /= sum;
     }
     memset(out, 0, group * dim * sizeof(float));
-    for (Py_ssize_t t = 0; t < count; t += t < whole ? BLOCK : 1) {
-        const float *v = values + t * dim;
-        for (Py_ssize_t d = 0; d < BLOCK * dim; d += 16)
-            SOON(v + AHEAD * dim + d);
-        for (Py_ssize_t h = 0; h < group; h++) {
-            const float *w = weights + h * count + t;
-            float *row = out + h * dim;
-            if (t < whole) {
-                for (Py_ssize_t d = 0; d < dim; d++)
-                    row[d] += w[0] * v[d] + w[1] * v[dim + d] + w[2] * v[2 * dim + d] + w[3] * v[3 * dim + d];
-            } else {
-                for (Py_ssize_t d = 0; d < dim; d++)
-                    row[d] += w[0] * v[d];
+    for (Py_ssize_t at = from, end; at < to; at = end) {
+        const Py_ssize_t block = at / size, first = at - block * size;
+        end = (block + 1) * size < to ? (block + 1) * size : to;
+        const Py_ssize_t count = end - at, whole = count - count % TOGETHER;
+        const float *values = held->values + held->blocks[block] * held->stride + first * dim;
+        if (end < to) {
+            const float *next = held->values + held->blocks[block + 1] * held->stride;
+            for (Py_ssize_t d = 0; d < AHEAD * dim; d += 16)
+                SOON(next + d);
+        }
+        for (Py_ssize_t t = 0; t < count; t += t < whole ? TOGETHER : 1) {
+            const float *v = values + t * dim;
+            for (Py_ssize_t h = 0; h < group; h++) {
+                const float *w = weights + h * total + at - from + t;
+                float *row = out + h * dim;
+                if (t < whole) {
+                    for (Py_ssize_t d = 0; d < dim; d++)
+                        row[d] += w[0] * v[d] + w[1] * v[dim + d] + w[2] * v[2 * dim + d] + w[3] * v[3 * dim + d];
+                } else {
+                    for (Py_ssize_t d = 0; d < dim; d++)
+                        row[d] += w[0] * v[d];
+                }
             }
         }
     }
 }
 
-enum { QUERY, KEY, VALUE, KEYS, VALUES, HELD, OUT, ARRAYS };
-static const int DIMENSIONS[ARRAYS] = {3, 3, 3, 4, 4, 1, 3};
-static const char *const NAMES[ARRAYS] = {"query", "key", "value", "keys", "values", "held", "out"};
+enum { QUERY, KEY, VALUE, KEYS, VALUES, TABLE, OWNER, HELD, OUT, ARRAYS };
+static const int DIMENSIONS[ARRAYS] = {3, 3, 3, 4, 4, 2, 1, 1, 3};
+static const char *const NAMES[ARRAYS] = {"query", "key", "value", "keys", "values", "table", "owner", "held", "out"};
 
 /* Whether the arrays fit together; sets ValueError otherwise. */
 static int fits(const Py_buffer *a, Py_ssize_t window)
 {
     for (int i = 0; i < ARRAYS; i++) {
-        const char kind = i == HELD ? 'l' : 'f';
-        if (a[i].ndim != DIMENSIONS[i] || a[i].format == NULL || a[i].format[0] != kind ||
-            a[i].itemsize != (i == HELD ? 8 : 4)) {
+        const int integer = i == TABLE || i == OWNER || i == HELD;
+        if (a[i].ndim != DIMENSIONS[i] || a[i].format == NULL || a[i].format[0] != (integer ? 'l' : 'f') ||
+            a[i].itemsize != (integer ? 8 : 4)) {
             PyErr_Format(PyExc_ValueError, "%s has another type or number of dimensions", NAMES[i]);
             return 0;
         }
@@ -115,17 +139,24 @@ static int fits(const Py_buffer *a, Py_ssize_t window)
         }
     }
     const Py_ssize_t *q = a[QUERY].shape, *k = a[KEY].shape, *v = a[VALUE].shape, *c = a[KEYS].shape;
-    const Py_ssize_t *d = a[VALUES].shape, *o = a[OUT].shape, n = q[1], dim = q[2];
+    const Py_ssize_t *d = a[VALUES].shape, *t = a[TABLE].shape, *o = a[OUT].shape, n = q[1], dim = q[2];
     const int same = k[0] > 0 && q[0] % k[0] == 0 && k[1] == n && k[2] == dim && v[0] == k[0] && v[1] == n &&
-                     v[2] == dim && c[0] >= n && c[1] == k[0] && c[3] == dim && d[0] == c[0] && d[1] == c[1] &&
-                     d[2] == c[2] && d[3] == dim && a[HELD].shape[0] == n && o[0] == n && o[1] == q[0] && o[2] == dim;
+                     v[2] == dim && c[1] == k[0] && c[2] > 0 && c[3] == dim && d[0] == c[0] && d[1] == c[1] &&
+                     d[2] == c[2] && d[3] == dim && a[OWNER].shape[0] == n && a[HELD].shape[0] == n && o[0] == n &&
+                     o[1] == q[0] && o[2] == dim;
     if (!same || window < 0) {
         PyErr_SetString(PyExc_ValueError, "the shapes don't fit together");
         return 0;
     }
+    const int64_t *table = a[TABLE].buf, *owner = a[OWNER].buf, *held = a[HELD].buf;
+    for (Py_ssize_t i = 0; i < t[0] * t[1]; i++)
+        if (table[i] < 0 || table[i] >= c[0]) {
+            PyErr_SetString(PyExc_ValueError, "the table names a block that is not there");
+            return 0;
+        }
     for (Py_ssize_t i = 0; i < n; i++)
-        if (((const int64_t *)a[HELD].buf)[i] < 1 || ((const int64_t *)a[HELD].buf)[i] > c[2]) {
-            PyErr_SetString(PyExc_ValueError, "a slot holds no tokens, or more than it has room for");
+        if (owner[i] < 0 || owner[i] >= t[0] || held[i] < 1 || held[i] > t[1] * c[2]) {
+            PyErr_SetString(PyExc_ValueError, "a row holds no tokens, more than its blocks do, or is nobody's");
             return 0;
         }
     return 1;
@@ -134,34 +165,41 @@ static int fits(const Py_buffer *a, Py_ssize_t window)
 /* Whether there was memory enough. */
 static int step(const Py_buffer *a, float scale, Py_ssize_t window)
 {
-    const Py_ssize_t slots = a[QUERY].shape[1], heads = a[KEY].shape[0], dim = a[QUERY].shape[2];
-    const Py_ssize_t group = a[QUERY].shape[0] / heads, length = a[KEYS].shape[2];
-    const Py_ssize_t *qs = a[QUERY].strides, float_size = sizeof(float);
-    const int64_t *held = a[HELD].buf;
+    const Py_ssize_t rows = a[QUERY].shape[1], heads = a[KEY].shape[0], dim = a[QUERY].shape[2];
+    const Py_ssize_t group = a[QUERY].shape[0] / heads, size = a[KEYS].shape[2], most = a[TABLE].shape[1];
+    const Py_ssize_t *qs = a[QUERY].strides, float_size = sizeof(float), stride = heads * size * dim;
+    const int64_t *table = a[TABLE].buf, *owner = a[OWNER].buf, *held = a[HELD].buf;
     int enough = 1;
 
-#pragma omp parallel for schedule(static)
-    for (Py_ssize_t job = 0; job < slots * heads; job++) {
-        const Py_ssize_t slot = job / heads, head = job % heads, to = held[slot];
-        const Py_ssize_t from = window && to > window ? to - window : 0;
-        float *at[2];
-        for (int i = 0; i < 2; i++) { /* the new key, the new value */
-            const Py_buffer *new = &a[KEY + i];
-            const char *row = (const char *)new->buf + head * new->strides[0] + slot * new->strides[1];
-            at[i] = (float *)a[KEYS + i].buf + (slot * heads + head) * length * dim;
-            for (Py_ssize_t d = 0; d < dim; d++)
-                at[i][(to - 1) * dim + d] = *(const float *)(row + d * new->strides[2]);
+#pragma omp parallel
+    {
+#pragma omp for schedule(static)
+        for (Py_ssize_t job = 0; job < rows * heads; job++) { /* every key and value first: rows of one reply see each other's */
+            const Py_ssize_t row = job / heads, head = job % heads, last = held[row] - 1;
+            const Py_ssize_t place = table[owner[row] * most + last / size] * stride + (head * size + last % size) * dim;
+            for (int i = 0; i < 2; i++) {
+                const Py_buffer *new = &a[KEY + i];
+                const char *from = (const char *)new->buf + head * new->strides[0] + row * new->strides[1];
+                for (Py_ssize_t d = 0; d < dim; d++)
+                    ((float *)a[KEYS + i].buf)[place + d] = *(const float *)(from + d * new->strides[2]);
+            }
         }
-        float *room = malloc(group * (dim + to - from) * sizeof(float));
-        if (room == NULL) {
+#pragma omp for schedule(dynamic)
+        for (Py_ssize_t job = 0; job < rows * heads; job++) {
+            const Py_ssize_t row = job / heads, head = job % heads, to = held[row];
+            const Py_ssize_t from = window && to > window ? to - window : 0;
+            const Held where = {(const float *)a[KEYS].buf + head * size * dim, (const float *)a[VALUES].buf + head * size * dim,
+                                table + owner[row] * most, stride, size};
+            float *room = malloc(group * (dim + to - from) * sizeof(float));
+            if (room == NULL) {
 #pragma omp atomic write
-            enough = 0;
-            continue;
+                enough = 0;
+                continue;
+            }
+            one_head((const float *)((const char *)a[QUERY].buf + head * group * qs[0] + row * qs[1]), qs[0] / float_size,
+                     qs[2] / float_size, &where, (float *)a[OUT].buf + job * group * dim, room, group, dim, from, to, scale);
+            free(room);
         }
-        one_head((const float *)((const char *)a[QUERY].buf + head * group * qs[0] + slot * qs[1]), qs[0] / float_size,
-                 qs[2] / float_size, at[0], at[1], (float *)a[OUT].buf + job * group * dim, room, group, dim, from, to,
-                 scale);
-        free(room);
     }
     return enough;
 }
@@ -174,8 +212,8 @@ static PyObject *attend(PyObject *Py_UNUSED(self), PyObject *args)
     Py_ssize_t window;
     int taken = 0, enough = 0;
 
-    if (!PyArg_ParseTuple(args, "OOOOOOOdn", &given[QUERY], &given[KEY], &given[VALUE], &given[KEYS], &given[VALUES],
-                          &given[HELD], &given[OUT], &scale, &window))
+    if (!PyArg_ParseTuple(args, "OOOOOOOOOdn", &given[QUERY], &given[KEY], &given[VALUE], &given[KEYS], &given[VALUES],
+                          &given[TABLE], &given[OWNER], &given[HELD], &given[OUT], &scale, &window))
         return NULL;
     while (taken < ARRAYS) {
         const int written = taken == KEYS || taken == VALUES || taken == OUT;
@@ -197,4 +235,4 @@ static PyObject *attend(PyObject *Py_UNUSED(self), PyObject *args)
     Py_RETURN_NONE;
 }
 
-PyMethodDef ATTEND_METHODS[] = {{"attend", attend, METH_VARARGS, "One decoding step's attention of one layer."}, {NULL, NULL, 0, NULL}};
+PyMethodDef ATTEND_METHODS[] = {{"attend", attend, METH_VARARGS, "A decoding step's attention of one layer."}, {NULL, NULL, 0, NULL}};

@@ -55,16 +55,25 @@ class TrieAttention:
     ) -> Tensor:
         if trie_attention.usable(query, value):
             return trie_attention.attend(query, key, value, self.plan, scale, window)
-        queries, keys, values = (t.split(self.lengths, dim=2) for t in (query, key, value))
+        return self.below(query, key, value, scale, window)
+
+    def below(self, query: Tensor, key: Tensor, value: Tensor, scale: float | None, window: int | None) -> Tensor:
+        """The same by torch, segment by segment. Where fewer queries than keys are given, they are those of the last
+        segments: the first have been computed before, and only their keys and values are there."""
+        keys, values = key.split(self.lengths, dim=2), value.split(self.lengths, dim=2)
+        first = 0
+        while query.shape[2] < sum(self.lengths[first:]):
+            first += 1
         grouped = query.shape[1] != key.shape[1]
         outputs = []
-        for i, (path, depth) in enumerate(zip(self.paths, self.depths, strict=True)):
+        for i, asked in enumerate(query.split(self.lengths[first:], dim=2), first):
+            path = self.paths[i]
             k = torch.cat([*(keys[a] for a in path), keys[i]], dim=2) if path else keys[i]
             v = torch.cat([*(values[a] for a in path), values[i]], dim=2) if path else values[i]
-            mask = self._mask(depth, self.lengths[i], window, query)
+            mask = self._mask(self.depths[i], self.lengths[i], window, query)
             outputs.append(
                 F.scaled_dot_product_attention(
-                    queries[i], k, v, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=grouped
+                    asked, k, v, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=grouped
                 )
             )
         return torch.cat(outputs, dim=2)

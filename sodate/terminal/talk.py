@@ -19,7 +19,7 @@ from sodate.terminal import err, shown
 def chat(name: str, system: str | None, temperature: float, max_tokens: int) -> None:
     """A conversation in the terminal: empty line or Ctrl-D ends it, Ctrl-C stops a reply."""
     from sodate.api.loading import load
-    from sodate.generate.engine import Sampling
+    from sodate.core.engine import Sampling
 
     model = load(name)
     err.print(
@@ -99,7 +99,7 @@ def generate(
 ) -> None:  # fmt: skip
     """Replies on stdout: plain text for one prompt, JSON lines for a file or several samples."""
     from sodate.api.loading import load
-    from sodate.generate.engine import Sampling
+    from sodate.core.engine import Sampling
 
     if samples > 1 and temperature == 0:
         raise UsageError(

@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sodate.core.engine import Sampling
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
 from sodate.generate.decoding import prepared
-from sodate.generate.engine import Sampling, generate
+from sodate.generate.engine import generate
 from sodate.model.forward import score
 from sodate.render import trie
 from sodate.render.renderer import Rendered

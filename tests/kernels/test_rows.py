@@ -11,8 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sodate.core.engine import Sampling
 from sodate.generate import decoding
-from sodate.generate.engine import Sampling, generate
+from sodate.generate.engine import generate
 from sodate.kernels import rows
 from sodate.model import fused, gradient_checkpointing
 from sodate.model.forward import score

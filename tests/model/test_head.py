@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from sodate.generate.engine import Sampling, generate
+from sodate.core.engine import Sampling
+from sodate.generate.engine import generate
 from sodate.model.difference import view
 from sodate.model.forward import head, hidden_states, score
 from sodate.render.renderer import Rendered

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from sodate.adapt import last_blocks, lora
+from sodate.core.engine import Sampling
 from sodate.core.errors import SodateError, UsageError
-from sodate.generate.engine import Sampling, generate
+from sodate.generate.engine import generate
 from sodate.model import fused
 from sodate.model.difference import view
 from sodate.model.forward import score
@@ -167,9 +168,10 @@ def test_a_text_that_would_change_the_positions_of_its_neighbours_is_refused(kin
     with pytest.raises(SodateError, match="texts of more than 24 tokens: one of 25"):
         score(model, build(texts, 1))
     model.sodate_traits = Traits(True, 1.0)
-    generate(model, [texts[0].ids, [3, 4]], [], Sampling(max_new_tokens=15))
-    with pytest.raises(SodateError, match="texts of more than 24 tokens: one of 25"):
-        generate(model, [texts[0].ids, [3, 4]], [], Sampling(max_new_tokens=18))
+    replies = generate(model, [texts[0].ids, [3, 4]], [], Sampling(max_new_tokens=18))
+    assert [len(reply.ids) for reply in replies] == [24 - 9, 18]  # a reply ends where positions would change
+    with pytest.raises(SodateError, match="The prompt has 25 tokens, and there is room for 24"):
+        generate(model, [texts[1].ids, [3, 4]], [], Sampling(max_new_tokens=18))
 
 
 def test_a_head_that_is_no_linear_layer_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

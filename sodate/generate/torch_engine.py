@@ -1,0 +1,333 @@
+"""The engine on torch: requests join and leave between steps, prompts are computed in bounded pieces, beginnings that
+are known are found again, several versions share one base, and memory is counted before anything is allocated.
+
+A step computes what is missing of each request: a long rest as a trie together with others that begin alike, short ones
+as rows of one forward, with drafts where they pay. Then it chooses the next token of each.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sodate.core.engine import Done, Event, Request, Token
+from sodate.core.errors import SodateError
+from sodate.core.text import tr
+from sodate.generate import prefill
+from sodate.generate.attending import Seen, Step
+from sodate.generate.drafts import LANES, MOST, Pace
+from sodate.generate.grammar import Grammars, unsupported
+from sodate.generate.pool import BLOCK, Pool, Shape
+from sodate.generate.running import Holders, Running
+from sodate.generate.sampling import Choice, Chosen, Stream, choose
+from sodate.generate.versions import Versions
+from sodate.model import attention, forward, memory, traits
+
+# Tokens computed in one forward of a prefill: enough for products at full speed, and little beside weights and cache.
+PREFILL_TOKENS = 4096
+PREFILL_BESIDE = 256  # as many while replies are under way, which wait meanwhile
+# Or as many as this many of the longest prompt have, if that is more: a beginning that all share is computed again in
+# every forward, which then adds about half at most.
+PREFILL_PROMPTS = 4
+SHORT = BLOCK  # a rest of so many tokens is computed as rows beside those of running replies
+SLOTS = 16
+POOL_BYTES = 2 << 30  # keys and values at most, where nobody says; and a quarter of what is free
+
+
+class Asked(NamedTuple):
+    """A request whose next token is to be chosen. `places` are hidden states: after all its ids, and after each of
+    `drafts`; `allowed` is what a constraint allows at each."""
+
+    one: Running
+    places: list[int]
+    drafts: list[int]
+    allowed: Sequence[NDArray[np.int32] | None]
+
+
+class TorchEngine:
+    """A model prepared for decoding (decoding.py), as core/engine.py's Engine.
+
+    `slots` requests at most are under way. `tokens` bounds the keys and values that are held; without it, POOL_BYTES or
+    a quarter of the memory there is. `beside` is how many tokens of a prompt are computed at a time while replies wait,
+    a multiple of BLOCK; None: as many as without them. `tokenizer` (tokenizers.Tokenizer) is what constraints need.
+    """
+
+    name = "torch"
+
+    def __init__(
+        self, model: Any, *, slots: int = SLOTS, tokens: int | None = None, beside: int | None = PREFILL_BESIDE,
+        tokenizer: Any = None,
+    ) -> None:  # fmt: skip
+        self.model, self.slots, self.beside = model, slots, beside
+        self.context_length = attention.context_length(model.config)
+        self.head = forward.head(model)
+        self.versions = Versions(model)
+        self.drafts = True  # whether replies that copy may go faster
+        self._tokens = tokens
+        self._grammars = None if tokenizer is None else Grammars(tokenizer, len(self.head.weight))
+        self._holders: Holders | None = None
+        self._pace = Pace()
+
+    # ── the protocol ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def admit(self, request: Request) -> None:
+        count, limit = len(request.prompt), self.context_length
+        if self._caches:
+            limit = min(limit, self.blocks * BLOCK)
+        if not count or not all(0 <= token < len(self.head.weight) for token in request.prompt):
+            raise SodateError(
+                tr("The prompt is empty, or has ids that are not in the model's vocabulary.",
+                   "プロンプトが空か、モデルの語彙にない ID を含んでいます。"),
+                code="invalid_prompt",
+            )  # fmt: skip
+        if count >= limit:
+            raise SodateError(
+                tr(f"The prompt has {count} tokens, and there is room for {limit} with its reply.",
+                   f"プロンプトが {count} トークンあります。返答と合わせて {limit} トークンまでです。"),
+                tr("Shorten it.", "短くしてください。"),
+                code="context_length_exceeded",
+            )  # fmt: skip
+        if request.version and request.version not in self.versions:
+            raise SodateError(
+                tr(f"The engine has no version {request.version}.",
+                   f"バージョン {request.version} は読み込まれていません。"),
+                code="unknown_version",
+            )  # fmt: skip
+        holders = self._holders
+        running, wanted = (holders.running, holders.wanted()) if holders else ([], 0)
+        available = (holders.pool.available if holders else self.blocks) - wanted
+        if holders and available < count // BLOCK + 1:
+            available += holders.pool.shared(request.version, request.tenant, request.prompt)
+        if len(running) >= self.slots or (self._caches and available < count // BLOCK + 1):
+            raise SodateError(
+                tr("The engine is busy: as many replies are under way as it has room for.",
+                   "エンジンは混雑しています。これ以上の返答を同時に作れません。"),
+                tr("Ask again in a moment.", "少し待ってからもう一度試してください。"),
+                code="busy",
+            )  # fmt: skip
+        matcher = None
+        if request.constraint is not None:
+            if self._grammars is None:
+                raise unsupported(tr("this engine has no tokenizer", "このエンジンにはトークナイザーがありません"))
+            matcher = self._grammars.start(request.constraint, request.stop_ids)
+        sampling, pool = request.sampling, self.holders.pool
+        most = min(count + sampling.max_new_tokens, limit)
+        root, stream = pool.root(request.version, request.tenant), Stream(sampling.seed, sampling.stream)
+        self.holders.running.append(Running(request, root, most, stream, matcher))
+
+    @torch.inference_mode()
+    def step(self) -> list[Event]:
+        events: list[Event] = []
+        if (holders := self._holders) is None:
+            return events
+        for one in list(holders.running):
+            if one.matcher is not None and not one.said:
+                events += self._say(one)  # what its grammar begins with
+        if not self._caches:
+            return events + (self._one_by_one() if holders.running else [])
+        for one in holders.running:
+            holders.find(one)
+        long = [one for one in holders.running if one.missing > SHORT]
+        if long:
+            events += self._prefill(long)
+        short = [one for one in holders.running if one.missing <= SHORT and holders.reach(one, len(one.ids))]
+        return events + (self._rows(short) if short else [])
+
+    def cancel(self, number: int) -> None:
+        for one in self._holders.running if self._holders else []:
+            if one.request.number == number:
+                self.holders.leave(one)
+                return
+
+    def close(self) -> None:
+        self._holders = None
+
+    # ── versions and memory ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def add_version(self, name: str, folder: Path) -> None:
+        """Serves the adapter in `folder` beside the base and others, as `name`. SodateError `version_alone` if it can
+        only be served by an engine of its own."""
+        self.versions.add(name, folder)
+
+    def remove_version(self, name: str) -> None:
+        """Lets go of a version; SodateError `busy` while replies of it are under way."""
+        running = self._holders.running if self._holders else []
+        if any(one.request.version == name for one in running):
+            raise SodateError(
+                tr(f"{name} still answers.", f"{name} はまだ応答中です。"),
+                tr("Let its replies end first.", "返答が終わってから外してください。"),
+                code="busy",
+            )  # fmt: skip
+        self.versions.remove(name)
+        if self._holders:
+            self._holders.pool.forget(name)
+
+    @property
+    def _caches(self) -> bool:
+        return traits.of(self.model).shares
+
+    @cached_property
+    def shapes(self) -> dict[int, Shape]:
+        """What the layers keep of a token, as one through the model tells; nothing where it can't be kept."""
+        seen = Seen()
+        if self._caches:
+            none = torch.zeros(1, dtype=torch.long, device=self.model.device)
+            with torch.inference_mode():
+                attention.decode(self.model, none, none, seen)
+        return seen.shapes
+
+    @cached_property
+    def blocks(self) -> int:
+        """How many there are, or will be; none for models whose keys and values can't be kept."""
+        if not self._caches:
+            return 0
+        if self._tokens:
+            return -(-self._tokens // BLOCK)
+        free = (memory.available(self.model.device) - memory.resident()) // 4
+        return max(1, min(POOL_BYTES, free) // (BLOCK * sum(shape.bytes for shape in self.shapes.values())))
+
+    @property
+    def holders(self) -> Holders:
+        """Who holds which blocks; those are made when the first request has been admitted."""
+        if self._holders is None:
+            self._holders = Holders(Pool(self.shapes, self.blocks, self.model.device))
+        return self._holders
+
+    # ── computing ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _prefill(self, long: list[Running]) -> list[Event]:
+        """A piece of the oldest request's prompt, and of others' that go on from the same blocks."""
+        budget = max(PREFILL_TOKENS, PREFILL_PROMPTS * max(one.missing for one in long))
+        if self.beside and any(one.missing <= SHORT for one in self.holders.running):
+            budget = self.beside
+        self.versions.selection.of([long[0].request.version], self.model.device)
+        hidden, done = prefill.compute(self.model, self.holders, long, budget)
+        return self._next(hidden, [self._asked(one, [place], []) for one, place in done.items()])
+
+    def _rows(self, short: list[Running]) -> list[Event]:
+        """A forward over what is missing of each request, and drafts, row by row; then what comes next of each."""
+        began = time.perf_counter()
+        drafts = self._drafts(short)
+        rows = [one.ids[one.computed :] + draft for one, draft in zip(short, drafts, strict=True)]
+        counts = [len(row) for row in rows]
+        table = np.zeros((len(short), max(len(one.nodes) for one in short)), dtype=np.int64)
+        for row, one in enumerate(short):
+            table[row, : len(one.nodes)] = one.table[: len(one.nodes)]
+        owner = np.repeat(np.arange(len(short)), counts)
+        held = np.concatenate([one.computed + 1 + np.arange(n) for one, n in zip(short, counts, strict=True)])
+        device = self.model.device
+        self.versions.selection.of([short[i].request.version for i in owner], device)
+        tokens = torch.tensor([token for row in rows for token in row], device=device)
+        positions = torch.as_tensor(held - 1, device=device)
+        hidden = attention.decode(self.model, tokens, positions, Step(self.holders.pool, table, owner, held))
+        asked = []
+        for one, draft, end in zip(short, drafts, np.cumsum(counts).tolist(), strict=True):
+            one.computed = len(one.ids)
+            self.holders.publish(one)
+            asked.append(self._asked(one, list(range(end - len(draft) - 1, end)), draft))
+        events = self._next(hidden, asked)
+        self._pace.took(sum(counts), time.perf_counter() - began)
+        return events
+
+    def _drafts(self, short: list[Running]) -> list[list[int]]:
+        """What may follow each request's ids, as far as it pays, fits and is allowed."""
+        missing = sum(one.missing for one in short)
+        if not self.drafts or missing >= MOST:
+            return [[]] * len(short)
+        drafts, scarce = [], self.holders.pool.available <= len(short)
+        for one in short:
+            draft = one.lookup.draft(one.ids, min(LANES - 1, one.most - len(one.ids) - 1))
+            if draft and one.matcher is not None:
+                draft = draft[: one.matcher.fits(draft)]
+            # Nobody has to go for the sake of a guess.
+            drafts.append(draft[: len(one.nodes) * BLOCK - len(one.ids)] if scarce else draft)
+        share = self._pace.share(missing, [(o.lookup.hope, len(d)) for o, d in zip(short, drafts, strict=True)])
+        drafts = [draft[:worth] for draft, worth in zip(drafts, share, strict=True)]
+        for one, draft in zip(short, drafts, strict=True):
+            self.holders.reach(one, len(one.ids) + len(draft))
+        return drafts
+
+    def _one_by_one(self) -> list[Event]:
+        """Each reply's next token from its whole text: for architectures whose keys and values can't be kept."""
+        running, decoder = list(self.holders.running), self.model.get_decoder()
+        states = []
+        for one in running:
+            self.versions.selection.of([one.request.version], self.model.device)
+            text = torch.tensor([one.ids], device=self.model.device)
+            states.append(decoder(input_ids=text, use_cache=False).last_hidden_state[0, -1])
+        return self._next(torch.stack(states), [self._asked(one, [row], []) for row, one in enumerate(running)])
+
+    # ── what comes next ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _asked(self, one: Running, places: list[int], drafts: list[int]) -> Asked:
+        return Asked(one, places, drafts, one.matcher.ahead(drafts) if one.matcher else [None] * len(places))
+
+    def _next(self, hidden: Tensor, asked: list[Asked]) -> list[Event]:
+        """Chooses what follows at every place of the hidden states (N, D), and keeps it as far as drafts were right."""
+        if not asked:
+            return []
+        places = torch.tensor([place for each in asked for place in each.places], device=hidden.device)
+        choices = []
+        for one, _, drafts, allowed in asked:
+            said, sampling = one.penalised(), one.request.sampling
+            for k, mask in enumerate(allowed):
+                uniform = one.stream[one.said + k] if sampling.temperature else 0.0
+                choices.append(Choice(sampling, uniform, [*said, *drafts[:k]] if said else said, mask))
+        chosen = iter(choose(self.head.logits(hidden[places]), choices))
+        events: list[Event] = []
+        for each in asked:
+            events += self._kept(each, [next(chosen) for _ in each.places])
+        return events
+
+    def _kept(self, asked: Asked, chosen: list[Chosen]) -> list[Event]:
+        """The tokens chosen after all ids, and after each draft as long as the one before was what it guessed."""
+        one, before = asked.one, len(asked.one.ids)
+        events = self._say(one, chosen[0])
+        for k, draft in enumerate(asked.drafts):
+            if one not in self.holders.running:
+                break
+            right = one.ids[before + k] == draft
+            one.lookup.saw(right)
+            if not right:
+                break
+            one.computed += 1
+            if len(one.ids) == before + k + 1:  # else the grammar has said what follows
+                events += self._say(one, chosen[k + 1])
+        if one in self.holders.running:
+            self.holders.publish(one)
+        return events
+
+    def _say(self, one: Running, *tokens: Chosen) -> list[Event]:
+        """Adds tokens to a reply, and those that its grammar forces after them; ends the reply where it ends."""
+        number, events = one.request.number, list[Event]()
+        coming = deque(tokens)
+        while coming or one.matcher is not None:
+            if not coming:
+                assert one.matcher is not None
+                if one.matcher.error:
+                    why = unsupported(one.matcher.error.partition("\n")[0]).message
+                    self.holders.leave(one)
+                    return [*events, Done(number, "stop", one.cached, why)]
+                top = bool(one.request.sampling.top_logprobs)
+                coming += [Chosen(token, 0.0, ((token, 0.0),) * top) for token in one.matcher.forced()]
+                if not coming:
+                    break
+            token = coming.popleft()
+            one.ids.append(token.id)
+            events.append(Token(number, token.id, token.log_probability, token.top))
+            stopped = token.id in one.request.stop_ids
+            if stopped or len(one.ids) >= one.most:
+                self.holders.leave(one)
+                return [*events, Done(number, "stop" if stopped else "length", one.cached)]
+            if one.matcher is not None:
+                one.matcher.take(token.id)
+        return events
