@@ -34,6 +34,7 @@ class Grader:
 
     `aggregate` is for figures that no mean over items gives, such as macro-F1: (replies, references) → name → figure.
     `whole` says that a right reply is about as long as its reference; otherwise it may explain itself first.
+    `notes` are for the person who grades: what this grader leaves out, or does more strictly than usual.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Grader:
     needs_reference: bool = True
     aggregate: Aggregate | None = None
     whole: bool = True
+    notes: tuple[str, ...] = ()
 
     def __call__(self, reply: str, reference: str | None, item: Mapping[str, Any]) -> Grade:
         """Judges one reply. Raises SodateError when the item itself cannot be judged, never a silent 0."""

@@ -1,42 +1,53 @@
-"""Regular expressions from users, on text from models: every search has a time limit."""
+"""Patterns in text: one language (ECMA-262) and one engine for rules, schemas and whatever else has a pattern."""
 
 from __future__ import annotations
 
-import regex  # type: ignore[import-untyped]
+import functools
 
-from sodate.core.errors import SodateError, UsageError
+import jsonschema_rs
+
+from sodate.core.errors import UsageError
 from sodate.core.text import en, ja, tr
+from sodate.grade.ecma import NotEcmaError, translate
 
-SECONDS = 1.0
+STEPS = 1_000_000  # of a pattern that looks around or back: some tenths of a second
+ENGINE = jsonschema_rs.FancyRegexOptions(backtrack_limit=STEPS)
 
 
-def check_pattern(pattern: str, where: str) -> None:
-    """Raises UsageError, naming `where` the pattern stands, if it is not a regular expression."""
+def checked(pattern: str, where: str) -> str:
+    """`pattern` as the engine writes it. UsageError, naming `where` it stands, if it is not a regular expression."""
+    why: str
     try:
-        regex.compile(pattern)
-    except regex.error as error:
-        raise UsageError(
-            tr(
-                f"{en(where)}: {pattern!r} is no regular expression: {error}.",
-                f"{ja(where)}: {pattern!r} は正規表現として読めません: {error}",
-            ),
-            code="bad_pattern",
-            param="grader",
-        ) from None
+        translated = translate(pattern)
+        _search(translated)
+    except NotEcmaError as error:
+        why, instead = str(error), error.instead
+    except jsonschema_rs.ValidationError:
+        why, instead = tr("the engine can't compile it", "エンジンがコンパイルできません"), ""
+    else:
+        return translated
+    raise UsageError(
+        tr(f"{where}: {pattern!r} is not a regular expression: {en(why)}.",
+           f"{where}: {pattern!r} は正規表現として読めません: {ja(why)}"),
+        tr("Patterns are ECMA-262, as in JavaScript and JSON Schema.",
+           "パターンは JavaScript や JSON Schema と同じ ECMA-262 で書いてください。")
+        + (tr(f" Write {instead} here.", f"ここは {instead} と書きます。") if instead else ""),
+    )  # fmt: skip
 
 
-def found(pattern: str, text: str) -> bool:
-    """Whether `pattern` occurs in `text`. SodateError after SECONDS: a backtracking bomb is an error, not a verdict."""
-    try:
-        return regex.search(pattern, text, timeout=SECONDS) is not None
-    except TimeoutError:
-        raise SodateError(
-            tr(
-                f"the pattern {pattern!r} took more than {SECONDS:g} s on a text of {len(text)} characters.",
-                f"パターン {pattern!r} の照合が {len(text)} 文字の文章で {SECONDS:g} 秒を超えました。",
-            ),
-            tr(
-                "Rewrite it without nested repetition such as (a+)+.",
-                "(a+)+ のような入れ子の繰り返しを使わない形に書き直してください。",
-            ),
-        ) from None
+@functools.lru_cache(256)
+def _search(translated: str) -> jsonschema_rs.Validator:
+    return jsonschema_rs.validator_for({"pattern": translated}, pattern_options=ENGINE)
+
+
+def found(pattern: str, text: str) -> bool | None:
+    """Whether `pattern` occurs in `text`; None where the search ended at its limit of STEPS."""
+    readable = text.encode("utf-8", "replace").decode()  # half a surrogate pair is no text to the engine
+    error = next(_search(translate(pattern)).iter_errors(readable), None)
+    return True if error is None else None if gave_up(error) else False
+
+
+def gave_up(error: jsonschema_rs.ValidationError) -> bool:
+    """Whether a search ended at its limit."""
+    kinds = jsonschema_rs.ValidationErrorKind
+    return isinstance(error.kind, kinds.BacktrackLimitExceeded | kinds.RegexEngineFailure)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,7 +28,7 @@ from sodate.core.text import tr
 from sodate.grade.answers import length
 from sodate.grade.base import Grade, GradeFunction, Grader
 from sodate.grade.normalise import fold
-from sodate.grade.patterns import check_pattern, found
+from sodate.grade.patterns import checked, found
 from sodate.grade.strings import banned_words
 
 ParseGrader = Callable[[str, Path], Grader]
@@ -49,7 +50,7 @@ class _Strict(BaseModel):
 
 class _Rule(_Strict):
     name: str = ""
-    weight: float = Field(default=1.0, gt=0)
+    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     must: bool = False
 
 
@@ -90,7 +91,7 @@ class Sections(_Rule):
 
 
 class Pattern(_Rule):
-    """A regular expression that must occur, or with `present: false` must not."""
+    """A regular expression (ECMA-262) that must occur, or with `present: false` must not."""
 
     kind: Literal["pattern"]
     pattern: str
@@ -213,7 +214,10 @@ def _sections(rule: Sections) -> GradeFunction:
 def _pattern(rule: Pattern) -> GradeFunction:
     def grade(reply: str, reference: str | None, item: Mapping[str, Any]) -> Grade:
         there = found(rule.pattern, reply)
-        said = tr("occurs", "あり") if there else tr("does not occur", "なし")
+        if there is None:
+            said = tr("can't be searched for within its limit", "照合が制限内に終わらない")
+        else:
+            said = tr("occurs", "あり") if there else tr("does not occur", "なし")
         return Grade(float(there == rule.present), f"{rule.pattern}: {said}")
 
     return grade
@@ -228,7 +232,7 @@ def _rule_grader(rule: Rule, path: Path, parse: ParseGrader) -> Grader:
     if isinstance(rule, Sections):
         return Grader(name, _sections(rule), needs_reference=False)
     if isinstance(rule, Pattern):
-        check_pattern(rule.pattern, str(path))
+        checked(rule.pattern, str(path))
         return Grader(name, _pattern(rule), needs_reference=False)
     if isinstance(rule, BannedWords):
         return Grader(name, banned_words(rule.words), needs_reference=False)
@@ -240,11 +244,11 @@ def _rule_grader(rule: Rule, path: Path, parse: ParseGrader) -> Grader:
             file=path,
         )
     inner = parse(rule.grader, path.parent)
-    return Grader(rule.name or inner.name, inner.function, inner.needs_reference)
+    return replace(inner, name=rule.name or inner.name)
 
 
-def load_rules(path: Path, parse: ParseGrader) -> tuple[GradeFunction, bool]:
-    """(grade function, needs a reference) of a rules file. `parse` makes the graders that rules name.
+def load_rules(name: str, path: Path, parse: ParseGrader) -> Grader:
+    """The grader, called `name`, that a rules file describes. `parse` makes the graders that rules name.
 
     UsageError names the file and the rule for anything that is not understood: no key is ignored.
     """
@@ -298,4 +302,5 @@ def load_rules(path: Path, parse: ParseGrader) -> tuple[GradeFunction, bool]:
         parts = {name: one.score for name, one in zip(names, grades, strict=True)}
         return Grade(0.0 if broken else min(1.0, mean), reason, parts)
 
-    return grade, any(grader.needs_reference for grader in graders)
+    notes = tuple(note for grader in graders for note in grader.notes)
+    return Grader(name, grade, any(grader.needs_reference for grader in graders), notes=notes)

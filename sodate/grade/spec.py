@@ -32,8 +32,9 @@ from sodate.grade.base import Grader
 from sodate.grade.fields import fields
 from sodate.grade.normalise import fold
 from sodate.grade.rules import load_rules
+from sodate.grade.schemas import Schema, read_schema
 from sodate.grade.similarity import METRICS, text_similarity
-from sodate.grade.structured import json_schema, valid_json
+from sodate.grade.structured import json_schema, read_json, valid_json
 
 FREE: tuple[str, ...] = ()  # an option that takes any text
 BOOLEAN = ("false", "true")
@@ -106,8 +107,19 @@ def _json(spec: str, base: Path) -> Grader:
 
 def _json_schema(spec: str, base: Path) -> Grader:
     options = _options(spec, {"schema": FREE, "lenient": BOOLEAN}, positional="schema")
-    grade = json_schema(base / options["schema"], options.get("lenient") == "true")
-    return Grader(spec, grade, needs_reference=False)
+    schema = _schema(base / options["schema"])
+    return Grader(spec, json_schema(schema, options.get("lenient") == "true"), needs_reference=False, notes=schema.notes)
+
+
+def _schema(path: Path) -> Schema:
+    try:
+        return read_schema(read_json(path.read_text("utf-8-sig")), str(path))
+    except FileNotFoundError:
+        raise UsageError(tr(f"The schema {path} is missing.", f"スキーマ {path} がありません。")) from None
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            tr(f"{path} is not a JSON Schema: {error}.", f"{path} は JSON Schema として読めません: {error}")
+        ) from None
 
 
 def _fields(spec: str, base: Path) -> Grader:
@@ -160,8 +172,7 @@ def _banned_words(spec: str, base: Path) -> Grader:
 
 def _rules(spec: str, base: Path) -> Grader:
     options = _options(spec, {"file": FREE}, positional="file")
-    function, needs_reference = load_rules(base / options["file"], parse_grader)
-    return Grader(spec, function, needs_reference)
+    return load_rules(spec, base / options["file"], parse_grader)
 
 
 def _number(spec: str, base: Path) -> Grader:

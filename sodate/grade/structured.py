@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from sodate.core.errors import UsageError
 from sodate.core.text import tr
 from sodate.grade.base import Grade, GradeFunction
-from sodate.grade.patterns import check_pattern, found
+from sodate.grade.schemas import Schema
 from sodate.grade.strings import clip
 
 MAX_DEPTH = 64
@@ -47,15 +45,17 @@ def _number(text: str) -> float:
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_float=_number)
 
 
-def _depth_checked(value: Any) -> Any:
+def _checked(value: Any) -> Any:
+    """`value`, if it is no deeper than MAX_DEPTH and its strings are text; NotJsonError otherwise."""
     level = [value]
     for _ in range(MAX_DEPTH):
-        level = [
-            inner
-            for outer in level
-            if isinstance(outer, (dict, list))
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-        ]
+        objects = [one for one in level if isinstance(one, dict)]
+        try:
+            "".join([one for one in (*level, *(key for one in objects for key in one)) if isinstance(one, str)]).encode()
+        except UnicodeEncodeError:
+            raise NotJsonError(tr("half a surrogate pair", "サロゲートペアの片割れがあります")) from None
+        lists = [one for one in level if isinstance(one, list)]
+        level = [*(inner for one in objects for inner in one.values()), *(inner for one in lists for inner in one)]
         if not level:
             return value
     raise NotJsonError(tr(f"nested more than {MAX_DEPTH} deep", f"入れ子が {MAX_DEPTH} 段を超えています"))
@@ -64,11 +64,11 @@ def _depth_checked(value: Any) -> Any:
 def read_json(text: str) -> Any:
     """The JSON value that is the whole of `text`, white space around it apart.
 
-    Stricter than Python's reader: NaN, infinities, numbers beyond a double, a key given twice and nesting deeper than
-    MAX_DEPTH are refused with NotJsonError.
+    Stricter than Python's reader: NaN, infinities, numbers beyond a double, a key given twice, half a surrogate pair and
+    nesting deeper than MAX_DEPTH are refused with NotJsonError.
     """
     try:
-        return _depth_checked(_DECODER.decode(text))
+        return _checked(_DECODER.decode(text))
     except json.JSONDecodeError as error:
         if not text.strip():
             raise NotJsonError(tr("the reply is empty", "返答が空です")) from None
@@ -101,7 +101,7 @@ def find_json(text: str) -> Any:
         if count == _MAX_STARTS:
             break
         try:
-            return _depth_checked(_DECODER.raw_decode(text, start.start())[0])
+            return _checked(_DECODER.raw_decode(text, start.start())[0])
         except NotJsonError:
             raise
         except (ValueError, RecursionError):
@@ -152,137 +152,15 @@ def valid_json(lenient: bool) -> GradeFunction:
     return grade
 
 
-# Values under these keywords are data, not schemas: a "$ref" in there refers to nothing.
-_DATA_KEYWORDS = {"const", "enum", "default", "examples"}
-
-
-def _schemas(node: Any) -> Iterator[dict[str, Any]]:
-    """Every object of a schema document that may be a schema, the outermost first."""
-    if isinstance(node, dict):
-        yield node
-        for key, inner in node.items():
-            if key not in _DATA_KEYWORDS:
-                yield from _schemas(inner)
-    elif isinstance(node, list):
-        for inner in node:
-            yield from _schemas(inner)
-
-
-def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[Any]:
-    from jsonschema import ValidationError
-
-    if isinstance(instance, str) and not found(pattern, instance):
-        yield ValidationError(f"{clip(instance)!r} does not match {pattern!r}")
-
-
-def _pattern_properties(validator: Any, patterns: Mapping[str, Any], instance: Any, schema: Any) -> Iterator[Any]:
-    if isinstance(instance, dict):
-        for pattern, inner in patterns.items():
-            for key, value in instance.items():
-                if found(pattern, key):
-                    yield from validator.descend(value, inner, path=key, schema_path=pattern)
-
-
-def _additional_properties(validator: Any, inner: Any, instance: Any, schema: Any) -> Iterator[Any]:
-    from jsonschema import ValidationError
-
-    if not isinstance(instance, dict):
-        return
-    patterns = schema.get("patternProperties", {})
-    for key, value in instance.items():
-        if key in schema.get("properties", {}) or any(found(pattern, key) for pattern in patterns):
-            continue
-        if inner is False:
-            yield ValidationError(f"the key {clip(key)!r} is not allowed")
-        else:
-            yield from validator.descend(value, inner, path=key)
-
-
-def load_schema(path: Path) -> Any:
-    """A Draft 2020-12 validator that reads nothing but this file and whose patterns are time-limited.
-
-    UsageError for a file that is missing or no schema, a `$ref` that leaves the file, a bad pattern, and for
-    `unevaluatedProperties` beside `patternProperties` (the library would match those patterns without a limit).
-    """
-    import jsonschema
-    from referencing import Registry
-
-    try:
-        schema = read_json(path.read_text("utf-8-sig"))
-        jsonschema.Draft202012Validator.check_schema(schema, format_checker=jsonschema.FormatChecker(()))
-    except FileNotFoundError:
-        raise UsageError(
-            tr(f"The schema {path} is missing.", f"スキーマ {path} がありません。"),
-            code="file_missing",
-            param="grader",
-            file=path,
-        ) from None
-    except (OSError, ValueError, jsonschema.SchemaError) as error:
-        why = error.message if isinstance(error, jsonschema.SchemaError) else str(error)
-        raise UsageError(
-            tr(
-                f"{path} is no JSON Schema (2020-12): {why}.",
-                f"{path} は JSON Schema (2020-12) として読めません: {why}",
-            ),
-            code="bad_schema",
-            param="grader",
-            file=path,
-        ) from None
-    parts = list(_schemas(schema))
-    known = {part["$id"] for part in parts if isinstance(part.get("$id"), str)}
-    for part in parts:
-        for keyword in ("$ref", "$dynamicRef"):
-            target = part.get(keyword)
-            if isinstance(target, str) and not target.startswith("#") and target.partition("#")[0] not in known:
-                raise UsageError(
-                    tr(
-                        f"{path}: {keyword} {target!r} leaves the file.",
-                        f"{path}: {keyword} {target!r} はファイルの外を指しています。",
-                    ),
-                    tr(
-                        "Copy what it points to into $defs; nothing is fetched.",
-                        "参照先を $defs に写してください。外部からの取得は行いません。",
-                    ),
-                    code="bad_schema",
-                    param="grader",
-                    file=path,
-                )
-        patterns = part.get("patternProperties")
-        for pattern in [part.get("pattern"), *(patterns if isinstance(patterns, dict) else [])]:
-            if isinstance(pattern, str):
-                check_pattern(pattern, str(path))
-    if any("unevaluatedProperties" in part for part in parts) and any("patternProperties" in part for part in parts):
-        raise UsageError(
-            tr(
-                f"{path}: unevaluatedProperties together with patternProperties is not supported.",
-                f"{path}: unevaluatedProperties と patternProperties の併用には対応していません。",
-            ),
-            code="bad_schema",
-            param="grader",
-            file=path,
-        )
-    safe = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
-        jsonschema.Draft202012Validator,
-        {
-            "pattern": _pattern,
-            "patternProperties": _pattern_properties,
-            "additionalProperties": _additional_properties,
-        },
-    )
-    return safe(schema, registry=Registry())
-
-
-def json_schema(path: Path, lenient: bool) -> GradeFunction:
+def json_schema(schema: Schema, lenient: bool) -> GradeFunction:
     """1 when the reply is JSON that the schema accepts, else 0 with the first few violations."""
-    validator = load_schema(path)
 
     def judge(value: Any) -> Grade:
-        errors = sorted(validator.iter_errors(value), key=lambda error: [str(part) for part in error.absolute_path])
-        if not errors:
+        problems = schema.problems(value)
+        if not problems:
             return Grade(1.0, tr("fits the schema", "スキーマに適合"))
-        said = [f"{error.json_path}: {clip(error.message, 120)}" for error in errors[:3]]
-        more = f" (+{len(errors) - 3})" if len(errors) > 3 else ""
-        return Grade(0.0, "; ".join(said) + more)
+        more = f" (+{len(problems) - 3})" if len(problems) > 3 else ""
+        return Grade(0.0, "; ".join(problems[:3]) + more)
 
     def grade(reply: str, reference: str | None, item: Mapping[str, Any]) -> Grade:
         return json_graded(reply, lenient, judge)
