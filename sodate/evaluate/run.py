@@ -71,7 +71,8 @@ class Comparison:
 @dataclass(frozen=True, slots=True)
 class EvalResult:
     """All that was measured. `replies[model][i]` answers `items[i]`; `comparisons` go pair by pair. `cut_off` counts
-    the replies of a model that were ended by a limit, not by the model."""
+    the replies of a model that were ended by a limit, not by the model; `notes` are what graders leave out or do more
+    strictly than usual."""
 
     items: tuple[EvalItem, ...]
     replies: Mapping[str, tuple[str, ...]]
@@ -81,6 +82,7 @@ class EvalResult:
     cut_off: Mapping[str, int]
     margin: float
     seed: int
+    notes: tuple[str, ...] = ()
 
     @property
     def n(self) -> int:
@@ -108,6 +110,7 @@ class EvalResult:
             "n": self.n,
             "independent": self.independent,
             "cut_off": dict(self.cut_off),
+            "notes": [str(note) for note in self.notes],
             "results": [
                 {"model": one.model, "grader": one.grader, "mean": one.mean, "ci": one.ci and list(one.ci)}
                 for one in self.results
@@ -266,6 +269,7 @@ def evaluate(
                 )
             )
     clusters = _clusters(items)
+    graders = [grader.told([item.reference for item in items if item.reference is not None]) for grader in graders]
     scored: dict[str, list[ModelScore]] = {}
     for model, said in replies.items():
         for grader in graders:
@@ -293,4 +297,5 @@ def evaluate(
         cut_off=cut_off or {},
         margin=margin,
         seed=seed,
+        notes=tuple(dict.fromkeys(note for grader in graders for note in grader.notes)),
     )

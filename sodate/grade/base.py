@@ -43,6 +43,11 @@ class Grader:
     aggregate: Aggregate | None = None
     whole: bool = True
     notes: tuple[str, ...] = ()
+    knowing: Callable[[Sequence[str]], Grader] | None = None
+
+    def told(self, references: Sequence[str]) -> Grader:
+        """This grader when it knows all references that it will compare with; most graders don't care."""
+        return self.knowing(references) if self.knowing else self
 
     def __call__(self, reply: str, reference: str | None, item: Mapping[str, Any]) -> Grade:
         """Judges one reply. Raises SodateError when the item itself cannot be judged, never a silent 0."""

@@ -1,8 +1,8 @@
 r"""Regular expressions as ECMA-262 writes them (with its `u` flag): the language of JSON Schema's patterns.
 
-`\d` is 0 to 9, `\w` is ASCII, `$` is the very end, `.` is no line end. A pattern is rewritten for Rust's `fancy-regex`, the
-engine inside `jsonschema_rs`: the time of a search grows with the text, or has a limit where a pattern looks around or back.
-What only other languages know (`\A`, `\Z`, `(?P<n>…)`, `(?i)`, `a++`) is refused with what to write instead.
+`\d` is 0 to 9, `\w` is ASCII, `$` is the very end, `.` is no line end. A pattern is rewritten for Rust's `fancy-regex`,
+the engine inside `jsonschema_rs`: a search takes time in proportion to the text, or has a limit of steps where it looks
+around or back. What only other languages know (`\A`, `\Z`, `(?P<n>…)`, `(?i)`) is refused with what to write instead.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ _CLASSES: dict[str, Ranges] = {
     "d": [(0x30, 0x39)],
     "w": [(0x30, 0x39), (0x41, 0x5A), (0x5F, 0x5F), (0x61, 0x7A)],
     "s": [
-        (0x09, 0x0D), (0x20, 0x20), (0xA0, 0xA0), (0x1680, 0x1680), (0x2000, 0x200A), (0x2028, 0x2029), (0x202F, 0x202F),
-        (0x205F, 0x205F), (0x3000, 0x3000), (0xFEFF, 0xFEFF),
+        (0x09, 0x0D), (0x20, 0x20), (0xA0, 0xA0), (0x1680, 0x1680), (0x2000, 0x200A), (0x2028, 0x2029),
+        (0x202F, 0x202F), (0x205F, 0x205F), (0x3000, 0x3000), (0xFEFF, 0xFEFF),
     ],
 }  # fmt: skip
 _CONTROLS = {"t": 9, "n": 10, "v": 11, "f": 12, "r": 13}
@@ -49,7 +49,8 @@ class NotEcmaError(ValueError):
     """The pattern is not ECMA-262's; the message names the place, and `instead` is what to write, or ""."""
 
     def __init__(self, pattern: str, place: int) -> None:
-        super().__init__(f"{pattern[place : place + 6]!r}, character {place + 1}")
+        here = pattern[place : place + 6]
+        super().__init__(f"{here!r} at character {place + 1}" if here else "a bracket is not closed")
         self.instead = next((said for form, said in _INSTEAD if re.match(form, pattern[place:])), "")
 
 
@@ -82,7 +83,9 @@ def translate(pattern: str) -> str:
         elif match["class"]:
             out.append(_class(match["class"], pattern, place))
         elif escape := match["escape"]:
-            if (escape[1] == "k" and escape[3:-1] not in known) or (escape[1] in "123456789" and escape[1:] not in known):
+            if (escape[1] == "k" and escape[3:-1] not in known) or (
+                escape[1] in "123456789" and escape[1:] not in known
+            ):
                 raise NotEcmaError(pattern, place)
             repeatable = escape not in (r"\b", r"\B")
             out.append(_escape(escape, finished))
@@ -170,7 +173,11 @@ def _escape(escape: str, finished: dict[str, int]) -> str:
         word = _written(_CLASSES["w"])
         after, before = f"(?<={word})", f"(?={word})"
         not_after, not_before = f"(?<!{word})", f"(?!{word})"
-        return f"(?:{after}{not_before}|{not_after}{before})" if kind == "b" else f"(?:{after}{before}|{not_after}{not_before})"
+        return (
+            f"(?:{after}{not_before}|{not_after}{before})"
+            if kind == "b"
+            else f"(?:{after}{before}|{not_after}{not_before})"
+        )
     if kind in "pP":
         return escape
     number = finished.get(escape[3:-1] if kind == "k" else escape[1:], 0)

@@ -20,16 +20,29 @@ KATAKANA_TO_HIRAGANA = {code: code - 0x60 for code in [*range(0x30A1, 0x30F7), 0
 JAPANESE = "\u3001-\u303f\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _SPACE_BY_JAPANESE = re.compile(rf"(?<=[{JAPANESE}])\s+|\s+(?=[{JAPANESE}])")
 _SPACE = re.compile(r"\s+")
+_RAISED = re.compile(r"(?<=\d)[²³¹⁰⁴-⁹⁻]+")
+_FRACTION = re.compile(r"(?<=\d)(?=[¼-¾⅐-⅟↉])")
+_WIDTHS = re.compile(r"[\u3000\uff00-\uffef]+")
 _TOKEN = re.compile(rf"[{JAPANESE}]|(?:(?![{JAPANESE}])\w)+|[^\w\s]")
 
 
 def normalise(text: str) -> str:
     """NFKC (full-width → half-width, ｶﾞ → ガ), invisible characters out, dash variants to `-`, `〜` to `~`,
     white space folded to one space, and none beside a Japanese character (山田 太郎 = 山田太郎, A4 用紙 = A4用紙).
-    Upper and lower case stay apart.
+    Upper and lower case stay apart, and so do numbers: 10² is 10^2 and 2½ is 2 1⁄2, neither of them a longer number.
     """
-    text = unicodedata.normalize("NFKC", text.translate(INVISIBLE)).translate(VARIANTS)
+    apart = _RAISED.sub(r"^\g<0>", _FRACTION.sub(" ", text.translate(INVISIBLE)))
+    return spaced(unicodedata.normalize("NFKC", apart).translate(VARIANTS))
+
+
+def spaced(text: str) -> str:
+    """One space for white space, none beside a Japanese character or at the ends."""
     return _SPACE_BY_JAPANESE.sub("", _SPACE.sub(" ", text)).strip()
+
+
+def narrowed(text: str) -> str:
+    """Full- and half-width forms as the usual ones (Ａ → A, ｶﾞ → ガ), and no other change: ① is not 1."""
+    return unicodedata.normalize("NFC", _WIDTHS.sub(lambda run: unicodedata.normalize("NFKC", run[0]), text))
 
 
 def fold(text: str) -> str:

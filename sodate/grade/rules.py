@@ -15,7 +15,7 @@ The score is the weighted mean of the rules. A rule with `must` that is not met 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -291,7 +291,13 @@ def load_rules(name: str, path: Path, parse: ParseGrader) -> Grader:
             param="grader",
             file=path,
         )
+    return _weighed(name, rules, graders)
+
+
+def _weighed(name: str, rules: Rules, graders: Sequence[Grader]) -> Grader:
+    """The weighted mean of the graders of some rules."""
     total = sum(rule.weight for rule in rules.rules)
+    names = [grader.name for grader in graders]
 
     def grade(reply: str, reference: str | None, item: Mapping[str, Any]) -> Grade:
         grades = [grader(reply, reference, item) for grader in graders]
@@ -303,4 +309,11 @@ def load_rules(name: str, path: Path, parse: ParseGrader) -> Grader:
         return Grade(0.0 if broken else min(1.0, mean), reason, parts)
 
     notes = tuple(note for grader in graders for note in grader.notes)
-    return Grader(name, grade, any(grader.needs_reference for grader in graders), notes=notes)
+    needs = any(grader.needs_reference for grader in graders)
+    return Grader(
+        name,
+        grade,
+        needs,
+        notes=notes,
+        knowing=lambda references: _weighed(name, rules, [one.told(references) for one in graders]),
+    )

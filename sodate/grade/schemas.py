@@ -1,14 +1,14 @@
 """JSON Schema, drafts 4 to 2020-12: what a document asks for is checked, or said by name not to be.
 
-The draft is the one that `$schema` names, 2020-12 without it. Patterns are ECMA-262 (`sodate/grade/ecma.py`), every format
-that 2020-12 defines is checked in every draft, and nothing outside the document is read.
+The draft is the one that `$schema` names, 2020-12 without it. Patterns are ECMA-262 (`sodate/grade/ecma.py`). Every
+format of 2020-12 is checked in every draft. Nothing outside the document is read.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -31,37 +31,45 @@ DRAFTS = {
 _ORDER = list(dict.fromkeys(DRAFTS.values()))
 
 # Keywords that ask for something, and the first and the last draft that has them ("" is all).
-_ALWAYS = set(
-    "type enum properties patternProperties additionalProperties required minProperties maxProperties items minItems "
-    "maxItems uniqueItems minimum maximum exclusiveMinimum exclusiveMaximum multipleOf minLength maxLength pattern format "
-    "allOf anyOf oneOf not dependencies $ref".split()
-)
+_ALWAYS = {
+    "type", "enum", "properties", "patternProperties", "additionalProperties", "required", "minProperties",
+    "maxProperties", "items", "minItems", "maxItems", "uniqueItems", "minimum", "maximum", "exclusiveMinimum",
+    "exclusiveMaximum", "multipleOf", "minLength", "maxLength", "pattern", "format", "allOf", "anyOf", "oneOf",
+    "not", "dependencies", "$ref",
+}  # fmt: skip
 _SOMETIMES = {
     "additionalItems": ("draft-04", "2019-09"),
     **dict.fromkeys(("const", "contains", "propertyNames"), ("draft-06", "2020-12")),
     **dict.fromkeys(("if", "then", "else"), ("draft-07", "2020-12")),
     **dict.fromkeys(("contentEncoding", "contentMediaType"), ("draft-06", "draft-07")),
     **dict.fromkeys(
-        ("dependentRequired", "dependentSchemas", "unevaluatedItems", "unevaluatedProperties", "minContains", "maxContains"),
+        (
+            "dependentRequired",
+            "dependentSchemas",
+            "unevaluatedItems",
+            "unevaluatedProperties",
+            "minContains",
+            "maxContains",
+        ),
         ("2019-09", "2020-12"),
     ),
     "$recursiveRef": ("2019-09", "2019-09"),
     **dict.fromkeys(("prefixItems", "$dynamicRef"), ("2020-12", "2020-12")),
 }
 # What says something about a schema without asking for anything.
-_ANNOTATIONS = set(
-    "$schema $id id $anchor $dynamicAnchor $recursiveAnchor $defs definitions $comment $vocabulary title description default "
-    "example examples readOnly writeOnly deprecated".split()
-)
+_ANNOTATIONS = {
+    "$schema", "$id", "id", "$anchor", "$dynamicAnchor", "$recursiveAnchor", "$defs", "definitions", "$comment",
+    "$vocabulary", "title", "description", "default", "example", "examples", "readOnly", "writeOnly", "deprecated",
+}  # fmt: skip
 _PARTNERS = {"then": "if", "else": "if", "minContains": "contains", "maxContains": "contains"}
 # Values that ask for nothing.
 _NOTHING = {"minLength": 0, "minItems": 0, "minProperties": 0, "minContains": 0, "uniqueItems": False, "required": [],
             "dependentRequired": {}, "pattern": ""}  # fmt: skip
 # Where schemas stand in a schema: as a value, in a list, in an object by name.
-_ONE = set(
-    "additionalProperties additionalItems items contains propertyNames if then else not unevaluatedItems "
-    "unevaluatedProperties contentSchema".split()
-)
+_ONE = {
+    "additionalProperties", "additionalItems", "items", "contains", "propertyNames", "if", "then", "else", "not",
+    "unevaluatedItems", "unevaluatedProperties", "contentSchema",
+}  # fmt: skip
 _LISTS = {"allOf", "anyOf", "oneOf", "prefixItems", "items"}
 _NAMED = {"properties", "patternProperties", "dependentSchemas", "dependencies", "$defs", "definitions"}
 _DEFINITIONS = {"$defs", "definitions"}
@@ -93,7 +101,9 @@ class Schema:
     def _said(self, error: jsonschema_rs.ValidationError) -> str:
         pattern = getattr(error.kind, "pattern", None) or str(error.schema_path[-1:] or "")
         if gave_up(error):
-            return tr("a pattern could not be searched for within its limit", "パターンの照合が制限内に終わりませんでした")
+            return tr(
+                "a pattern could not be searched for within its limit", "パターンの照合が制限内に終わりませんでした"
+            )
         if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Pattern):
             written = self.patterns.get(pattern, pattern)
             return tr(f"{json.dumps(error.instance, ensure_ascii=False)} does not match {written!r}",
@@ -115,15 +125,8 @@ def read_schema(document: Any, where: str) -> Schema:
     draft = _draft(document, where)
     nodes = [node for node in _nodes(document) if isinstance(node, dict)]
     _refuse_leaving(nodes, where)
-    if not any(_asks(node, draft) for node in _nodes(document, definitions=False)):
-        raise UsageError(
-            tr(f"{where} asks for nothing: every JSON value fits it.",
-               f"{where} には制約がなく、どんな JSON でも適合します。"),
-            tr('A schema has keywords such as "type", "properties" and "required".',
-               'スキーマには "type"、"properties"、"required" などを書いてください。'),
-        )  # fmt: skip
     notes = list(dict.fromkeys(note for node in nodes for note in _unchecked(node, draft)))
-    formats = {"regex": _is_pattern}
+    formats: dict[str, Callable[[str], bool]] = {"regex": _is_pattern}
     for name in dict.fromkeys(node["format"] for node in nodes if isinstance(node.get("format"), str)):
         if _knows_format(name, draft) or name == "regex":
             continue
@@ -145,11 +148,18 @@ def read_schema(document: Any, where: str) -> Schema:
             tr("$schema names the draft; without it 2020-12 is meant.",
                "ドラフトは $schema で指定します。なければ 2020-12 とみなします。"),
         ) from None  # fmt: skip
-    return Schema(validator, tuple(f"{where}: {note}" for note in notes), patterns)
+    if not any(_asks(node, draft) for node in _nodes(document, definitions=False)):
+        raise UsageError(
+            tr(f"{where} asks for nothing: every JSON value fits it.",
+               f"{where} には制約がなく、どんな JSON でも適合します。"),
+            tr('A schema has keywords such as "type", "properties" and "required".',
+               'スキーマには "type"、"properties"、"required" などを書いてください。'),
+        )  # fmt: skip
+    return Schema(validator, tuple(tr(f"{where}: ", f"{where}: ") + note for note in notes), patterns)
 
 
 def unwrapped(document: Any) -> Any:
-    """The schema in what an API calls a format or a function: {"type": "json_schema", "json_schema": {…}} and the like."""
+    """The schema in what APIs call a format or a function, such as {"type": "json_schema", "json_schema": {…}}."""
     while isinstance(document, dict) and set(document) <= _WRAPPER | set(_CARRIERS):
         inner = next((document[key] for key in _CARRIERS if isinstance(document.get(key), dict)), None)
         if inner is None:
@@ -162,7 +172,9 @@ def _draft(document: Any, where: str) -> str:
     if not isinstance(document, dict | bool):
         raise UsageError(tr(f"{where} is not a JSON Schema: it is no object.",
                             f"{where} は JSON Schema ではありません (オブジェクトではありません)。"))  # fmt: skip
-    named = document.get("$schema", "json-schema.org/schema") if isinstance(document, dict) else "json-schema.org/schema"
+    named = (
+        document.get("$schema", "json-schema.org/schema") if isinstance(document, dict) else "json-schema.org/schema"
+    )
     plain = str(named).removeprefix("https://").removeprefix("http://").removesuffix("#")
     if plain not in DRAFTS:
         raise UsageError(

@@ -30,6 +30,7 @@ from sodate.core.text import tr
 from sodate.grade import answers, programs, sandbox, strings
 from sodate.grade.base import Grader
 from sodate.grade.fields import fields
+from sodate.grade.labels import label
 from sodate.grade.normalise import fold
 from sodate.grade.rules import load_rules
 from sodate.grade.schemas import Schema, read_schema
@@ -97,7 +98,7 @@ def _string_check(spec: str, base: Path) -> Grader:
 
 def _label(spec: str, base: Path) -> Grader:
     _options(spec, {})
-    return Grader(spec, strings.label, aggregate=strings.macro_f1)
+    return label(spec)
 
 
 def _json(spec: str, base: Path) -> Grader:
@@ -108,7 +109,9 @@ def _json(spec: str, base: Path) -> Grader:
 def _json_schema(spec: str, base: Path) -> Grader:
     options = _options(spec, {"schema": FREE, "lenient": BOOLEAN}, positional="schema")
     schema = _schema(base / options["schema"])
-    return Grader(spec, json_schema(schema, options.get("lenient") == "true"), needs_reference=False, notes=schema.notes)
+    return Grader(
+        spec, json_schema(schema, options.get("lenient") == "true"), needs_reference=False, notes=schema.notes
+    )
 
 
 def _schema(path: Path) -> Schema:

@@ -1,8 +1,7 @@
-"""Graders that look at the reply as text: exact, string_check, label, banned_words."""
+"""Graders that look at the reply as text: exact, string_check, banned_words."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -50,41 +49,6 @@ def string_check(op: Operation, fixed: str | None) -> GradeFunction:
         return Grade(float(passed), f"{op} “{clip(wanted)}”: {said}")
 
     return grade
-
-
-def fold_label(text: str) -> str:
-    """A label as a person means it: 「 ‘Refund’. 」 is refund. Case, width, kana, quotes and final marks are folded.
-
-    A text of nothing but marks keeps them: "?" is a label too, and neither "!" nor silence.
-    """
-    folded = fold(text)
-    return folded.strip(" \t\n\"'`*「」『』“”‘’()[]{}<>。.、,!?:;") or folded
-
-
-def label(reply: str, reference: str | None, item: Mapping[str, Any]) -> Grade:
-    """1 when the whole reply is the label. A label inside a sentence is not an answer a program can use."""
-    if fold_label(reply) == fold_label(reference or ""):
-        return Grade(1.0, tr(f"label “{clip(reference or '')}”", f"ラベル「{clip(reference or '')}」"))
-    return Grade(
-        0.0,
-        tr(
-            f"expected “{clip(reference or '')}”, got “{clip(reply)}”",
-            f"正解「{clip(reference or '')}」、返答「{clip(reply)}」",
-        ),
-    )
-
-
-def macro_f1(replies: Sequence[str], references: Sequence[str | None]) -> Mapping[str, float]:
-    """Mean over the labels that occur in the references of each label's F1.
-
-    A reply that is no known label is a miss for its true label and a false alarm for none: it stands for "no answer".
-    """
-    truth = [fold_label(reference or "") for reference in references]
-    said = [fold_label(reply) for reply in replies]
-    hits = Counter(t for t, s in zip(truth, said, strict=True) if t == s)
-    true_count, said_count = Counter(truth), Counter(said)
-    scores = [2 * hits[name] / (true_count[name] + said_count[name]) for name in true_count]
-    return {"macro_f1": sum(scores) / len(scores)} if scores else {}
 
 
 def banned_words(words: Sequence[str]) -> GradeFunction:

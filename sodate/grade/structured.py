@@ -51,7 +51,9 @@ def _checked(value: Any) -> Any:
     for _ in range(MAX_DEPTH):
         objects = [one for one in level if isinstance(one, dict)]
         try:
-            "".join([one for one in (*level, *(key for one in objects for key in one)) if isinstance(one, str)]).encode()
+            "".join(
+                [one for one in (*level, *(key for one in objects for key in one)) if isinstance(one, str)]
+            ).encode()
         except UnicodeEncodeError:
             raise NotJsonError(tr("half a surrogate pair", "サロゲートペアの片割れがあります")) from None
         lists = [one for one in level if isinstance(one, list)]
@@ -64,8 +66,8 @@ def _checked(value: Any) -> Any:
 def read_json(text: str) -> Any:
     """The JSON value that is the whole of `text`, white space around it apart.
 
-    Stricter than Python's reader: NaN, infinities, numbers beyond a double, a key given twice, half a surrogate pair and
-    nesting deeper than MAX_DEPTH are refused with NotJsonError.
+    Stricter than Python's reader: NaN, infinities, numbers beyond a double, a key given twice, half a surrogate pair
+    and nesting deeper than MAX_DEPTH are refused with NotJsonError.
     """
     try:
         return _checked(_DECODER.decode(text))

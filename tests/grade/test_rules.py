@@ -58,7 +58,7 @@ def test_a_rule_may_be_any_grader_with_paths_beside_the_rules(tmp_path: Path) ->
         ("rules: [{kind: length, min: 5, max: 3}]", "min is greater"),
         ("rules: []", "rules"),
         ("rules: [{kind: length}, {kind: length}]", "same name"),
-        ("rules: [{kind: pattern, pattern: '('}]", "no regular expression"),
+        ("rules: [{kind: pattern, pattern: '('}]", "not a regular expression"),
         ("rules: {", "cannot be read"),
         # What folds to nothing stands in every text: it would be banned, or found, always.
         (
