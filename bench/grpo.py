@@ -37,10 +37,11 @@ def ours(method: str, work: dict[str, Any]) -> float:
     from sodate.adapt import lora
     from sodate.cli.at_hand import at_hand
     from sodate.core.runs import RunFolder
+    from sodate.grade import Case, Grade, Grader
     from sodate.model import fused, load
     from sodate.release.lookup import look_up
     from sodate.train import grpo, loop, ppo
-    from sodate.train.rewards import Answer, Reward, Task
+    from sodate.train.rewards import Reward, Task
     from sodate.train.rollout import Rollouts
 
     model = load.load_base(look_up(at_hand(MODEL)).folder, device=torch.device("cpu"), dtype=torch.float32)
@@ -48,11 +49,12 @@ def ours(method: str, work: dict[str, Any]) -> float:
     fused.prepare(model, torch.float32)
     tasks = [Task(ids, None, {}, str(i)) for i, ids in enumerate(work["prompts"])]
 
-    def free(answers: Sequence[Answer]) -> list[float]:
-        return [(sum(a.ids) % 97) / 97 for a in answers]
+    def free(cases: Sequence[Case]) -> list[Grade]:
+        return [Grade((int(case.reply) % 97) / 97, "") for case in cases]
 
+    grader = Grader("free", needs_reference=False, many=free)
     rollouts = Rollouts(
-        model, tasks, [], Reward((("free", 1.0, free),)), text=lambda ids, tools: "", stop_ids=[], seed=0,
+        model, tasks, [], Reward(((1.0, grader),)), text=lambda ids, tools: str(sum(ids)), stop_ids=[], seed=0,
         samples=work["samples"], max_new_tokens=work["tokens"], micro_tokens=2048, say=print,
         memory={"base_reward": 0.0},
     )  # fmt: skip

@@ -58,7 +58,7 @@ def evaluate(
     8 tokens, or to 256 where a right reply may say more than its reference; what was cut off is counted.
     """
     from sodate.evaluate.report import write_report
-    from sodate.evaluate.run import check_references
+    from sodate.evaluate.run import check_references, told
     from sodate.grade import parse_grader
 
     names = [models] if isinstance(models, str) else list(models)
@@ -73,7 +73,10 @@ def evaluate(
         contestants.insert(1, (baselines[1], examples))
     made = [parse_grader(spec) for spec in specs]
     items, tools = _items(Path(data), limit, columns, encoding, cluster)
+    made = told(made, items)
     check_references(items, made)
+    for note in dict.fromkeys(note for grader in made for note in grader.notes):
+        on_event("warning", note)
     replies: dict[str, list[str]] = {}
     room: dict[str, int] = {}  # tokens a reply might have
     cut_off: dict[str, int] = {}

@@ -16,7 +16,7 @@ CODES: Mapping[str, str] = {
     "bad_pattern": "a regular expression does not compile",
     "bad_recipe": "the recipe is not YAML, or not keys with values",
     "bad_rules": "the file of rules has a key or value that is not understood",
-    "bad_schema": "the file is no JSON Schema, or one that is not supported",
+    "bad_schema": "not a JSON Schema, or one that is not supported",
     "bad_value": "`param` has a value that it can't have",
     "busy": "there is no room for the request now; try again",
     "changed": "a file, model or template is not what it was when the run began",

@@ -12,7 +12,7 @@ from sodate.core.text import en, ja, tr
 from sodate.core.types import Message, Source
 from sodate.evaluate import stats
 from sodate.evaluate.stats import Verdict
-from sodate.grade import Grade, Grader
+from sodate.grade import CannotGradeError, Grade, Grader, case_of
 
 VERDICT_JA: Mapping[Verdict, str] = {
     "better": "改善",
@@ -139,26 +139,29 @@ def where(item: EvalItem, index: int) -> str:
 
 def _graded(grader: Grader, replies: Sequence[str], items: Sequence[EvalItem], model: str) -> tuple[Grade, ...]:
     """One grade an item. A grader that fails is an error that names item, model and grader, never a 0."""
-    grades = []
-    for index, (item, reply) in enumerate(zip(items, replies, strict=True)):
-        try:
-            grades.append(grader(reply, item.reference, item.item))
-        except Exception as error:
-            fix = error.fix if isinstance(error, SodateError) else ""
-            why = error.message if isinstance(error, SodateError) else f"{type(error).__name__}: {error}"
-            place = where(item, index)
-            raise SodateError(
-                tr(
-                    f"{en(place)}: grader {grader.name} failed on the reply of {model}: {en(why)}",
-                    f"{ja(place)}: {model} の返答を採点 {grader.name} で採点できません: {ja(why)}",
-                ),
-                fix,
-                code="grader_failed",
-                param="grader",
-                file=item.source.file if item.source else None,
-                line=item.source.line if item.source else None,
-            ) from error
-    return tuple(grades)
+    pairs = zip(replies, items, strict=True)
+    try:
+        return tuple(grader.grade([case_of(reply, one.reference, one.item, one.prompt) for reply, one in pairs]))
+    except CannotGradeError as error:
+        item, why = items[error.index], error.message
+        place = where(item, error.index)
+        raise SodateError(
+            tr(
+                f"{en(place)}: grader {grader.name} failed on the reply of {model}: {en(why)}",
+                f"{ja(place)}: {model} の返答を採点 {grader.name} で採点できません: {ja(why)}",
+            ),
+            error.fix,
+            code="grader_failed",
+            param="grader",
+            file=item.source.file if item.source else None,
+            line=item.source.line if item.source else None,
+        ) from error
+
+
+def told(graders: Sequence[Grader], items: Sequence[EvalItem]) -> list[Grader]:
+    """The graders that know every reference of the items."""
+    references = [one for item in items for one in case_of("", item.reference, item.item).references]
+    return [grader.told(references) for grader in graders]
 
 
 def check_references(items: Sequence[EvalItem], graders: Sequence[Grader]) -> None:
@@ -269,7 +272,7 @@ def evaluate(
                 )
             )
     clusters = _clusters(items)
-    graders = [grader.told([item.reference for item in items if item.reference is not None]) for grader in graders]
+    graders = told(graders, items)
     scored: dict[str, list[ModelScore]] = {}
     for model, said in replies.items():
         for grader in graders:

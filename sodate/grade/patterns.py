@@ -32,6 +32,7 @@ def checked(pattern: str, where: str) -> str:
         tr("Patterns are ECMA-262, as in JavaScript and JSON Schema.",
            "パターンは JavaScript や JSON Schema と同じ ECMA-262 で書いてください。")
         + (tr(f" Write {instead} here.", f"ここは {instead} と書きます。") if instead else ""),
+        code="bad_pattern", param="grader",
     )  # fmt: skip
 
 

@@ -26,7 +26,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
 from sodate.grade.answers import length
-from sodate.grade.base import Grade, GradeFunction, Grader
+from sodate.grade.base import Case, Grade, GradeFunction, Grader
 from sodate.grade.normalise import fold
 from sodate.grade.patterns import checked, found
 from sodate.grade.strings import banned_words
@@ -299,21 +299,20 @@ def _weighed(name: str, rules: Rules, graders: Sequence[Grader]) -> Grader:
     total = sum(rule.weight for rule in rules.rules)
     names = [grader.name for grader in graders]
 
-    def grade(reply: str, reference: str | None, item: Mapping[str, Any]) -> Grade:
-        grades = [grader(reply, reference, item) for grader in graders]
-        mean = sum(rule.weight * one.score for rule, one in zip(rules.rules, grades, strict=True)) / total
-        broken = any(rule.must and one.score < 1 for rule, one in zip(rules.rules, grades, strict=True))
-        said = [f"{name}: {one.reason}" for name, one in zip(names, grades, strict=True) if one.score < 1]
+    def one(grades: Sequence[Grade]) -> Grade:
+        mean = sum(rule.weight * grade.score for rule, grade in zip(rules.rules, grades, strict=True)) / total
+        broken = any(rule.must and grade.score < 1 for rule, grade in zip(rules.rules, grades, strict=True))
+        said = [f"{name}: {grade.reason}" for name, grade in zip(names, grades, strict=True) if grade.score < 1]
         reason = "; ".join(said) or tr("all rules met", "すべてのルールを満たす")
-        parts = {name: one.score for name, one in zip(names, grades, strict=True)}
+        parts = {name: grade.score for name, grade in zip(names, grades, strict=True)}
         return Grade(0.0 if broken else min(1.0, mean), reason, parts)
 
-    notes = tuple(note for grader in graders for note in grader.notes)
+    def many(cases: Sequence[Case]) -> list[Grade]:
+        return [one(grades) for grades in zip(*(grader.grade(cases) for grader in graders), strict=True)]
+
     needs = any(grader.needs_reference for grader in graders)
+    notes = tuple(note for grader in graders for note in grader.notes)
     return Grader(
-        name,
-        grade,
-        needs,
-        notes=notes,
+        name, None, needs, notes=notes, many=many,
         knowing=lambda references: _weighed(name, rules, [one.told(references) for one in graders]),
-    )
+    )  # fmt: skip

@@ -147,6 +147,7 @@ def read_schema(document: Any, where: str) -> Schema:
                f"{where} は JSON Schema ({draft}) として読めません: {place}{said}"),
             tr("$schema names the draft; without it 2020-12 is meant.",
                "ドラフトは $schema で指定します。なければ 2020-12 とみなします。"),
+            code="bad_schema", param="grader",
         ) from None  # fmt: skip
     if not any(_asks(node, draft) for node in _nodes(document, definitions=False)):
         raise UsageError(
@@ -154,6 +155,7 @@ def read_schema(document: Any, where: str) -> Schema:
                f"{where} には制約がなく、どんな JSON でも適合します。"),
             tr('A schema has keywords such as "type", "properties" and "required".',
                'スキーマには "type"、"properties"、"required" などを書いてください。'),
+            code="bad_schema", param="grader",
         )  # fmt: skip
     return Schema(validator, tuple(tr(f"{where}: ", f"{where}: ") + note for note in notes), patterns)
 
@@ -171,7 +173,8 @@ def unwrapped(document: Any) -> Any:
 def _draft(document: Any, where: str) -> str:
     if not isinstance(document, dict | bool):
         raise UsageError(tr(f"{where} is not a JSON Schema: it is no object.",
-                            f"{where} は JSON Schema ではありません (オブジェクトではありません)。"))  # fmt: skip
+                            f"{where} は JSON Schema ではありません (オブジェクトではありません)。"),
+                         code="bad_schema", param="grader")  # fmt: skip
     named = (
         document.get("$schema", "json-schema.org/schema") if isinstance(document, dict) else "json-schema.org/schema"
     )
@@ -180,6 +183,8 @@ def _draft(document: Any, where: str) -> str:
         raise UsageError(
             tr(f"{where}: $schema {named!r} is unknown.", f"{where}: $schema {named!r} には対応していません。"),
             tr("Known drafts: ", "対応しているドラフト: ") + ", ".join(_ORDER),
+            code="bad_schema",
+            param="grader",
         )
     return DRAFTS[plain]
 
@@ -293,6 +298,7 @@ def _refuse_leaving(nodes: list[dict[str, Any]], where: str) -> None:
                        f"{where}: {keyword} {target!r} は文書の外を指しています。"),
                     tr("Copy what it points to into $defs; nothing is fetched.",
                        "参照先を $defs に写してください。外部からの取得は行いません。"),
+                    code="bad_schema", param="grader",
                 )  # fmt: skip
 
 

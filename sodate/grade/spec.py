@@ -93,7 +93,9 @@ def _string_check(spec: str, base: Path) -> Grader:
     operations: dict[str, strings.Operation] = {"eq": "eq", "ne": "ne", "neq": "ne", "like": "like", "ilike": "ilike"}
     options = _options(spec, {"op": tuple(operations), "reference": FREE})
     fixed = options.get("reference")
-    return Grader(spec, strings.string_check(operations[options.get("op", "eq")], fixed), needs_reference=fixed is None)
+    operation = operations[options.get("op", "eq")]
+    grade = strings.string_check(operation, fixed)
+    return Grader(spec, grade, needs_reference=fixed is None, every=operation == "ne")
 
 
 def _label(spec: str, base: Path) -> Grader:
@@ -118,10 +120,18 @@ def _schema(path: Path) -> Schema:
     try:
         return read_schema(read_json(path.read_text("utf-8-sig")), str(path))
     except FileNotFoundError:
-        raise UsageError(tr(f"The schema {path} is missing.", f"スキーマ {path} がありません。")) from None
+        raise UsageError(
+            tr(f"The schema {path} is missing.", f"スキーマ {path} がありません。"),
+            code="file_missing",
+            param="grader",
+            file=path,
+        ) from None
     except (OSError, ValueError) as error:
         raise UsageError(
-            tr(f"{path} is not a JSON Schema: {error}.", f"{path} は JSON Schema として読めません: {error}")
+            tr(f"{path} is not a JSON Schema: {error}.", f"{path} は JSON Schema として読めません: {error}"),
+            code="bad_schema",
+            param="grader",
+            file=path,
         ) from None
 
 

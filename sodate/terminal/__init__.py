@@ -282,6 +282,8 @@ def evaluating(quiet: bool) -> Iterator[Callable[[str, Any], None]]:
                 if data["model"] not in tasks:
                     tasks[data["model"]] = bar.add_task(shown(data["model"]), total=data["total"])
                 bar.update(tasks[data["model"]], completed=data["done"])
+            elif kind == "warning":
+                bar.console.print(f"[yellow]{shown(data)}[/]", soft_wrap=True)
 
         yield listen
 

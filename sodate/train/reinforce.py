@@ -69,7 +69,9 @@ def rollouts(setup: Setup, recipe: RolloutRecipe, memory: dict[str, float]) -> R
                f"報酬モデルの信頼性は検証用の組で確かめずに使います: {recipe.trust_reward}")
         )  # fmt: skip
     others = {MODEL: lambda name: relative(f"{MODEL}:{name}", setup.judge(name), memory)}
-    reward = parse_rewards(recipe.rewards, Path(recipe.rewards_from or ""), others)
+    reward = parse_rewards(recipe.rewards, Path(recipe.rewards_from or ""), others).told([*train, *held_out])
+    for note in reward.notes:
+        setup.say(note)
     renderer = setup.renderer()
     text = functools.partial(tasks.generated, renderer)
     return Rollouts(

@@ -7,12 +7,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import en, ja, tr
 from sodate.core.types import Conversation, Message
-from sodate.grade import Grader, parse_grader
+from sodate.grade import CannotGradeError, Case, Grade, Grader, case_of, parse_grader
 
 MODEL = "reward_model"  # the kind of reward that a version gives: reward_model:judge@1
 _WEIGHTED = re.compile(r"\s*(?:([0-9]*\.?[0-9]+)\s*\*\s*)?(.+?)\s*")
@@ -41,54 +41,48 @@ class Answer:
     ids: list[int]
     text: str
 
-    def conversation(self) -> Conversation:
-        """The prompt with this reply."""
-        return Conversation((*self.task.messages, Message("assistant", self.text)), self.task.tools)
-
 
 Judge = Callable[[Sequence[Conversation]], list[float]]
 """A score for the last reply of each conversation, of which only differences mean something."""
 
 
-class Scorer(Protocol):
-    """Scores answers, each in [0, 1]; several at once, so that a model can batch them."""
-
-    def __call__(self, answers: Sequence[Answer]) -> list[float]: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Reward:
-    """Named scorers with their weights; the reward is their weighted mean, in [0, 1]."""
+    """Graders with their weights; the reward is the weighted mean of their scores, in [0, 1]."""
 
-    parts: tuple[tuple[str, float, Scorer], ...]
+    parts: tuple[tuple[float, Grader], ...]
 
     def __call__(self, answers: Sequence[Answer]) -> tuple[list[float], dict[str, list[float]]]:
-        """(rewards, scores of each part by name). Raises SodateError with the sample when a part cannot judge it."""
-        by_part = {name: scorer(answers) for name, _, scorer in self.parts}
-        total = sum(weight for _, weight, _ in self.parts)
-        mixed = [sum(weight * by_part[name][i] for name, weight, _ in self.parts) / total for i in range(len(answers))]
+        """(rewards, scores of each grader by name). Raises SodateError with the sample that a grader cannot judge."""
+        by_part = {grader.name: _scores(grader, answers) for _, grader in self.parts}
+        total = sum(weight for weight, _ in self.parts)
+        mixed = [
+            sum(weight * by_part[grader.name][i] for weight, grader in self.parts) / total for i in range(len(answers))
+        ]
         return mixed, by_part
 
+    def told(self, tasks: Sequence[Task]) -> Reward:
+        """This reward when its graders know every reference of the tasks."""
+        references = [one for task in tasks for one in case_of("", task.reference, task.item).references]
+        return Reward(tuple((weight, grader.told(references)) for weight, grader in self.parts))
 
-def graded(grader: Grader) -> Scorer:
-    """A grader as a scorer."""
-
-    def score(answers: Sequence[Answer]) -> list[float]:
-        return [_one(grader, answer) for answer in answers]
-
-    return score
+    @property
+    def notes(self) -> list[str]:
+        """What the graders leave out, or do more strictly than usual."""
+        return list(dict.fromkeys(note for _, grader in self.parts for note in grader.notes))
 
 
-def _one(grader: Grader, answer: Answer) -> float:
+def _scores(grader: Grader, answers: Sequence[Answer]) -> list[float]:
+    cases = [case_of(a.text, a.task.reference, a.task.item, a.task.messages, a.task.tools) for a in answers]
     try:
-        return grader(answer.text, answer.task.reference, answer.task.item).score
-    except Exception as error:  # whatever a grader raises: a score of 0 would train the model on a fault
-        raise _failed(grader.name, answer, error) from error
+        return [grade.score for grade in grader.grade(cases)]
+    except CannotGradeError as error:  # a score of 0 would train the model on a fault
+        raise _failed(grader.name, answers[error.index], error) from error
 
 
-def _failed(name: str, answer: Answer, error: Exception) -> SodateError:
+def _failed(name: str, answer: Answer, error: CannotGradeError) -> SodateError:
     text = answer.text if len(answer.text) <= 400 else answer.text[:400] + "…"
-    said = error.message if isinstance(error, SodateError) else f"{type(error).__name__}: {error}"
+    said = error.message
     return SodateError(
         tr(
             f"The grader {name} failed on {answer.task.name}: {en(said)}\n  The reply was: {text!r}",
@@ -104,8 +98,8 @@ def _failed(name: str, answer: Answer, error: Exception) -> SodateError:
     )
 
 
-def relative(name: str, judge: Judge, memory: dict[str, float]) -> Scorer:
-    """A reward model's scores as rewards in (0, 1): σ(score - centre).
+def relative(name: str, judge: Judge, memory: dict[str, float]) -> Grader:
+    """A reward model as a grader: scores in (0, 1), σ(score - centre).
 
     Only differences of its scores mean something: by Bradley and Terry's model σ(a - b) is the chance that people
     prefer a to b. The centre is the mean score of the first answers asked about, which are those of the base before
@@ -113,21 +107,21 @@ def relative(name: str, judge: Judge, memory: dict[str, float]) -> Scorer:
     """
     key = f"centre {name}"
 
-    def score(answers: Sequence[Answer]) -> list[float]:
-        asked = [answer.conversation() for answer in answers]
+    def grade(cases: Sequence[Case]) -> list[Grade]:
+        asked = [Conversation((*case.prompt, Message("assistant", case.reply)), case.tools) for case in cases]
         try:
             found = judge(asked)
-        except SodateError:  # which of them it was
-            for answer, one in zip(answers, asked, strict=True):
+        except SodateError:
+            for index, one in enumerate(asked):  # which of them it was
                 try:
                     judge([one])
                 except SodateError as error:
-                    raise _failed(name, answer, error) from error
+                    raise CannotGradeError(index, error) from error
             raise
         centre = memory.setdefault(key, math.fsum(found) / len(found))
-        return [0.5 * (1 + math.tanh((value - centre) / 2)) for value in found]
+        return [Grade(0.5 * (1 + math.tanh((value - centre) / 2)), f"{value:.3g}") for value in found]
 
-    return score
+    return Grader(name, needs_reference=False, many=grade)
 
 
 def split(spec: str) -> tuple[float, str, str]:
@@ -145,19 +139,18 @@ def split(spec: str) -> tuple[float, str, str]:
 
 
 def parse_rewards(
-    specs: Sequence[str], base: Path, others: Mapping[str, Callable[[str], Scorer]] | None = None
+    specs: Sequence[str], base: Path, others: Mapping[str, Callable[[str], Grader]] | None = None
 ) -> Reward:
     """From specs like `exact` or `0.2*length:max=80` (weight * grader; paths start at `base`) to one reward.
 
-    `others` makes the scorers of kinds that are no graders, such as a reward model, from the text behind the colon.
+    `others` makes the graders that other rooms give, such as a reward model, from the text after the colon.
     """
-    parts: list[tuple[str, float, Scorer]] = []
+    parts: list[tuple[float, Grader]] = []
     for spec in specs:
         weight, kind, rest = split(spec)
         name = f"{kind}:{rest}" if rest else kind
-        made = others[kind](rest) if others and kind in others else graded(parse_grader(name, base))
-        parts.append((name, weight, made))
-    if len({name for name, _, _ in parts}) < len(parts):
+        parts.append((weight, others[kind](rest) if others and kind in others else parse_grader(name, base)))
+    if len({grader.name for _, grader in parts}) < len(parts):
         raise UsageError(
             tr("rewards names a grader twice.", "rewards に同じ採点が二度あります。"), code="bad_value", param="rewards"
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ import torch
 
 from sodate.adapt import lora
 from sodate.core.errors import SodateError
+from sodate.grade import Case, Grade, Grader
 from sodate.losses import policy
 from sodate.model.attention import TrieAttention
 from sodate.train import rollout as rolling
 from sodate.train.grpo import GRPO, Objective
 from sodate.train.loop import Plan, train
-from sodate.train.rewards import Answer, Reward, Task
+from sodate.train.rewards import Reward, Task
 from sodate.train.rollout import Rollouts
 from tests.families import VOCABULARY, pair
 from tests.train.test_loop import lines, new_run
@@ -28,15 +30,24 @@ PLAN = Plan(
 )  # fmt: skip
 
 
-def share_of_small(answers: Sequence[Answer]) -> list[float]:
-    """The share of tokens below 16, a third of the vocabulary."""
-    return [sum(t < 16 for t in a.ids) / len(a.ids) for a in answers]
+def share_of_small(case: Case) -> float:
+    """The share of tokens below 16, a third of the vocabulary; a reply is its ids as text."""
+    ids = [int(word) for word in re.findall(r"\d+", case.reply)]
+    return sum(one < 16 for one in ids) / len(ids)
+
+
+def reward_of(score: Callable[[Case], float]) -> Reward:
+    """A reward of one grader, judging whole batches."""
+    many = Grader("share", needs_reference=False, many=lambda cases: [Grade(score(case), "") for case in cases])
+    return Reward(((1.0, many),))
 
 
 def prompts(n: int) -> list[Task]:
     draw = torch.Generator().manual_seed(3)
     return [
-        Task(torch.randint(3, VOCABULARY, (9 + i,), generator=draw).tolist(), None, {}, f"tasks.jsonl:{i + 1}")
+        Task(
+            torch.randint(3, VOCABULARY, (9 + i,), generator=draw).tolist(), None, {"n": i + 1}, f"tasks.jsonl:{i + 1}"
+        )
         for i in range(n)
     ]
 
@@ -54,7 +65,7 @@ def make(
         k: v for k, v in options.items() if k in ("samples", "max_new_tokens", "seed", "micro_tokens")
     }
     rollouts = Rollouts(
-        ours, prompts(6), prompts(8)[6:], Reward((("share", 1.0, score),)),
+        ours, prompts(6), prompts(8)[6:], score if isinstance(score, Reward) else reward_of(score),
         text=lambda ids, tools: " ".join(map(str, ids)), stop_ids=[STOP], say=said.append, memory={}, **settings,
     )  # fmt: skip
     objective = Objective(variant, options.get("kl", 0.1), 0.2, 0.28, options.get("updates", 1))
@@ -150,10 +161,9 @@ def test_the_reward_rises(variant: policy.Variant, updates: int, tmp_path: Path)
 
 
 def test_dapo_replaces_groups_without_variance(tmp_path: Path) -> None:
-    def score(answers: Sequence[Answer]) -> list[float]:
+    def score(case: Case) -> float:
         # Of the first three tasks every reply is right.
-        right = {f"tasks.jsonl:{n}" for n in (1, 2, 3)}
-        return [1.0 if a.task.name in right else share_of_small([a])[0] for a in answers]
+        return 1.0 if case.item["n"] <= 3 else share_of_small(case)
 
     method, _ = make(tmp_path, "dapo", score)
     samples, metrics = method._rollout(0, [0, 1, 4])
@@ -165,13 +175,10 @@ def test_dapo_replaces_groups_without_variance(tmp_path: Path) -> None:
 
 
 def test_a_grader_that_fails_stops_the_run_and_shows_the_sample(tmp_path: Path) -> None:
-    from sodate.grade import Grader
-    from sodate.train.rewards import graded
-
     def fault(reply: str, reference: str | None, item: Any) -> Any:
         raise ZeroDivisionError("division by zero")
 
-    method, _ = make(tmp_path, score=graded(Grader("ratio", fault, needs_reference=False)))
+    method, _ = make(tmp_path, score=Reward(((1.0, Grader("ratio", fault, needs_reference=False)),)))
     with pytest.raises(SodateError, match=r"grader ratio failed on tasks\.jsonl:\d: ZeroDivisionError") as caught:
         next(method.updates(1, [0, 1]))
     assert "The reply was: '" in caught.value.message and "not a bad reply" in caught.value.fix
@@ -179,7 +186,7 @@ def test_a_grader_that_fails_stops_the_run_and_shows_the_sample(tmp_path: Path) 
 
 @pytest.mark.parametrize("constant", [0.0, 1.0])
 def test_a_base_without_variance_is_refused(constant: float, tmp_path: Path) -> None:
-    method, _ = make(tmp_path, score=lambda answers: [constant] * len(answers))
+    method, _ = make(tmp_path, score=lambda case: constant)
     with pytest.raises(SodateError, match=f"Nothing to learn.*{constant:.2f}"):
         next(method.updates(0, [0, 1]))
 

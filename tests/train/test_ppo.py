@@ -14,10 +14,9 @@ from sodate.adapt import lora
 from sodate.losses import ppo as losses
 from sodate.train.loop import train
 from sodate.train.ppo import PPO, Objective
-from sodate.train.rewards import Reward
 from sodate.train.rollout import Rollouts
 from tests.families import pair
-from tests.train.test_grpo import PLAN, STOP, prompts, share_of_small
+from tests.train.test_grpo import PLAN, STOP, prompts, reward_of, share_of_small
 from tests.train.test_loop import lines, new_run
 
 NUMBERS = Objective(
@@ -33,7 +32,7 @@ def make(folder: Path, objective: Objective = NUMBERS, adapter: bool = True, fam
     else:
         ours.requires_grad_(True)
     rollouts = Rollouts(
-        ours, prompts(6), prompts(8)[6:], Reward((("share", 1.0, share_of_small),)), text=lambda ids, tools: str(ids),
+        ours, prompts(6), prompts(8)[6:], reward_of(share_of_small), text=lambda ids, tools: str(ids),
         stop_ids=[STOP], samples=4, max_new_tokens=6, seed=5, micro_tokens=60, say=lambda text: None, memory={},
     )  # fmt: skip
     method = PPO(ours, rollouts, objective, names=[t.name for t in rollouts.tasks])

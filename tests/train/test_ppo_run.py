@@ -13,7 +13,7 @@ import torch
 import sodate
 from sodate.core.errors import SodateError
 from sodate.core.types import Conversation, Message
-from sodate.train.rewards import Answer, Task, parse_rewards, relative
+from sodate.train.rewards import Answer, Reward, Task, parse_rewards, relative
 from tests import worker
 from tests.farm import Farm, adapter_bytes, curve, events, plant, the_run, write_rows
 from tests.train.test_preferences import preferred
@@ -145,4 +145,4 @@ def test_a_reply_the_judge_cannot_read_ends_the_run_with_the_sample() -> None:
         return [0.0] * len(conversations)
 
     with pytest.raises(SodateError, match=r"(?s)failed on tasks.jsonl:7: unreadable.*The reply was: 'bad'"):
-        relative("x@1", judge, {})([told("good"), told("bad")])
+        Reward(((1.0, relative("x@1", judge, {})),))([told("good"), told("bad")])

@@ -9,6 +9,7 @@ import torch
 
 from sodate.adapt import adapters, lora
 from sodate.core.errors import UsageError
+from sodate.grade import Grade, Grader
 from sodate.train.alarms import FLAT_STEPS, Alarms, never_better
 from sodate.train.reference import Reference
 from sodate.train.rewards import Answer, Task, parse_rewards
@@ -32,11 +33,19 @@ def test_a_reward_that_is_none_is_refused(specs: list[str]) -> None:
         parse_rewards(specs, Path())
 
 
-def test_other_scorers_are_made_by_name() -> None:
-    reward = parse_rewards(
-        ["2*model:x@1", "exact"], Path(), {"model": lambda rest: lambda answers: [0.5] * len(answers)}
-    )
-    assert reward([answer("1", "1")])[0] == [pytest.approx(2 / 3)]
+def test_graders_of_other_rooms_are_made_by_name() -> None:
+    half = Grader("model:x@1", needs_reference=False, many=lambda cases: [Grade(0.5, "")] * len(cases))
+    reward = parse_rewards(["2*model:x@1", "exact"], Path(), {"model": lambda rest: half})
+    assert reward([answer("1", "1")]) == ([pytest.approx(2 / 3)], {"model:x@1": [0.5], "exact": [1.0]})
+
+
+def test_rewards_know_the_labels_of_all_tasks_and_several_right_replies() -> None:
+    reward = parse_rewards(["label"], Path())
+    assert reward([answer("us", "US")])[0] == [1.0]
+    knowing = reward.told([answer("", "US").task, Task([1], None, {"reference_answers": ["us"]}, "tasks.jsonl:2")])
+    assert knowing([answer("us", "US"), answer("US", "US")])[0] == [0.0, 1.0] and len(knowing.notes) == 1
+    several = Task([1], "a", {"reference_answers": ["b", "c"]}, "tasks.jsonl:1")
+    assert reward([Answer(several, [5], text) for text in ("a", "c", "d")])[0] == [1.0, 1.0, 0.0]
 
 
 def watch() -> tuple[Alarms, list[str]]:
