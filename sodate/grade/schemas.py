@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote
 
 import jsonschema_rs
 
@@ -215,8 +215,13 @@ def _nodes(document: Any, definitions: bool = True) -> Iterator[dict[str, Any] |
 
 
 def _pointed(document: Any, pointer: str) -> Any:
-    """What a JSON Pointer (RFC 6901) means in a document; None where it means nothing."""
-    for part in unquote(pointer).split("/")[1:]:
+    """What a JSON Pointer in a fragment (RFC 6901, 6) means in a document; None where it means nothing."""
+    pointer = re.sub(
+        "(?:%[0-9A-Fa-f]{2})+",
+        lambda hexes: bytes.fromhex(hexes[0].replace("%", "")).decode("utf-8", "replace"),
+        pointer,
+    )
+    for part in pointer.split("/")[1:]:
         name = part.replace("~1", "/").replace("~0", "~")
         if isinstance(document, dict):
             document = document.get(name)
