@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from sodate.api.text_stream import Detokeniser, Scored, StopStrings, TokenBytes
-from sodate.api.worker import EngineThread
+from sodate.api.worker import EngineThread, Refused
 from sodate.core.engine import Constraint, Done, Event, Request, Sampling, Token
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
@@ -24,7 +24,11 @@ STALLED = 2_000  # tokens that wait for a reader who does not read, before its r
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A version that answers. `id` is exact (`orders@3`), `version` the engine's name for it, `context` in tokens."""
+    """A version that answers. `id` is exact (`orders@3`), `version` the engine's name for it, `context` in tokens.
+
+    `model` is what the engine computes with, None where it lies elsewhere; `select(version)` readies it for a forward
+    of that version's rows, "" being the base.
+    """
 
     id: str
     base: str
@@ -34,6 +38,8 @@ class Served:
     version: str
     context: int
     created: int
+    model: Any = None
+    select: Callable[[str], None] = lambda version: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +126,43 @@ class Service:
         finally:
             await stream.aclose()
 
+    async def score(self, served: Served, rows: Sequence[Sequence[int]], top: int) -> list[list[Scored]]:
+        """For each row of ids the scores of all but its first token, then that of the token likeliest to follow."""
+        from sodate.generate import scoring
+
+        def work() -> list[list[scoring.Score]]:
+            served.select(served.version)
+            return scoring.score(served.model, rows, max(top, 1))
+
+        scores = await self._computed(served, work)
+        ids = [[*row[1:], own[-1].top[0][0]] for row, own in zip(rows, scores, strict=True)]
+        return [
+            [served.tokens.scored(id, one.log_probability, one.top) for id, one in zip(mine, own, strict=True)]
+            for mine, own in zip(ids, scores, strict=True)
+        ]
+
+    async def embed(self, served: Served, ids: Sequence[int]) -> list[float]:
+        """The base model's vector of a text, of length 1."""
+        from sodate.generate import scoring
+
+        def work() -> list[float]:
+            served.select("")
+            return scoring.embed(served.model, [ids])[0]
+
+        found: list[float] = await self._computed(served, work)
+        return found
+
+    async def _computed(self, served: Served, work: Callable[[], Any]) -> Any:
+        """What `work` gives, run between two steps of the engine."""
+        if served.model is None:
+            raise UsageError(
+                tr("The engine behind this model gives no scores of prompts and no vectors.",
+                   "このモデルのエンジンでは、プロンプトの対数確率も埋め込みも計算できません。"),
+                tr("Serve it by --engine torch.", "--engine torch で起動してください。"),
+                code="unsupported", param="model",
+            )  # fmt: skip
+        return await asyncio.wrap_future(served.engine.call(work))
+
     async def _stream(self, ask: Ask) -> AsyncGenerator[Token | Done, None]:
         """The engine's events about a request, which is let go of when this is closed before its end."""
         number = next(self._numbers)
@@ -152,6 +195,8 @@ class Service:
                 event = await events.get()
                 if isinstance(event, Done):
                     done = True
+                    if isinstance(event, Refused) and event.cause is not None:
+                        raise event.cause
                     if event.error is not None:
                         raise _failed(event.error)
                 yield event
@@ -170,13 +215,11 @@ def _failed(error: str) -> SodateError:
         return SodateError(tr("The server is shutting down.", "サーバーを終了しています。"), code="shutting_down")
     if error == "slow_reader":
         return SodateError(tr("The reader is too slow.", "読み取りが遅すぎます。"), code="slow_reader")
-    if error == "engine_failed":
-        return SodateError(
-            tr("The engine failed; the reason is in the server's log.",
-               "エンジンでエラーが起きました。理由はサーバーのログにあります。"),
-            code="engine_failed",
-        )  # fmt: skip
-    return SodateError(error, code="engine_refused")
+    return SodateError(
+        tr("The engine failed; the reason is in the server's log.",
+           "エンジンでエラーが起きました。理由はサーバーのログにあります。"),
+        code="engine_failed",
+    )  # fmt: skip
 
 
 class _Pieces:

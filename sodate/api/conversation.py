@@ -95,7 +95,10 @@ def prepared(turn: Turn) -> Ask:
         offered = [t for t in tools if turn.callable is None or t["function"]["name"] in turn.callable]
         if form is not None or turn.call == "required":
             constraint = structured.calls_constraint(
-                form or structured.CallForm(), offered, required=turn.call == "required", parallel=turn.parallel
+                form or structured.CallForm(),
+                offered,
+                required=turn.call == "required",
+                parallel=turn.parallel and not turn.named,
             )
     return Ask(
         turn.served, prompt, fitting(turn.served, len(prompt), turn.sampling), turn.stop, constraint, turn.tenant

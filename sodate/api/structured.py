@@ -21,6 +21,8 @@ from sodate.render.renderer import Renderer
 
 MAX_DEPTH = 64
 MAX_SCHEMA = 100_000  # characters of a schema as JSON
+# JSON inside a grammar is spaced as the engine spaces a schema's: one blank after , and : or none.
+_STYLE = {"whitespace_flexible": False, "key_separator": ": ?", "item_separator": ", ?"}
 _ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
 _PROBE = ToolCall("call_0aaaaaaa", "zq_tool", '{"zq": 1}')  # ids of nine characters and more suit every family
 
@@ -108,7 +110,7 @@ def after_reasoning(constraint: Constraint) -> Constraint:
     """The constraint on what follows the reasoning that the prompt has opened already."""
     if constraint.kind != "json_schema":
         return constraint
-    answer = f"%json {constraint.value}"
+    answer = f"%json {_styled(json.loads(str(constraint.value)))}"
     return Constraint("lark", f'start: thought /\\s*/ answer\nthought[suffix="</think>"]: /(?s:.*)/\nanswer: {answer}')
 
 
@@ -132,7 +134,8 @@ def calls_constraint(
         if why and tool["function"].get("strict"):
             raise _not_enforced(why, where)
         head = _quoted(f'{{"name": {json.dumps(tool["function"]["name"])}, "{form.arguments}": ')
-        rules += [f'c{number}: {head} p{number} "}}"', f"p{number}: %json {json.dumps(_ANY_OBJECT) if why else schema}"]
+        shape = _ANY_OBJECT if why else parameters(tool)
+        rules += [f'c{number}: {head} p{number} "}}"', f"p{number}: %json {_styled(shape)}"]
     anyone = " | ".join(f"c{number}" for number in range(len(tools)))
     again = f'("\\n" {_quoted(form.opening)} call)*' if parallel and form.opening else ""
     rules.append(f"call: ({anyone}) {_quoted(form.closing)}" if form.closing else f"call: {anyone}")
@@ -150,6 +153,10 @@ def calls_constraint(
     if why := _refusal("lark", text):
         raise _not_enforced(why, "tools")
     return Constraint("lark", text)
+
+
+def _styled(schema: Mapping[str, Any]) -> str:
+    return json.dumps({**schema, "x-guidance": _STYLE}, ensure_ascii=False)
 
 
 def _rest(form: CallForm) -> str:

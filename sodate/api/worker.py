@@ -21,6 +21,13 @@ Listener = Callable[[list[Event]], None]
 
 
 @dataclass(frozen=True, slots=True)
+class Refused(Done):
+    """The engine never took a request; `cause` says why."""
+
+    cause: SodateError | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class _Asked:
     request: Request
     listener: Listener
@@ -118,10 +125,10 @@ class EngineThread:
             try:
                 self.engine.admit(asked.request)
             except SodateError as error:
-                if getattr(error, "code", "") == "busy" and self._running:
+                if error.code == "busy" and self._running:
                     return  # there is room when a running one ends
                 self._waiting.popleft()
-                asked.listener([Done(asked.request.number, "cancelled", error=str(error))])
+                asked.listener([Refused(asked.request.number, "cancelled", error=error.code, cause=error)])
                 continue
             except Exception:
                 self._waiting.popleft()

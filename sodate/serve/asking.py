@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from sodate.api.answering import Served
 from sodate.core.engine import Sampling
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
-from sodate.serve.wire import Choosing
+from sodate.serve.wire import Choosing, ResponseRequest
 
 
-def sampling(request: Choosing, served: Served, longest: int | None, top_logprobs: int) -> Sampling:
+def sampling(request: Choosing | ResponseRequest, served: Served, longest: int | None, top_logprobs: int) -> Sampling:
     """How tokens are chosen. 0 new tokens stands for as many as fit."""
+    chat = request if isinstance(request, Choosing) else None
     return Sampling(
         max_new_tokens=longest or 0,
         temperature=1.0 if request.temperature is None else request.temperature,
         top_p=1.0 if request.top_p is None else request.top_p,
-        seed=secrets.randbits(63) if request.seed is None else request.seed & (2**63 - 1),
-        bias=_bias(request.logit_bias or {}, served),
-        presence_penalty=request.presence_penalty or 0.0,
-        frequency_penalty=request.frequency_penalty or 0.0,
+        seed=secrets.randbits(63) if chat is None or chat.seed is None else chat.seed & (2**63 - 1),
+        bias=_bias(chat.logit_bias or {}, served) if chat else {},
+        presence_penalty=(chat.presence_penalty if chat else None) or 0.0,
+        frequency_penalty=(chat.frequency_penalty if chat else None) or 0.0,
         top_logprobs=top_logprobs,
     )
 
@@ -62,4 +65,21 @@ def check_width(choices: int, reply: int | None, served: Served) -> None:
             tr(f"{choices} choices of {reply} tokens are more than the {most} this server makes for one request.",
                f"{reply} トークンの返答 {choices} 個は、1 リクエストの上限 {most} トークンを超えます。"),
             code="invalid_value", param="n",
+        )  # fmt: skip
+
+
+def check_tools(tools: Sequence[Mapping[str, Any]], mode: str, chosen: Sequence[str] | None) -> None:
+    """UsageError for two tools of one name, and where a tool is asked for that is not there."""
+    names = [tool["function"]["name"] for tool in tools]
+    if len(set(names)) < len(names):
+        raise UsageError(
+            tr("Two tools have the same name.", "同じ名前のツールが 2 つあります。"),
+            code="invalid_value",
+            param="tools",
+        )
+    if [name for name in chosen or () if name not in names] or (mode == "required" and not tools):
+        raise UsageError(
+            tr(f"tool_choice asks for a tool that is not in tools. Known: {', '.join(names) or '-'}.",
+               f"tool_choice のツールが tools にありません。使えるもの: {', '.join(names) or '-'}"),
+            code="invalid_value", param="tool_choice",
         )  # fmt: skip

@@ -18,10 +18,11 @@ from sodate.api.text_stream import Scored
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
 from sodate.serve import stored
-from sodate.serve.asking import check_width, numbered, sampling
+from sodate.serve.asking import check_tools, check_width, numbered, sampling
 from sodate.serve.house import House, house
-from sodate.serve.sending import EventStream, event, told_apart, unless_gone
-from sodate.serve.wire import AllowedChoice, ChatRequest, NamedTool, messages
+from sodate.serve.sending import EventStream, event, primed, told_apart, unless_gone
+from sodate.serve.turns import messages
+from sodate.serve.wire import AllowedChoice, ChatRequest, NamedTool
 
 router = APIRouter()
 
@@ -49,7 +50,8 @@ async def chat(request: Request, asked: ChatRequest) -> Response:
     job = await asyncio.to_thread(_checked, here, asked, request.state.project)
     headers = {"x-sodate-version": job.turn.served.id}
     if asked.stream:
-        events = told_apart(_events(here, job, request.state.project), event)
+        deltas = await primed(request, _merged(here, job))
+        events = told_apart(_events(deltas, job, request.state.project), event)
         return EventStream(events, here.settings.send_seconds, headers)
     done = await unless_gone(request, lambda: _all(here, job))
     body = _body(job, done)
@@ -84,32 +86,19 @@ def _checked(here: House, asked: ChatRequest, project: str) -> Job:
 
 
 def _turn(asked: ChatRequest, version: str, here: House) -> Turn:
-    served = here.service.find(version)
-    tools = tuple(tool.plain() for tool in asked.tools or ())
-    names = [tool["function"]["name"] for tool in tools]
-    choice, named = asked.tool_choice, False
-    may_call: tuple[str, ...] | None = None
+    choice = asked.tool_choice
+    chosen: tuple[str, ...] | None = None
     mode = choice if isinstance(choice, str) else "auto"
     if isinstance(choice, NamedTool):
-        mode, may_call, named = "required", (choice.function.name,), True
+        mode, chosen = "required", (choice.function.name,)
     elif isinstance(choice, AllowedChoice):
-        mode, may_call = choice.allowed_tools.mode, tuple(t.function.name for t in choice.allowed_tools.tools)
-    if len(set(names)) < len(names):
-        raise UsageError(
-            tr("Two tools have the same name.", "同じ名前のツールが 2 つあります。"),
-            code="invalid_value",
-            param="tools",
-        )
-    missing = [name for name in may_call or () if name not in names]
-    if missing or (mode == "required" and not tools):
-        raise UsageError(
-            tr(f"tool_choice asks for a tool that is not in tools. Known: {', '.join(names) or '-'}.",
-               f"tool_choice のツールが tools にありません。使えるもの: {', '.join(names) or '-'}"),
-            code="invalid_value", param="tool_choice",
-        )  # fmt: skip
+        mode, chosen = choice.allowed_tools.mode, tuple(t.function.name for t in choice.allowed_tools.tools)
+    tools = tuple(tool.plain() for tool in asked.tools or ())
+    check_tools(tools, mode, chosen)
+    served = here.service.find(version)
     return Turn(
-        served, messages(asked.messages), sampling(asked, served, None, 0), tools, may_call, named,
-        mode, asked.parallel_tool_calls is not False, _schema(asked), asked.stops(),
+        served, messages(asked.messages), sampling(asked, served, None, 0), tools, chosen,
+        isinstance(choice, NamedTool), mode, asked.parallel_tool_calls is not False, _schema(asked), asked.stops(),
     )  # fmt: skip
 
 
@@ -195,7 +184,9 @@ def usage(done: Sequence[Finished]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-async def _events(here: House, job: Job, project: str) -> AsyncGenerator[bytes, None]:
+async def _events(
+    deltas: AsyncGenerator[tuple[int, Delta | Finished], None], job: Job, project: str
+) -> AsyncGenerator[bytes, None]:
     """Chunks of all choices as they come, usage last where it was asked for."""
     options = job.request.stream_options
     with_usage = bool(options and options.include_usage)
@@ -210,7 +201,7 @@ async def _events(here: House, job: Job, project: str) -> AsyncGenerator[bytes, 
     for number in range(len(job.asks)):
         yield chunk(number, {"role": "assistant", "content": "", "refusal": None})
     calls = [0] * len(job.asks)
-    async with contextlib.aclosing(_merged(here, job)) as deltas:
+    async with contextlib.aclosing(deltas):
         async for number, delta in deltas:
             if isinstance(delta, Finished):
                 done[number] = delta

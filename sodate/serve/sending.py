@@ -82,6 +82,19 @@ class EventStream(Response):
             group.cancel_scope.cancel()
 
 
+async def primed(request: Request, source: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    """`source` with its first item made: what the engine refuses is refused before a status is sent."""
+    first = await unless_gone(request, lambda: anext(source))
+
+    async def all_of_it() -> AsyncGenerator[T, None]:
+        async with contextlib.aclosing(source):
+            yield first
+            async for item in source:
+                yield item
+
+    return all_of_it()
+
+
 async def told_apart(
     events: AsyncGenerator[bytes, None], failed: Callable[[dict[str, Any]], bytes]
 ) -> AsyncGenerator[bytes, None]:

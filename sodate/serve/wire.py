@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
-from sodate.core.types import Message, Role, ToolCall
 
 MAX_TOKENS = 1_000_000
 MAX_STOPS = 16  # OpenAI has 4; evaluation harnesses send more
@@ -177,60 +175,100 @@ class ChatRequest(Choosing):
     verbosity: str | None = None
 
 
-def messages(given: Sequence[ChatMessage]) -> tuple[Message, ...]:
-    """The turns as the house knows them. UsageError for a part that is not text, or a tool result nobody called for."""
-    made: list[Message] = []
-    open_calls: dict[str, str] = {}
-    for number, turn in enumerate(given):
-        where = f"messages[{number}]"
-        if open_calls and turn.role != "tool":
-            raise _wrong(
-                tr(f"These tool calls have no result yet: {', '.join(open_calls)}.",
-                   f"結果のないツール呼び出しがあります: {', '.join(open_calls)}"),
-                f"{where}.role",
-            )  # fmt: skip
-        calls: tuple[ToolCall, ...] = ()
-        if turn.role == "tool":
-            if turn.tool_call_id is None or turn.tool_call_id not in open_calls:
-                raise _wrong(
-                    tr("A message with role 'tool' must answer a tool call of the message before it.",
-                       "role が 'tool' のメッセージは、直前のメッセージのツール呼び出しに応えるものにしてください。"),
-                    f"{where}.tool_call_id",
-                )  # fmt: skip
-            del open_calls[turn.tool_call_id]
-        elif turn.tool_calls:
-            if turn.role != "assistant":
-                raise _wrong(tr("Only the assistant calls tools.", "ツールを呼べるのは assistant だけです。"),
-                             f"{where}.tool_calls")  # fmt: skip
-            calls = tuple(ToolCall(c.id, c.function.name, c.function.arguments) for c in turn.tool_calls)
-            open_calls = {call.id: call.name for call in calls}
-        if turn.content is None and not (turn.role == "assistant" and (calls or turn.reasoning_content)):
-            raise _wrong(tr("A message needs content.", "content が必要です。"), f"{where}.content")
-        role: Role = "system" if turn.role == "developer" else turn.role
-        content = _text(turn.content, f"{where}.content")
-        thought = turn.reasoning_content or "" if role == "assistant" else ""
-        made.append(Message(role, content, calls, turn.tool_call_id, turn.name, reasoning=thought))
-    if open_calls:
-        raise _wrong(
-            tr(f"These tool calls have no result yet: {', '.join(open_calls)}.",
-               f"結果のないツール呼び出しがあります: {', '.join(open_calls)}"),
-            "messages",
-        )  # fmt: skip
-    return tuple(made)
+Ids = Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(max_length=MAX_TOKENS)]
 
 
-def _text(content: str | list[Part] | None, where: str) -> str:
-    if content is None or isinstance(content, str):
-        return content or ""
-    for number, part in enumerate(content):
-        if part.type not in ("text", "input_text", "output_text", "refusal") or part.text is None:
-            raise _wrong(
-                tr(f"Content of type {part.type!r} cannot be read: this server's models read text.",
-                   f"種類 {part.type!r} の内容は扱えません。このサーバーのモデルが読めるのはテキストだけです。"),
-                f"{where}[{number}].type",
-            )  # fmt: skip
-    return "".join(part.text or "" for part in content)
+class CompletionRequest(Choosing):
+    model: str
+    prompt: str | Ids | Annotated[list[str] | list[Ids], Field(max_length=2048)] | None = None
+    max_tokens: int | None = Field(None, ge=0, le=MAX_TOKENS)
+    logprobs: int | None = Field(None, ge=0, le=20)
+    echo: bool | None = None
+    best_of: int | None = Field(None, ge=1, le=20)
+    suffix: str | None = None
 
 
-def _wrong(message: str, param: str) -> UsageError:
-    return UsageError(message, code="invalid_value", param=param)
+class EmbeddingRequest(Wire):
+    model: str
+    input: str | Annotated[list[str] | list[int] | list[list[int]], Field(min_length=1, max_length=2048)]
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: int | None = Field(None, ge=1, le=1_000_000)
+    user: str | None = None
+
+
+class ResponseTool(Wire):
+    type: Literal["function"]
+    name: str = Field(pattern="^[a-zA-Z0-9_-]{1,64}$")
+    description: str | None = None
+    parameters: Free | None = None
+    strict: bool | None = None
+
+    def plain(self) -> dict[str, Any]:
+        return {"type": "function", "function": self.model_dump(exclude_none=True, exclude={"type"})}
+
+
+class ResponseNamed(Wire):
+    type: Literal["function"]
+    name: str
+
+
+class ResponseAllowed(Wire):
+    type: Literal["allowed_tools"]
+    mode: Literal["auto", "required"]
+    tools: list[ResponseNamed] = Field(min_length=1, max_length=128)
+
+
+class ResponseItem(Wire):
+    """A message, a call, or a call's result; what an earlier response carried beside them is not read."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+    type: Literal["message", "function_call", "function_call_output", "reasoning"] | None = None
+    role: Literal["system", "developer", "user", "assistant"] | None = None
+    content: str | list[Part] | None = None
+    call_id: str | None = None
+    name: str | None = None
+    arguments: str | None = None
+    output: str | list[Part] | None = None
+
+
+class TextFormat(Wire):
+    type: Literal["text", "json_object", "json_schema"]
+    name: str | None = Field(None, pattern="^[a-zA-Z0-9_-]{1,64}$")
+    description: str | None = None
+    json_schema: Free | None = Field(None, alias="schema")
+    strict: bool | None = None
+
+
+class TextOptions(Wire):
+    format: TextFormat | None = None
+    verbosity: str | None = None
+
+
+class ResponseRequest(Wire):
+    model: str
+    input: str | Annotated[list[ResponseItem], Field(min_length=1, max_length=10_000)]
+    instructions: str | None = None
+    max_output_tokens: int | None = Field(None, ge=1, le=MAX_TOKENS)
+    metadata: Metadata | None = None
+    parallel_tool_calls: bool | None = None
+    previous_response_id: str | None = None
+    store: bool | None = None
+    stream: bool | None = None
+    temperature: float | None = Field(None, ge=0, le=2)
+    text: TextOptions | None = None
+    tool_choice: Literal["none", "auto", "required"] | ResponseNamed | ResponseAllowed | None = None
+    tools: list[ResponseTool] | None = Field(None, max_length=128)
+    top_logprobs: int | None = Field(None, ge=0, le=20)
+    top_p: float | None = Field(None, ge=0, le=1)
+    background: Literal[False] | None = None
+    # They change nothing here, as in ChatRequest.
+    include: list[str] | None = None
+    max_tool_calls: int | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_retention: str | None = None
+    reasoning: Free | None = None
+    safety_identifier: str | None = None
+    service_tier: str | None = None
+    stream_options: StreamOptions | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+    user: str | None = None

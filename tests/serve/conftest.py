@@ -17,7 +17,8 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from transformers import AutoModelForCausalLM
 
-    folder = tiny.llama_folder(tmp_path_factory.mktemp("served") / "tiny", tie_word_embeddings=False)
+    folder = tiny.llama_folder(tmp_path_factory.mktemp("served") / "tiny", tie_word_embeddings=False,
+                               max_position_embeddings=1024)  # fmt: skip
     model = AutoModelForCausalLM.from_pretrained(folder)
     torch.manual_seed(4)
     with torch.no_grad():

@@ -41,8 +41,10 @@ class NaiveEngine:
         matcher = None
         if request.constraint is not None:
             make = getattr(LLMatcher, f"grammar_from_{request.constraint.kind}")
-            matcher = LLMatcher(self.tokenizer, make(request.constraint.value))
-            assert not matcher.is_error(), matcher.get_error()
+            style = {"overrides": {"whitespace_flexible": False}} if request.constraint.kind == "json_schema" else {}
+            matcher = LLMatcher(self.tokenizer, make(request.constraint.value, **style))
+            if matcher.is_error() or not any(matcher.compute_logit_bias()):
+                raise SodateError(matcher.get_error() or "no text satisfies it", code="constraint_unsupported")
         random = np.random.Generator(np.random.Philox(request.sampling.seed))
         self.rows[request.number] = _Row(request, matcher, random)
 

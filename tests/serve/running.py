@@ -12,10 +12,12 @@ from typing import Any
 
 import httpx
 import openai
+import torch
 
 from sodate.api.answering import Served, Service
 from sodate.api.text_stream import TokenBytes
 from sodate.api.worker import EngineThread
+from sodate.model.load import load_base
 from sodate.render.renderer import Renderer
 from sodate.serve import server
 from sodate.serve.settings import Settings
@@ -49,7 +51,10 @@ def service_of(folder: Path, *, template: str | None = None, **engine: Any) -> t
     naive = NaiveEngine({"orders@1": model}, guide, **engine)
     context = model.config.max_position_embeddings
     thread = EngineThread(naive)
-    served = Served("orders@1", "tiny@0", renderer, TokenBytes(renderer), thread, "orders@1", context, CREATED)
+    scoring = load_base(folder, device=torch.device("cpu"), dtype=torch.float32)
+    served = Served(
+        "orders@1", "tiny@0", renderer, TokenBytes(renderer), thread, "orders@1", context, CREATED, model=scoring
+    )
     return Service([served], {"orders": served, "gpt-4o-mini": served}), naive
 
 

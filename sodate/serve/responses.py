@@ -1,0 +1,234 @@
+"""POST /v1/responses, and the stored ones. Functions are the only tools; nothing runs in the background."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+
+from sodate.api.answering import Ask
+from sodate.api.conversation import Delta, Finished, Turn, converse, new_id, prepared
+from sodate.core.errors import UsageError
+from sodate.core.text import tr
+from sodate.core.types import Message, ToolCall
+from sodate.db.connection import reading, writing
+from sodate.serve import stored
+from sodate.serve.asking import check_tools, sampling
+from sodate.serve.house import House, house
+from sodate.serve.sending import EventStream, primed, unless_gone
+from sodate.serve.spelling import Spelling, message_item, output
+from sodate.serve.turns import text
+from sodate.serve.wire import ResponseAllowed, ResponseItem, ResponseNamed, ResponseRequest
+
+router = APIRouter(prefix="/v1/responses")
+KIND = "response"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A checked request."""
+
+    id: str
+    created: int
+    request: ResponseRequest
+    turn: Turn
+    ask: Ask
+    items: list[dict[str, Any]]  # the whole input, that of earlier responses among it
+
+    def body(
+        self, status: str, items: list[dict[str, Any]], done: Finished | None, error: Any = None
+    ) -> dict[str, Any]:
+        """The response object."""
+        asked = self.request
+        cut = {"reason": "max_output_tokens"} if status == "incomplete" else None
+        form = asked.text.format if asked.text and asked.text.format else None
+        return {
+            "id": self.id, "object": "response", "created_at": self.created, "status": status, "background": False,
+            "completed_at": int(time.time()) if status == "completed" else None,
+            "error": error, "incomplete_details": cut, "instructions": asked.instructions,
+            "max_output_tokens": asked.max_output_tokens, "metadata": asked.metadata or {},
+            "model": self.turn.served.id, "output": items, "parallel_tool_calls": self.turn.parallel,
+            "previous_response_id": asked.previous_response_id, "reasoning": {"effort": None, "summary": None},
+            "service_tier": "default", "store": asked.store is not False, "system_fingerprint": self.turn.served.id,
+            "temperature": self.turn.sampling.temperature, "top_p": self.turn.sampling.top_p,
+            "text": {"format": form.model_dump(exclude_none=True, by_alias=True) if form else {"type": "text"}},
+            "tool_choice": _plain(asked.tool_choice) or "auto", "tools": [_plain(tool) for tool in asked.tools or ()],
+            "top_logprobs": asked.top_logprobs or 0, "truncation": "disabled", "user": asked.user,
+            "usage": _usage(done) if done else None,
+        }  # fmt: skip
+
+
+def _plain(value: Any) -> Any:
+    return value if value is None or isinstance(value, str) else value.model_dump(exclude_none=True)
+
+
+def _usage(done: Finished) -> dict[str, Any]:
+    return {
+        "input_tokens": done.prompt_tokens, "input_tokens_details": {"cached_tokens": done.cached},
+        "output_tokens": done.reply_tokens, "output_tokens_details": {"reasoning_tokens": done.reasoning_tokens},
+        "total_tokens": done.prompt_tokens + done.reply_tokens,
+    }  # fmt: skip
+
+
+@router.post("", response_model=None)
+async def respond(request: Request, asked: ResponseRequest) -> Response:
+    """The assistant's next message, as output items."""
+    here, project = house(request), request.state.project
+    job = await asyncio.to_thread(_checked, here, asked, project)
+    headers = {"x-sodate-version": job.turn.served.id}
+    if asked.stream:
+        deltas = await primed(request, converse(here.service, job.turn, job.ask))
+        return EventStream(_events(deltas, job, project), here.settings.send_seconds, headers)
+    body = await unless_gone(request, lambda: _whole(here, job))
+    await asyncio.to_thread(_keep, job, body, project)
+    return JSONResponse(body, headers=headers)
+
+
+def _checked(here: House, asked: ResponseRequest, project: str) -> Job:
+    served = here.service.find(asked.model)
+    choice = asked.tool_choice
+    chosen: tuple[str, ...] | None = None
+    mode = choice if isinstance(choice, str) else "auto"
+    if isinstance(choice, ResponseNamed):
+        mode, chosen = "required", (choice.name,)
+    elif isinstance(choice, ResponseAllowed):
+        mode, chosen = choice.mode, tuple(tool.name for tool in choice.tools)
+    tools = tuple(tool.plain() for tool in asked.tools or ())
+    check_tools(tools, mode, chosen)
+    given = [ResponseItem(role="user", content=asked.input)] if isinstance(asked.input, str) else asked.input
+    items = [*_earlier(asked.previous_response_id, project), *(item.model_dump(exclude_none=True) for item in given)]
+    turns = _turns([ResponseItem.model_validate(item) for item in items])
+    if asked.instructions:
+        turns = (Message("system", asked.instructions), *turns)
+    wants = asked.top_logprobs or 0
+    turn = Turn(
+        served, turns, sampling(asked, served, asked.max_output_tokens, wants), tools, chosen,
+        isinstance(choice, ResponseNamed), mode, asked.parallel_tool_calls is not False, _schema(asked), tenant=project,
+    )  # fmt: skip
+    return Job(new_id("resp_"), int(time.time()), asked, turn, prepared(turn), items)
+
+
+def _earlier(id: str | None, project: str) -> list[dict[str, Any]]:
+    """What an earlier response was asked and what it said, as input items."""
+    if id is None:
+        return []
+    with reading() as session:
+        row = stored.get(session, KIND, id, project)
+        return [*json.loads(row.asked), *json.loads(row.body)["output"]]
+
+
+def _turns(items: list[ResponseItem]) -> tuple[Message, ...]:
+    turns: list[Message] = []
+    for number, item in enumerate(items):
+        where = f"input[{number}]"
+        if item.type == "reasoning":
+            continue
+        if item.type == "function_call":
+            if item.call_id is None or item.name is None or item.arguments is None:
+                raise _wrong(tr("A call needs call_id, name and arguments.",
+                                "function_call には call_id、name、arguments が必要です。"), where)  # fmt: skip
+            call = ToolCall(item.call_id, item.name, item.arguments)
+            if turns and turns[-1].role == "assistant":
+                last = turns.pop()
+                turns.append(Message("assistant", last.content, (*last.tool_calls, call)))
+            else:
+                turns.append(Message("assistant", "", (call,)))
+        elif item.type == "function_call_output":
+            known = {call.id for turn in turns for call in turn.tool_calls}
+            if item.call_id not in known:
+                raise _wrong(tr("This result answers no call before it.", "対応する呼び出しがありません。"),
+                             f"{where}.call_id")  # fmt: skip
+            turns.append(Message("tool", text(item.output, f"{where}.output"), tool_call_id=item.call_id))
+        else:
+            if item.role is None or item.content is None:
+                raise _wrong(tr("A message needs role and content.", "role と content が必要です。"), where)
+            role = "system" if item.role == "developer" else item.role
+            turns.append(Message(role, text(item.content, f"{where}.content")))
+    if not turns:
+        raise _wrong(tr("There is no message.", "メッセージがありません。"), "input")
+    return tuple(turns)
+
+
+def _schema(asked: ResponseRequest) -> Any:
+    form = asked.text.format if asked.text else None
+    if form is None or form.type == "text":
+        return None
+    return (form.json_schema if form.type == "json_schema" else None) or {"type": "object"}
+
+
+async def _whole(here: House, job: Job) -> dict[str, Any]:
+    async with contextlib.aclosing(converse(here.service, job.turn, job.ask)) as deltas:
+        async for delta in deltas:
+            if isinstance(delta, Finished):
+                status = "incomplete" if delta.finish == "length" else "completed"
+                return job.body(status, output(delta, status), delta)
+    raise AssertionError("a reply has an end")
+
+
+async def _events(
+    deltas: AsyncGenerator[Delta | Finished, None], job: Job, project: str
+) -> AsyncGenerator[bytes, None]:
+    """The events of a response, numbered from 0."""
+    spelling = Spelling()
+    yield spelling.event("response.created", response=job.body("in_progress", [], None))
+    yield spelling.event("response.in_progress", response=job.body("in_progress", [], None))
+    try:
+        async with contextlib.aclosing(deltas):
+            async for delta in deltas:
+                if not isinstance(delta, Finished):
+                    for line in spelling.added(delta):
+                        yield line
+                    continue
+                status = "incomplete" if delta.finish == "length" else "completed"
+                for line in spelling.ended(status):
+                    yield line
+                body = job.body(status, spelling.items or [message_item("", (), status)], delta)
+                await asyncio.to_thread(_keep, job, body, project)
+                yield spelling.event(f"response.{status}", response=body)
+    except Exception as error:
+        said = spelling.failure(error)
+        yield spelling.event("response.failed", response=job.body("failed", spelling.items, None, said))
+
+
+def _keep(job: Job, body: dict[str, Any], project: str) -> None:
+    if job.request.store is not False:
+        stored.put(KIND, job.id, body, job.items, job.request.metadata or {}, project)
+
+
+@router.get("/{id}", response_model=None)
+def retrieved(request: Request, id: str) -> JSONResponse:
+    """A stored response."""
+    with reading() as session:
+        return JSONResponse(json.loads(stored.get(session, KIND, id, request.state.project).body))
+
+
+@router.delete("/{id}", response_model=None)
+def deleted(request: Request, id: str) -> JSONResponse:
+    """Forgets a stored response."""
+    with writing() as session:
+        session.delete(stored.get(session, KIND, id, request.state.project))
+    return JSONResponse({"id": id, "object": "response", "deleted": True})
+
+
+@router.get("/{id}/input_items", response_model=None)
+def input_items(
+    request: Request, id: str, after: stored.After = None, limit: stored.Limit = 20, order: stored.Order = "desc"
+) -> JSONResponse:
+    """What a stored response was asked."""
+    with reading() as session:
+        asked = json.loads(stored.get(session, KIND, id, request.state.project).asked)
+    items = [{"type": "message", **item, "id": item.get("id") or f"{id}-{n}"} for n, item in enumerate(asked)]
+    items = items if order == "asc" else items[::-1]
+    start = next((n + 1 for n, item in enumerate(items) if item["id"] == after), 0)
+    return JSONResponse(stored.page(items[start : start + limit], start + limit < len(items)))
+
+
+def _wrong(message: str, param: str) -> UsageError:
+    return UsageError(message, code="invalid_value", param=param)

@@ -1,0 +1,70 @@
+"""The messages of a chat request as turns of the house."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sodate.core.errors import UsageError
+from sodate.core.text import tr
+from sodate.core.types import Message, Role, ToolCall
+from sodate.serve.wire import ChatMessage, Part
+
+
+def messages(given: Sequence[ChatMessage]) -> tuple[Message, ...]:
+    """The turns as the house knows them. UsageError for a part that is not text, or a tool result nobody called for."""
+    made: list[Message] = []
+    open_calls: dict[str, str] = {}
+    for number, turn in enumerate(given):
+        where = f"messages[{number}]"
+        if open_calls and turn.role != "tool":
+            raise _wrong(
+                tr(f"These tool calls have no result yet: {', '.join(open_calls)}.",
+                   f"結果のないツール呼び出しがあります: {', '.join(open_calls)}"),
+                f"{where}.role",
+            )  # fmt: skip
+        calls: tuple[ToolCall, ...] = ()
+        if turn.role == "tool":
+            if turn.tool_call_id is None or turn.tool_call_id not in open_calls:
+                raise _wrong(
+                    tr("A message with role 'tool' must answer a tool call of the message before it.",
+                       "role が 'tool' のメッセージは、直前のメッセージのツール呼び出しに応えるものにしてください。"),
+                    f"{where}.tool_call_id",
+                )  # fmt: skip
+            del open_calls[turn.tool_call_id]
+        elif turn.tool_calls:
+            if turn.role != "assistant":
+                raise _wrong(tr("Only the assistant calls tools.", "ツールを呼べるのは assistant だけです。"),
+                             f"{where}.tool_calls")  # fmt: skip
+            calls = tuple(ToolCall(c.id, c.function.name, c.function.arguments) for c in turn.tool_calls)
+            open_calls = {call.id: call.name for call in calls}
+        if turn.content is None and not (turn.role == "assistant" and (calls or turn.reasoning_content)):
+            raise _wrong(tr("A message needs content.", "content が必要です。"), f"{where}.content")
+        role: Role = "system" if turn.role == "developer" else turn.role
+        content = text(turn.content, f"{where}.content")
+        thought = turn.reasoning_content or "" if role == "assistant" else ""
+        made.append(Message(role, content, calls, turn.tool_call_id, turn.name, reasoning=thought))
+    if open_calls:
+        raise _wrong(
+            tr(f"These tool calls have no result yet: {', '.join(open_calls)}.",
+               f"結果のないツール呼び出しがあります: {', '.join(open_calls)}"),
+            "messages",
+        )  # fmt: skip
+    return tuple(made)
+
+
+def text(content: str | list[Part] | None, where: str) -> str:
+    """The text of a content; UsageError for a part that is none."""
+    if content is None or isinstance(content, str):
+        return content or ""
+    for number, part in enumerate(content):
+        if part.type not in ("text", "input_text", "output_text", "refusal") or part.text is None:
+            raise _wrong(
+                tr(f"Content of type {part.type!r} cannot be read: this server's models read text.",
+                   f"種類 {part.type!r} の内容は扱えません。このサーバーのモデルが読めるのはテキストだけです。"),
+                f"{where}[{number}].type",
+            )  # fmt: skip
+    return "".join(part.text or "" for part in content)
+
+
+def _wrong(message: str, param: str) -> UsageError:
+    return UsageError(message, code="invalid_value", param=param)
