@@ -159,7 +159,7 @@ class Service:
                 tr("The engine behind this model gives no scores of prompts and no vectors.",
                    "このモデルのエンジンでは、プロンプトの対数確率も埋め込みも計算できません。"),
                 tr("Serve it by --engine torch.", "--engine torch で起動してください。"),
-                code="unsupported", param="model",
+                code="engine_refused", param="model",
             )  # fmt: skip
         return await asyncio.wrap_future(served.engine.call(work))
 
