@@ -43,7 +43,8 @@ class NaiveEngine:
             make = getattr(LLMatcher, f"grammar_from_{request.constraint.kind}")
             style = {"overrides": {"whitespace_flexible": False}} if request.constraint.kind == "json_schema" else {}
             matcher = LLMatcher(self.tokenizer, make(request.constraint.value, **style))
-            if matcher.is_error() or not any(matcher.compute_logit_bias()):
+            matcher.compute_logit_bias()  # what no text satisfies is found out here
+            if matcher.is_error():
                 raise SodateError(matcher.get_error() or "no text satisfies it", code="constraint_unsupported")
         random = np.random.Generator(np.random.Philox(request.sampling.seed))
         self.rows[request.number] = _Row(request, matcher, random)
