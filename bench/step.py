@@ -27,6 +27,7 @@ from work import ALPHA, RANK, SEED, WORKS, Work, conversations
 import sodate
 from sodate.adapt import adapters, lora
 from sodate.cli.at_hand import at_hand
+from sodate.core import text
 from sodate.kernels.products import product
 from sodate.library import weights
 from sodate.library.checks import weight_files
@@ -132,7 +133,7 @@ def main() -> None:
         score(model, trie).weighted_sum().backward()
         return time.perf_counter() - started
 
-    seconds, peak = sorted(step() for _ in range(6))[2], memory.size(memory.peak_rss_bytes())
+    seconds, peak = sorted(step() for _ in range(6))[2], text.size(memory.peak_rss_bytes())
     with profile(activities=[ProfilerActivity.CPU]) as recorded:
         step()
     times = {event.key: event.self_cpu_time_total / 1e6 for event in recorded.key_averages()}

@@ -41,8 +41,8 @@ EDGES = {
     "jobs": "core db api",
     "learn": "core db data api",
     "serve": "core db api jobs learn",
-    "terminal": "core render data generate model evaluate release api",
-    "cli": "core library model release api jobs learn serve terminal",
+    "terminal": "core evaluate api",
+    "cli": "core api jobs learn serve terminal",
 }
 ALLOWED = {room: frozenset(others.split()) for room, others in EDGES.items()}
 TORCH_FREE = {"core", "db", "render", "data", "grade", "retrieve", "evaluate", "release", "jobs", "learn", "serve"}

@@ -1,18 +1,22 @@
-"""`check`: files in, a ledger out."""
+"""`check`: files in, a ledger out; `rows`: a file as a model sees it; `split`: held-out rows put aside."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sodate.core.errors import UsageError
+from sodate.core.text import tr
 from sodate.core.types import Conversation
 from sodate.data.check import Checked
 from sodate.data.check import check as check_files
 
 if TYPE_CHECKING:
-    from sodate.render.renderer import Renderer
+    from sodate.data.split import By, Split
+    from sodate.render.renderer import Rendered, Renderer
 
 SAMPLED_BATCHES = 64
 
@@ -45,6 +49,112 @@ def check(
     if model_files is not None and renderer is not None and checked.stats["kinds"].get("conversation"):
         checked.stats["forecast"] = _forecast(checked, renderer, model_files.folder)
     return checked
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Text of neighbouring tokens that are all trained, or all context."""
+
+    text: str
+    trained: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ShownSequence:
+    """A row, or one reply of it, as the model sees it."""
+
+    tokens: int
+    trained: int  # of them
+    pieces: tuple[Piece, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ShownRow:
+    """A row of a file as a model sees it; `problem` says why it sees none of it."""
+
+    file: str
+    line: int
+    sequences: tuple[ShownSequence, ...] = ()
+    problem: str | None = None
+
+
+def rows(
+    file: str | Path,
+    lines: Collection[int],
+    model: str,
+    *,
+    template: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    encoding: str | None = None,
+) -> Iterator[ShownRow]:
+    """The rows on these lines (from 1), in order; raises UsageError behind the last line where the file has none."""
+    from sodate.data.compare import conversations_of
+    from sodate.data.load import Loaded, load
+    from sodate.release.lookup import look_up
+    from sodate.render.renderer import Renderer
+
+    files = look_up(model)
+    renderer = Renderer.from_folder(files.folder, template or files.template)
+    found = False
+    for row in load(Path(file), columns, encoding)[1]:
+        line = row.row.line if isinstance(row, Loaded) else row.line
+        if line > max(lines):
+            break
+        if line not in lines:
+            continue
+        found = True
+        if not isinstance(row, Loaded):
+            yield ShownRow(str(file), line, problem=row.message)
+            continue
+        conversations = conversations_of(row.example)
+        sequences = tuple(_shown(renderer, sequence) for one in conversations for sequence in renderer.render(one))
+        nothing = tr("no reply in it", "返答がありません") if not conversations else None
+        yield ShownRow(str(file), line, sequences, nothing)
+    if not found:
+        raise UsageError(
+            tr(f"{file} has no row {sorted(lines)}.", f"{file} に {sorted(lines)} 行目はありません。"),
+            code="no_rows",
+            param="rows",
+            file=file,
+        )
+
+
+def _shown(renderer: Renderer, sequence: Rendered) -> ShownSequence:
+    """Runs of equal weight are decoded together, so that characters made of several tokens stay whole."""
+    weights = sequence.weights
+    ends = [n for n in range(1, len(weights)) if (weights[n] > 0) != (weights[n - 1] > 0)] + [len(weights)]
+    starts = [0, *ends[:-1]]
+    pieces = tuple(
+        Piece(renderer.decode(sequence.ids[start:end]), weights[start] > 0)
+        for start, end in zip(starts, ends, strict=True)
+        if start < end
+    )
+    return ShownSequence(len(weights), sum(weight > 0 for weight in weights), pieces)
+
+
+def split(
+    files: Sequence[str | Path] | str | Path,
+    train: str | Path,
+    held_out: str | Path,
+    *,
+    by: By = "hash",
+    share: float = 0.1,
+    column: str | None = None,
+    seed: int = 0,
+    columns: Mapping[str, str] | None = None,
+    encoding: str | None = None,
+) -> Split:
+    """Writes the rows of `files` to two files, a `share` of them held out; says how many went where.
+
+    Rows of one prompt (`by` hash), of one value of `column` (group) or before a moment of it (time) stay together.
+    """
+    from sodate.data.split import split as split_files
+
+    paths = [files] if isinstance(files, (str, Path)) else files
+    return split_files(
+        [Path(p) for p in paths], Path(train), Path(held_out), by=by, share=share, column=column, seed=seed,
+        columns=columns, encoding=encoding,
+    )  # fmt: skip
 
 
 def _forecast(checked: Checked, renderer: Renderer, folder: Path) -> dict[str, Any]:

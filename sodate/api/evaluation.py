@@ -31,6 +31,12 @@ class Evaluation:
     result: EvalResult
     report: Path
 
+    def examples(self, count: int) -> list[int]:
+        """Numbers of items worth showing: fixed, broken, still wrong and still right ones in turn."""
+        from sodate.evaluate.report import pick_examples
+
+        return pick_examples(self.result, count)
+
 
 def evaluate(
     models: Sequence[str] | str,

@@ -58,12 +58,30 @@ class Model:
         requests = numbered(ids, self.renderer.stop_ids, sampling, first=self._numbers, version=self.version)
         return run(self.engine, requests, min(batch_size, SLOTS), on_reply=on_reply, on_token=on_token)
 
-    def reply(self, messages: Sequence[Message] | str, **sampling: Any) -> Message:
-        """The assistant's next message. A string is one user turn; keywords are those of `Sampling`."""
+    def reply(
+        self, messages: Sequence[Message] | str, *, on_text: Callable[[str], None] | None = None, **sampling: Any
+    ) -> Message:
+        """The assistant's next message. A string is one user turn; keywords are those of `Sampling`.
+
+        `on_text` gets the text as it comes, in pieces of whole characters.
+        """
         from sodate.core.engine import Sampling
 
+        ids: list[int] = []
+        said = ""
+
+        def on_token(_number: int, token: int) -> None:
+            nonlocal said
+            ids.append(token)
+            text = self.renderer.text(ids)
+            # An unfinished character decodes to the replacement mark; it is said once it is whole.
+            if on_text and text.startswith(said) and not text.endswith("\ufffd"):
+                on_text(text[len(said) :])
+                said = text
+
         turns = [Message("user", messages)] if isinstance(messages, str) else messages
-        return self.renderer.parse(self.replies([turns], Sampling(**sampling))[0].ids)
+        (made,) = self.replies([turns], Sampling(**sampling), on_token=on_token if on_text else None)
+        return self.renderer.parse(made.ids)
 
 
 def load(name: str, *, device: str = "auto", dtype: str = "auto") -> Model:

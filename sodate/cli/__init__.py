@@ -47,6 +47,27 @@ def main() -> None:
     sys.exit(failures.run(app, sys.argv[1:]))
 
 
+def _line_numbers(text: str) -> set[int]:
+    """`1-3,7` as {1, 2, 3, 7}."""
+    numbers: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            raise UsageError(
+                tr(f"--rows {text!r} is not like 1-3,7.", f"--rows {text!r} は 1-3,7 のように指定してください。"),
+                code="bad_value",
+                param="rows",
+            )
+        if int(last or first) < int(first):
+            raise UsageError(
+                tr(f"--rows {part}: the last line comes before the first.", f"--rows {part} は前後が逆です。"),
+                code="bad_value",
+                param="rows",
+            )
+        numbers |= set(range(int(first), int(last or first) + 1))
+    return numbers
+
+
 def _pairs(columns: str | None) -> dict[str, str] | None:
     from sodate.core.recipe import column_pairs
 
@@ -87,9 +108,9 @@ def data_check(
     if as_json:
         print_json(checked.to_json())
     else:
-        from sodate import terminal
+        from sodate.terminal.data import print_check
 
-        terminal.print_check(checked, model)
+        print_check(checked, model)
     if checked.ledger.set_aside:
         raise typer.Exit(1)
 
@@ -107,11 +128,22 @@ def data_show(
     template: Annotated[str | None, typer.Option(help="chatml, gemma, llama3, plain, FILE.jinja")] = None,
     columns: Columns = None,
     encoding: Encoding = None,
+    as_json: Json = False,
 ) -> None:
-    from sodate import terminal
+    from dataclasses import asdict
+
+    from sodate.api import data
     from sodate.cli.at_hand import at_hand
 
-    terminal.show_rows(file, at_hand(model), terminal.line_numbers(rows), template, _pairs(columns), encoding)
+    lines = _line_numbers(rows)
+    named = at_hand(model, quiet=as_json)
+    found = data.rows(file, lines, named, template=template, columns=_pairs(columns), encoding=encoding)
+    if as_json:
+        print_json([asdict(row) for row in found])
+        return
+    from sodate.terminal.data import print_rows
+
+    print_rows(found)
 
 
 @data_app.command("split", help=tr("Split off held-out rows before anything else.", "最初に評価用の行を分けておく。"))
@@ -129,9 +161,16 @@ def data_split(
     encoding: Encoding = None,
     as_json: Json = False,
 ) -> None:
-    from sodate import terminal
+    from sodate.api import data
 
-    terminal.split(files, train, held_out, by, share, column, seed, _pairs(columns), encoding, as_json)
+    done = data.split(files, train, held_out, by=by, share=share, column=column, seed=seed, columns=_pairs(columns),
+                      encoding=encoding)  # fmt: skip
+    if as_json:
+        print_json({"train": done.train, "held_out": done.held_out, "set_aside": done.ledger.rows_aside})
+        return
+    from sodate.terminal.data import print_split
+
+    print_split(done, str(train), str(held_out))
 
 
 # ── train ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -164,9 +203,9 @@ def train(
 ) -> None:
     import sodate
     from sodate import terminal
+    from sodate.api.models import is_built_in
     from sodate.cli.at_hand import at_hand
     from sodate.core.recipe import given, load_recipe
-    from sodate.library.wheels import BUILT_IN
 
     words = recipe or []
     files = [w for w in words if "=" not in w]
@@ -182,7 +221,7 @@ def train(
     keys |= {key: value for key, value in options.items() if value}
     loaded = load_recipe(Path(files[0]) if files else None, keys)
     # A recipe file may come from anybody: of what it names, only a built-in model, pinned by its hash, is fetched.
-    if "model" in keys or loaded.model in BUILT_IN:
+    if "model" in keys or is_built_in(loaded.model):
         loaded = loaded.model_copy(update={"model": at_hand(loaded.model, quiet=as_json)})
     with terminal.training(quiet=as_json) as listen:
         result = sodate.train(loaded, on_event=listen)
@@ -204,28 +243,17 @@ def plan(
     from sodate import terminal
     from sodate.api.plan import plan as worked_out
     from sodate.cli.at_hand import at_hand
-    from sodate.model.memory import size
 
     rows = worked_out(at_hand(model, quiet=as_json), processes=processes, tokens=tokens, run=run)
-    if as_json:
-        print_json(rows)
-        return
-    kinds = ("bytes", "weights", "gradients", "optimizer", "activations")
-    terminal.print_table([{k: size(v) if k in kinds else v for k, v in row.items()} for row in rows])
-    print(tr("Worked out from the model's headers; not measured on such a cluster.",
-             "モデルのヘッダーからの計算値で、実際のクラスタでは測定していません。"))  # fmt: skip
+    print_json(rows) if as_json else terminal.print_plan(rows)
 
 
 @runs_app.command("list", help=tr("Every run, oldest first.", "学習の一覧。"))
 def runs_list(as_json: Json = False) -> None:
     from sodate import terminal
-    from sodate.core.runs import list_runs
+    from sodate.api.runs import runs
 
-    rows = []
-    for run in list_runs():
-        manifest = run.manifest
-        version = manifest.get("result", {}).get("version")
-        rows.append({"run": run.name, "status": run.status(), "version": version, "run_dir": str(run.path)})
+    rows = runs()
     print_json(rows) if as_json else terminal.print_table(rows)
 
 
@@ -288,7 +316,9 @@ def evaluate(
     if as_json:
         print_json({**done.result.to_json(), "report": str(done.report)})
     else:
-        terminal.print_evaluation(done, examples)
+        from sodate.terminal.comparison import print_evaluation
+
+        print_evaluation(done, examples)
 
 
 @app.command(help=tr("Talk with a version or base model.", "バージョンやベースモデルと話す。"))
@@ -298,10 +328,11 @@ def chat(
     temperature: Annotated[float, typer.Option(min=0)] = 0.0,
     max_tokens: Annotated[int, typer.Option(min=1)] = 512,
 ) -> None:
+    import sodate
     from sodate.cli.at_hand import at_hand
-    from sodate.terminal import talk
+    from sodate.terminal.talk import chat as talk
 
-    talk.chat(at_hand(model), system, temperature, max_tokens)
+    talk(sodate.load(at_hand(model)), system, temperature=temperature, max_new_tokens=max_tokens)
 
 
 @app.command(help=tr("Replies to a prompt, or to every row of a file.", "プロンプトまたはファイルの各行への返答。"))
@@ -322,11 +353,25 @@ def generate(
     seed: int = 0,
     as_json: Json = False,
 ) -> None:
+    from sodate import terminal
+    from sodate.api import replies
     from sodate.cli.at_hand import at_hand
-    from sodate.terminal import talk
+    from sodate.terminal.talk import print_replies
 
-    asked = talk.asked(prompt, system, data, _pairs(columns), encoding, limit)
-    talk.generate(at_hand(model, quiet=as_json), asked, samples, temperature, top_p, max_tokens, seed, as_json)
+    if (prompt is None) == (data is None):
+        raise UsageError(
+            tr("Give either --prompt or --data.", "--prompt か --data のどちらかを指定してください。"),
+            code="bad_value",
+            param="prompt",
+        )
+    if data is None:
+        asked = [replies.prompt(prompt or "", system)]
+    else:
+        asked = replies.prompts(data, system=system, columns=_pairs(columns), encoding=encoding, limit=limit,
+                                on_problem=terminal.print_problem)  # fmt: skip
+    rows = replies.replies(at_hand(model, quiet=as_json), asked, samples=samples, temperature=temperature, top_p=top_p,
+                           max_new_tokens=max_tokens, seed=seed)  # fmt: skip
+    print_json(rows) if as_json else print_replies(rows, alone=data is None and samples == 1)
 
 
 from sodate.cli import serving, stored  # noqa: E402, F401 (the other verbs join the app here)

@@ -17,17 +17,15 @@ def at_hand(name: str, *, quiet: bool = False) -> str:
 
     Any other name is returned as it is: the verb says what it thinks of it. `quiet` leaves out the progress bar.
     """
-    from sodate.library.wheels import BUILT_IN
-    from sodate.release.lookup import is_known
+    from sodate.api import models
 
-    if is_known(name) or not (name in BUILT_IN or Path(name).expanduser().exists()):
+    if models.is_here(name) or not (models.is_built_in(name) or Path(name).expanduser().exists()):
         return name
     import sodate
     from sodate import terminal
-    from sodate.library.store import find
 
     said = tr(f"{name} is not among the models here yet: pulling it.", f"{name} はまだ手元にないため、取り込みます。")
     print(visible(said), file=sys.stderr)
     with terminal.pulling(quiet=quiet) as listen:
         entry = sodate.pull(name, on_progress=listen, wait=os.environ.get("WORLD_SIZE", "1") != "1")
-    return entry.name if find(entry.name) == entry else entry.id
+    return models.name_of(entry)

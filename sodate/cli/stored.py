@@ -9,39 +9,24 @@ import typer
 
 from sodate.cli import Json, models_app, versions_app
 from sodate.cli.failures import print_json
-from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
 
 
 @versions_app.command("list", help=tr("Every version.", "バージョンの一覧。"))
 def versions_list(as_json: Json = False) -> None:
     from sodate import terminal
-    from sodate.release.registry import list_versions
+    from sodate.api.versions import versions
 
-    rows = []
-    for version in list_versions():
-        about = version.manifest
-        kept = {"base": about["base"], "method": about["recipe"]["method"], "rows": about["data"]["rows_used"]}
-        rows.append({"version": version.id, **kept, "created_at": about["created_at"], "path": str(version.path)})
+    rows = versions()
     print_json(rows) if as_json else terminal.print_table(rows)
 
 
 @versions_app.command("show", help=tr("Everything known of a version.", "バージョンの詳細。"))
 def versions_show(version: str, as_json: Json = False) -> None:
     from sodate import terminal
-    from sodate.api.evaluation import reports_about
-    from sodate.release.registry import find_version, verify
+    from sodate.api import versions
 
-    found = find_version(version)
-    if found is None:
-        raise UsageError(
-            tr(f"There is no version {version!r}.", f"バージョン {version!r} はありません。"),
-            "sodate versions list",
-            code="version_not_found",
-            param="version",
-        )
-    verify(found)
-    about = {**found.manifest, "path": str(found.path), "reports": reports_about(found.id)}
+    about = versions.version(version)
     print_json(about) if as_json else terminal.print_tree(about)
 
 
@@ -88,9 +73,9 @@ def models_pull(name: str, revision: str | None = None, as_json: Json = False) -
 @models_app.command("list", help=tr("Models that are here.", "手元のモデルの一覧。"))
 def models_list(as_json: Json = False) -> None:
     from sodate import terminal
-    from sodate.library.store import list_models
+    from sodate.api.models import models
 
-    entries = list_models()
+    entries = models()
     if as_json:
         print_json([e.to_json() for e in entries])
     else:
@@ -100,27 +85,17 @@ def models_list(as_json: Json = False) -> None:
 @models_app.command("show", help=tr("Everything known of a model.", "モデルの詳細。"))
 def models_show(name: str, as_json: Json = False) -> None:
     from sodate import terminal
-    from sodate.library.store import show_model
+    from sodate.api.models import model
 
-    entry = show_model(name)
+    entry = model(name)
     print_json(entry.to_json()) if as_json else terminal.print_tree(entry.to_json())
 
 
 @models_app.command("remove", help=tr("Delete a model nothing needs.", "使われていないモデルを削除する。"))
 def models_remove(name: str, as_json: Json = False) -> None:
-    from sodate.library.store import list_models, remove_model
-    from sodate.release.registry import list_versions
+    from sodate.api.models import remove_model
 
-    going = {entry.id for entry in list_models() if name in (entry.name, entry.id)}
-    users = [v.id for v in list_versions() if v.manifest["base"] in going and v.adapter is not None]
-    if users:
-        raise SodateError(
-            tr(f"{name} is the base of {', '.join(users)}.", f"{name} は {', '.join(users)} の基盤です。"),
-            tr("Without it they could not be loaded any more.", "削除するとこれらを読み込めなくなります。"),
-            code="in_use",
-            param="name",
-        )
-    removed = [e.id for e in remove_model(name)]
+    removed = remove_model(name)
     print_json({"removed": removed}) if as_json else print(
         tr(f"Removed {', '.join(removed)}.", f"{', '.join(removed)} を削除しました。")
     )

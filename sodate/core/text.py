@@ -117,11 +117,13 @@ def _mapped(values: dict[str, object], side: Any) -> dict[str, object]:
     return {key: side(value) for key, value in values.items()}
 
 
+def size(count: int) -> str:
+    """Bytes as a person says them."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
 def visible(text: str) -> str:
-    """The text with its control characters written out, so that what a model or a file says can't steer a terminal."""
-    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", str(text))
-
-
-def blank(text: str) -> bool:
-    """Whether there is nothing to see: no character, or only white space of any script and invisible ones."""
-    return all(c.isspace() or unicodedata.category(c) in _EMPTY or _UNSEEN.match(c) for c in text)
+    """The text with its control characters and halves of surrogate pairs written out, so that what a model or a file
+    says can neither steer a terminal nor fail to be printed."""
+    whole = str(text).encode("utf-8", "backslashreplace").decode("utf-8")
+    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", whole)

@@ -12,14 +12,11 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from sodate.core.text import en, ja, tr
 from sodate.library.checks import read_shapes, weight_files
 
 # Measured on two cores. To measure again: sodate train examples/orders/recipe.yaml max_steps=8 --json gives
@@ -82,25 +79,3 @@ def measure_gflops(hidden: int, budget: float = 0.2) -> float:
         torch.mm(a, b)
         count += 1
     return 2 * 512 * hidden * 4 * hidden * count / spent / 1e9
-
-
-def sentence(model: str, ahead: Mapping[str, Any]) -> str:
-    """What `sodate data check` says of `stats.forecast`."""
-    rate, memory = f"{ahead['gemm_gflops']:.0f} GFLOP/s", f"{ahead['bytes'] / 1e9:.1f} GB"
-    tokens, computed = f"{ahead['tokens']:,}", f"{ahead['computed_tokens']:,}"
-    time_needed = duration(ahead["seconds"])
-    return tr(
-        f"One epoch of LoRA with {model}: about {en(time_needed)} and {memory} on this machine, now at {rate} "
-        f"({tokens} tokens, {computed} computed: shared beginnings once).",
-        f"{model} の LoRA 学習 1 エポックの見込み: このマシン (いま {rate}) で約{ja(time_needed)}、"
-        f"メモリ {memory}。{tokens} トークン、うち計算するのは {computed} (共通する先頭部分は一度だけ)。",
-    )
-
-
-def duration(spent: float) -> str:
-    """Seconds as a person says them."""
-    if spent < 90:
-        return tr(f"{max(1, round(spent))} s", f" {max(1, round(spent))} 秒")
-    if spent < 90 * 60:
-        return tr(f"{round(spent / 60)} min", f" {round(spent / 60)} 分")
-    return tr(f"{spent / 3600:.1f} h", f" {spent / 3600:.1f} 時間")

@@ -28,7 +28,7 @@ from typing import Any
 import torch
 
 from sodate.adapt.quantise import NF4
-from sodate.core.text import Sentence, tr
+from sodate.core.text import Sentence, size, tr
 from sodate.kernels.linear_cross_entropy import held
 from sodate.model.forecast import Facts
 
@@ -240,11 +240,6 @@ def _glibc(name: str, *numbers: int) -> None:
     function = getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None  # musl has none
     if function is not None:
         function(*numbers)
-
-
-def size(count: int) -> str:
-    """Bytes as a person says them."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 def is_exhausted(error: BaseException) -> bool:

@@ -6,20 +6,14 @@ import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
-from rich.text import Text
 
-from sodate.core.errors import UsageError
-from sodate.core.text import en, ja, tr, visible
-
-if TYPE_CHECKING:
-    from sodate.data.split import By
+from sodate.core.text import en, ja, size, tr, visible
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -48,6 +42,18 @@ def print_tree(value: Mapping[str, Any]) -> None:
     out.print_json(json.dumps(value, ensure_ascii=False), highlight=True)
 
 
+def print_plan(rows: Sequence[Mapping[str, Any]]) -> None:
+    amounts = ("bytes", "weights", "gradients", "optimizer", "activations")
+    print_table([{key: size(v) if key in amounts else v for key, v in row.items()} for row in rows])
+    out.print(tr("Worked out from the model's headers; not measured on such a cluster.",
+                 "モデルのヘッダーからの計算値で、実際のクラスタでは測定していません。"))  # fmt: skip
+
+
+def print_problem(problem: Any) -> None:
+    """A row that can't be used, on stderr: said, not dropped in silence."""
+    err.print(f"{shown(problem.file)}:{problem.line}  {shown(problem.message)}", soft_wrap=True)
+
+
 def print_models(entries: Sequence[Any]) -> None:
     print_table([{"model": e.id, "architecture": e.architecture, "parameters": f"{e.parameters / 1e6:.0f}M",
                   "licence": e.licence or "?"} for e in entries])  # fmt: skip
@@ -62,151 +68,12 @@ def print_model(entry: Any) -> None:
     out.print(f"[bold]{shown(entry.id)}[/]  {entry.parameters / 1e6:.0f}M, {template}, {shown(entry.licence or '?')}")
 
 
-# ── data ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def print_check(checked: Any, model: str | None) -> None:
-    ledger = checked.ledger
-    out.print(_rows_line(checked), style="yellow" if ledger.set_aside else "green")
-    for title, problems in ((tr("set aside", "除外"), ledger.set_aside), (tr("warnings", "警告"), ledger.warnings)):
-        by_code: dict[str, list[Any]] = {}
-        for problem in problems:
-            by_code.setdefault(problem.code, []).append(problem)
-        for code, group in by_code.items():
-            count = ledger.counts[code]
-            out.print(f"[bold]{title}: {code}[/] × {count}")
-            for problem in islice(group, SHOWN):
-                out.print(f"  {shown(problem.file)}:{problem.line}  {shown(problem.message)}", soft_wrap=True)
-            if count > SHOWN:
-                out.print(
-                    tr(
-                        f"  … and {count - SHOWN} more (--json lists {len(group)})",
-                        f"  … 他 {count - SHOWN} 件 (--json で {len(group)} 件)",
-                    )
-                )
-    flat = {k: v for k, v in checked.stats.items() if not isinstance(v, dict) and v is not None}
-    nested = {k: v for k, v in checked.stats.items() if isinstance(v, dict) and v and k not in ("codes", "forecast")}
-    out.print("  ".join(f"[dim]{k}[/] {shown(str(v))}" for k, v in flat.items()), soft_wrap=True)
-    for key, values in nested.items():
-        text = ", ".join(f"{k} {_short(v)}" for k, v in islice(values.items(), 12))
-        out.print(f"[dim]{key}[/] {shown(text)}{' …' if len(values) > 12 else ''}", soft_wrap=True)
-    if "forecast" in checked.stats:
-        from sodate.model.forecast import sentence
-
-        out.print(shown(sentence(str(model), checked.stats["forecast"])), soft_wrap=True)
-
-
-def _rows_line(checked: Any) -> str:
+def rows_line(checked: Any) -> str:
     rows_in, used, aside = checked.ledger.rows_in, checked.ledger.rows_used, checked.ledger.rows_aside
     counts = tr(
         f"{rows_in} rows in = {used} used + {aside} set aside", f"入力 {rows_in} 行 = 使用 {used} + 除外 {aside}"
     )
     return f"{counts}  ({shown(checked.format)})"
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def line_numbers(text: str) -> set[int]:
-    """`1-3,7` as {1, 2, 3, 7}."""
-    numbers: set[int] = set()
-    for part in text.split(","):
-        first, dash, last = part.partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
-            raise UsageError(
-                tr(f"--rows {text!r} is not like 1-3,7.", f"--rows {text!r} は 1-3,7 のように指定してください。"),
-                code="bad_value",
-                param="rows",
-            )
-        if int(last or first) < int(first):
-            raise UsageError(
-                tr(f"--rows {part}: the last line comes before the first.", f"--rows {part} は前後が逆です。"),
-                code="bad_value",
-                param="rows",
-            )
-        numbers |= set(range(int(first), int(last or first) + 1))
-    return numbers
-
-
-def show_rows(
-    file: Path,
-    model: str,
-    lines: set[int],
-    template: str | None,
-    columns: Mapping[str, str] | None,
-    encoding: str | None,
-) -> None:
-    """Rows of a file as tokens: trained ones green, context dim."""
-    from sodate.data.compare import conversations_of
-    from sodate.data.load import Loaded, load
-    from sodate.release.lookup import look_up
-    from sodate.render.renderer import Renderer
-
-    files = look_up(model)
-    renderer = Renderer.from_folder(files.folder, template or files.template)
-    found = 0
-    for row in load(file, columns, encoding)[1]:
-        line = row.row.line if isinstance(row, Loaded) else row.line
-        if line not in lines:
-            if line > max(lines):
-                break
-            continue
-        found += 1
-        if not isinstance(row, Loaded):
-            out.print(f"[bold]{shown(str(file))}:{line}[/] [red]{shown(row.message)}[/]")
-            continue
-        conversations = conversations_of(row.example)
-        if not conversations:
-            out.print(f"[bold]{shown(str(file))}:{line}[/] {tr('no reply in it', '返答がありません')}")
-        for sequence in (sequence for one in conversations for sequence in renderer.render(one)):
-            trained = sum(w > 0 for w in sequence.weights)
-            count = len(sequence.ids)
-            counts = tr(f"{count} tokens, {trained} trained", f"{count} トークン、うち学習 {trained}")
-            out.print(f"[bold]{shown(str(file))}:{line}[/]  {counts}")
-            out.print(_coloured(renderer, sequence), soft_wrap=True)
-    if not found:
-        raise UsageError(
-            tr(f"{file} has no row {sorted(lines)}.", f"{file} に {sorted(lines)} 行目はありません。"),
-            code="no_rows",
-            param="rows",
-            file=file,
-        )
-
-
-def _coloured(renderer: Any, sequence: Any) -> Text:
-    text = Text()
-    start = 0
-    # Runs of equal weight are decoded together, so that characters made of several tokens stay whole.
-    for end in range(1, len(sequence.ids) + 1):
-        if end == len(sequence.ids) or (sequence.weights[end] > 0) != (sequence.weights[start] > 0):
-            style = "bold green" if sequence.weights[start] > 0 else "dim"
-            text.append(visible(renderer.decode(sequence.ids[start:end])), style)
-            start = end
-    return text
-
-
-def split(
-    files: Sequence[Path], train: Path, held_out: Path, by: By, share: float, column: str | None, seed: int,
-    columns: Mapping[str, str] | None, encoding: str | None, as_json: bool,
-) -> None:  # fmt: skip
-    from sodate.data.split import split as split_files
-
-    done = split_files(
-        files, train, held_out, by=by, share=share, column=column, seed=seed, columns=columns, encoding=encoding
-    )
-    if as_json:
-        print(json.dumps({"train": done.train, "held_out": done.held_out, "set_aside": done.ledger.rows_aside}))
-    else:
-        to_train, to_held_out = shown(str(train)), shown(str(held_out))
-        out.print(
-            tr(
-                f"{done.train} rows to {to_train}, {done.held_out} to {to_held_out}.",
-                f"{to_train} に {done.train} 行、{to_held_out} に {done.held_out} 行。",
-            )
-        )
-        for problem in done.ledger.set_aside:
-            out.print(f"  {shown(problem.file)}:{problem.line}  {shown(problem.message)}", soft_wrap=True)
 
 
 # ── progress ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -232,7 +99,7 @@ def training(quiet: bool) -> Iterator[Callable[[str, Any], None]]:
         def listen(kind: str, data: Any) -> None:
             if kind == "checked":
                 ledger = data.ledger
-                bar.console.print(_rows_line(data))
+                bar.console.print(rows_line(data))
                 for problem in islice(ledger.set_aside, SHOWN):
                     bar.console.print(f"  {shown(problem.file)}:{problem.line} {shown(problem.message)}")
             elif kind == "run":
@@ -361,31 +228,3 @@ def print_reward_model(worth: Mapping[str, Any]) -> None:
             ),
             style="yellow",
         )
-
-
-def print_evaluation(done: Any, examples: int) -> None:
-    from sodate.evaluate.report import pick_examples
-    from sodate.evaluate.run import PASS
-    from sodate.evaluate.table import print_result
-
-    result = done.result
-    print_result(result, out)
-    for index in pick_examples(result, examples):
-        item = result.items[index]
-        asked = next((m.content for m in reversed(item.prompt) if m.role == "user"), "")
-        out.rule(
-            shown(f"{item.source.file}:{item.source.line}" if item.source else str(index + 1)),
-            align="left",
-            style="dim",
-        )
-        out.print(shown(_clip(asked)), style="dim", soft_wrap=True)
-        for model, replies in result.replies.items():
-            score = result.results[0].grader
-            mark = "✓" if result.score(model, score).grades[index].score >= PASS else "✗"
-            out.print(f"[bold]{mark} {shown(model)}[/]  {shown(_clip(replies[index]))}", soft_wrap=True)
-        out.print(f"[dim]  {tr('reference', '正解')}  {shown(_clip(item.reference or ''))}[/]", soft_wrap=True)
-    out.print(f"\n{tr('Report', 'レポート')}: {shown(str(done.report))}", soft_wrap=True)
-
-
-def _clip(text: str, size: int = 400) -> str:
-    return text if len(text) <= size else text[:size] + " …"

@@ -14,10 +14,10 @@ import torch
 
 from sodate.core.errors import SodateError
 from sodate.core.recipe import Decision
-from sodate.core.text import en, ja, tr
+from sodate.core.text import en, ja, size, tr
 from sodate.model import gradient_checkpointing, memory
 from sodate.model.forecast import Facts
-from sodate.model.memory import Memory, size
+from sodate.model.memory import Memory
 from sodate.train import parallel
 from sodate.train.loop import Method, Part, Plan, rows_of_step
 

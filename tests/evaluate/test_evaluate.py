@@ -21,8 +21,8 @@ from sodate.core.types import Message, Source
 from sodate.evaluate import stats
 from sodate.evaluate.report import flips, pick_examples, write_report
 from sodate.evaluate.run import EvalItem, EvalResult, check_references, evaluate
-from sodate.evaluate.table import print_result
 from sodate.grade import Grade, Grader, parse_grader
+from sodate.terminal.comparison import print_result
 from tests import tiny
 
 

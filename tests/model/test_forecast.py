@@ -62,11 +62,3 @@ def test_a_check_with_a_model_counts_shared_beginnings_once(tmp_path: Path, monk
     assert sum(json.loads(line)["computed_tokens"] for line in metrics) == pytest.approx(
         ahead["computed_tokens"], rel=0.02
     )
-
-
-@pytest.mark.parametrize(
-    ("seconds", "english"), [(0.2, "1 s"), (89, "89 s"), (100, "2 min"), (1800, "30 min"), (9000, "2.5 h")]
-)
-def test_durations_are_said_roughly(seconds: float, english: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SODATE_LANG", "en")
-    assert forecast.duration(seconds) == english

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -11,8 +12,12 @@ from rich.text import Text
 from sodate.core.intervals import Interval
 from sodate.core.text import tr
 from sodate.evaluate import stats
-from sodate.evaluate.run import VERDICT_JA, Comparison, EvalResult
+from sodate.evaluate.run import PASS, VERDICT_JA, Comparison, EvalResult
 from sodate.evaluate.stats import Verdict
+from sodate.terminal import out, shown
+
+if TYPE_CHECKING:
+    from sodate.api.evaluation import Evaluation
 
 _STYLE: Mapping[Verdict, str] = {
     "better": "bold green",
@@ -105,3 +110,27 @@ def _pair(rows: list[Comparison]) -> Table:
 def _interval(ci: Interval | None, scale: str) -> Text:
     """Text, since [ would open markup."""
     return Text("–" if ci is None else f"[{format(100 * ci[0], scale)}, {format(100 * ci[1], scale)}]")
+
+
+def print_evaluation(done: Evaluation, examples: int) -> None:
+    result = done.result
+    print_result(result, out)
+    for index in done.examples(examples):
+        item = result.items[index]
+        asked = next((m.content for m in reversed(item.prompt) if m.role == "user"), "")
+        out.rule(
+            shown(f"{item.source.file}:{item.source.line}" if item.source else str(index + 1)),
+            align="left",
+            style="dim",
+        )
+        out.print(shown(_clip(asked)), style="dim", soft_wrap=True)
+        for model, replies in result.replies.items():
+            score = result.results[0].grader
+            mark = "✓" if result.score(model, score).grades[index].score >= PASS else "✗"
+            out.print(f"[bold]{mark} {shown(model)}[/]  {shown(_clip(replies[index]))}", soft_wrap=True)
+        out.print(f"[dim]  {tr('reference', '正解')}  {shown(_clip(item.reference or ''))}[/]", soft_wrap=True)
+    out.print(f"\n{tr('Report', 'レポート')}: {shown(str(done.report))}", soft_wrap=True)
+
+
+def _clip(text: str, size: int = 400) -> str:
+    return text if len(text) <= size else text[:size] + " …"

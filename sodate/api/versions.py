@@ -1,0 +1,38 @@
+"""Versions: which there are, and everything known of one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sodate.core.errors import UsageError
+from sodate.core.text import tr
+from sodate.release.registry import find_version, list_versions, verify
+
+
+def versions() -> list[dict[str, Any]]:
+    """Every version by name and number: its base, method, rows, day and folder."""
+    rows = []
+    for version in list_versions():
+        about = version.manifest
+        kept = {"base": about["base"], "method": about["recipe"]["method"], "rows": about["data"]["rows_used"]}
+        rows.append({"version": version.id, **kept, "created_at": about["created_at"], "path": str(version.path)})
+    return rows
+
+
+def version(name: str) -> dict[str, Any]:
+    """The manifest of `name@N`, or of the newest of `name`, with its folder and the reports that measured it.
+
+    Raises UsageError where there is none, SodateError where a file of it is not what was registered.
+    """
+    from sodate.api.evaluation import reports_about
+
+    found = find_version(name)
+    if found is None:
+        raise UsageError(
+            tr(f"There is no version {name!r}.", f"バージョン {name!r} はありません。"),
+            "sodate versions list",
+            code="version_not_found",
+            param="version",
+        )
+    verify(found)
+    return {**found.manifest, "path": str(found.path), "reports": reports_about(found.id)}

@@ -1,0 +1,97 @@
+"""Data in the terminal: what a check found, rows as a model sees them, how many rows went where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from sodate.core.text import en, ja, tr, visible
+from sodate.terminal import SHOWN, out, rows_line, shown
+
+if TYPE_CHECKING:
+    from sodate.api.data import ShownRow
+
+
+def print_check(checked: Any, model: str | None) -> None:
+    ledger = checked.ledger
+    out.print(rows_line(checked), style="yellow" if ledger.set_aside else "green")
+    for title, problems in ((tr("set aside", "除外"), ledger.set_aside), (tr("warnings", "警告"), ledger.warnings)):
+        by_code: dict[str, list[Any]] = {}
+        for problem in problems:
+            by_code.setdefault(problem.code, []).append(problem)
+        for code, group in by_code.items():
+            count = ledger.counts[code]
+            out.print(f"[bold]{title}: {code}[/] × {count}")
+            for problem in islice(group, SHOWN):
+                out.print(f"  {shown(problem.file)}:{problem.line}  {shown(problem.message)}", soft_wrap=True)
+            if count > SHOWN:
+                out.print(
+                    tr(
+                        f"  … and {count - SHOWN} more (--json lists {len(group)})",
+                        f"  … 他 {count - SHOWN} 件 (--json で {len(group)} 件)",
+                    )
+                )
+    flat = {k: v for k, v in checked.stats.items() if not isinstance(v, dict) and v is not None}
+    nested = {k: v for k, v in checked.stats.items() if isinstance(v, dict) and v and k not in ("codes", "forecast")}
+    out.print("  ".join(f"[dim]{k}[/] {shown(str(v))}" for k, v in flat.items()), soft_wrap=True)
+    for key, values in nested.items():
+        text = ", ".join(f"{k} {_short(v)}" for k, v in islice(values.items(), 12))
+        out.print(f"[dim]{key}[/] {shown(text)}{' …' if len(values) > 12 else ''}", soft_wrap=True)
+    if "forecast" in checked.stats:
+        out.print(shown(forecast_sentence(str(model), checked.stats["forecast"])), soft_wrap=True)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def forecast_sentence(model: str, ahead: Mapping[str, Any]) -> str:
+    """What `sodate data check` says of `stats.forecast`."""
+    rate, memory = f"{ahead['gemm_gflops']:.0f} GFLOP/s", f"{ahead['bytes'] / 1e9:.1f} GB"
+    tokens, computed = f"{ahead['tokens']:,}", f"{ahead['computed_tokens']:,}"
+    time_needed = duration(ahead["seconds"])
+    return tr(
+        f"One epoch of LoRA with {model}: about {en(time_needed)} and {memory} on this machine, now at {rate} "
+        f"({tokens} tokens, {computed} computed: shared beginnings once).",
+        f"{model} の LoRA 学習 1 エポックの見込み: このマシン (いま {rate}) で約{ja(time_needed)}、"
+        f"メモリ {memory}。{tokens} トークン、うち計算するのは {computed} (共通する先頭部分は一度だけ)。",
+    )
+
+
+def duration(spent: float) -> str:
+    """Seconds as a person says them."""
+    if spent < 90:
+        return tr(f"{max(1, round(spent))} s", f" {max(1, round(spent))} 秒")
+    if spent < 90 * 60:
+        return tr(f"{round(spent / 60)} min", f" {round(spent / 60)} 分")
+    return tr(f"{spent / 3600:.1f} h", f" {spent / 3600:.1f} 時間")
+
+
+def print_rows(rows: Iterable[ShownRow]) -> None:
+    """Rows as tokens: trained ones green, context dim."""
+    for row in rows:
+        place = f"[bold]{shown(row.file)}:{row.line}[/]"
+        if row.problem is not None:
+            out.print(f"{place} [red]{shown(row.problem)}[/]")
+        for one in row.sequences:
+            counts = tr(f"{one.tokens} tokens, {one.trained} trained", f"{one.tokens} トークン、うち学習 {one.trained}")
+            out.print(f"{place}  {counts}")
+            text = Text()
+            for piece in one.pieces:
+                text.append(visible(piece.text), "bold green" if piece.trained else "dim")
+            out.print(text, soft_wrap=True)
+
+
+def print_split(done: Any, train: str, held_out: str) -> None:
+    to_train, to_held_out = shown(train), shown(held_out)
+    out.print(
+        tr(
+            f"{done.train} rows to {to_train}, {done.held_out} to {to_held_out}.",
+            f"{to_train} に {done.train} 行、{to_held_out} に {done.held_out} 行。",
+        )
+    )
+    for problem in done.ledger.set_aside:
+        out.print(f"  {shown(problem.file)}:{problem.line}  {shown(problem.message)}", soft_wrap=True)
