@@ -127,3 +127,8 @@ def visible(text: str) -> str:
     says can neither steer a terminal nor fail to be printed."""
     whole = str(text).encode("utf-8", "backslashreplace").decode("utf-8")
     return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", whole)
+
+
+def blank(text: str) -> bool:
+    """Whether there is nothing to see: no character, or only white space of any script and invisible ones."""
+    return all(c.isspace() or unicodedata.category(c) in _EMPTY or _UNSEEN.match(c) for c in text)
