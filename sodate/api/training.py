@@ -270,12 +270,10 @@ def _train_locked(
 
 
 def _context_length(folder: Path) -> int:
-    from transformers import AutoConfig
-
+    from sodate.library.config import folder_config
     from sodate.model import attention
 
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    return attention.context_length(config)
+    return attention.context_length(folder_config(folder))
 
 
 def held_out_figures(lines: list[dict[str, Any]], best_step: int | None) -> dict[str, Any]:

@@ -1,6 +1,7 @@
-"""Refusals before anything is loaded: remote code, pickles, lying headers, models that cannot write text.
+"""Refusals before anything is loaded: pickles, lying headers, links that lead outside, shapes that do not fit.
 
 Nothing here allocates by what a file claims: sizes are compared with the file, shapes with a model on the meta device.
+What transformers and tokenizers make of the files is found out in a child process with limits.
 """
 
 from __future__ import annotations
@@ -8,13 +9,16 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from sodate.core.errors import SodateError
-from sodate.core.files import read_json
+from sodate.core.limited import limited
 from sodate.core.text import tr
+from sodate.library.config import check_config, model_config, no_valid_model, read_config, refuse_remote_code
+from sodate.library.convert import LIMITS, quiet
+from sodate.library.tokenizer import check_tokenizer, unreadable
 
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
@@ -24,7 +28,9 @@ TAKEN_NAMES = ("LICENSE", "LICENCE", "NOTICE")
 NOT_TAKEN = ("adapter_config.json", "requirements.txt", "sodate-model.json")  # the last is another copy's manifest
 CONFIGS = ("config.json", "tokenizer_config.json", "generation_config.json", "processor_config.json")
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library itself
-MAX_LAYERS = 2_000
+MAX_RANK = 8
+MAX_TOKENIZER_BYTES = 256_000_000
+SPARE_BUFFER_BYTES = 1 << 30  # of tables that a model computes itself: masks, rotations, slopes
 # Bits of one element, by safetensors dtype name.
 BITS = {
     **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
@@ -38,75 +44,11 @@ BITS = {
 Shapes = dict[str, tuple[int, ...]]
 
 
-def check_config(config: Mapping[str, Any], where: str) -> None:
-    """Raises SodateError if this config.json asks for code, or names a model that does not write text left to right."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL
-
-    refuse_remote_code(config, where)
-    model_type = config.get("model_type")
-    named = [str(name) for name in config.get("architectures") or []]
-    label = named[0] if named else str(model_type)
-    choose = tr(
-        "Choose a decoder model that generates text, such as Llama, Qwen, Gemma or Mistral.",
-        "Llama、Qwen、Gemma、Mistral など、文章を生成するデコーダー型モデルを選んでください。",
-    )
-    expected = CAUSAL.get(model_type) if isinstance(model_type, str) else None
-    heads = {expected} if isinstance(expected, str) else set(expected or ())
-    if not heads or config.get("is_encoder_decoder") or (named and not heads & set(named)):
-        raise SodateError(
-            tr(
-                f"{where}: {label} has no causal language-model head, or is not known to this transformers version.",
-                f"{where}: {label} は因果言語モデルの出力層を持たないか、この版の transformers では扱えません。",
-            ),
-            choose,
-        )
-    if isinstance(config.get("text_config"), Mapping):
-        raise SodateError(
-            tr(
-                f"{where}: {label} also reads images or sound. Only models of text alone are supported.",
-                f"{where}: {label} は画像や音声も読むモデルです。対応しているのはテキスト専用のモデルだけです。",
-            ),
-            tr(
-                "Take the family's text-only checkpoint (for Gemma 3: Gemma3ForCausalLM, such as gemma-3-1b-it).",
-                "同系列のテキスト専用版を使ってください (Gemma 3 なら gemma-3-1b-it などの Gemma3ForCausalLM)。",
-            ),
-        )
-    layers = config.get("num_hidden_layers")
-    if layers is not None and (not isinstance(layers, int) or not 0 < layers <= MAX_LAYERS):
-        raise SodateError(
-            tr(f"{where}: num_hidden_layers is {layers!r}.", f"{where}: num_hidden_layers が {layers!r} です。"), choose
-        )
-
-
-def refuse_remote_code(value: Any, where: str) -> None:
-    """`auto_map` anywhere in a configuration means: import this Python file. It is never done here."""
-    if isinstance(value, Mapping):
-        if "auto_map" in value:
-            raise SodateError(
-                tr(
-                    f"{where} asks to run code that comes with the model (auto_map). That is never done here.",
-                    f"{where} はモデル付属のコードの実行 (auto_map) を求めています。ここでは決して実行しません。",
-                ),
-                tr(
-                    "Use a model whose architecture is built into transformers.",
-                    "transformers に組み込まれたアーキテクチャのモデルを使ってください。",
-                ),
-                code="remote_code",
-                file=where,
-            )
-        for inner in value.values():
-            refuse_remote_code(inner, where)
-    elif isinstance(value, list):
-        for inner in value:
-            refuse_remote_code(inner, where)
-
-
 def weight_files(folder: Path) -> list[Path]:
     """The safetensors files that make up the model, in order. Raises where there are none or a name leaves it."""
     index_path = folder / "model.safetensors.index.json"
     if index_path.exists():
-        index = read_json(index_path)
-        mapping = index.get("weight_map") if isinstance(index, dict) else None
+        mapping = read_config(index_path).get("weight_map")
         if not isinstance(mapping, dict) or not mapping:
             raise SodateError(tr(f"{index_path} has no weight_map.", f"{index_path} に weight_map がありません。"))
         names = sorted({str(name) for name in mapping.values()})
@@ -214,7 +156,8 @@ def read_shapes(file: Path) -> Shapes:
             shape, (begin, end), bits = tuple(entry["shape"]), entry["data_offsets"], BITS[entry["dtype"]]
         except (KeyError, TypeError, ValueError):
             raise unsound(f"tensor {name!r} is described wrongly", f"テンソル {name!r} の記述が誤りです") from None
-        if not all(type(number) is int and number >= 0 for number in (*shape, begin, end)):
+        numbers = (*shape, begin, end)
+        if len(shape) > MAX_RANK or not all(type(number) is int and 0 <= number < 1 << 62 for number in numbers):
             raise unsound(f"tensor {name!r} is described wrongly", f"テンソル {name!r} の記述が誤りです")
         if (end - begin) * 8 != math.prod(shape) * bits:
             raise unsound(f"tensor {name!r} does not fit its bytes", f"テンソル {name!r} の形とバイト数が合いません")
@@ -239,9 +182,7 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def check_shapes(config: Mapping[str, Any], shapes: Shapes, where: str) -> None:
     """Compares the stored shapes with those of the model the config describes, built without memory (meta device)."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    from sodate.library.convert import quiet
+    from transformers import AutoModelForCausalLM
 
     layers = config.get("num_hidden_layers")
     if isinstance(layers, int) and layers > len(shapes):
@@ -251,22 +192,15 @@ def check_shapes(config: Mapping[str, Any], shapes: Shapes, where: str) -> None:
                 f"{where}: config.json は {layers} 層ですが、テンソルは {len(shapes)} 個しかありません。",
             )
         )
-    values = {key: value for key, value in config.items() if key not in {"model_type", "quantization_config"}}
+    described = model_config(config, where)
     try:
         with quiet(), torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(
-                AutoConfig.for_model(config["model_type"], **values), trust_remote_code=False
-            )
+            model = AutoModelForCausalLM.from_config(described, attn_implementation="eager", trust_remote_code=False)
     except Exception as error:  # whatever a poisoned number makes a model's constructor do
-        raise SodateError(
-            tr(
-                f"{where}: config.json describes no valid model ({error}).",
-                f"{where}: config.json が正しくありません ({error})。",
-            )
-        ) from error
+        raise no_valid_model(where, error) from error
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     for name, shape in shapes.items():
-        if name in expected and "quantization_config" not in config and expected[name] != shape:
+        if name in expected and expected[name] != shape:
             raise SodateError(
                 tr(
                     f"{where}: {name} has shape {list(shape)}, config.json says {list(expected[name])}.",
@@ -283,52 +217,19 @@ def check_shapes(config: Mapping[str, Any], shapes: Shapes, where: str) -> None:
                 f"{where}: 重みが {len(absent)} 個足りません (最初は {absent[0]!r})。",
             )
         )
-
-
-def check_tokenizer(folder: Path, embeddings: int) -> tuple[int, bool]:
-    """(vocabulary, has a chat template) of the folder's tokenizer. Every id must have one of `embeddings` rows."""
-    from transformers import AutoTokenizer
-
-    from sodate.library.convert import quiet
-
-    if not any((folder / name).exists() for name in TOKENIZER_FILES):
+    stored = sum(math.prod(shape) for shape in shapes.values())
+    described_count = sum(parameter.numel() for parameter in model.parameters())
+    tables = sum(buffer.nbytes for buffer in model.buffers())
+    # A twentieth more is for weights that a file may share and a model may not.
+    if described_count > 1.05 * stored or tables > SPARE_BUFFER_BYTES + 4 * stored:
         raise SodateError(
             tr(
-                f"{folder} has no tokenizer (tokenizer.json).",
-                f"{folder} にトークナイザー (tokenizer.json) がありません。",
-            ),
-            tr(
-                "Put the base model's tokenizer files beside the weights.",
-                "元のモデルのトークナイザーを重みと同じ場所に置いてください。",
-            ),
-        )
-    try:
-        with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-            vocabulary = tokenizer.get_vocab()
-    except Exception as error:  # tokenizers raises plain Exception for a broken file
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise SodateError(
-            tr(
-                f"{folder}: the tokenizer cannot be read ({reason}).",
-                f"{folder}: トークナイザーを読めません ({reason})。",
+                f"{where}: config.json says {described_count:,} weights and {tables:,} bytes of tables; {stored:,} "
+                "weights are stored.",
+                f"{where}: config.json では重み {described_count:,} 個、表 {tables:,} バイトですが、"
+                f"ファイルの重みは {stored:,} 個です。",
             )
-        ) from error
-    # Special tokens may lie past the end (image marks on a text model): nothing written by a user becomes one.
-    special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
-    highest = max((number for number in vocabulary.values() if number not in special), default=-1)
-    if highest < 0 or highest >= embeddings:
-        raise SodateError(
-            tr(
-                f"{folder}: the tokenizer has id {highest}, but the model has {embeddings} embeddings.",
-                f"{folder}: トークナイザーに ID {highest} がありますが、埋め込みは {embeddings} 個です。",
-            ),
-            tr(
-                "The tokenizer and the weights belong to different models.",
-                "トークナイザーと重みが別のモデルのものです。",
-            ),
         )
-    return len(vocabulary), bool(tokenizer.chat_template)
 
 
 def is_taken(name: str) -> bool:
@@ -341,13 +242,31 @@ def is_taken(name: str) -> bool:
 def folder_files(folder: Path) -> list[Path]:
     """The files of a model folder that are taken: its weights, and configuration, tokenizer, template and licence."""
     others = [file for file in sorted(folder.iterdir()) if file.is_file() and is_taken(file.name)]
-    return [*weight_files(folder), *others]
+    files = [*weight_files(folder), *others]
+    refuse_links(folder, files)
+    return files
 
 
-def check_folder(folder: Path) -> dict[str, Any]:
-    """Every refusal that needs no allocation; returns architecture, parameters and context_length."""
+def refuse_links(folder: Path, files: Iterable[Path]) -> None:
+    """SodateError on a file that is a link out of its folder: it would bring in whatever lies there.
+
+    The hub library's cache keeps a model as links into the folder `blobs` beside it; those are its own.
+    """
+    inside = folder.resolve()
+    blobs = inside.parent.parent / "blobs" if inside.parent.name == "snapshots" else inside
+    for file in files:
+        if file.is_symlink() and not any(file.resolve().is_relative_to(root) for root in (inside, blobs)):
+            raise SodateError(
+                tr(f"{file} is a link that leads out of the folder.", f"{file} はフォルダーの外を指すリンクです。"),
+                tr("Put the file itself there.", "ファイルそのものを置いてください。"),
+                code="model_unsupported", file=file,
+            )  # fmt: skip
+
+
+def check_files(folder: Path) -> tuple[dict[str, Any], Shapes]:
+    """config.json and the shapes in the weights' headers, after every refusal that needs no library."""
+    files = folder_files(folder)
     config_path = folder / "config.json"
-    shards = weight_files(folder)
     if not config_path.exists():
         raise SodateError(
             tr(f"{folder} has no config.json.", f"{folder} に config.json がありません。"),
@@ -355,28 +274,55 @@ def check_folder(folder: Path) -> dict[str, Any]:
         )
     for name in CONFIGS:
         if (folder / name).exists():
-            refuse_remote_code(read_json(folder / name), str(folder / name))
-    config = read_json(config_path)
-    if not isinstance(config, dict):
-        raise SodateError(tr(f"{config_path} is not an object.", f"{config_path} がオブジェクトではありません。"))
+            refuse_remote_code(read_config(folder / name), str(folder / name))
+    config = read_config(config_path)
     check_config(config, str(config_path))
     shapes = {}
-    for shard in shards:
-        shapes.update(read_shapes(shard))
-    check_shapes(config, shapes, str(folder))
+    for file in files:
+        if file.suffix == ".safetensors":
+            shapes.update(read_shapes(file))
+    return config, shapes
+
+
+def check_folder(folder: Path) -> dict[str, Any]:
+    """Every refusal that needs no weights in memory; returns architecture, parameters and context_length."""
+    import torch  # noqa: F401 (so that the child has it)
+    from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING
+
+    config, shapes = check_files(folder)
+    MODEL_FOR_CAUSAL_LM_MAPPING[CONFIG_MAPPING[config["model_type"]]]  # imports the architecture, for the child
+    limited(lambda: check_shapes(config, shapes, str(folder)), f"{folder}/config.json", **LIMITS)
+    length = config.get("max_position_embeddings") or config.get("n_positions")
     return {
         "architecture": str((config.get("architectures") or [config["model_type"]])[0]),
         "parameters": sum(math.prod(shape) for shape in shapes.values()),
-        "context_length": config.get("max_position_embeddings") or config.get("n_positions"),
+        "context_length": length if type(length) is int and length > 0 else None,
     }
 
 
 def tokenizer_facts(folder: Path) -> dict[str, Any]:
-    config = read_json(folder / "config.json")
-    rows = config.get("vocab_size")
-    if not isinstance(rows, int):
+    """Size of the vocabulary, and whether there is a chat template. Raises SodateError on a tokenizer that is none."""
+    rows = read_config(folder / "config.json").get("vocab_size")
+    if type(rows) is not int:
         raise SodateError(
             tr(f"{folder}: config.json has no vocab_size.", f"{folder}: config.json に vocab_size がありません。")
         )
-    vocabulary, template = check_tokenizer(folder, rows)
+    there = [folder / name for name in TOKENIZER_FILES if (folder / name).exists()]
+    if not there:
+        raise SodateError(
+            tr(
+                f"{folder} has no tokenizer (tokenizer.json).",
+                f"{folder} にトークナイザー (tokenizer.json) がありません。",
+            ),
+            tr(
+                "Put the base model's tokenizer files beside the weights.",
+                "元のモデルのトークナイザーを重みと同じ場所に置いてください。",
+            ),
+        )
+    if sum(file.stat().st_size for file in there) > MAX_TOKENIZER_BYTES:
+        raise unreadable(folder, f"its files are larger than {MAX_TOKENIZER_BYTES // 10**6} MB")
+    import tokenizers  # noqa: F401 (so that the child has it)
+
+    what = tr(f"{folder}: the tokenizer", f"{folder}: トークナイザー")
+    vocabulary, template = limited(lambda: check_tokenizer(folder, rows), what, **LIMITS)
     return {"vocabulary": vocabulary, "chat_template": template}

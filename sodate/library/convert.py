@@ -10,16 +10,21 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from sodate.core.errors import SodateError
+from sodate.core.limited import limited
 from sodate.core.text import tr
-from sodate.library.config import for_older_readers
+from sodate.library.config import check_config, for_older_readers, model_config
 from sodate.library.gguf_file import GgufFile, read_gguf, write_without_vocabulary
 
 Progress = Callable[[float, str], None]
+# For what transformers and tokenizers make of one model's files, without its weights. Gemma's tokenizer, of the
+# largest, takes 3 s and 0.6 GB.
+LIMITS: dict[str, Any] = {"seconds": 60, "memory": 3_000_000_000}
 
 CONTROL = 3  # GGUF token type of a special token
 # Names of `tokenizer.ggml.pre` (llama.cpp's list): plain GPT-2 splitting, and the same with every digit on its own.
@@ -57,7 +62,11 @@ def convert_gguf(source: Path, target: Path, work: Path, progress: Progress) -> 
     gguf = read_gguf(source)
     refuse_unfaithful(gguf)
     progress(0.1, tr("Converting the tokenizer", "トークナイザーを変換しています"))
-    write_tokenizer(gguf, target)
+    import tokenizers  # noqa: F401 (so that the child has it)
+    from transformers.integrations import gguf as _converters  # noqa: F401 (likewise)
+
+    what = tr(f"{source}: the tokenizer", f"{source}: トークナイザー")
+    limited(lambda: write_tokenizer(gguf, target), what, **LIMITS)
     progress(0.3, tr("Converting the weights to float32", "重みを float32 に変換しています"))
     write_weights(gguf, target, work)
     progress(1.0, tr("Converted", "変換しました"))
@@ -69,6 +78,7 @@ def refuse_unfaithful(gguf: GgufFile) -> None:
     from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
 
     meta = gguf.metadata
+    refuse_wrong_kinds(gguf)
     pull_original = tr(
         "Pull the original safetensors model instead (hub id or folder).",
         "元の safetensors 形式のモデル (ハブの ID またはフォルダー) を取り込んでください。",
@@ -103,6 +113,27 @@ def refuse_unfaithful(gguf: GgufFile) -> None:
             code="model_unsupported",
             file=gguf.path,
         )
+
+
+def refuse_wrong_kinds(gguf: GgufFile) -> None:
+    """A text where a number belongs, or the other way round, before anything is worked out with it."""
+    tokenizer = "tokenizer.ggml."
+    kinds: dict[str, type[Any]] = {
+        **dict.fromkeys(("general.alignment", f"{tokenizer}bos_token_id", f"{tokenizer}eos_token_id"), int),
+        **dict.fromkeys((f"{tokenizer}eot_token_id", f"{tokenizer}unknown_token_id"), int),
+        **dict.fromkeys((f"{tokenizer}model", f"{tokenizer}pre", "tokenizer.chat_template"), str),
+        **dict.fromkeys((f"{tokenizer}{name}" for name in ("tokens", "scores", "token_type", "merges")), list),
+        f"{tokenizer}add_bos_token": bool,
+    }
+    for key, kind in kinds.items():
+        value = gguf.metadata.get(key, kind())
+        texts = key in (f"{tokenizer}tokens", f"{tokenizer}merges") and value
+        if not isinstance(value, kind) or (texts and not all(isinstance(text, str) for text in value)):
+            raise SodateError(
+                tr(f"{gguf.path}: {key} is {str(value)[:40]}, which is no {kind.__name__}.",
+                   f"{gguf.path}: {key} の値 {str(value)[:40]} は {kind.__name__} ではありません。"),
+                code="damaged", param=key,
+            )  # fmt: skip
 
 
 def write_tokenizer(gguf: GgufFile, target: Path) -> None:
@@ -166,7 +197,7 @@ def _token(gguf: GgufFile, tokens: list[str], token_id: object) -> str | None:
 def _finished(described: dict[str, Any], gguf: GgufFile, bos: str | None) -> dict[str, Any]:
     """The tokenizer as JSON, with the splitting, the whole-word rule and the BOS that the GGUF file asks for."""
     meta = gguf.metadata
-    split = meta.get("tokenizer.ggml.pre", "default") if meta["tokenizer.ggml.model"] == "gpt2" else ""
+    split = meta.get("tokenizer.ggml.pre", "default") if meta.get("tokenizer.ggml.model") == "gpt2" else ""
     if split in DIGIT_SPLITS:
         digits = {"type": "Digits", "individual_digits": True}
         described["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [digits, described["pre_tokenizer"]]}
@@ -174,7 +205,7 @@ def _finished(described: dict[str, Any], gguf: GgufFile, bos: str | None) -> dic
         described["model"]["ignore_merges"] = True
     if split == "qwen2":
         described["normalizer"] = {"type": "NFC"}
-    bos_by_default = meta["tokenizer.ggml.model"] == "llama" or split in WHOLE_WORD_SPLITS
+    bos_by_default = meta.get("tokenizer.ggml.model") == "llama" or split in WHOLE_WORD_SPLITS
     described["post_processor"] = None
     if bos is not None and meta.get("tokenizer.ggml.add_bos_token", bos_by_default):
         first = {"SpecialToken": {"id": bos, "type_id": 0}}
@@ -194,25 +225,40 @@ def write_weights(gguf: GgufFile, target: Path, work: Path) -> None:
     from transformers import AutoConfig, AutoModelForCausalLM, GgufConfig
     from transformers.integrations.gguf import GGUF_CONFIG_ARCHS
 
-    from sodate.library.checks import check_config
-
-    # The newer reader takes the vocabulary's size from the file itself, and is quick: it gets the whole file.
+    # The newer reader takes the vocabulary's size from the file itself, and is quick: it gets the whole file. Either
+    # lies alone in a folder: transformers would also take an adapter that lies beside it.
     whole = gguf.architecture in GGUF_CONFIG_ARCHS
-    file = gguf.path if whole else work / "weights.gguf"
-    if not whole:
+    alone = work / "gguf"
+    alone.mkdir()
+    file = alone / "weights.gguf"
+    if whole:
+        file.symlink_to(gguf.path.resolve())
+    else:
         write_without_vocabulary(gguf, file)
+
+    def described() -> dict[str, Any]:
+        try:
+            with quiet():
+                config = AutoConfig.from_pretrained(
+                    str(alone), gguf_file=file.name, local_files_only=True, trust_remote_code=False
+                )
+        except Exception as error:
+            raise cannot_convert(gguf, error) from error
+        values: dict[str, Any] = json.loads(config.to_json_string(use_diff=False))
+        return values | {"vocab_size": len(gguf.metadata["tokenizer.ggml.tokens"])}
+
     try:
+        about = {k: v for k, v in limited(described, str(gguf.path), **LIMITS).items() if k != "quantization_config"}
+        check_config(about, str(gguf.path))
+        config = model_config(about, str(gguf.path))
+        limited(lambda: check_size(config, gguf), str(gguf.path), **LIMITS)
         with quiet():
-            config = AutoConfig.from_pretrained(
-                str(file.parent), gguf_file=file.name, local_files_only=True, trust_remote_code=False
-            )
-            config.vocab_size = len(gguf.metadata["tokenizer.ggml.tokens"])
-            check_config(config.to_dict(), str(gguf.path))
             model, loading = AutoModelForCausalLM.from_pretrained(
-                str(file.parent),
+                str(alone),
                 gguf_file=file.name,
                 config=config,
                 dtype=torch.float32,
+                attn_implementation="eager",
                 # Says that the result is plain float32; without it the model counts as quantised and cannot be saved.
                 quantization_config=GgufConfig(dequantize=True),
                 output_loading_info=True,
@@ -220,19 +266,9 @@ def write_weights(gguf: GgufFile, target: Path, work: Path) -> None:
                 trust_remote_code=False,
             )
     except (ValueError, NotImplementedError, KeyError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise SodateError(
-            tr(
-                f"{gguf.path} (architecture {gguf.architecture!r}) cannot be converted: {reason}",
-                f"{gguf.path} (アーキテクチャ {gguf.architecture!r}) を変換できません: {reason}",
-            ),
-            tr("Pull the original safetensors model instead.", "元の safetensors 形式のモデルを取り込んでください。"),
-            code="model_unsupported",
-            file=gguf.path,
-        ) from error
+        raise cannot_convert(gguf, error) from error
     finally:
-        if not whole:
-            file.unlink(missing_ok=True)
+        shutil.rmtree(alone)
     if absent := sorted(loading["missing_keys"]):
         raise SodateError(
             tr(
@@ -251,6 +287,36 @@ def write_weights(gguf: GgufFile, target: Path, work: Path) -> None:
     stored = json.loads((target / "config.json").read_text("utf-8"))
     stored.pop("_model_name_or_path", None)
     _dump(for_older_readers(stored), target / "config.json")
+
+
+def cannot_convert(gguf: GgufFile, error: Exception) -> SodateError:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return SodateError(
+        tr(
+            f"{gguf.path} (architecture {gguf.architecture!r}) cannot be converted: {reason}",
+            f"{gguf.path} (アーキテクチャ {gguf.architecture!r}) を変換できません: {reason}",
+        ),
+        tr("Pull the original safetensors model instead.", "元の safetensors 形式のモデルを取り込んでください。"),
+        code="model_unsupported",
+        file=gguf.path,
+    )
+
+
+def check_size(config: Any, gguf: GgufFile) -> None:
+    """SodateError where the metadata describes a model with more weights than the file has: it would be allocated."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with quiet(), torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, attn_implementation="eager", trust_remote_code=False)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    if count > 1.05 * gguf.parameters:
+        raise SodateError(
+            tr(f"{gguf.path}: its metadata describe {count:,} weights, but it holds {gguf.parameters:,}.",
+               f"{gguf.path}: メタデータでは重み {count:,} 個ですが、"
+               f"ファイルには {gguf.parameters:,} 個しかありません。"),
+            code="damaged",
+        )  # fmt: skip
 
 
 def _dump(value: dict[str, Any], path: Path) -> None:

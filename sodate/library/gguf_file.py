@@ -19,6 +19,8 @@ from sodate.core.text import tr
 STRING, ARRAY, UINT32 = 8, 9, 4
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 MAX_DIMENSIONS = 4
+# Far above what models have: Gemma's header, of the largest, has 262,144 tokens and 15 MB.
+MAX_KEYS, MAX_TENSORS, MAX_ARRAY, MAX_TEXT_BYTES, MAX_HEADER_BYTES = 10_000, 200_000, 1 << 22, 1 << 20, 1 << 28
 # Smallest bytes of one entry: a metadata key (length, type, value) and a tensor (name length, rank, type, offset).
 MIN_KEY_BYTES, MIN_TENSOR_BYTES = 8 + 4 + 1, 8 + 4 + 4 + 8
 
@@ -89,7 +91,10 @@ class _Reader:
         return struct.unpack(f"<{kind}", self.take(struct.calcsize(f"<{kind}")))[0]
 
     def string(self) -> str:
-        raw = self.take(self.number("Q"))
+        length = self.number("Q")
+        if length > MAX_TEXT_BYTES:
+            raise self.fail(f"a text of {length} bytes", f"{length} バイトの文字列")
+        raw = self.take(length)
         try:
             return raw.decode("utf-8")
         except UnicodeDecodeError:
@@ -103,6 +108,8 @@ class _Reader:
         if kind != ARRAY:
             raise self.fail(f"unknown value type {kind}", f"未知の値の型 {kind}")
         inner, count = self.number("I"), self.number("Q")
+        if count > MAX_ARRAY or self.position > MAX_HEADER_BYTES:
+            raise self.fail(f"an array of {count} values", f"{count} 個の値の配列")
         if inner == STRING:
             self.need(count, 8)
             return [self.string() for _ in range(count)]
@@ -128,6 +135,9 @@ def read_gguf(path: Path) -> GgufFile:
             raise reader.fail(f"version {version} (2 and 3 are read)", f"バージョン {version} (読めるのは 2 と 3)")
         tensor_count, key_count = reader.number("Q"), reader.number("Q")
         reader.need(key_count, MIN_KEY_BYTES)
+        reader.need(tensor_count, MIN_TENSOR_BYTES)
+        if key_count > MAX_KEYS or tensor_count > MAX_TENSORS:
+            raise reader.fail(f"{key_count} keys, {tensor_count} tensors", f"キー {key_count}、テンソル {tensor_count}")
         metadata: dict[str, Any] = {}
         spans: dict[str, tuple[int, int]] = {}
         for _ in range(key_count):
@@ -139,7 +149,7 @@ def read_gguf(path: Path) -> GgufFile:
             spans[key] = (begin, reader.position)
         if not isinstance(metadata.get("general.architecture"), str):
             raise reader.fail("it names no architecture", "アーキテクチャ名がありません")
-        if int(metadata.get("split.count", 1)) > 1:
+        if metadata.get("split.count", 1) not in (0, 1):
             raise reader.fail("it is one part of several", "分割ファイルの一部です")
         reader.need(tensor_count, MIN_TENSOR_BYTES)
         table_start = reader.position

@@ -9,9 +9,9 @@ import shutil
 from pathlib import Path
 
 from sodate.core.errors import SodateError, UsageError
-from sodate.core.files import read_json
 from sodate.core.text import tr
-from sodate.library.checks import PICKLE_SUFFIXES, check_config, folder_files, is_taken, pickle_refusal
+from sodate.library.checks import PICKLE_SUFFIXES, folder_files, is_taken, pickle_refusal
+from sodate.library.config import check_config, read_config
 from sodate.library.convert import Progress, quiet
 from sodate.library.store import no_space, require_space
 
@@ -51,7 +51,7 @@ def fetch_from_hub(name: str, revision: str | None, target: Path, progress: Prog
         except Exception as error:
             raise explain_hub(error, name, revision) from error
         if file == "config.json":
-            check_config(read_json(cached), f"{name}/config.json")
+            check_config(read_config(cached), f"{name}/config.json")
         _link(cached, target / file)
         done += taken[file]
     card = info.card_data

@@ -16,7 +16,14 @@ from sodate.core.errors import UsageError
 from sodate.core.files import sha256_file, sha256_json
 from sodate.core.home import models_dir
 from sodate.core.text import tr
-from sodate.library.checks import PICKLE_SUFFIXES, check_folder, folder_files, pickle_refusal, tokenizer_facts
+from sodate.library.checks import (
+    PICKLE_SUFFIXES,
+    check_files,
+    check_folder,
+    folder_files,
+    pickle_refusal,
+    tokenizer_facts,
+)
 from sodate.library.convert import Progress, convert_gguf
 from sodate.library.store import (
     ModelEntry,
@@ -145,7 +152,7 @@ def _fetch(
         version, licence = fetch_from_hub(name, revision, target, _part(progress, 0.0, 0.8))
         facts |= {"source": f"hub {name}", "licence": licence, "requested_revision": revision}
     elif path.is_dir():
-        check_folder(path)
+        check_files(path)
         files = folder_files(path)
         require_space(sum(file.stat().st_size for file in files) + SPARE_BYTES)
         for done, file in enumerate(files):

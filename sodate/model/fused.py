@@ -180,7 +180,12 @@ def _like_rms_norm(module: nn.Module, precision: torch.dtype) -> RMSNorm | None:
     """The module as our RMSNorm, if it is one, found by what it does: y(1) is weight, or 1 + weight (Gemma)."""
     weight = getattr(module, "weight", None)
     eps = next((float(getattr(module, n)) for n in ("variance_epsilon", "eps") if hasattr(module, n)), None)
-    if not type(module).__name__.endswith("RMSNorm") or weight is None or weight.dim() != 1 or eps is None:
+    if (
+        not type(module).__name__.endswith("RMSNorm")
+        or not isinstance(weight, nn.Parameter)
+        or weight.dim() != 1
+        or eps is None
+    ):
         return None
     x = torch.randn(2, len(weight), generator=torch.Generator().manual_seed(0)).to(weight.device, precision)
     expected = module(x)

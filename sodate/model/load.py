@@ -12,8 +12,8 @@ import torch
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.files import read_json
 from sodate.core.text import tr
-from sodate.library import store, weights
-from sodate.library.config import for_older_readers
+from sodate.library import checks, store, weights
+from sodate.library.config import folder_config, for_older_readers
 from sodate.model import attention, memory, scalar_head, stored_precision, stream, traits
 
 
@@ -74,24 +74,45 @@ def load_base(
             model = stream.load_converted(folder, kept)
         else:
             model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=kept, attn_implementation="eager", local_files_only=True, trust_remote_code=False
+                folder,
+                config=folder_config(folder),
+                dtype=kept,
+                attn_implementation="eager",
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
             )
-    except (OSError, ValueError, KeyError) as error:
+    except (SodateError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # each architecture has its own ways to fail
         raise SodateError(
             tr(f"The model in {folder} does not load: {error}", f"{folder} のモデルを読み込めません: {error}"),
             code="damaged",
             file=folder,
-        ) from None
+        ) from error
     model = model.to(device).eval()
     if kept != dtype:
         stored_precision.widen(model, folder, dtype)
     try:
-        with stored_precision.widened(model, dtype):
-            model.sodate_traits = traits.examine(model)
-    except (RuntimeError, TypeError):  # a module that multiplies by the weight of another
-        if kept == dtype:
-            raise
-        model.sodate_traits = traits.examine(model.to(dtype))
+        try:
+            with stored_precision.widened(model, dtype):
+                model.sodate_traits = traits.examine(model)
+        except (RuntimeError, TypeError):  # a module that multiplies by the weight of another
+            if kept == dtype:
+                raise
+            model.sodate_traits = traits.examine(model.to(dtype))
+    except (SodateError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise SodateError(
+            tr(
+                f"{type(model).__name__} does not run on two short rows, so it is not supported ({why}).",
+                f"{type(model).__name__} は短い 2 行でも計算できないため、対応していません ({why})。",
+            ),
+            tr("Use another base model.", "別の基盤モデルを使ってください。"),
+            code="model_unsupported",
+        ) from error
     return model
 
 
@@ -110,9 +131,10 @@ def save_full(model: Any, source: Path, folder: Path, dtype: torch.dtype | None 
     aside = _tied(model) | {name for name in model.state_dict() if name.startswith(f"{scalar_head.NAME}.")}
     tensors = {name: tensor.to(dtype) for name, tensor in model.state_dict().items() if name not in aside}
     weights.write_tensors(folder / "model.safetensors", tensors, {"format": "pt"})
-    for file in source.iterdir():
-        if file.is_file() and ".safetensors" not in file.name and file.name != store.MANIFEST:
-            shutil.copyfile(file, folder / file.name)
+    others = [f for f in source.iterdir() if f.is_file() and ".safetensors" not in f.name and f.name != store.MANIFEST]
+    checks.refuse_links(source, others)
+    for file in others:
+        shutil.copyfile(file, folder / file.name)
     # transformers reads weights in the precision that the configuration names.
     kept_in = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
     config = for_older_readers(read_json(folder / "config.json") | {"dtype": kept_in})

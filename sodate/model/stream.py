@@ -20,6 +20,7 @@ from sodate.adapt.quantise import NF4Linear
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
 from sodate.library.checks import weight_files
+from sodate.library.config import folder_config
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 WHOLE = ("BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64")  # no weights: a model makes its counters itself
@@ -102,9 +103,9 @@ def load_converted(folder: Path, dtype: torch.dtype) -> Any:
 def empty(folder: Path, dtype: torch.dtype) -> Any:
     """The model of a folder without data."""
     from accelerate import init_empty_weights
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    config = folder_config(folder)
     with init_empty_weights():
         return AutoModelForCausalLM.from_config(
             config, dtype=dtype, attn_implementation="eager", trust_remote_code=False

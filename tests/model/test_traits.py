@@ -190,3 +190,24 @@ def test_a_head_that_is_no_linear_layer_is_refused(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(LlamaForCausalLM, "forward", squared)
     with pytest.raises(SodateError, match="LlamaForCausalLM does more behind its decoder"):
         load_base(tmp_path, device=torch.device("cpu"), dtype=torch.float32)
+
+
+@pytest.mark.parametrize("kind", ["llama4_text", "deepseek_v32"])
+def test_an_architecture_that_cannot_be_run_here_is_refused_by_name(tmp_path: Path, kind: str) -> None:
+    """Llama 4 has no decoder behind its head; attention over chosen tokens wants more of them than a short row has."""
+    sizes: dict[str, Any] = {
+        "vocab_size": 60, "hidden_size": 32, "intermediate_size": 32, "moe_intermediate_size": 16, "head_dim": 8,
+        "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "num_local_experts": 2,
+        "intermediate_size_mlp": 32, "n_routed_experts": 4, "n_group": 1, "topk_group": 1, "num_experts_per_tok": 1,
+        "q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8,
+        "index_n_heads": 2, "index_head_dim": 16, "index_topk": 8, "pad_token_id": 0,
+    }  # fmt: skip
+    from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING
+
+    described = CONFIG_MAPPING[kind](
+        **{key: value for key, value in sizes.items() if hasattr(CONFIG_MAPPING[kind], key)}
+    )
+    architecture = MODEL_FOR_CAUSAL_LM_MAPPING[type(described)]
+    architecture(described).save_pretrained(tmp_path)
+    with pytest.raises(SodateError, match=f"{architecture.__name__} does not run on two short rows"):
+        load_base(tmp_path, device=torch.device("cpu"), dtype=torch.float32)

@@ -1,0 +1,68 @@
+"""Work in a limited child: its result, its refusal, and every way of ending that is neither."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sodate.core.errors import SodateError, UsageError
+from sodate.core.limited import limited
+from sodate.core.text import tr
+
+
+def run(work: Callable[[], Any], seconds: float = 5) -> Any:
+    return limited(work, "The file", seconds=seconds, memory=200_000_000)
+
+
+def refuse() -> None:
+    raise UsageError(tr("No.", "いいえ。"), tr("Yes.", "はい。"), code="no", file="f", line=3)
+
+
+class Panic(BaseException):
+    """What native code raises: not an Exception."""
+
+
+def panic() -> None:
+    raise Panic("index out of bounds\nmore")
+
+
+def test_the_result_comes_back_as_json_and_a_refusal_in_both_languages(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(lambda: {"a": [1, "漢"]}) == {"a": [1, "漢"]}
+    with pytest.raises(UsageError) as caught:
+        run(refuse)
+    error = caught.value
+    assert (str(error.message), str(error.fix), error.code, error.file, error.line) == ("No.", "Yes.", "no", "f", 3)
+    monkeypatch.setenv("SODATE_LANG", "ja")
+    assert str(error.message) == "いいえ。"
+
+
+@pytest.mark.parametrize(
+    ("work", "said"),
+    [
+        (panic, "The file cannot be read: index out of bounds."),
+        (lambda: bytearray(400_000_000), "it takes more than 0.2 GB"),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), "crashed"),
+        (lambda: os._exit(3), "crashed"),
+        (lambda: object(), "crashed"),
+    ],
+)
+def test_every_other_end_is_one_refusal(work: Callable[[], Any], said: str) -> None:
+    with pytest.raises(SodateError, match=said):
+        run(work)
+
+
+def test_the_deadline_holds_whether_it_computes_or_sleeps() -> None:
+    def spin() -> None:
+        while True:
+            pass
+
+    for work in (spin, lambda: time.sleep(30)):
+        started = time.monotonic()
+        with pytest.raises(SodateError, match=r"it takes more than 0\.5 s"):
+            run(work, 0.5)
+        assert time.monotonic() - started < 3
