@@ -15,8 +15,8 @@ Language = Literal["en", "ja"]
 _READER: ContextVar[Language | None] = ContextVar("sodate_reader", default=None)
 # All but newline and tab; a carriage return only where no newline follows.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
-# Nothing to see: white space, control and format characters, and the letters, marks and symbols that draw nothing.
-_EMPTY = frozenset(("Cc", "Cf", "Zs", "Zl", "Zp"))
+# Nothing to see: white space, format characters, and the letters, marks and symbols that draw nothing.
+_EMPTY = frozenset(("Cf", "Zs", "Zl", "Zp"))
 _UNSEEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
 )

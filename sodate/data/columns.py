@@ -47,10 +47,17 @@ _SYSTEMS = frozenset(["system", "system prompt", "システム", "システム�
 _USERS = frozenset(["user", "human", "ユーザー", "ユーザ", "利用者"])
 _ASSISTANTS = frozenset(["assistant", "ai", "アシスタント"])
 
+_ALL = _PROMPTS | _REPLIES | _UNWANTED | _SYSTEMS | _USERS | _ASSISTANTS | {name.replace("_", " ") for name in TARGETS}
+
 
 def _folded(name: str) -> str:
     """A column's name as names are compared: width, case, spaces around it and underscores do not count."""
     return unicodedata.normalize("NFKC", name).strip().casefold().replace("_", " ")
+
+
+def known_names(fields: Iterable[str]) -> int:
+    """How many of these fields are names that some format knows."""
+    return sum(_folded(field) in _ALL for field in fields)
 
 
 def canonical(row: Row) -> Row:

@@ -83,8 +83,10 @@ def asked(example: Example) -> str:
 def prompts(example: Example) -> Iterator[str]:
     """What a training row gives away: the prompt of every turn that is answered in it, what it asks itself last."""
     if isinstance(example, Conversation):
-        for number, message in enumerate(example.prompt):
-            if message.role == "assistant" and (text := prompt_text(example.prompt[:number])):
+        for number, message in enumerate(example.messages):
+            if message.role != "assistant" or number == len(example.prompt):
+                continue
+            if text := prompt_text(example.messages[:number]):
                 yield text
     yield asked(example)
 
@@ -109,6 +111,15 @@ def answer(example: Example, prompt: Sequence[Message]) -> str:
         verdict = (example.desirable,) if isinstance(example, Judgement) else getattr(example, "ranks", ())
         return "\x1d".join([*(signature(reply) for reply in replies_of(example)), *map(str, verdict)])
     return repr(sorted((key, value) for key, value in example.item.items() if key not in IDS))
+
+
+def answered(example: Example) -> Iterator[tuple[str, str]]:
+    """What a training row gives away with its answer: (prompt, answer) of every answered turn, its own last."""
+    if isinstance(example, Conversation):
+        for number, message in enumerate(example.messages):
+            if message.role == "assistant" and number != len(example.prompt) and message.weight:
+                yield prompt_text(example.messages[:number]), comparable(signature([message]))
+    yield asked(example), said(example)
 
 
 def said(example: Example) -> str:

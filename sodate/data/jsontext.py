@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Set
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, Literal, NoReturn
 
 from sodate.core.text import blank, en, ja, tr
 from sodate.data.ledger import RowError
@@ -23,7 +23,10 @@ def parse_object(data: bytes) -> dict[str, Any]:
     """The JSON object in `data` (UTF-8, already known to decode). RowError with its code for anything else."""
     value = _parse(data)
     if type(value) is not dict:
-        raise RowError("not-an-object", kind(value))
+        error = RowError("not-an-object", kind(value))
+        if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+            error.rows = len(value)
+        raise error
     return value
 
 
@@ -187,23 +190,28 @@ _OUTSIDE = re.compile(rb'["\[\]{},]')
 _LAST_KEY = re.compile(rb'"((?:[^"\\]|\\.)*)"\s*:\s*$')
 
 
-def elements(stream: BinaryIO, row_keys: Set[str]) -> Iterator[bytes | None]:
+def elements(stream: BinaryIO, row_keys: Set[str]) -> Iterator[bytes | RowError | None]:
     """The elements of a JSON document's one array as raw bytes, holding one element and one chunk at a time.
 
     `[…]` gives its elements, `{"rows": [{…}, …], …}` those of its array of objects, a document that is itself one row
     gives itself. An array under one of `row_keys` is part of a row.
     An element longer than MAX_ROW_BYTES comes as None, a comma without an element as empty bytes, and an array that
     never closes ends with `[`, which no parser accepts. Only brackets are read here; `parse_object` judges the rest.
-    Raises RowError("not-an-object") at a second array of rows: which of the two was meant?
+    The elements of a second array of rows come as the RowError that asks which of the two was meant.
     """
     depth = base = 0  # base: the depth inside the array of rows, 0 until it is found
     in_string = skip = too_long = after_comma = closed = False
     piece = bytearray()
+    key = rows_key = ""  # what the latest array and that of the rows are called
+    given = False  # whether there was any element
+    second: RowError | Literal[False] = False  # what to say of the rows of a second array
     before: bytes | None = None  # what came before an array that holds rows if its first element is an object
 
-    def take() -> bytes | None:
+    def take() -> bytes | RowError | None:
         nonlocal too_long
-        whole = None if too_long else bytes(piece).strip()
+        whole: bytes | RowError | None = None if too_long else bytes(piece).strip()
+        if second and whole != b"":
+            whole = second
         too_long = False
         piece.clear()
         return whole
@@ -218,9 +226,15 @@ def elements(stream: BinaryIO, row_keys: Set[str]) -> Iterator[bytes | None]:
                 if mark not in b"{]" or (piece + chunk[start : at - 1]).strip():
                     piece[:0] = before
                 elif not closed:
-                    base, too_long = depth, False
+                    base, too_long, rows_key = depth, False, key
                 elif mark == b"{":
-                    raise _second()
+                    base, too_long, after_comma, closed, second = (
+                        depth,
+                        False,
+                        False,
+                        False,
+                        given and _second(rows_key, key),
+                    )
                 before = None
             if mark == b'"':
                 in_string = not in_string
@@ -233,6 +247,7 @@ def elements(stream: BinaryIO, row_keys: Set[str]) -> Iterator[bytes | None]:
                     start = at
                     element = take()
                     if element != b"" or mark == b"," or after_comma:
+                        given = True
                         yield element
                     after_comma = mark == b","
                     closed = mark == b"]"
@@ -241,12 +256,13 @@ def elements(stream: BinaryIO, row_keys: Set[str]) -> Iterator[bytes | None]:
                 depth += 1
                 if mark == b"[" and depth == 1:
                     if closed:
-                        raise _second()
-                    base, start = 1, at
+                        second = given and _second(rows_key, "")
+                    base, start, after_comma, closed = 1, at, False, False
                     piece.clear()
                 elif mark == b"[" and depth == 2 and (not base or closed):
-                    key = _LAST_KEY.search(bytes(piece[-200:] + chunk[start : at - 1])[-200:])
-                    if key and key.group(1).decode("utf-8", "replace") not in row_keys:
+                    named = _LAST_KEY.search(bytes(piece[-200:] + chunk[start : at - 1])[-200:])
+                    key = named.group(1).decode("utf-8", "replace") if named else ""
+                    if named and key not in row_keys:
                         before, start = bytes(piece) + chunk[start:at], at
                         piece.clear()
         piece += chunk[start:]
@@ -266,5 +282,12 @@ def elements(stream: BinaryIO, row_keys: Set[str]) -> Iterator[bytes | None]:
         yield rest
 
 
-def _second() -> RowError:
-    return RowError("not-an-object", tr("a second array of rows", "2 つ目の行の配列"))
+def _second(first: str, key: str) -> RowError:
+    first, key = first or "[…]", key or "[…]"
+    return RowError(
+        "not-an-object",
+        tr(
+            f"one of a second list of rows ({key}, after {first}); write the list to use as a file of its own",
+            f"2 つ目の行の配列（{first} の後の {key}）の要素です。使う配列だけを別のファイルに書き出してください",
+        ),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -9,9 +10,19 @@ from pathlib import Path
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
 from sodate.data import load
-from sodate.data.compare import asked, prompts, said
+from sodate.data.compare import answered, asked, prompts, said
 from sodate.data.ledger import Ledger, Problem
 from sodate.data.similar import NearIndex, comparable
+
+LONG = 40  # characters of an answer (with its role) that two rows don't share by chance
+SHORTEST = 2  # letters and digits of a prompt that can be found in another one
+CANDIDATES = 1000  # held-out rows looked at that have one answer
+_NOT_A_LETTER = re.compile(r"[\W_]+")
+
+
+def bare(text: str) -> str:
+    """A text's letters and digits, folded: how polite words are put before it is all that may differ."""
+    return _NOT_A_LETTER.sub("", comparable(text))
 
 
 def place(file: str, line: int, here: str) -> str:
@@ -34,6 +45,7 @@ class HeldOut:
         self._file = str(path)
         self._exact: dict[int, int] = {}  # hash of the normalised prompt → line
         self._answers: dict[int, int] = {}  # line → hash of the answer
+        self._asking: dict[int, list[tuple[int, str]]] = {}  # hash of a long answer → lines and bare prompts
         self._near = stack.enter_context(closing(NearIndex()))
         name, items = load.load(path, columns, encoding)
         if not name:
@@ -51,7 +63,10 @@ class HeldOut:
             prompt = asked(item.example)
             line = item.row.line
             if self._exact.setdefault(hash(comparable(prompt)), line) == line:
-                self._answers[line] = hash(said(item.example))
+                answer = said(item.example)
+                self._answers[line] = hash(answer)
+                if len(answer) >= LONG:
+                    self._asking.setdefault(hash(answer), []).append((line, bare(prompt)))
                 self._near.add(line, prompt)
 
     def judge(self, row: load.Loaded) -> Problem | None:
@@ -61,6 +76,13 @@ class HeldOut:
             line = self._exact.get(hash(comparable(prompt)))
             if line is not None:
                 return self._problem(row, "leak", line, tr("Has the prompt of", "と質問が同じです"))
+        for prompt, answer in answered(example):
+            if (line := self._contained(prompt, answer)) is not None:
+                what = tr(
+                    "Has the same long answer, and its prompt contains or is contained in that of",
+                    "と長い答えが同じで、質問も一方が他方を含みます",
+                )
+                return self._problem(row, "leak", line, what)
         near = self._near.query(asked(example))
         if near is None:
             return None
@@ -68,6 +90,16 @@ class HeldOut:
             what = tr("Has almost the prompt and the same answer as", "と質問がほとんど同じで、答えも同じです")
             return self._problem(row, "leak", near, what)
         return self._problem(row, "near-leak", near)
+
+    def _contained(self, prompt: str, answer: str) -> int | None:
+        """The held-out row with this very long answer whose prompt is within this one, or the other way round."""
+        if len(answer) < LONG or not (alike := self._asking.get(hash(answer))):
+            return None
+        mine = bare(prompt)
+        for line, other in alike[:CANDIDATES]:
+            if min(len(mine), len(other)) >= SHORTEST and (other in mine or mine in other):
+                return line
+        return None
 
     def _problem(self, row: load.Loaded, code: str, line: int, *more: str) -> Problem:
         return Problem(row.row.file, row.row.line, code, (place(self._file, line, ""), *more))

@@ -53,6 +53,16 @@ CODES: Mapping[str, Code] = {
         "The row is longer than {0} MiB and was skipped without loading it. Is a line break missing?",
         "1 行が {0} MiB を超えるため読み飛ばしました。改行が抜けていませんか。",
     ),
+    "packed-too-tight": _out(
+        "The .gz file unpacks to more than {0} times its size; it is not read beyond this row. Unpack it yourself if "
+        "that is meant to be so.",
+        ".gz ファイルが元の {0} 倍を超える大きさに展開されるため、この行より先は読みません。"
+        "意図した内容であれば、展開してから指定してください。",
+    ),
+    "file-kind": _warn(
+        "By its content {0} is {1}, whatever its name says; it is read as that.",
+        "{0} の内容は名前と異なり、{1}。内容に従って読みます。",
+    ),
     "lone-surrogate": _out(
         "Contains half of a surrogate pair (such as \\ud83d alone), which is no character. Repair the source text.",
         "サロゲートペアの片割れ（\\ud83d 単独など）が含まれています。文字にならないので、元の文を直してください。",
@@ -87,6 +97,7 @@ CODES: Mapping[str, Code] = {
         "The header is separated by {0}, so the file is read with that.",
         "見出しが{0}区切りなので、その区切りで読みます。",
     ),
+    "left-out": _warn("{0} is left out: {1}.", "{0}は使いません（{1}）。"),
     "wrong-columns": _out(
         "The row has {0} fields, the header has {1}. Is a comma or line break missing its quotes?",
         "この行は {0} 項目ですが、見出しは {1} 項目です。引用符で囲んでいないカンマや改行がありませんか。",
@@ -264,6 +275,7 @@ class RowError(Exception):
         self.code = code
         self.details = args
         self.place = ""
+        self.rows = 1  # how many rows are lost by it
 
     def at(self, place: str) -> RowError:
         """The same, said of a place in the row; a place found further inside comes behind it."""

@@ -156,7 +156,7 @@ def prompts(row: Row, source: Source, notes: Notes) -> Example:
 
 def task(row: Row, source: Source, notes: Notes) -> Example:
     found = prompts(row, source, notes)
-    if all(nothing(row[key]) for key in row.keys() - NOT_ITEM):
+    if all(row[key] is None for key in row.keys() - NOT_ITEM):  # "" is an answer: that there is none
         raise RowError("missing-column", "reference_answer")
     return found
 
