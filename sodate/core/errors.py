@@ -11,7 +11,7 @@ CODES: Mapping[str, str] = {
     "adapter_mismatch": "the adapter's tensors are not those of this model",
     "adapter_unsupported": "the adapter uses something that is not supported",
     "bad_grader": "the grader is unknown, or an option of it is wrong",
-    "bad_header": "the header of a table names a column twice, or not at all",
+    "bad_header": "the header of a table is no text, or names no column",
     "bad_name": "the name can't be used here",
     "bad_pattern": "a regular expression does not compile",
     "bad_recipe": "the recipe is not YAML, or not keys with values",

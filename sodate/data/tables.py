@@ -122,13 +122,25 @@ def _columns(fields: Sequence[str], name: str, line: int) -> list[str | None]:
                 f"{name} の {line} 行目: 見出しが UTF-8 ではありません。",
             ),
             tr("Save the file as UTF-8, or give --encoding.", "UTF-8 で保存し直すか、--encoding を指定してください。"),
-            code="encoding",
+            code="bad_header",
             param="data",
             file=name,
             line=line,
         )
     names = [_EDGE.sub("", field) for field in fields]
-    return [None if blank(field) or names.count(field) > 1 else field for field in names]
+    kept = [None if blank(field) or names.count(field) > 1 else field for field in names]
+    if not any(kept):
+        raise SodateError(
+            tr(
+                f"{name}, line {line}: the header has no column with a name of its own.",
+                f"{name} の {line} 行目: 見出しに、他と重ならない名前の列がありません。",
+            ),
+            code="bad_header",
+            param="data",
+            file=name,
+            line=line,
+        )
+    return kept
 
 
 def _left_out(fields: Sequence[str], columns: Sequence[str | None], name: str, line: int) -> Iterator[Problem]:
