@@ -69,7 +69,7 @@ def test_a_file_that_holds_no_rows_is_named_for_what_it_is(name: str, tmp_path: 
     for data, what in (
         (path.read_bytes(), "xlsx"),
         (b"%PDF-1.7\n", "PDF"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "LFS"),
+        (b"version https://" + b"git-lfs\noid sha256:0\n", "LFS"),
         (b"\n<!DOCTYPE html><html>", "web page"),
         (gzip.compress(gzip.compress(LINES)), "twice"),
     ):
