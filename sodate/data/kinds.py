@@ -70,7 +70,7 @@ def kind_of(path: Path, sample: bytes, text: str) -> str:
                     "Save the rows as CSV (UTF-8), JSON lines or Parquet.",
                     "CSV (UTF-8)、JSON Lines、Parquet のどれかで保存し直してください。",
                 ),
-                code="not-rows",
+                code="unknown_format",
                 file=path,
             )
     found = shown(text, said)
