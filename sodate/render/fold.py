@@ -9,18 +9,28 @@ from sodate.core.types import Message
 
 
 def fold_system(messages: Sequence[Message]) -> list[Message]:
-    """System text at the head of the next user turn, for templates without a system role."""
+    """System text at the head of the next user turn, for templates without a system role.
+
+    Where no user turn follows it goes to the end of the one before, so that turns still alternate.
+    """
     out: list[Message] = []
     pending = ""
+
+    def settle() -> None:
+        if pending and out and out[-1].role == "user":
+            out[-1] = replace(out[-1], content=f"{out[-1].content}\n\n{pending.strip()}")
+        elif pending:  # no user turn to stand in: it becomes one, rather than vanish
+            out.append(Message("user", pending.strip()))
+
     for message in messages:
         if message.role == "system":
             pending += message.content + "\n\n"
-        elif message.role == "user":
-            out.append(replace(message, content=pending + message.content))
-            pending = ""
+            continue
+        if message.role == "user":
+            message = replace(message, content=pending + message.content)
         else:
-            if pending:  # no user turn to stand in: it becomes one, rather than vanish
-                out.append(Message("user", pending.strip()))
-                pending = ""
-            out.append(message)
-    return [*out, Message("user", pending.strip())] if pending else out
+            settle()
+        pending = ""
+        out.append(message)
+    settle()
+    return out

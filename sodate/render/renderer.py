@@ -12,8 +12,10 @@ token it happens to contain, and cut there too, so that no user can forge a turn
 
 from __future__ import annotations
 
+import datetime
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,23 +24,28 @@ from tokenizers import Tokenizer
 
 from sodate.core.errors import SodateError
 from sodate.core.files import sha256_json
-from sodate.core.text import en, ja, tr
+from sodate.core.text import tr
 from sodate.core.types import Conversation, Message, Preference
 from sodate.render import sources, toolcalls
-from sodate.render.fold import fold_system
-from sodate.render.guard import CUT, Piece, guard_for, guarded, is_markup, weighted
-from sodate.render.template import TemplateError, compile_template
+from sodate.render.guard import CUT, Piece, guard_for, is_markup, weighted
+from sodate.render.laws import BrokenTemplate
+from sodate.render.learn import Controls, learn
+from sodate.render.texts import Texts, Turn
+from sodate.render.toolcalls import Tools
 
-# Quotes, markup and Japanese, so that a template that escapes or rewrites text is caught.
-_PROBE = 'Zq7 "probe" <b> 日本'
+__all__ = ["BrokenTemplate", "Rendered", "RenderedPair", "Renderer"]
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """One token sequence. `weights[t]` is the loss weight of predicting `ids[t]` (0 for everything not trained)."""
+    """One token sequence. `weights[t]` is the loss weight of predicting `ids[t]` (0 for everything not trained).
+
+    `left_out` holds the ledger's codes for what the template did not write as the row has it.
+    """
 
     ids: list[int]
     weights: list[float]
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,31 +56,21 @@ class RenderedPair:
     rejected: Rendered
 
 
-class BrokenTemplate(SodateError):
-    """The template breaks a law of rendering, so training on it would not be what serving does."""
-
-    code = "template_broken"
-
-    def __init__(self, law: str, detail: str) -> None:
-        super().__init__(
-            tr(
-                f"The chat template breaks the law '{law}': {en(detail)}",
-                f"チャットテンプレートが規則「{law}」を破っています: {ja(detail)}",
-            ),
-            tr(
-                "Use another template: template=chatml, gemma, llama3, plain or a .jinja file.",
-                "別のテンプレートを指定してください: template=chatml、gemma、llama3、plain、または .jinja ファイル。",
-            ),
-        )
-        self.law = law
+Sequences = list[tuple[list[Piece], tuple[str, ...]]]
+"""The texts of a row's sequences, cut where encoding must not merge, and what was left out of each."""
 
 
 class Renderer:
-    """Built once per model. Construction probes the template and refuses one that breaks a law, by the law's name."""
+    """Built once per model. Construction probes the template and refuses one that breaks a law, by the law's name.
+
+    `date` is the day that a template which prints one is told, in training and ever after; None is today. `stops` are
+    ids that end a reply beside those the template writes.
+    """
 
     def __init__(
-        self, tokenizer: Tokenizer, template: str, *, bos_token: str = "", eos_token: str = "", source: str = "model"
-    ) -> None:
+        self, tokenizer: Tokenizer, template: str, *, bos_token: str = "", eos_token: str = "", source: str = "model",
+        date: datetime.date | None = None, stops: Sequence[int] = (),
+    ) -> None:  # fmt: skip
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self.tokenizer = tokenizer
@@ -81,24 +78,26 @@ class Renderer:
         self.source = source
         self.bos_token = bos_token
         self.eos_token = eos_token
-        self._template = compile_template(template)
+        self.dated = "strftime_now" in template
         added = tokenizer.get_added_tokens_decoder()
         special = [token.content for token in added.values() if token.special]
         # Tokens such as <think> or <tool_call> are not marked special but steer the model all the same.
         steering = [
             t.content for t in added.values() if not t.special and is_markup(t.content) and t.content in template
         ]
-        self._special_ids = {i for i, token in added.items() if token.special}
         self._forgeable = guard_for(special + steering)
-        self._special = guard_for(special)
         self._pad_piece = self._encode_pads()
-        self._fold_system = False
-        self._native_tools = False
-        self._learn_structure()
+        tokens = {"bos_token": bos_token, "eos_token": eos_token}
+        self._texts = Texts(template, self._forgeable, guard_for(special), tokens, date or datetime.date.today())
+        longest_first = sorted(filter(None, special), key=len, reverse=True)
+        pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+        self.why_no_tool_form = learn(self._texts, Controls(pattern, bos_token))
+        own = (self.tokenizer.token_to_id(token) for token in (*self._texts.stops, eos_token) if token)
+        self.stop_ids = tuple(dict.fromkeys([i for i in own if i is not None] + list(stops)))
 
     @classmethod
-    def from_folder(cls, folder: Path, template: str | None = None) -> Renderer:
-        """From a model folder (tokenizer.json, tokenizer_config.json, chat_template.jinja).
+    def from_folder(cls, folder: Path, template: str | None = None, *, date: datetime.date | None = None) -> Renderer:
+        """From a model folder (tokenizer.json, tokenizer_config.json, chat_template.jinja, generation_config.json).
 
         `template` overrides: the name of a built-in one, a path ending in .jinja, or the template text itself.
         A base model without a template gets `plain`; `source` says so.
@@ -108,19 +107,43 @@ class Renderer:
         config = json.loads(config_path.read_text("utf-8")) if config_path.exists() else {}
         text, source = sources.pick(folder, config, template)
         bos, eos = (sources.token_text(config.get(key)) for key in ("bos_token", "eos_token"))
-        return cls(tokenizer, text, bos_token=bos, eos_token=eos, source=source)
+        stops = sources.stop_ids(folder, tokenizer.get_vocab_size())
+        return cls(tokenizer, text, bos_token=bos, eos_token=eos, source=source, date=date, stops=stops)
+
+    @property
+    def date(self) -> datetime.date | None:
+        """The day that the template prints; None for one that prints none."""
+        return self._texts.date if self.dated else None
 
     @property
     def digest(self) -> str:
-        """Content address of everything that decides ids: vocabulary, template, tokens. Keys caches and versions."""
-        return sha256_json([self.tokenizer.to_str(), self.template, self.bos_token, self.eos_token])
+        """Content address of all that decides ids: vocabulary, template, tokens, day. Keys caches and versions."""
+        day = [self.date.isoformat()] if self.date else []
+        return sha256_json([self.tokenizer.to_str(), self.template, self.bos_token, self.eos_token, *day])
+
+    @property
+    def thinks(self) -> bool:
+        """Whether the template has a place for reasoning: then a reply may be longer than its answer."""
+        return bool(self._texts.form.close)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """How tool calls and reasoning are written, and the pinned day: for a version's manifest."""
+        return {
+            "tool_calls": "template" if self._texts.given else "text",
+            **({"why": self.why_no_tool_form} if self.why_no_tool_form else {}),
+            "reasoning": "template" if self.thinks else "left out",
+            "date": self.date.isoformat() if self.date else None,
+        }
 
     # ── messages → ids ───────────────────────────────────────────────────────────────────────────────────────────
 
-    def prompt(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
+    def prompt(self, messages: Sequence[Message], tools: Tools = ()) -> list[int]:
         """Ids a model is shown before it replies: the conversation and the template's generation prompt."""
-        text = self._text(messages, tools, generation=True)
-        return self._encode(text, self._reply_starts(messages, tools, text))
+        prepared, offered = self._texts.prepared(messages, tools)
+        turns, listed = self._texts.turns(prepared), self._texts.tools(offered)
+        text = self._texts.text(turns, listed, generation=True)
+        return self._encode(text, self._reply_starts(turns, listed, text))
 
     def render(self, conversation: Conversation) -> list[Rendered]:
         """Supervised sequences of a conversation: one, unless the template rewrites history (then one per reply).
@@ -131,7 +154,7 @@ class Renderer:
 
     def render_many(self, conversations: Iterable[Conversation]) -> list[list[Rendered] | SodateError]:
         """`render` of each, or its error. The tokenizer is called once, and lets other threads run meanwhile."""
-        found: list[list[list[Piece]] | SodateError] = []
+        found: list[Sequences | SodateError] = []
         for conversation in conversations:
             try:
                 found.append(self._pieces(conversation))
@@ -140,41 +163,64 @@ class Renderer:
         rendered = iter(self._rendered([row for row in found if not isinstance(row, SodateError)]))
         return [row if isinstance(row, SodateError) else next(rendered) for row in found]
 
-    def _pieces(self, conversation: Conversation) -> list[list[Piece]]:
-        """The texts of the supervised sequences, cut where encoding must not merge."""
-        messages, tools = conversation.messages, conversation.tools
-        full = self._text(messages, tools)
+    def _pieces(self, conversation: Conversation) -> Sequences:
+        messages, tools = self._texts.prepared(conversation.messages, conversation.tools)
+        turns, listed = self._texts.turns(messages), self._texts.tools(tools)
+        full = self._texts.text(turns, listed)
         sequences: list[tuple[str, list[int], list[tuple[int, int, float]]]] = []
-        starts: list[int] = []
+        left_out = set(self._replaced(conversation, len(messages)))
         for i, message in enumerate(messages):
             if message.role != "assistant":
                 continue
-            prompt = self._text(messages[:i], tools, generation=True)
-            text = full if full.startswith(prompt) and i == len(messages) - 1 else self._text(messages[: i + 1], tools)
-            if not text.startswith(prompt):
-                raise BrokenTemplate(
-                    "prompt + reply = sequence", f"turn {i + 1} does not follow its generation prompt."
-                )
+            prompt, text = self._texts.reply(turns, i, listed, full if i == len(messages) - 1 else "")
             if not sequences or not text.startswith(sequences[-1][0]):
-                sequences.append((text, self._reply_starts(messages[:i], tools, text), []))
+                sequences.append((text, self._reply_starts(turns[:i], listed, text), []))
             _, starts, spans = sequences[-1]
             starts.append(len(prompt))
             spans.append((len(prompt), self._reply_end(text, len(prompt)), message.weight))
             sequences[-1] = (text, starts, spans)
+            if message.weight and (message.reasoning or message.tool_calls):
+                left_out |= self._left_out(message, text[len(prompt) : spans[-1][1]], conversation.tools)
         if sequences and full.startswith(sequences[-1][0]):
             sequences[-1] = (full, *sequences[-1][1:])
         return [
-            list(weighted(text, starts, spans))
+            (list(weighted(text, starts, spans)), tuple(sorted(left_out)))
             for text, starts, spans in sequences
             if any(weight for _, _, weight in spans)
         ]
+
+    def _replaced(self, conversation: Conversation, turns: int) -> list[str]:
+        """What of a row's tool calls is written in another form than the template's or the row's own."""
+        if not conversation.tools and not any(m.tool_calls for m in conversation.messages):
+            return []
+        if self._texts.given is None:
+            return ["tool-form"]
+        one_a_turn = self._texts.given.one_a_turn and turns > len(conversation.messages)
+        return ["calls-in-turn"] if one_a_turn else []
+
+    def _left_out(self, message: Message, reply: str, tools: Tools) -> set[str]:
+        written = reply.replace(CUT, "")
+        if message.tool_calls and self._texts.reader is not None:
+            for stop in self._texts.stops:
+                written = written.removesuffix(stop)
+            read = self._texts.reader(self._texts.form.read(written)[1], tools)
+            if read is None or [call.name for call in read[1]] != [call.name for call in message.tool_calls]:
+                detail = tr("the calls of a message can't be read back from what the template writes.",
+                            "テンプレートの書き方ではツール呼び出しを読み戻せません。")  # fmt: skip
+                raise BrokenTemplate("every tool call is written", detail)
+        found = set()
+        if message.reasoning.strip() and message.reasoning.strip() not in written:
+            found.add("reasoning-dropped")
+        if message.tool_calls and message.content.strip() not in written:
+            found.add("content-dropped")
+        return found
 
     def render_pair(self, pair: Preference) -> RenderedPair:
         """Both replies behind the same prompt; raises BrokenTemplate where a reply is not one sequence."""
         return RenderedPair(*self.render_replies(pair.prompt, (pair.chosen, pair.rejected), pair.tools))
 
     def render_replies(
-        self, prompt: Sequence[Message], replies: Sequence[Sequence[Message]], tools: Sequence[Mapping[str, Any]] = ()
+        self, prompt: Sequence[Message], replies: Sequence[Sequence[Message]], tools: Tools = ()
     ) -> list[Rendered]:
         """Each reply behind the same prompt, its tokens alone supervised; raises BrokenTemplate as `render_pair`."""
         asked = tuple(replace(m, weight=0.0) if m.role == "assistant" else m for m in prompt)
@@ -185,33 +231,37 @@ class Renderer:
 
     def reply(self, message: Message) -> list[int]:
         """Ids of one reply with its stop token, as `render` would supervise them after any prompt."""
-        question = (Message("user", _PROBE),)
-        prompt = self._text(question, (), generation=True)
-        text = self._text((*question, message), ())
-        end = self._reply_end(text, len(prompt))
-        return self._encode(text[len(prompt) : end], [])
+        messages, _ = self._texts.prepared((Message("user", "Q"), message), ())
+        prompt, text = self._texts.reply(self._texts.turns(messages), len(messages) - 1, None)
+        return self._encode(text[len(prompt) : self._reply_end(text, len(prompt))], [])
 
     # ── ids → messages ───────────────────────────────────────────────────────────────────────────────────────────
 
-    def parse(self, ids: Sequence[int], tools: Sequence[Mapping[str, Any]] = ()) -> Message:
+    def parse(self, ids: Sequence[int], tools: Tools = ()) -> Message:
         """The message a reply's ids spell: the inverse of `render`. Reads up to the first stop token.
 
         Tagged calls are always calls; a bare JSON object is one only when it names one of the `tools` on offer.
         """
-        content, calls = toolcalls.parse(self.text(ids), tools)
-        return Message("assistant", content, tool_calls=calls)
+        reasoning, text = self.split(ids)
+        read = self._texts.reader(text, tools) if self._texts.reader else None
+        content, calls = read if read is not None else toolcalls.parse(text, tools)
+        return Message("assistant", content, tool_calls=tuple(calls), reasoning=reasoning)
 
-    def text(self, ids: Sequence[int]) -> str:
-        """A reply's text as written, up to the first stop token, without what the template puts around it."""
+    def split(self, ids: Sequence[int]) -> tuple[str, str]:
+        """(reasoning, answer) of a reply as written, up to the first stop token, without what the template adds.
+
+        A reply that was ended while it still thought has no answer.
+        """
         body = []
         for token in ids:
             if token in self.stop_ids:
                 break
             body.append(token)
-        text = self.decode(body)
-        if self._reply_prefix and text.startswith(self._reply_prefix):
-            text = text[len(self._reply_prefix) :]
-        return text.removesuffix(self._reply_suffix)
+        return self._texts.form.read(self.decode(body))
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The answer of a reply, as `split` reads it: what is graded, and shown as the reply."""
+        return self.split(ids)[1]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Exact text of ids, control tokens spelled out."""
@@ -225,44 +275,6 @@ class Renderer:
 
     def token_count(self, text: str) -> int:
         return sum(map(len, self._encode_pieces([text] if text else [])))
-
-    def _text(
-        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]], *, generation: bool = False
-    ) -> str:
-        if not self._native_tools:
-            messages, tools = toolcalls.as_text(messages, tools)
-        if self._fold_system:
-            messages = fold_system(messages)
-        return self._template(
-            messages=[self._as_dict(m) for m in messages],
-            tools=[guarded(t, self._forgeable) for t in tools] or None,
-            add_generation_prompt=generation,
-            bos_token=self.bos_token,
-            eos_token=self.eos_token,
-        )
-
-    def _as_dict(self, message: Message) -> dict[str, Any]:
-        """The message as templates expect it, every string from data guarded."""
-        # A reply may hold steering tokens the model itself writes (<think>), never special ones.
-        guard = self._special if message.role == "assistant" else self._forgeable
-        out: dict[str, Any] = {"role": message.role, "content": guard(message.content)[0]}
-        if message.tool_calls:
-            out["tool_calls"] = [
-                {
-                    "type": "function",
-                    "id": guard(call.id)[0],
-                    "function": {
-                        "name": guard(call.name)[0],
-                        "arguments": guarded(toolcalls.arguments(call), guard),
-                    },
-                }
-                for call in message.tool_calls
-            ]
-        if message.tool_call_id is not None:
-            out["tool_call_id"] = guard(message.tool_call_id)[0]
-        if message.name is not None:
-            out["name"] = guard(message.name)[0]
-        return out
 
     # ── encoding ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -285,115 +297,35 @@ class Renderer:
             at = start
         return [i for piece in self._encode_pieces(pieces) for i in piece]
 
-    def _rendered(self, rows: Sequence[list[list[Piece]]]) -> list[list[Rendered]]:
+    def _rendered(self, rows: Sequence[Sequences]) -> list[list[Rendered]]:
         """Ids and weights of the pieces of many rows' sequences."""
-        encoded = iter(self._encode_pieces([text for row in rows for sequence in row for text, _ in sequence]))
+        encoded = iter(self._encode_pieces([text for row in rows for sequence, _ in row for text, _ in sequence]))
 
-        def joined(sequence: list[Piece]) -> Rendered:
+        def joined(sequence: list[Piece], left_out: tuple[str, ...]) -> Rendered:
             ids: list[int] = []
             weights: list[float] = []
             for _, weight in sequence:
                 piece = next(encoded)
                 ids += piece
                 weights += [weight] * len(piece)
-            return Rendered(ids, weights)
+            return Rendered(ids, weights, left_out)
 
-        return [[joined(sequence) for sequence in row] for row in rows]
+        return [[joined(*sequence) for sequence in row] for row in rows]
 
-    def _reply_starts(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]], text: str) -> list[int]:
-        """Character offsets in `text` where each assistant turn of `messages` begins."""
+    def _reply_starts(self, turns: Sequence[Turn], tools: list[Any] | None, text: str) -> list[int]:
+        """Character offsets in `text` where each assistant turn of `turns` begins."""
         starts = []
-        for i, message in enumerate(messages):
-            if message.role == "assistant":
-                prompt = self._text(messages[:i], tools, generation=True)
+        for i, turn in enumerate(turns):
+            if turn["role"] == "assistant":
+                prompt = self._texts.text(turns[:i], tools, generation=True)
                 if text.startswith(prompt):
                     starts.append(len(prompt))
         return starts
 
     def _reply_end(self, text: str, start: int) -> int:
         """Offset just behind the stop token that ends the reply beginning at `start`."""
-        end = text.rfind(self.stop_token, start)
-        if end < 0:
-            raise BrokenTemplate("the stop token is supervised", "a reply is not followed by the stop token.")
-        return end + len(self.stop_token)
-
-    # ── probing ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _learn_structure(self) -> None:
-        """Finds the stop token, the reply prefix, and what the template can't express; refuses what breaks a law."""
-        user, answer, again = (
-            Message("user", "Q" + _PROBE),
-            Message("assistant", "A" + _PROBE),
-            Message("user", "R" + _PROBE),
-        )
-        prompt = self._text((user,), (), generation=True)
-        text = self._text((user, answer), ())
-        if not text.startswith(prompt):
-            detail = tr(
-                "a reply does not start where its generation prompt ends.", "返答が生成プロンプトの直後に続きません。"
-            )
-            raise BrokenTemplate("prompt + reply = sequence", detail)
-        later = self._text((user, answer, again), (), generation=True)
-        for message in (user, answer, again):
-            if later.count(message.content) != 1:
-                detail = tr(
-                    f"a {message.role} message appears {later.count(message.content)} times, unchanged, in its text.",
-                    f"{message.role} のメッセージがそのままの形で {later.count(message.content)} 回現れます。",
-                )
-                raise BrokenTemplate("every message appears once", detail)
-        self._reply_prefix, tail = text[len(prompt) :].split(answer.content)
-        stop = next((i for i in self._encode(tail, ()) if i in self._special_ids), None)
-        if stop is None:
-            detail = tr(
-                f"a reply is followed by {tail[:20]!r}, which has no control token: a model never learns to stop.",
-                f"返答の後の {tail[:20]!r} に制御トークンがなく、モデルは止まることを学べません。",
-            )
+        ends = [at + len(stop) for stop in self._texts.stops if (at := text.rfind(stop, start)) >= 0]
+        if not ends:
+            detail = tr("a reply is not followed by the stop token.", "返答の後に終了トークンがありません。")
             raise BrokenTemplate("the stop token is supervised", detail)
-        self.stop_token: str = str(self.tokenizer.id_to_token(stop))
-        self._reply_suffix = tail[: tail.index(self.stop_token)]
-        self.stop_ids = tuple(dict.fromkeys([stop, *self._eos_ids()]))
-        self._check_one_bos(text)
-        system = Message("system", "S" + _PROBE)
-        try:
-            self._fold_system = system.content not in self._text((system, user), ())
-        except TemplateError:  # "System role not supported"
-            self._fold_system = True
-        self._native_tools = self._tools_survive()
-
-    def _eos_ids(self) -> list[int]:
-        token = self.tokenizer.token_to_id(self.eos_token) if self.eos_token else None
-        return [] if token is None else [token]
-
-    def _check_one_bos(self, text: str) -> None:
-        bos = self.bos_token
-        if not bos or bos == self.stop_token or not text.startswith(bos):
-            return
-        # SmolLM2's BOS is <|im_start|>, which opens every turn; there the count means nothing.
-        opens_turns = text.count(bos) == self._text((Message("user", "Q"),), ()).count(bos) + 1
-        if text.count(bos) != 1 and not opens_turns:
-            raise BrokenTemplate("exactly one BOS", f"{bos} × {text.count(bos)}")
-
-    def _tools_survive(self) -> bool:
-        """Whether a tool call rendered by the template itself parses back; otherwise calls are written as text."""
-        tool = {
-            "type": "function",
-            "function": {"name": "zq_tool", "description": "", "parameters": {"type": "object"}},
-        }
-        call = toolcalls.probe()
-        self._native_tools = True
-        try:
-            question = (Message("user", "Q"),)
-            prompt = self._text(question, (tool,), generation=True)
-            text = self._text(
-                (*question, call, Message("tool", "zq_result", tool_call_id=call.tool_calls[0].id)), (tool,)
-            )
-            alone = self._text((*question, call), (tool,))
-            if "zq_tool" not in prompt or "zq_result" not in text or not alone.startswith(prompt):
-                return False
-            reply = self._encode(alone[len(prompt) :], ())
-            back = self.parse(reply, (tool,)).tool_calls
-        except (TemplateError, BrokenTemplate):
-            return False
-        finally:
-            self._native_tools = False
-        return len(back) == 1 and toolcalls.arguments(back[0]) == toolcalls.arguments(call.tool_calls[0])
+        return max(ends)

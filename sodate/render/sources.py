@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,17 @@ def pick(folder: Path, config: Mapping[str, Any], wanted: str | None) -> tuple[s
 def token_text(value: Any) -> str:
     """A token of tokenizer_config.json, written as text or as an object with `content`; "" where there is none."""
     return str(value.get("content", "")) if isinstance(value, dict) else value or ""
+
+
+def stop_ids(folder: Path, vocabulary: int) -> list[int]:
+    """Token ids that generation_config.json says end a reply: gpt-oss and Llama 3 have more than a template shows."""
+    path = folder / "generation_config.json"
+    try:
+        given = json.loads(path.read_text("utf-8")).get("eos_token_id") if path.exists() else None
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return []
+    many = given if isinstance(given, list) else [given]
+    return [i for i in many[:32] if isinstance(i, int) and not isinstance(i, bool) and 0 <= i < vocabulary]
 
 
 def _own(folder: Path, config: Mapping[str, Any]) -> str | None:

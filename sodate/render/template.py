@@ -91,6 +91,7 @@ class _Generator(jinja2.compiler.CodeGenerator):
 
 
 class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
+    date: datetime.date | None = None  # that strftime_now tells; None is today
     deadline = 0.0
     left = 0  # characters that may still be made; none while compiling, so that no constant is folded into a long one
     intercepted_binops = frozenset({"*", "**", "%"})
@@ -102,7 +103,7 @@ class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
         )
         self.finalize = self.text
         self.filters = {name: self._watched(name, one) for name, one in {**self.filters, "tojson": self.tojson}.items()}
-        self.globals.update(raise_exception=_raise_exception, strftime_now=_strftime_now, __ticking=self.ticking)
+        self.globals.update(raise_exception=_raise_exception, strftime_now=self.strftime_now, __ticking=self.ticking)
         del self.globals["lipsum"]  # makes as much as it is told to
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> jinja2.nodes.Template:
@@ -221,6 +222,13 @@ class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
 
         return run
 
+    def strftime_now(self, form: str) -> str:
+        """The pinned day, at its beginning: a time of day would be another prompt with every request."""
+        if 256 * len(form) > MAX_MADE:  # strftime gives no more than that
+            raise _too_much()
+        day = self.date or datetime.date.today()
+        return datetime.datetime(day.year, day.month, day.day).strftime(form)
+
     def tojson(self, value: Any, ensure_ascii: bool = False, indent: int | None = None, **kwargs: Any) -> str:
         """Not Jinja's own filter: that one escapes HTML, and templates are trained on plain JSON."""
         encoder = json.JSONEncoder(ensure_ascii=ensure_ascii, indent=indent, **kwargs)
@@ -244,12 +252,6 @@ def _raise_exception(message: str) -> None:
     raise jinja2.TemplateError(message)
 
 
-def _strftime_now(form: str) -> str:
-    if 256 * len(form) > MAX_MADE:  # strftime gives no more than that
-        raise _too_much()
-    return datetime.datetime.now().strftime(form)
-
-
 def _why(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return tr("it calls itself without end, or is nested too deep", "再帰が終わらないか、入れ子が深すぎます")
@@ -270,7 +272,8 @@ def compile_template(source: str) -> Callable[..., str]:
             tr(f"The chat template does not compile: {en(why)}.", f"チャットテンプレートを解釈できません: {ja(why)}")
         ) from None
 
-    def render(**variables: Any) -> str:
+    def render(date: datetime.date | None = None, /, **variables: Any) -> str:
+        environment.date = date
         environment.deadline = time.monotonic() + MAX_SECONDS
         environment.left = MAX_MADE
         pieces: list[str] = []

@@ -1,0 +1,105 @@
+"""What a model thinks before it answers: where a template puts it, and how it is told from the answer again.
+
+A thought is found by the text around it, learnt from what the template renders; never by a family's name.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from sodate.core.types import Message
+
+# Keys under which templates look for it: Qwen and GLM, gpt-oss, newer servers. INLINE: tags at the head of the content.
+INLINE = "content"
+KEYS = ("reasoning_content", "thinking", "reasoning", INLINE)
+_OPEN, _CLOSE = "<think>", "</think>"
+_TAGS = re.compile(r"(?:</?[\w:-]+>\s*)+")
+
+
+def inline(message: Message) -> str:
+    """Content with the reasoning before it, as models trained without a key of its own write it."""
+    if not message.reasoning:
+        return message.content
+    return f"{_OPEN}\n{message.reasoning}\n{_CLOSE}\n\n{message.content}"
+
+
+def apart(message: Message) -> Message:
+    """The message with a thought that stands at the head of its content moved to `reasoning`."""
+    if message.role != "assistant" or message.reasoning or _CLOSE not in message.content:
+        return message
+    reasoning, content = _tagged(message.content, "\n")
+    return replace(message, reasoning=reasoning, content=content) if reasoning else message
+
+
+def _tagged(text: str, space: str | None = None) -> tuple[str, str]:
+    """(reasoning, answer) of a reply that begins with <think>; one that never ends it has no answer."""
+    if not text.lstrip().startswith(_OPEN):
+        return "", text
+    thought, closed, answer = text.lstrip().removeprefix(_OPEN).partition(_CLOSE)
+    return thought.strip(space), answer.lstrip(space) if closed else ""
+
+
+def left_open(prompt: str) -> str:
+    """How to end the thought that a generation prompt's last tags begin; "" where they begin none."""
+    opened: list[str] = []
+    for slash, tag in re.findall(r"<(/?)([\w:-]+)>", prompt):
+        if not slash:
+            opened.append(tag)
+        elif tag in opened:
+            opened.remove(tag)
+    return f"\n</{opened[-1]}>\n\n" if opened else ""
+
+
+def are_tags(text: str) -> bool:
+    """Whether text is nothing but tags, such as <think> or <think></think>."""
+    return _TAGS.fullmatch(text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyForm:
+    """What a template puts around the parts of a reply, from the generation prompt to the stop token:
+
+        plain + content + end                                   without reasoning
+        open + reasoning + close + plain + content + end        with it
+
+    `open` is "" where the generation prompt has begun the thought. `close` is "" where the template has no place for
+    one. A template that also writes an empty thought has an empty `plain`.
+    """
+
+    plain: str
+    end: str
+    open: str = ""
+    close: str = ""
+
+    @classmethod
+    def of(cls, plain: str, end: str, opening: str, middle: str) -> ReplyForm:
+        """From the texts before an answer (`plain`), before a thought and between thought and answer."""
+        if plain == opening + middle:  # an empty thought
+            return cls("", end, opening, middle)
+        return cls(plain, end, opening, middle.removesuffix(plain))
+
+    def read(self, text: str) -> tuple[str, str]:
+        """(reasoning, the rest) of a reply's text without its stop token. A thought that never ends has no answer."""
+        reasoning, rest = self._thought(text) if self.close else _tagged(text)
+        return reasoning, rest.removeprefix(self.plain).removesuffix(self.end)
+
+    def _thought(self, text: str) -> tuple[str, str]:
+        begin = self._begin(text)
+        if begin is None:
+            return _tagged(text)
+        end = text.find(self.close, begin)
+        if end >= 0:
+            return text[begin:end], text[end + len(self.close) :]
+        mark = self.close.strip()  # what models write differs from their template in white space
+        end = text.find(mark, begin)
+        if end < 0:
+            return text[begin:].strip(), ""
+        return text[begin:end].strip(), text[end + len(mark) :].lstrip()
+
+    def _begin(self, text: str) -> int | None:
+        """Where the thought begins, behind its mark; None where the reply has none."""
+        if text.startswith(self.open):
+            return len(self.open)
+        mark = self.open.strip()
+        return text.index(mark) + len(mark) if mark and text.lstrip().startswith(mark) else None
