@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from sodate.grade import Grader
 
 
+THOUGHT = 1024  # tokens a reply may think before it answers, if its template has a place for that
+
+
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """The comparison and where its report lies."""
@@ -84,6 +87,7 @@ def evaluate(
     for note in dict.fromkeys(note for grader in made for note in grader.notes):
         on_event("warning", note)
     replies: dict[str, list[str]] = {}
+    thoughts: dict[str, list[str]] = {}
     room: dict[str, int] = {}  # tokens a reply might have
     cut_off: dict[str, int] = {}
     measured: dict[str, str] = {}  # what each given name stood for: `orders` → `orders@3`
@@ -96,13 +100,17 @@ def evaluate(
             loaded = (reference, load(reference))
             measured[reference] = loaded[1].files.name
         room[name] = max_new_tokens or _room(items, loaded[1].renderer, made)
-        replies[name], cut_off[name] = _generate(
+        replies[name], thoughts[name], cut_off[name] = _generate(
             loaded[1], name, items, tools, examples, room[name], batch_size, on_event
         )
     result = compare(replies, items, made, baselines, cut_off=cut_off, seed=seed)
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
     folder = home.reports_dir() / f"{stamp}-{secrets.token_hex(2)}"
-    lines = [{"model": m, "item": i, "reply": text} for m, texts in replies.items() for i, text in enumerate(texts)]
+    lines = [
+        {"model": name, "item": i, "reply": text, **({"reasoning": thought} if thought else {})}
+        for name, texts in replies.items()
+        for i, (text, thought) in enumerate(zip(texts, thoughts[name], strict=True))
+    ]
     write_text(folder / "replies.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
     write_json(folder / "result.json", {**result.to_json(), "measured": measured})
     meta = {
@@ -220,17 +228,21 @@ def _with_shots(prompt: Sequence[Message], shots: tuple[Message, ...]) -> list[M
 
 
 def _room(items: Sequence[EvalItem], renderer: Any, graders: Sequence[Grader]) -> int:
-    """Tokens a reply may have: a quarter more than the longest reference, where right replies are about as long."""
+    """Tokens a reply may have: a quarter more than the longest reference, where right replies are about as long.
+
+    Where the template has a place for reasoning, there is room for some before the answer.
+    """
     longest = max(renderer.token_count(item.reference or "") for item in items)
     room = int(longest + longest // 4 + 8)
-    return room if longest and all(grader.whole for grader in graders) else max(256, room)
+    room = room if longest and all(grader.whole for grader in graders) else max(256, room)
+    return room + THOUGHT if renderer.thinks else room
 
 
 def _generate(
     model: Any, name: str, items: list[EvalItem], tools: list[tuple[Any, ...]], shots: tuple[Message, ...],
     max_new_tokens: int, batch_size: int, on_event: Callable[[str, Any], None],
-) -> tuple[list[str], int]:  # fmt: skip
-    """The replies, and how many of them ended at `max_new_tokens` instead of by themselves."""
+) -> tuple[list[str], list[str], int]:  # fmt: skip
+    """The replies, what was thought before them, and how many ended at `max_new_tokens` instead of by themselves."""
     from sodate.core.engine import Sampling
 
     total = len(items)
@@ -246,4 +258,5 @@ def _generate(
         prompts, Sampling(max_new_tokens=max_new_tokens), tools=tools, batch_size=batch_size, on_reply=on_reply
     )
     texts = [tasks.generated(model.renderer, reply.ids, offered) for reply, offered in zip(replies, tools, strict=True)]
-    return texts, sum(reply.finish == "length" for reply in replies)
+    thoughts = [model.renderer.split(reply.ids)[0] for reply in replies]
+    return texts, thoughts, sum(reply.finish == "length" for reply in replies)

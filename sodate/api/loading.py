@@ -59,28 +59,29 @@ class Model:
         return run(self.engine, requests, min(batch_size, SLOTS), on_reply=on_reply, on_token=on_token)
 
     def reply(
-        self, messages: Sequence[Message] | str, *, on_text: Callable[[str], None] | None = None, **sampling: Any
-    ) -> Message:
+        self, messages: Sequence[Message] | str, *, on_text: Callable[[str], None] | None = None,
+        on_thought: Callable[[str], None] | None = None, **sampling: Any,
+    ) -> Message:  # fmt: skip
         """The assistant's next message. A string is one user turn; keywords are those of `Sampling`.
 
-        `on_text` gets the text as it comes, in pieces of whole characters.
+        `on_text` gets the answer as it comes, in pieces of whole characters, `on_thought` the reasoning before it.
         """
         from sodate.core.engine import Sampling
 
         ids: list[int] = []
-        said = ""
+        said = ["", ""]  # of the reasoning and of the answer
 
         def on_token(_number: int, token: int) -> None:
-            nonlocal said
             ids.append(token)
-            text = self.renderer.text(ids)
-            # An unfinished character decodes to the replacement mark; it is said once it is whole.
-            if on_text and text.startswith(said) and not text.endswith("\ufffd"):
-                on_text(text[len(said) :])
-                said = text
+            for part, (tell, text) in enumerate(zip((on_thought, on_text), self.renderer.split(ids), strict=True)):
+                before = said[part]
+                # An unfinished character decodes to the replacement mark; it is said once it is whole.
+                if tell and text.startswith(before) and text != before and not text.endswith("\ufffd"):
+                    tell(text[len(before) :])
+                    said[part] = text
 
         turns = [Message("user", messages)] if isinstance(messages, str) else messages
-        (made,) = self.replies([turns], Sampling(**sampling), on_token=on_token if on_text else None)
+        (made,) = self.replies([turns], Sampling(**sampling), on_token=on_token if on_text or on_thought else None)
         return self.renderer.parse(made.ids)
 
 

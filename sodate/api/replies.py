@@ -59,8 +59,8 @@ def replies(model: str, asked: Sequence[Prompt], *, samples: int = 1, **sampling
     """A row for each prompt; `sampling` is that of `Model.reply`.
 
     One reply is `{"prompt": its number, "replies": [text]}`, with its `line`. Several have the messages of the prompt
-    and `ranks` null: filled in by a person, they are data of the format preference-ranking. Raises UsageError for
-    several samples at temperature 0.
+    and `ranks` null: filled in by a person, they are data of the format preference-ranking. What a model thought before
+    its replies stands apart, as `reasoning`. Raises UsageError for several samples at temperature 0.
     """
     from sodate.core.engine import Sampling
 
@@ -74,12 +74,15 @@ def replies(model: str, asked: Sequence[Prompt], *, samples: int = 1, **sampling
     many = [one for one in asked for _ in range(samples)]
     loaded = load(model)
     made = loaded.replies([p.messages for p in many], Sampling(**sampling), tools=[p.tools for p in many])
-    texts = [loaded.renderer.text(reply.ids) for reply in made]
-    return [_row(number, one, texts[number * samples : (number + 1) * samples]) for number, one in enumerate(asked)]
+    read = [loaded.renderer.split(reply.ids) for reply in made]
+    return [_row(number, one, read[number * samples : (number + 1) * samples]) for number, one in enumerate(asked)]
 
 
-def _row(number: int, prompt: Prompt, texts: list[str]) -> dict[str, Any]:
+def _row(number: int, prompt: Prompt, read: list[tuple[str, str]]) -> dict[str, Any]:
+    """`read` are (reasoning, answer) of each reply."""
+    texts = [answer for _, answer in read]
+    thoughts = {"reasoning": [thought for thought, _ in read]} if any(thought for thought, _ in read) else {}
     if len(texts) == 1:
-        return {"prompt": number, **({"line": prompt.line} if prompt.line else {}), "replies": texts}
+        return {"prompt": number, **({"line": prompt.line} if prompt.line else {}), "replies": texts, **thoughts}
     messages = [{"role": message.role, "content": message.content} for message in prompt.messages]
-    return {"prompt": messages, "replies": texts, "ranks": None}
+    return {"prompt": messages, "replies": texts, "ranks": None, **thoughts}

@@ -151,6 +151,8 @@ def check(
                 for warning in warnings:
                     ledger.add(warning)
                 assert not isinstance(outcome, Exception)  # refused above
+                for code in outcome.left_out if outcome else ():
+                    ledger.add(Problem(item.row.file, item.row.line, code))
                 tokens = (outcome.tokens, outcome.supervised) if outcome else None
                 stats.add(item.example, checker.messages, checker.text, tokens)
                 if keep and outcome:

@@ -183,6 +183,28 @@ CODES: Mapping[str, Code] = {
         "The model's chat template does not accept this row: {0}",
         "モデルの会話テンプレートがこの行を受け付けません: {0}",
     ),
+    "reasoning-dropped": _warn(
+        "The model's chat template has no place for the reasoning of a reply that is trained; it is left out. To train "
+        "on it, write it into the content between <think> and </think>, or use a template that has a place for it.",
+        "モデルの会話テンプレートには、学習する返答の思考過程（reasoning）を書く場所がないため、学習に含めません。"
+        "含めるには、<think> と </think> で囲んで content に書くか、対応するテンプレートを使ってください。",
+    ),
+    "content-dropped": _warn(
+        "The model's chat template leaves out what a reply says beside its tool calls; only the calls are trained.",
+        "モデルの会話テンプレートは、ツール呼び出しと一緒に書かれた文を省きます。呼び出しだけを学習します。",
+    ),
+    "calls-in-turn": _warn(
+        "The model's chat template writes one tool call a turn: parallel calls are trained one after the other, each "
+        "followed by its result.",
+        "モデルの会話テンプレートは 1 回の発言でツールを 1 つしか呼べません。"
+        "並列の呼び出しは、結果をはさんで 1 つずつ順に学習します。",
+    ),
+    "tool-form": _warn(
+        "The model's chat template has no form for tool calls that could be used here; they are written as text, "
+        "between <tool_call> and </tool_call>, and the tools into the system turn.",
+        "モデルの会話テンプレートに、ここで使えるツール呼び出しの形式がありません。"
+        "呼び出しは <tool_call> と </tool_call> で囲んだ文字列として、ツールの一覧は system の発言に書きます。",
+    ),
     "control-token": _warn(
         "The text contains {0}, a control token of the model; it is trained as plain text, not as a control token.",
         "文中にモデルの制御トークン {0}があります。制御ではなく、ただの文字として学習されます。",

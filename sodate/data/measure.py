@@ -34,13 +34,15 @@ class Measured:
     tokens: int
     supervised: int
     rows: Sequence[list[Rendered]] = ()
+    left_out: tuple[str, ...] = ()  # codes of the ledger: what the template did not write as the row has it
 
     @classmethod
     def of(cls, rows: Sequence[list[Rendered]]) -> Measured:
         sequences = [sequence for row in rows for sequence in row]
         lengths = [len(sequence.ids) for sequence in sequences]
         supervised = sum(len(s.weights) - s.weights.count(0.0) for s in sequences)
-        return cls(max(lengths, default=0), sum(lengths), supervised, rows)
+        left_out = tuple(sorted({code for sequence in sequences for code in sequence.left_out}))
+        return cls(max(lengths, default=0), sum(lengths), supervised, rows, left_out)
 
 
 Measure = Callable[[Sequence[Example]], Sequence[Measured | SodateError]]

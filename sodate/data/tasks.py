@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sodate.core.types import Conversation, Example, Message, Preference, TaskItem
-from sodate.render import toolcalls
+from sodate.render import reasoning, toolcalls
 
 if TYPE_CHECKING:
     from sodate.render.renderer import Renderer
@@ -37,7 +37,8 @@ def reference(task: TaskItem) -> str | None:
 
 
 def reply_text(message: Message) -> str:
-    """A reply as graders see it: its content, tool calls written out behind it."""
+    """A reply as graders see it: its content without what was thought before it, tool calls written out behind it."""
+    message = reasoning.apart(message)
     if not message.tool_calls:
         return message.content
     (written,), _ = toolcalls.as_text([message], ())
@@ -45,5 +46,5 @@ def reply_text(message: Message) -> str:
 
 
 def generated(renderer: Renderer, ids: Sequence[int], tools: Sequence[Mapping[str, Any]]) -> str:
-    """A generated reply as graders see it; calls of the tools it was offered are written as in a reference."""
+    """A generated reply as graders see it, without its reasoning; calls of tools on offer as references have them."""
     return reply_text(renderer.parse(ids, tools)) if tools else renderer.text(ids)

@@ -17,7 +17,7 @@ from sodate.render.reasoning import ReplyForm
 from sodate.render.template import TemplateError
 from sodate.render.texts import Texts
 from sodate.render.toolcalls import arguments
-from sodate.render.toolforms import ARGUMENTS, IDS, NAME
+from sodate.render.toolforms import ARGUMENTS, IDS, NAME, NINE_IDS
 
 # Quotes, markup and Japanese, so that a template that escapes or rewrites text is caught.
 PROBE = 'Zq7 "probe" <b> 日本'
@@ -35,6 +35,8 @@ TOOL = {
     },
 }  # fmt: skip
 _ONE, _TWO = (ToolCall(call_id, NAME, '{"zq_one": "zqva", "zq_two": "zqvb"}') for call_id in IDS)
+_NINE = dict(zip(IDS, NINE_IDS, strict=True))
+_NONE = tr("it writes no tool calls", "ツール呼び出しを書き出しません")
 _MIXED = ToolCall(IDS[0], NAME, '{"zq_text": "a b\\n日本 <b>", "zq_number": -3, "zq_list": [1, {"k": "v"}]}')
 
 
@@ -179,15 +181,18 @@ def _also_empty(texts: Texts) -> bool:
 
 def _learn_tools(texts: Texts, controls: Controls) -> str:
     """Tries every way to give the template calls, until what it renders can be read back as it was given."""
-    why = ""
+    why: str = ""
     for way in WAYS:
         try:
             failed = _try(texts, controls, way)
         except (TemplateError, BrokenTemplate) as error:
-            failed = error.message
-        if not failed:
+            if not why or why == _NONE:
+                why = error.message
+            continue
+        if failed is None:
             return ""
-        why = why or failed
+        # What is wrong with calls that it does write says most.
+        why = failed if failed != _NONE else why or failed
     texts.given, texts.reader, texts.lists_tools, texts.stops = None, None, False, texts.stops[:1]
     return why
 
@@ -209,14 +214,14 @@ def _learn_reasoning_of_calls(texts: Texts, controls: Controls) -> None:
     texts.reasoning_key, texts.form = None, form
 
 
-def _try(texts: Texts, controls: Controls, way: Given) -> str:
-    """Takes up one way; returns what is wrong with it, or "". Raises what rendering raises."""
+def _try(texts: Texts, controls: Controls, way: Given) -> str | None:
+    """Takes up one way; returns what is wrong with it, if anything. Raises what rendering raises."""
     texts.given, texts.reader, texts.lists_tools, texts.stops = way, None, True, texts.stops[:1]
     prompt = texts.text(texts.turns((_USER,)), texts.tools((TOOL,)), generation=True)
     texts.lists_tools = NAME in prompt
     one, after = _call_text(texts, controls, _ONE)
     if NAME not in one:
-        return tr("it writes no tool calls", "ツール呼び出しを書き出しません")
+        return _NONE
     try:
         two, after_two = _call_text(texts, controls, _ONE, _TWO)
     except (TemplateError, BrokenTemplate):
@@ -240,7 +245,7 @@ def _try(texts: Texts, controls: Controls, way: Given) -> str:
     prompt, text = texts.reply(texts.turns(messages), len(messages) - 1, texts.tools(tools))
     if "zq_result" not in prompt or _ANSWER.content not in text[len(prompt) :]:
         return tr("it does not write the results of calls", "ツールの結果を書き出しません")
-    return ""
+    return None
 
 
 def _plain(calls: Sequence[ToolCall]) -> list[tuple[str, Any]]:
@@ -249,6 +254,8 @@ def _plain(calls: Sequence[ToolCall]) -> list[tuple[str, Any]]:
 
 def _call_text(texts: Texts, controls: Controls, *calls: ToolCall) -> tuple[str, str | None]:
     """The text of a reply that makes these calls, without its thought, and the control token that ends it."""
+    if texts.given is not None and texts.given.ids == "nine":
+        calls = tuple(replace(call, id=_NINE[call.id]) for call in calls)
     messages, tools = texts.prepared((_USER, Message("assistant", "", calls)), (TOOL,))
     prompt, text = texts.reply(texts.turns(messages), len(messages) - 1, texts.tools(tools))
     reply = text[len(prompt) :]

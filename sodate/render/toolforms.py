@@ -18,7 +18,8 @@ from sodate.render.toolcalls import Tools, as_call, made, names_of
 
 NAME, KEYS, VALUES = "zq_tool", ("zq_one", "zq_two"), ("zqva", "zqvb")
 ARGUMENTS = dict(zip(KEYS, VALUES, strict=True))
-IDS = ("zqid00001", "zqid00002")  # of the nine characters that Mistral's templates ask for
+IDS = ("zq1", "zq2")
+NINE_IDS = ("zqid00001", "zqid00002")  # as Mistral's templates ask for them
 _WORD = r"[\w.-]+"
 _ID = "[A-Za-z0-9]+"
 _LONGEST = 1_000_000  # characters of a reply that are read as calls
@@ -35,6 +36,8 @@ def learn(one: str, two: str | None) -> Reader | None:
     `two` is None where the template writes one call a turn. None for a form that is not understood.
     """
     try:
+        if "<|channel|>" in one and " to=" in one and "<|message|>" in one:
+            return _channels()
         return _objects(one, two) or _apart(one, two) or _quoted(one, two) or _python(one) or _tagged(one, two)
     except (ValueError, IndexError):
         return None
@@ -104,6 +107,24 @@ def _json_arguments(text: str, start: int) -> tuple[int, int] | None:
         if (_loads(value) if isinstance(value, str) else value) == ARGUMENTS:
             return at, end
     return None
+
+
+# ── harmony's channels ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _channels() -> Reader:
+    """gpt-oss writes the recipient before the channel or after it, and says <|constrain|>json or json or neither."""
+    head = re.compile(rf"\s*(?:<\|channel\|>\w+)?\s*to=(?:functions\.)?({_WORD})[^{{\[]*?<\|message\|>\s*")
+    said = re.compile(r"^<\|channel\|>\w+<\|message\|>|<\|end\|>(?:<\|start\|>assistant)?")
+
+    def read(text: str, tools: Tools) -> Read | None:
+        match = head.search(text) if len(text) <= _LONGEST else None
+        value = _value(text, match.end()) if match else None
+        if match is None or value is None:
+            return None
+        return said.sub("", text[: match.start()]) + text[value[1] :], [made(match[1], value[0], 0)]
+
+    return read
 
 
 # ── a tag for each argument ──────────────────────────────────────────────────────────────────────────────────────
@@ -327,7 +348,7 @@ def _sequence(head: str, between: str, tail: str, call: re.Pattern[str], argumen
 def _mark(text: str) -> str:
     """A pattern for literal text: white space may differ, and ids, and numbers that count calls."""
     words = (re.sub(r"(?<=[:_])\d+", r"\\d+", re.escape(word)) for word in re.split(r"\s+", text))
-    return re.sub("zqid0000[12]", _ID, r"\s*".join(words)).replace(NAME, _WORD)
+    return re.sub("zq(?:id0000)?[12]", _ID, r"\s*".join(words)).replace(NAME, _WORD)
 
 
 def _any(marks: list[str]) -> str:

@@ -30,12 +30,15 @@ def chat(model: Model, system: str | None, **sampling: Any) -> None:
         turns.append(Message("user", said))
         pieces: list[str] = []
 
+        def on_thought(piece: str) -> None:
+            err.print(shown(piece), style="dim", end="", soft_wrap=True)
+
         def on_text(piece: str, pieces: list[str] = pieces) -> None:
             pieces.append(piece)
             print(visible(piece), end="", flush=True)
 
         try:
-            turns.append(model.reply(turns, on_text=on_text, **sampling))
+            turns.append(model.reply(turns, on_text=on_text, on_thought=on_thought, **sampling))
         except KeyboardInterrupt:
             turns.append(Message("assistant", "".join(pieces)))
         print()
@@ -45,6 +48,8 @@ def print_replies(rows: Sequence[Mapping[str, Any]], *, alone: bool) -> None:
     """JSON lines; a reply that is `alone` as its text."""
     if alone:
         (text,) = rows[0]["replies"]
+        for thought in rows[0].get("reasoning", ()):
+            err.print(shown(thought), style="dim", soft_wrap=True)
         print(visible(text) if sys.stdout.isatty() else text)
         return
     for row in rows:

@@ -181,6 +181,8 @@ def test_replies_that_were_cut_off_are_counted_wherever_scores_stand(tmp_path: P
 
 def test_a_reply_has_room_for_its_reference_or_for_an_explanation() -> None:
     class Letters:
+        thinks = False
+
         def token_count(self, text: str) -> int:
             return len(text)
 
@@ -190,6 +192,8 @@ def test_a_reply_has_room_for_its_reference_or_for_an_explanation() -> None:
     assert evaluation._room(rows, Letters(), [exact, number]) == 256
     assert evaluation._room(items(1, "x" * 1000), Letters(), [number]) == 1258
     assert evaluation._room([EvalItem((), None)], Letters(), [parse_grader("json")]) == 256
+    Letters.thinks = True
+    assert evaluation._room(rows, Letters(), [exact]) == 133 + 1024
 
 
 @pytest.mark.parametrize("language", ["en", "ja"])
