@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
 from sodate.grade import sandbox
-from sodate.grade.base import Grade, GradeFunction
+from sodate.grade.base import CannotGradeError, Case, Grade, GradeFunction, Many
 from sodate.grade.strings import clip
 
 _FENCE = re.compile(r"```([^\n`]*)\n(.*?)```", re.DOTALL)
@@ -76,7 +78,7 @@ def code(reply: str, reference: str | None, item: Mapping[str, Any]) -> Grade:
     """
     jobs, judges = _tests(item)
     answers = sandbox.run(_source(reply), jobs)
-    passed = [a.error is None and judge(a.value) for a, judge in zip(answers, judges, strict=True)]
+    passed = [_passes(answer, judge) for answer, judge in zip(answers, judges, strict=True)]
     reason = tr(f"{sum(passed)} of {len(passed)} tests", f"{len(passed)} 件中 {sum(passed)} 件のテストに合格")
     failed = next((i for i, good in enumerate(passed) if not good), None)
     if failed is not None:
@@ -84,6 +86,34 @@ def code(reply: str, reference: str | None, item: Mapping[str, Any]) -> Grade:
         said = answers[failed].error or repr(answers[failed].value)
         reason += f"; {clip(str(job.get('call', job.get('stdin'))))}: {clip(said, 80)}"
     return Grade(sum(passed) / len(passed), reason)
+
+
+def _passes(answer: sandbox.Answer, judge: Judge) -> bool:
+    """Whether a test passes; an answer that can't even be compared doesn't."""
+    try:
+        return answer.error is None and judge(answer.value)
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        return False
+
+
+def at_once(function: GradeFunction) -> Many:
+    """`function` for many cases, as many jails at a time as there are processors."""
+
+    def many(cases: Sequence[Case]) -> list[Grade]:
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            waiting = [
+                pool.submit(function, case.reply, next(iter(case.references), None), case.item) for case in cases
+            ]
+            grades = []
+            for index, one in enumerate(waiting):
+                try:
+                    grades.append(one.result())
+                except Exception as error:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise CannotGradeError(index, error) from error
+            return grades
+
+    return many
 
 
 def _source(reply: str) -> str:

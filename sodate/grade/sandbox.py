@@ -1,10 +1,12 @@
 """Runs code that nobody has read: in its own namespaces (jail.py, or bubblewrap where the system allows only that),
-without network or files, with limits on time, memory, processes and output. Where neither works, it is not run.
+without network, keys or files, under a filter of system calls (seccomp.py) and one ceiling of memory and processes
+(ceiling.py), with limits on time and output. Where neither works, it is not run.
 """
 
 from __future__ import annotations
 
 import ast
+import base64
 import functools
 import json
 import os
@@ -22,17 +24,25 @@ from typing import Any
 
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
+from sodate.grade import seccomp
+from sodate.grade.ceiling import ceiling
 
 HERE = Path(__file__).parent
 NOBODY = 65534
 TMPFS = 16 << 20  # bytes of files the code may write, in memory
+LAUNCHERS = 4  # processes that build the jail and wait for it
+BUILDING = 30  # seconds, for a machine that has other work
 PYTHON = "/python/bin/python"
 ENVIRONMENT = {"HOME": "/tmp", "LANG": "C.UTF-8", "LD_LIBRARY_PATH": "/python/lib"}
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds on the clock and of CPU; bytes of memory (of each process), of a file, of output; processes."""
+    """Seconds on the clock and of CPU; bytes of memory, of a file, of output; processes.
+
+    Memory and processes are those of the whole jail where there are control groups. Elsewhere each process has that
+    memory, and may not start another.
+    """
 
     seconds: int = 5
     memory: int = 512 << 20
@@ -110,57 +120,105 @@ def _executable() -> Path:
     return Path(os.path.realpath(getattr(sys, "_base_executable", sys.executable)))
 
 
-def _command(name: str) -> list[str]:
-    program = [PYTHON, "-I", "-S", "-B", "/inside.py"]
-    inside = str(HERE / "inside.py")
-    if name == "namespaces":
-        about = {"program": program, "binds": binds(), "inside": inside, "tmpfs_bytes": TMPFS, "env": ENVIRONMENT}
-        return [str(_executable()), "-I", "-S", "-B", str(HERE / "jail.py"), json.dumps(about)]
+def empty() -> list[str]:
+    """Folders of packages in what `binds` shows: the code sees them, with nothing in them."""
+    found = []
+    for target, source in binds().items():
+        if Path(source).is_dir() and not (target == source and Path(source).is_symlink()):
+            pattern = "*-packages" if target.startswith("/python/") else "python*/*-packages"
+            found += [f"{target}/{path.relative_to(source)}" for path in sorted(Path(source).glob(pattern))]
+    return found
+
+
+def _command(name: str, groups: Sequence[str], status: int) -> list[str]:
+    """The call of jail.py that builds a jail by `name` under the control `groups`, reporting on `status`."""
+    program = [PYTHON, "-I", "-S", "-B", "/inside.py", str(status)]
+    about = {
+        "program": program, "binds": binds(), "empty": empty(), "inside": str(HERE / "inside.py"), "env": ENVIRONMENT,
+        "tmpfs_bytes": TMPFS, "groups": list(groups), "status": status,
+        "filter": base64.b64encode(seccomp.program(one_process=not groups)).decode(),
+        "bubblewrap": _bubblewrap(program) if name == "bubblewrap" else None,
+    }  # fmt: skip
+    return [str(_executable()), "-I", "-S", "-B", str(HERE / "jail.py"), json.dumps(about)]
+
+
+def _bubblewrap(program: Sequence[str]) -> list[str]:
     tool = shutil.which("bwrap")
     if tool is None:
         raise SodateError(tr("bubblewrap is not installed", "bubblewrap がインストールされていません"))
     words = [tool, "--unshare-all", "--unshare-user", "--die-with-parent", "--new-session", "--clearenv"]
     words += ["--cap-drop", "ALL", "--uid", str(NOBODY), "--gid", str(NOBODY), "--hostname", "jail"]
+    if _knows_disable_userns(tool):
+        words += ["--disable-userns"]
     for target, source in binds().items():
         link = Path(source).is_symlink() and target == source
         words += ["--symlink", str(Path(source).readlink()), target] if link else ["--ro-bind", source, target]
+    for target in empty():
+        words += ["--size", "4096", "--tmpfs", target, "--remount-ro", target]
     for key, value in ENVIRONMENT.items():
         words += ["--setenv", key, value]
-    words += ["--ro-bind", inside, "/inside.py", "--size", str(TMPFS), "--tmpfs", "/tmp", "--chdir", "/tmp"]
-    return [*words, "--", *program]
+    words += ["--ro-bind", str(HERE / "inside.py"), "/inside.py", "--size", str(TMPFS), "--tmpfs", "/tmp"]
+    return [*words, "--remount-ro", "/", "--chdir", "/tmp", "--", *program]
+
+
+@functools.cache
+def _knows_disable_userns(tool: str) -> bool:
+    """Whether this bubblewrap is 0.8 or newer; the filter of system calls denies nested namespaces to any."""
+    return b"--disable-userns" in subprocess.run([tool, "--help"], capture_output=True, check=False).stdout
 
 
 def _run(name: str, source: str, jobs: Sequence[Mapping[str, Any]], limits: Limits) -> list[Answer]:
-    # Under root the kernel counts no processes, so bubblewrap is started by nobody; jail.py changes the user itself.
-    other: dict[str, Any] = {}
-    if name == "bubblewrap" and os.geteuid() == 0:
-        other = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
-    try:
-        process = subprocess.Popen(
-            _command(name), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            start_new_session=True, env={"LANG": "C.UTF-8"}, cwd="/", **other,
-        )  # fmt: skip
-    except OSError as error:
-        raise SodateError(str(error)) from error
+    """An answer per job. SodateError only where the jail could not be built: nothing that runs in it can cause one."""
     request = json.dumps({"limits": asdict(limits), "source": source, "jobs": list(jobs)}).encode()
-    try:
-        out, err, stopped = _talk(process, request, limits)
-    finally:
-        _end(process)
-    if process.returncode == 97 or (name == "bubblewrap" and err.startswith(b"bwrap:")):
-        raise SodateError(err.decode("utf-8", "replace").strip().rpartition("\n")[2])
+    with ceiling(limits.memory, limits.processes + LAUNCHERS) as groups:
+        status, told = os.pipe()
+        try:
+            process = subprocess.Popen(
+                _command(name, groups, told), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                start_new_session=True, env={"LANG": "C.UTF-8"}, cwd="/", pass_fds=[told],
+            )  # fmt: skip
+        except (OSError, KeyError) as error:
+            os.close(status)
+            raise SodateError(str(error)) from error
+        finally:
+            os.close(told)
+        try:
+            begun = _begun(process, status)
+            out, stopped = _talk(process, request, limits) if begun else (b"", None)
+        finally:
+            os.close(status)
+            _end(process)
     answers = [_answer(line) for line in out.splitlines()][: len(jobs)]
     why = stopped or tr(f"the process ended (status {process.returncode})",
                         f"プロセスが終了しました (状態 {process.returncode})")  # fmt: skip
     return answers + [Answer(error=why)] * (len(jobs) - len(answers))
 
 
-def _talk(process: subprocess.Popen[bytes], request: bytes, limits: Limits) -> tuple[bytes, bytes, str | None]:
-    """(stdout, stderr, why it was stopped or None), within the limits of time and output."""
+def _begun(process: subprocess.Popen[bytes], status: int) -> bool:
+    """Waits until the jail stands. SodateError, saying why, when it doesn't."""
+    assert process.stderr
+    said = b""
+    deadline = time.monotonic() + BUILDING
+    while (left := deadline - time.monotonic()) > 0 and select.select([status], [], [], left)[0]:
+        piece = os.read(status, 65536)
+        said += piece
+        if said == b"ready":
+            return True
+        if not piece:
+            break
+    _kill(process)
+    heard = (said or process.stderr.read(65536)).decode("utf-8", "replace").strip().rpartition("\n")[2]
+    raise SodateError(
+        heard or tr(f"the jail was not built in {BUILDING} s", f"{BUILDING} 秒以内に準備できませんでした")
+    )
+
+
+def _talk(process: subprocess.Popen[bytes], request: bytes, limits: Limits) -> tuple[bytes, str | None]:
+    """(stdout, why it was stopped or None), within the limits of time and output. stderr counts, and is not kept."""
     assert process.stdin and process.stdout and process.stderr
-    deadline = time.monotonic() + limits.seconds + 1  # a second to build the jail
-    kept: dict[int, bytearray] = {process.stdout.fileno(): bytearray(), process.stderr.fileno(): bytearray()}
-    reading, writing = set(kept), {process.stdin.fileno()}
+    deadline = time.monotonic() + limits.seconds
+    out = bytearray()
+    reading, writing = {process.stdout.fileno(), process.stderr.fileno()}, {process.stdin.fileno()}
     os.set_blocking(process.stdin.fileno(), False)
     stopped, sent, loud = None, 0, 0
     while reading and stopped is None:
@@ -179,7 +237,8 @@ def _talk(process: subprocess.Popen[bytes], request: bytes, limits: Limits) -> t
                 writing.clear()
         for fd in can_read:
             data = os.read(fd, 65536)
-            kept[fd] += data
+            if fd == process.stdout.fileno():
+                out += data
             loud += len(data)
             if not data:
                 reading.discard(fd)
@@ -187,14 +246,17 @@ def _talk(process: subprocess.Popen[bytes], request: bytes, limits: Limits) -> t
                 stopped = tr(
                     f"stopped after {limits.output} bytes of output", f"出力が {limits.output} バイトを超えました"
                 )
-    out, err = (bytes(kept[stream.fileno()]) for stream in (process.stdout, process.stderr))
-    return out, err, stopped
+    return bytes(out), stopped
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _kill(process: subprocess.Popen[bytes]) -> None:
     """Kills the launcher if it still runs; with it the kernel kills the jail."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    _kill(process)
     process.wait()
     for stream in (process.stdin, process.stdout, process.stderr):
         if stream is not None and not stream.closed:
@@ -207,6 +269,8 @@ def _answer(line: bytes) -> Answer:
         said = json.loads(line)
         if "error" in said:
             return Answer(error=str(said["error"])[:500])
-        return Answer(ast.literal_eval(said["value"]))
-    except (ValueError, TypeError, KeyError, SyntaxError, RecursionError, MemoryError):
+        value = ast.literal_eval(said["value"])
+        repr(value)  # what can't be written can't be compared or told: a number of many thousand digits
+        return Answer(value)
+    except (ValueError, TypeError, KeyError, SyntaxError, RecursionError, MemoryError, OverflowError):
         return Answer(error=tr("an answer that can't be read", "読めない応答"))

@@ -238,13 +238,14 @@ def _honest(spec: str, base: Path) -> Grader:
 
 def _python(spec: str, base: Path) -> Grader:
     options = _options(spec, {"file": FREE}, positional="file")
-    return Grader(spec, programs.python(base / options["file"]), needs_reference=False, whole=False)
+    grade = programs.python(base / options["file"])
+    return Grader(spec, grade, needs_reference=False, whole=False, many=programs.at_once(grade))
 
 
 def _code(spec: str, base: Path) -> Grader:
     _options(spec, {})
     sandbox.backend()
-    return Grader(spec, programs.code, needs_reference=False, whole=False)
+    return Grader(spec, programs.code, needs_reference=False, whole=False, many=programs.at_once(programs.code))
 
 
 KINDS: Mapping[str, Callable[[str, Path], Grader]] = {

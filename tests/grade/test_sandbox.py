@@ -47,7 +47,7 @@ def test_nothing_of_the_user_is_there(tmp_path: Path) -> None:
 
 def test_writing_stays_in_memory_and_within_its_limit() -> None:
     assert "Errno 30" in str(run("def f(): open('/usr/lib/x', 'w')").error)  # read-only
-    assert "Errno 13" in str(run("def f(): open('/x', 'w')").error) or os.geteuid() != 0  # its root is not its own
+    assert "Errno 30" in str(run("def f(): open('/x', 'w')").error)
     assert run("def f():\n    open('/tmp/x', 'w').write('a')\n    return open('/tmp/x').read()").value == "a"
     assert run("import os\ndef f(): return os.path.exists('/tmp/x')").value is False  # every jail is new
     fill = "def f():\n    for n in range(99):\n        open(f'/tmp/{n}', 'wb').write(bytes(4 << 20))"
@@ -57,7 +57,7 @@ def test_writing_stays_in_memory_and_within_its_limit() -> None:
 
 def test_there_is_no_network() -> None:
     connect = "import socket\ndef f():\n    s = socket.socket()\n    s.settimeout(1)\n    s.connect(({0!r}, {1}))"
-    assert "Network is unreachable" in str(run(connect.format("1.1.1.1", 53)).error)
+    assert "Address family not supported" in str(run(connect.format("1.1.1.1", 53)).error)
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as here:
@@ -256,7 +256,7 @@ def test_a_python_grader_that_fails_is_an_error_and_not_a_zero(body: str, said: 
 def test_without_a_sandbox_code_is_refused_and_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "g.py").write_text("def grade(sample, item): return 1\n", "utf-8")
     sandbox.backend.cache_clear()
-    monkeypatch.setattr(sandbox, "_command", lambda name: ["/bin/false"])
+    monkeypatch.setattr(sandbox, "_command", lambda name, groups, status: ["/bin/false"])
     try:
         for spec in ("python:g.py", "code"):
             with pytest.raises(SodateError, match=r"this machine offers no sandbox[\s\S]*never run bare"):
