@@ -1,12 +1,12 @@
 """sodate raises a language model you own: `pull` a base, `check` data, `train`, `evaluate`, `load`.
 
-What is heavy is imported late.
+What is heavy is imported late: a name is looked up the first time it is used.
 """
 
 from __future__ import annotations
 
 import sys
-from importlib import import_module
+from importlib import import_module, metadata
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +19,24 @@ if TYPE_CHECKING:
     from sodate.api.rewards import load_reward as load_reward
     from sodate.api.training import resume as resume
     from sodate.api.training import train as train
+    from sodate.core.engine import Sampling as Sampling
+    from sodate.core.errors import SodateError as SodateError
+    from sodate.core.errors import UsageError as UsageError
+    from sodate.core.recipe import Recipe as Recipe
+    from sodate.core.types import Message as Message
+
+    __version__: str
 
 _WHERE = {
-    "check": "data", "evaluate": "evaluation", "load": "loading", "load_reward": "rewards", "merge": "merging",
-    "pull": "models", "resume": "training", "train": "training",
+    "check": "api.data", "evaluate": "api.evaluation", "load": "api.loading", "load_reward": "api.rewards",
+    "merge": "api.merging", "pull": "api.models", "resume": "api.training", "train": "api.training",
+    "Message": "core.types", "Recipe": "core.recipe", "Sampling": "core.engine", "SodateError": "core.errors",
+    "UsageError": "core.errors",
 }  # fmt: skip
-__all__ = ["check", "evaluate", "load", "load_reward", "merge", "pull", "resume", "train"]
+__all__ = [
+    "Message", "Recipe", "Sampling", "SodateError", "UsageError", "__version__", "check", "evaluate", "load",
+    "load_reward", "merge", "pull", "resume", "train",
+]  # fmt: skip
 
 
 class _Package(ModuleType):
@@ -39,6 +51,12 @@ sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return metadata.version("sodate")
     if name not in _WHERE:
         raise AttributeError(f"module 'sodate' has no attribute {name!r}")
-    return getattr(import_module(f"sodate.api.{_WHERE[name]}"), name)
+    return getattr(import_module(f"sodate.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -11,11 +11,12 @@ import pytest
 
 from sodate.library.sources import pull
 from sodate.library.store import ModelEntry
-from tests import nested
+from tests import glossary, nested
 from tests.tiny import llama_folder
 
 os.environ["SODATE_LANG"] = "en"  # sentences in assertions are English, whatever the machine's locale
 nested.install()
+glossary.install()
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -21,7 +22,7 @@ from typer.testing import CliRunner
 from sodate.cli import app
 from sodate.core.recipe import METHODS, Recipe
 from sodate.grade.spec import KINDS
-from tests import tiny
+from tests import glossary, tiny
 
 ROOT = Path(__file__).parents[1]
 READMES = [ROOT / "README.md", ROOT / "README.ja.md"]
@@ -296,3 +297,19 @@ def test_the_program_on_the_path_answers() -> None:
     environment = {**os.environ, "SODATE_LANG": "en"}
     done = subprocess.run([program, "--help"], capture_output=True, text=True, check=True, env=environment)
     assert "Raise a language model you own." in done.stdout
+
+
+def test_every_key_of_a_report_is_in_the_glossary_and_every_metric_there_is_written() -> None:
+    sources = {path: path.read_text("utf-8") for path in (ROOT / "sodate").rglob("*.py")}
+    written = "\n".join(sources.values())
+    page = glossary.keys()
+    unwritten = [key for key in page if key.rpartition("/")[2].removeprefix("eval_").lower() not in written]
+    assert not unwritten
+    documents = {"evaluate/run.py": "to_json", "train/reward_report.py": "report"}
+    for file, function in documents.items():
+        tree = ast.parse(sources[ROOT / "sodate" / file])
+        found = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == function]
+        literals = [node for one in found for node in ast.walk(one) if isinstance(node, ast.Dict)]
+        keys = {key.value for node in literals for key in node.keys if isinstance(key, ast.Constant)}
+        inline = set(re.findall(r"`([a-z_]+)`", (ROOT / "docs" / "glossary.md").read_text("utf-8")))
+        assert keys and keys <= page | inline, keys - page - inline
