@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from sodate.core import progress
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
 from sodate.core.types import Message, ModelFiles
@@ -56,7 +57,17 @@ class Model:
         ids = [self.renderer.prompt(p, tools[i] if tools else ()) for i, p in enumerate(prompts)]
         self._numbers -= len(ids)
         requests = numbered(ids, self.renderer.stop_ids, sampling, first=self._numbers, version=self.version)
-        return run(self.engine, requests, min(batch_size, SLOTS), on_reply=on_reply, on_token=on_token)
+        finished = 0
+
+        def told(number: int, reply: Reply) -> None:
+            nonlocal finished
+            finished += 1
+            progress.report("replies", finished, len(ids), self.files.name)
+            if on_reply:
+                on_reply(number, reply)
+
+        progress.report("replies", 0, len(ids), self.files.name)
+        return run(self.engine, requests, min(batch_size, SLOTS), on_reply=told, on_token=on_token)
 
     def reply(
         self, messages: Sequence[Message] | str, *, on_text: Callable[[str], None] | None = None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sodate.api.checks import check_name
 from sodate.api.loading import with_adapter
+from sodate.core import progress
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
 from sodate.core.types import Conversation
@@ -60,6 +61,7 @@ def merge(
     rows = list(_rows(version, renderer, data))
     kept_in = stream.stored_dtype(files.folder) if dtype == "auto" else load.pick_dtype(dtype, load.pick_device(device))
     model, _ = with_adapter(files, device, "float32")
+    progress.report("merge", 0)
     before = view(model, rows)
     adapters.merge(model)
     load.round_weights(model, kept_in)

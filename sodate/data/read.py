@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from sodate.core import progress
 from sodate.core.errors import SodateError
 from sodate.core.text import blank, said_by, tr
 from sodate.data import encodings, kinds, parquet, tables, unpack
@@ -43,6 +44,22 @@ def read_rows(path: Path, encoding: str | None = None) -> Iterator[RawRow | Prob
     not UTF-8. Raises UsageError for a missing file, an unknown kind or encoding, SodateError for a file that cannot be
     read as its kind at all, or in which it is unclear what the rows are.
     """
+    total = _lines(path) if progress.listened() else None
+    for done, row in enumerate(_read(path, encoding), 1):
+        if done % 100 == 0:
+            progress.report("rows", done, total, path.name)
+        yield row
+
+
+def _lines(path: Path) -> int | None:
+    """Line breaks of a file with a row a line, None of others."""
+    if not path.is_file() or not path.name.lower().endswith((".jsonl", ".csv", ".tsv")):
+        return None
+    with path.open("rb") as stream:
+        return sum(piece.count(b"\n") for piece in iter(lambda: stream.read(1 << 20), b""))
+
+
+def _read(path: Path, encoding: str | None) -> Iterator[RawRow | Problem]:
     codec = encodings.codec_named(encoding) if encoding else None
     name = str(path)
     sample = _sample(path)

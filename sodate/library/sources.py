@@ -15,6 +15,7 @@ from typing import Any
 from sodate.core.errors import UsageError
 from sodate.core.files import sha256_file, sha256_json
 from sodate.core.home import models_dir
+from sodate.core.progress import report
 from sodate.core.text import tr
 from sodate.library.checks import (
     PICKLE_SUFFIXES,
@@ -53,7 +54,12 @@ def pull(
     pulls the same model, this one is refused, or with `wait` waits for it. Raises SodateError with the reason and the
     way out; nothing is kept then.
     """
-    progress = on_progress or (lambda fraction, text: None)
+
+    def progress(fraction: float, text: str) -> None:
+        report("fetch", 100 * fraction, 100, name)
+        if on_progress is not None:
+            on_progress(fraction, text)
+
     path = Path(name).expanduser()
     local = name not in BUILT_IN and path.exists()
     if revision is not None and (local or name in BUILT_IN):

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from sodate.core import progress
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.files import read_json
 from sodate.core.text import tr
@@ -64,6 +65,7 @@ def load_base(
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
+    progress.report("load", 0, of=folder.name)
     memory.remember_few_shapes()
     attention.register()
     logging.disable_progress_bar()

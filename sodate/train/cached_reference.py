@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sodate.core import home
+from sodate.core import home, progress
 from sodate.core.errors import SodateError
 from sodate.core.files import sha256_json
 from sodate.library import weights
@@ -59,7 +59,10 @@ def compute(model: Any, rows: Sequence[Sequence[Rendered]], micro_tokens: int) -
     """(rows, k) as in `log_probabilities`, from the model as it is now."""
     found = torch.empty(len(rows), len(rows[0]))
     with torch.inference_mode():
+        done = 0
         for numbers in trie.pack_rows(rows, micro_tokens):
+            progress.report("reference", done, len(rows))
+            done += len(numbers)
             batch = trie.build([s for n in numbers for s in rows[n]])
             found[numbers] = score(model, batch).row_log_probabilities().view(len(numbers), -1).float().cpu()
     return found

@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sodate.core import progress
 from sodate.core.errors import SodateError
 from sodate.core.files import sweep_temporaries
 from sodate.core.runs import RunFolder
@@ -163,12 +164,14 @@ def train(model: Any, method: Method, plan: Plan, run: RunFolder, on_step: Calla
             checkpoint.save(folder, state.step, model, optimizer, about, keep)
         parallel.wait()
 
+    progress.report("steps", state.step, plan.steps)
     with stop_requests() as stop:
         while state.step < plan.steps and not state.stopped:
             line = _step(method, plan, optimizer, parameters, state, run)
             validated = _maybe_validate(method, plan, state, line)
             run.metric(line)
             on_step(line)
+            progress.report("steps", state.step, plan.steps)
             done = state.step >= plan.steps or state.stopped
             stopping = any(parallel.gathered(stop.is_set()))  # a signal to one process stops all
             if done or stopping or state.step % plan.save_every == 0 or (validated and state.best_step == state.step):
