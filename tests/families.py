@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def pair(family: str, folder: Path, dtype: torch.dtype = torch.float32, **change
 def exact(model: Any) -> Any:
     """The same model without the float32 steps that transformers' norms take even in float64."""
     for module in model.modules():
-        if type(module).__name__.endswith("RMSNorm"):
+        if type(module).__name__.endswith("RMSNorm") and not isinstance(module, torch.nn.RMSNorm):
             plus = 1.0 if "Gemma" in type(module).__name__ else 0.0
             eps = module.eps if hasattr(module, "eps") else module.variance_epsilon
 
@@ -68,3 +69,41 @@ def exact(model: Any) -> Any:
 
             module.forward = forward
     return model
+
+
+def in_float64(model: Any) -> Any:
+    """A copy of a model of transformers or peft that computes in float64 throughout: the judge of float32 results."""
+    twin = exact(doubled(model))
+    for module in twin.modules():
+        if getattr(getattr(module, "config", None), "_attn_implementation", None) == "eager":
+            module.config._attn_implementation = _precise()
+    return twin
+
+
+def doubled(model: Any) -> Any:
+    """A copy in float64, but for the steps that a model takes in float32 whatever it is given."""
+    twin = copy.deepcopy(model).double()
+    for module in twin.modules():
+        if getattr(getattr(module, "config", None), "_experts_implementation", None) is not None:
+            module.config._experts_implementation = "eager"  # grouped products know no float64
+    return twin
+
+
+def _precise() -> str:
+    """The name of transformers' eager attention without its softmax in float32."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import eager_mask
+
+    AttentionInterface.register("precise", precise_attention)
+    AttentionMaskInterface.register("precise", eager_mask)
+    return "precise"
+
+
+def precise_attention(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float, **_: Any
+) -> tuple[Tensor, None]:
+    """Scores, softmax and sums in the precision that is given."""
+    groups = query.shape[1] // key.shape[1]
+    key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    weights = (query @ key.transpose(2, 3) * scaling + mask).softmax(-1)
+    return (weights @ value).transpose(1, 2).contiguous(), None

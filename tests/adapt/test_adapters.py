@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from sodate.adapt.quantise import NF4, NF4Linear
 from sodate.core.errors import SodateError, UsageError
 from sodate.model import fused, load, stream
 from tests.adapt.test_lora import ALL, IDS, logits, peft_model
-from tests.families import make, pair
+from tests.close import assert_all_as_exact, assert_as_exact
+from tests.families import in_float64, make, pair
 
 CPU = torch.device("cpu")
 CONFIGS = {
@@ -104,14 +106,15 @@ def test_an_adapter_over_4_bits_is_the_one_over_the_dequantised_weight(name: str
     x = torch.randn(3, 64, generator=draw).requires_grad_()
     kept: list[Tensor] = []
     results = []
-    for layer in (made(packed), made(dense)):
+    for layer in (made(packed), made(dense), made(copy.deepcopy(dense)).double()):
+        x = x.to(layer.bias.dtype).detach().requires_grad_()
         with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):  # type: ignore[func-returns-value]
             y = layer(x)
         results.append((y, *torch.autograd.grad(y.square().sum(), (x, *layer.saved().values()))))
         if layer.weight is packed.weight:
             assert not any(t.shape == (6, 64) for t in kept), "the dequantised weight is kept for backward"
-    for mine, other in zip(*results, strict=True):
-        torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-5)
+    for mine, other, exact in zip(*results, strict=True):
+        assert_as_exact(mine, other, exact)
 
 
 @pytest.mark.parametrize("name", [*CONFIGS])
@@ -119,7 +122,7 @@ def test_a_fresh_adapter_changes_nothing_is_alone_trainable_and_can_be_switched_
     plain, model = make("llama"), make("llama")
     adapter_files.add_adapter(model, CONFIGS[name], seed=0)
     assert all(layer.adds_nothing() for _, layer in adapters.layers(model))
-    torch.testing.assert_close(logits(model), logits(plain), rtol=1e-5, atol=1e-5)
+    assert_as_exact(logits(model), logits(plain), logits(in_float64(plain)))
     inside = {id(p) for _, layer in adapters.layers(model) for p in layer.saved().values()}
     assert {id(p) for p in model.parameters() if p.requires_grad} == inside
     trained(model := make("llama"), CONFIGS[name])
@@ -135,12 +138,13 @@ def test_a_saved_adapter_loads_with_the_same_logits_after_fusing_too(name: str, 
     one, _ = pair("llama", tmp_path / "base")
     two = load.load_base(tmp_path / "base", device=CPU, dtype=torch.float32)
     before = logits(trained(one, config))
+    exact = logits(in_float64(one))
     fused.prepare(one, torch.float32)
-    torch.testing.assert_close(logits(one), before, rtol=1e-5, atol=1e-5)
+    assert_as_exact(logits(one), before, exact)
     adapter_files.save_adapter(one, config, "tiny", tmp_path)
     assert adapter_files.load_adapter(two, tmp_path) == config
     assert adapter_files.adapter_kind(config) == (name if "lora" in name or name == "dora" else "bottleneck")
-    torch.testing.assert_close(logits(two), before, rtol=1e-5, atol=1e-5)
+    assert_as_exact(logits(two), before, exact)
 
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # peft asks for it
@@ -159,25 +163,28 @@ def test_a_dora_adapter_gives_the_same_logits_and_gradients_here_and_in_plain_pe
                 parameter.mul_(1.3)
     theirs.save_pretrained(tmp_path / "theirs")
     assert adapter_files.load_adapter(ours, tmp_path / "theirs") == CONFIGS["dora"]
-    said = theirs(IDS).logits[0]
-    with torch.no_grad():
-        torch.testing.assert_close(logits(ours), said, rtol=1e-5, atol=1e-5)
+    judge = in_float64(theirs)
+    said, exact = theirs(IDS).logits[0], judge(IDS).logits[0]
+    assert_as_exact(logits(ours), said, exact)
 
     weight = torch.randn(said.shape, generator=torch.Generator().manual_seed(1))
     (said * weight).sum().backward()
+    (exact * weight).sum().backward()
     _differentiable(ours, weight)
     mine = {f"{n}.{k}": p.grad for n, layer in adapters.layers(ours) for k, p in layer.saved().items()}
-    for long_name, parameter in theirs.named_parameters():
-        if parameter.requires_grad:
-            short = long_name.removeprefix(adapters.PREFIX).replace(".default", "")
-            found = mine[short.replace("magnitude_vector.weight", "magnitude_vector")]
-            assert found is not None and parameter.grad is not None
-            assert (found - parameter.grad).norm() < 1e-5 * parameter.grad.norm()
+    assert_all_as_exact(mine, _gradients(theirs), _gradients(judge))  # type: ignore[arg-type]
 
     adapter_files.save_adapter(ours, CONFIGS["dora"], "tiny", tmp_path)
     _, again = pair(family, tmp_path / "again", **changes)
-    with torch.no_grad():
-        torch.testing.assert_close(peft_model(again, tmp_path)(IDS).logits[0], said, rtol=1e-5, atol=1e-5)
+    assert_as_exact(peft_model(again, tmp_path)(IDS).logits[0], said, exact)
+
+
+def _gradients(theirs: Any) -> dict[str, Tensor | None]:
+    """Of a peft model, under our names."""
+    return {
+        name.removeprefix(adapters.PREFIX).replace(".default", "").replace("_vector.weight", "_vector"): parameter.grad
+        for name, parameter in theirs.named_parameters() if parameter.requires_grad
+    }  # fmt: skip
 
 
 def _differentiable(model: Any, weight: Tensor) -> None:
@@ -197,9 +204,19 @@ def test_merging_keeps_the_logits_over_full_and_over_4_bit_weights(name: str, tm
     for quantised in (False, True):
         model = load.load_base(tmp_path, device=CPU, dtype=torch.float32, quantised=quantised)
         before = logits(trained(model, CONFIGS[name]))
+        plain = load.load_base(tmp_path, device=CPU, dtype=torch.float32)
+        judge = in_float64(trained(dequantised(plain, quantised), CONFIGS[name]))
         adapters.merge(model)
         assert not list(adapters.layers(model)) and not any(isinstance(m, NF4Linear) for m in model.modules())
-        torch.testing.assert_close(logits(model), before, rtol=1e-5, atol=5e-5)
+        assert_as_exact(logits(model), before, logits(judge))
+
+
+def dequantised(model: Any, quantised: bool) -> Any:
+    """The model whose weights are what 4 bits keep of them, in float32."""
+    for name in lora.decoder_linears(model) if quantised else ():
+        weight = model.get_submodule(name).weight
+        weight.data = NF4(weight).dense(torch.float32)
+    return model
 
 
 @pytest.mark.parametrize("name", ["houlsby", "pfeiffer"])
@@ -228,8 +245,8 @@ def test_a_model_loaded_in_4_bits_is_the_one_whose_weights_were_rounded_and_all_
     for name in lora.decoder_linears(ours):
         weight = packed.get_submodule(name).weight
         assert isinstance(weight, NF4)
-        ours.get_submodule(name).weight.data = NF4(ours.get_submodule(name).weight).dense(torch.float32)
-    torch.testing.assert_close(logits(packed), logits(ours), rtol=1e-5, atol=1e-5)
+    dequantised(ours, True)
+    assert_as_exact(logits(packed), logits(ours), logits(in_float64(ours)))
     theirs = dict(plain.named_parameters())
     assert {n for n, _ in packed.named_parameters()} == {n for n in theirs if "_proj" not in n}
     assert all(torch.equal(p, theirs[n]) for n, p in packed.named_parameters())

@@ -16,7 +16,8 @@ from sodate.adapt.lora import LoraConfig, LoraLinear
 from sodate.core.errors import SodateError, UsageError
 from sodate.render.renderer import Rendered
 from sodate.render.trie import build
-from tests.families import VOCABULARY, make, pair
+from tests.close import assert_as_exact
+from tests.families import VOCABULARY, in_float64, make, pair
 
 ALL = ("down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj")
 IDS = torch.randint(0, VOCABULARY, (1, 19), generator=torch.Generator().manual_seed(9))
@@ -84,7 +85,8 @@ def test_the_backward_of_an_input_without_gradient_still_trains_the_adapter() ->
 def test_what_follows_may_add_to_the_output_in_place(dora: bool) -> None:
     kind = lora.DoraLinear if dora else LoraLinear
     layer = kind(nn.Linear(3, 2), LoraConfig(1, 1.0, ("x",), dora=dora), torch.Generator().manual_seed(0))
-    x = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(1))
+    layer.double()
+    x = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(1)).double()
     expected = torch.autograd.grad((layer(x) + x[..., :2]).square().sum(), layer.lora_B)[0]
     y = layer(x)
     y += x[..., :2]
@@ -128,8 +130,7 @@ def test_an_adapter_we_save_gives_the_same_logits_in_plain_peft(family: str, tmp
     theirs = peft_model(plain, tmp_path / "adapter")
     cap = getattr(plain.config, "final_logit_softcapping", None)
     mine = logits(ours) if cap is None else cap * torch.tanh(logits(ours) / cap)
-    with torch.no_grad():
-        torch.testing.assert_close(mine, theirs(IDS).logits[0], rtol=1e-5, atol=1e-5)
+    assert_as_exact(mine, theirs(IDS).logits[0], in_float64(theirs)(IDS).logits[0])
 
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # peft asks for it
@@ -147,17 +148,17 @@ def test_an_adapter_peft_saves_gives_the_same_logits_here(rslora: bool, tmp_path
     theirs.save_pretrained(tmp_path / "adapter")
     read = adapter_files.load_adapter(ours, tmp_path / "adapter")
     assert read == LoraConfig(4, 12, ("down_proj", "q_proj"), rslora)
-    with torch.no_grad():
-        torch.testing.assert_close(logits(ours), theirs(IDS).logits[0], rtol=1e-5, atol=1e-5)
+    assert_as_exact(logits(ours), theirs(IDS).logits[0], in_float64(theirs)(IDS).logits[0])
 
 
 def test_a_merged_model_gives_the_same_logits_without_the_adapter() -> None:
     model = make("llama")
     lora.add(model, LoraConfig(4, 8.0, ALL), seed=0)
     before = logits(randomised(model))
+    exact = logits(in_float64(model))
     adapters.merge(model)
     assert not list(adapters.layers(model)) and not any("lora" in name for name in model.state_dict())
-    torch.testing.assert_close(logits(model), before, rtol=1e-5, atol=1e-5)
+    assert_as_exact(logits(model), before, exact)
 
 
 def test_a_target_that_is_no_layer_is_refused_with_the_layers_there_are() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sodate.adapt.quantise import NF4, NF4Linear, dense
 from sodate.model import load
+from tests.close import assert_as_exact
 from tests.families import make
 
 
@@ -63,11 +64,16 @@ def test_a_product_with_a_quantised_weight_and_its_gradient_are_those_of_the_den
     layer = NF4Linear(weight, offset)
     x = drawn(2, 5, 64).requires_grad_()
     dy = drawn(2, 5, 6)
-    expected = x @ layer.weight.dense(torch.float32).t() + (offset if offset is not None else 0)
-    (wanted,) = torch.autograd.grad(expected, x, dy)
+
+    def unpacked(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        weight = layer.weight.dense(torch.float32).to(dtype)
+        y = x.to(dtype) @ weight.t() + (offset.to(dtype) if offset is not None else 0)
+        return y, dy.to(dtype) @ weight
+
     y = layer(x)
-    torch.testing.assert_close(y, expected)
-    torch.testing.assert_close(torch.autograd.grad(y, x, dy)[0], wanted)
+    found = y, torch.autograd.grad(y, x, dy)[0]
+    for mine, other, exact in zip(found, unpacked(torch.float32), unpacked(torch.float64), strict=True):
+        assert_as_exact(mine, other, exact)
 
 
 def test_the_dense_weight_is_not_kept_for_backward() -> None:

@@ -80,7 +80,7 @@ def test_a_merged_version_answers_as_the_one_it_was_made_of_and_the_difference_i
     done = sodate.merge(f"{kind}-m", data=farm.held)
     assert done["version"] == f"{kind}-m@2" and done["from"] == f"{kind}-m@1" and done["rows"] == 4
     gap = done["difference"]
-    assert 0 < gap["logit_max"] < 1e-4 and gap["kl_max"] < 1e-6 and gap["same_top"] == 1
+    assert 0 < gap["logit_max"] < 1e-3 and gap["kl_max"] < 1e-5 and gap["same_top"] == 1
     reference = look_up(f"{kind}-m@2")
     assert reference.adapter is None and not reference.quantised and reference.base == f"{kind}-m@2"
     one, two = (sodate.load(f"{kind}-m@{n}").reply("send 12 apples", max_new_tokens=8) for n in (1, 2))

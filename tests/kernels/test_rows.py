@@ -20,6 +20,7 @@ from sodate.model.forward import score
 from sodate.model.fused import rotated
 from sodate.render.renderer import Rendered
 from sodate.render.trie import build
+from tests.close import assert_as_exact
 from tests.families import FAMILIES, VOCABULARY, pair
 
 compiled = pytest.mark.skipif(rows.compiled is None, reason="installed without a C compiler")
@@ -37,7 +38,8 @@ def random(seed: int, *shape: int) -> torch.Tensor:
 def test_products_are_matrix_products(count: int, width: int, out: int, bias: bool, seed: int) -> None:
     x, weight, b = random(seed, count, width), random(seed + 1, out, width), random(seed + 2, out)
     found = rows.Product(weight, b if bias else None)(rows.side_by_side(x))
-    torch.testing.assert_close(rows.apart(found, count), x @ weight.t() + (b if bias else 0), rtol=1e-4, atol=1e-5)
+    theirs, exactly = (x.to(t) @ weight.to(t).t() + (b if bias else 0) for t in (torch.float32, torch.float64))
+    assert_as_exact(rows.apart(found, count), theirs, exactly)
     assert not found[:, count:].any() or bias  # what fills up stays zero
 
 
@@ -46,7 +48,8 @@ def test_products_are_matrix_products(count: int, width: int, out: int, bias: bo
 def test_bfloat16_products_round_their_factors_only(count: int, width: int, out: int, seed: int) -> None:
     x, weight = random(seed, count, 2 * width), random(seed + 1, out, 2 * width).bfloat16()
     found = rows.apart(rows.Product(weight, None)(rows.side_by_side(x)), count)
-    torch.testing.assert_close(found, x.bfloat16().float() @ weight.float().t(), rtol=1e-4, atol=1e-5)
+    theirs, exactly = (x.bfloat16().to(t) @ weight.to(t).t() for t in (torch.float32, torch.float64))
+    assert_as_exact(found, theirs, exactly)
     assert not rows.multiplies(weight[:, :-1].contiguous())  # pairs only
 
 
@@ -56,14 +59,16 @@ def test_norms_and_rotations_are_those_of_torch(count: int, heads: int, half: in
     x, weight, angles = random(seed, count, heads, 2 * half), random(seed + 1, 2 * half), random(seed + 2, count, half)
     cos, sin = angles.cos().repeat(1, 2), angles.sin().repeat(1, 2)
     flat = rows.side_by_side(x.flatten(1))
+    wide = x.double(), weight.double(), cos[:, None].double(), sin[:, None].double()
     expected = torch.nn.functional.rms_norm(x, (2 * half,), weight, 1e-6)
+    exactly = torch.nn.functional.rms_norm(wide[0], (2 * half,), wide[1], 1e-6)
     normed = rows.Norm(weight, 1e-6)(flat)
-    torch.testing.assert_close(rows.apart(normed, count).view_as(x), expected, rtol=1e-4, atol=1e-5)
+    assert_as_exact(rows.apart(normed, count).view_as(x), expected, exactly)
     rows.Norm(weight, 1e-6)(flat, flat)  # in place
     np.testing.assert_array_equal(flat, normed)
     rows.rotate(flat, rows.side_by_side(cos), rows.side_by_side(sin))
     turned = rotated(expected, cos[:, None], sin[:, None])
-    torch.testing.assert_close(rows.apart(flat, count).view_as(x), turned, rtol=1e-4, atol=1e-5)
+    assert_as_exact(rows.apart(flat, count).view_as(x), turned, rotated(exactly, *wide[2:]))
 
 
 @compiled

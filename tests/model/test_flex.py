@@ -11,6 +11,7 @@ from sodate.model.attention import TrieAttention
 from sodate.model.flex import FlexTrieAttention
 from sodate.render.renderer import Rendered
 from sodate.render.trie import build
+from tests.close import assert_as_exact
 
 # Few tokens, so that rows often begin alike.
 ROWS = st.lists(st.lists(st.integers(0, 2), min_size=2, max_size=40), min_size=1, max_size=6)
@@ -23,8 +24,9 @@ def test_flex_attention_sees_what_the_attention_per_segment_sees(rows: list[list
     trie = build([Rendered(row, [1.0] * len(row)) for row in rows], 2)
     draw = torch.Generator().manual_seed(0)
     size = len(trie.tokens)
-    query, key, value = (torch.randn(1, heads, size, 8, generator=draw) for heads in (4, 2, 2))
+    given = [torch.randn(1, heads, size, 8, generator=draw) for heads in (4, 2, 2)]
     with torch.no_grad():
-        expected = TrieAttention.over(trie)(0, query, key, value, 0.3, window)
-        found = FlexTrieAttention.over(trie, torch.device("cpu"))(0, query, key, value, 0.3, window)
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+        expected = TrieAttention.over(trie)(0, *given, 0.3, window)
+        exactly = TrieAttention.over(trie)(0, *(t.double() for t in given), 0.3, window)
+        found = FlexTrieAttention.over(trie, torch.device("cpu"))(0, *given, 0.3, window)
+    assert_as_exact(found, expected, exactly)

@@ -17,7 +17,8 @@ from sodate.kernels.linear_cross_entropy import linear_nll
 from sodate.model.forward import score
 from sodate.render.renderer import Rendered
 from sodate.render.trie import build
-from tests.families import FAMILIES, VOCABULARY, exact, pair
+from tests.close import assert_all_as_exact, assert_as_exact
+from tests.families import FAMILIES, VOCABULARY, exact, in_float64, pair
 
 
 def rows() -> list[Rendered]:
@@ -39,16 +40,6 @@ def rows() -> list[Rendered]:
     ]
     weights = [[0.0] * (len(i) // 2) + [1.0, 0.5, 0.0, 1.0, 1.0, 0.25] * 9 for i in ids]
     return [Rendered(i, w[: len(i)]) for i, w in zip(ids, weights, strict=True)]
-
-
-def precise_attention(
-    module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float, **_: Any
-) -> tuple[Tensor, None]:
-    """transformers' eager attention without its softmax in float32."""
-    groups = query.shape[1] // key.shape[1]
-    key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-    weights = (query @ key.transpose(2, 3) * scaling + mask).softmax(-1)
-    return (weights @ value).transpose(1, 2).contiguous(), None
 
 
 def one_row_at_a_time(model: Any, batch: list[Rendered]) -> Tensor:
@@ -75,17 +66,12 @@ def flat(found: dict[str, Tensor]) -> Tensor:
     return torch.cat([found[name].flatten() for name in sorted(found)])
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_losses_and_gradients_equal_those_of_rows_computed_alone(
-    family: str, dtype: torch.dtype, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ours, plain = pair(family, tmp_path, dtype)
-    if dtype == torch.float64:
-        exact(ours), exact(plain)
-        module = __import__(type(plain).__module__, fromlist=["x"])
-        monkeypatch.setattr(module, "eager_attention_forward", precise_attention)
-    close = 1e-10 if dtype == torch.float64 else 1e-5
+def test_losses_and_gradients_equal_those_of_rows_computed_alone(family: str, tmp_path: Path) -> None:
+    ours, plain = pair(family, tmp_path, torch.float64)
+    exact(ours)
+    plain = in_float64(plain)
+    close = 1e-10
     batch = rows()
     expected = one_row_at_a_time(plain, batch)
     wanted = gradients(plain, -expected.sum())
@@ -97,8 +83,20 @@ def test_losses_and_gradients_equal_those_of_rows_computed_alone(
         found = gradients(ours, loss)
         assert set(found) == set(wanted)
         assert difference(flat(found), flat(wanted)) < close
-        for name, gradient in wanted.items():  # of one of them transformers' own float32 is 9e-6 from float64
+        for name, gradient in wanted.items():
             assert difference(found[name], gradient) < 2 * close, (name, min_shared)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_in_float32_they_are_as_exact_as_those_of_rows_computed_alone(family: str, tmp_path: Path) -> None:
+    ours, plain = pair(family, tmp_path)
+    batch, judge = rows(), in_float64(plain)
+    expected, exactly = one_row_at_a_time(plain, batch), one_row_at_a_time(judge, batch)
+    wanted, gradient = gradients(plain, -expected.sum()), gradients(judge, -exactly.sum())
+    for min_shared in (1, 8, 10**9):
+        scores = score(ours, build(batch, min_shared))
+        assert_as_exact(scores.row_log_probabilities(), expected, exactly)
+        assert_all_as_exact(gradients(ours, scores.weighted_sum()), wanted, gradient)
 
 
 def test_right_says_where_the_most_likely_token_is_the_target(tmp_path: Path) -> None:
@@ -187,7 +185,8 @@ def test_half_precision_is_summed_in_float32() -> None:
     nll, _ = linear_nll(hidden, head, target)
     logits = (hidden @ head.t()).float()
     assert nll.dtype == torch.float32
-    torch.testing.assert_close(nll, F.cross_entropy(logits, target, reduction="none"), rtol=1e-5, atol=1e-5)
+    theirs, exactly = (F.cross_entropy(x, target, reduction="none") for x in (logits, logits.double()))
+    assert_as_exact(nll, theirs, exactly)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -197,16 +196,22 @@ def test_the_gradient_of_a_nearly_certain_token_is_exact_too(dtype: torch.dtype)
     head = torch.randn(900, 64, generator=draw).to(dtype)
     target = torch.randint(0, 900, (40,), generator=draw)
     hidden = (head[target].float() * torch.linspace(0.2, 0.35, 40)[:, None]).to(dtype)
-    found, wanted = [], []
-    for x, w, into in ((hidden, head, found), (hidden.double(), head.double(), wanted)):
-        x = x.clone().requires_grad_()
-        loss = linear_nll(x, w, target)[0] if into is found else F.cross_entropy(x @ w.t(), target, reduction="none")
-        into += [loss.detach().double(), torch.autograd.grad(loss.sum(), x)[0].double()]
+    x = hidden.clone().requires_grad_()
+    loss = linear_nll(x, head, target)[0]
+    found = [loss.detach(), torch.autograd.grad(loss.sum(), x)[0]]
+    wanted = exact_nll(hidden.double() @ head.double().t(), head, target)
+    rounded = exact_nll((hidden @ head.t()).double(), head, target)  # nothing but the logits in the precision
     assert float(wanted[0].min()) < 1e-6 and float(wanted[0].max()) < 0.2
-    close = 1e-5 if dtype == torch.float32 else 0.1  # bfloat16 logits of 16 are 0.06 apart
-    for mine, expected in zip(found, wanted, strict=True):
-        error = (mine - expected).reshape(40, -1).norm(dim=1) / expected.reshape(40, -1).norm(dim=1)
-        assert float(error.max()) < close, error
+    for row in range(40):
+        for mine, other, exactly in zip(found, rounded, wanted, strict=True):
+            floor = 1e-5 if dtype == torch.float32 else 0.05
+            assert_as_exact(mine[row], other[row], exactly[row], floor=floor)
+
+
+def exact_nll(logits: Tensor, head: Tensor, target: Tensor) -> list[Tensor]:
+    """Losses of float64 logits, and their gradient by the hidden states."""
+    share = logits.softmax(-1) - F.one_hot(target, logits.shape[1])
+    return [F.cross_entropy(logits, target, reduction="none"), share @ head.double()]
 
 
 def test_an_infinite_logit_is_no_good_loss() -> None:

@@ -17,7 +17,8 @@ from sodate.model import fused
 from sodate.model.forward import hidden_states, score
 from sodate.model.load import load_base
 from sodate.render.trie import Trie, build
-from tests.families import FAMILIES, exact, make
+from tests.close import assert_as_exact
+from tests.families import FAMILIES, exact, in_float64, make
 from tests.model.test_forward import difference, gradients, rows
 
 CPU = torch.device("cpu")
@@ -143,10 +144,11 @@ def test_a_part_that_can_not_be_replaced_keeps_the_products_in_the_weights_preci
     model.get_decoder().layers[1].mlp.act_fn = nn.Tanh()
     batch = build(rows(), 8)
     before = score(model, batch).weighted_sum().item()
+    exactly = score(in_float64(model), batch).weighted_sum().item()
     assert fused.prepare(model, torch.bfloat16) == torch.float32
     assert type(model.get_decoder().layers[0].mlp) is fused.GatedMLP
     assert type(model.get_decoder().layers[1].mlp) is not fused.GatedMLP
-    assert score(model, batch).weighted_sum().item() == pytest.approx(before, rel=1e-6)
+    assert_as_exact(score(model, batch).weighted_sum().item(), before, exactly)
 
 
 def test_an_adapter_that_is_switched_off_leaves_the_base(tmp_path: Path) -> None:
@@ -154,10 +156,10 @@ def test_an_adapter_that_is_switched_off_leaves_the_base(tmp_path: Path) -> None
     plain = load_base(tmp_path / "m", device=CPU, dtype=torch.float32)
     fused.prepare(model, torch.float32)
     batch = build(rows(), 8)
-    base = score(plain, batch).weighted_sum().item()
+    base, exactly = (score(m, batch).weighted_sum().item() for m in (plain, in_float64(plain)))
     assert score(model, batch).weighted_sum().item() != pytest.approx(base, rel=1e-4)
     adapters.set_enabled(model, False)
-    assert score(model, batch).weighted_sum().item() == pytest.approx(base, rel=1e-6)
+    assert_as_exact(score(model, batch).weighted_sum().item(), base, exactly)
 
 
 @pytest.mark.parametrize("shape", [(5, 7, 9), (80, 96, 64), (65, 64, 200), (1, 640, 64), (200, 96, 8), (70, 64, 8200)])
@@ -166,12 +168,15 @@ def test_products_are_matrix_products_however_the_matrices_lie(shape: tuple[int,
     n, width, out = shape
     draw = torch.Generator().manual_seed(0)
     x, weight, dy = (torch.randn(s, generator=draw).to(dtype) for s in ((n, width), (out, width), (n, out)))
-    close = {torch.float32: 1e-5, torch.float64: 1e-12, torch.bfloat16: 0.02}[dtype]
+
+    def by_torch(t: torch.dtype) -> tuple[Tensor, ...]:
+        return x.to(t) @ weight.to(t).t(), dy.to(t) @ weight.to(t), dy.to(t).t() @ x.to(t)
+
     for a in (x, x.t().contiguous().t()):
         for w in (weight, weight.t().contiguous().t()):
-            assert difference(product(a, w).double(), x.double() @ weight.double().t()) < close
-            assert difference(product_back(dy, w).double(), dy.double() @ weight.double()) < close
-    assert difference(product_weight(dy, x).double(), dy.double().t() @ x.double()) < close
+            found = product(a, w), product_back(dy, w), product_weight(dy, x)
+            for mine, other, exactly in zip(found, by_torch(dtype), by_torch(torch.float64), strict=True):
+                assert_as_exact(mine, other, exactly, floor={torch.float64: 1e-14}.get(dtype, 2e-6))
 
 
 def test_logits_of_few_rows_lie_row_by_row_for_the_passes_that_follow() -> None:

@@ -20,8 +20,9 @@ from sodate.model.load import load_base
 from sodate.model.traits import Traits
 from sodate.render.renderer import Rendered
 from sodate.render.trie import build
-from tests.families import VOCABULARY
-from tests.model.test_forward import difference, gradients, one_row_at_a_time, rows
+from tests.close import assert_all_as_exact, assert_as_exact
+from tests.families import VOCABULARY, doubled
+from tests.model.test_forward import gradients, one_row_at_a_time, rows
 
 BLOCKS: dict[str, Any] = {"num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
 EXPERTS: dict[str, Any] = {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
@@ -86,11 +87,12 @@ def test_losses_and_gradients_are_those_of_transformers(kind: str, tmp_path: Pat
     batch = rows()
     expected = one_row_at_a_time(plain, batch)
     wanted = gradients(plain, -expected.sum())
+    judge = doubled(plain)
+    exactly = one_row_at_a_time(judge, batch)
     scores = score(ours, build(batch, 1))
-    assert difference(scores.row_log_probabilities(), expected) < 1e-5
+    assert_as_exact(scores.row_log_probabilities(), expected, exactly)
     found = gradients(ours, scores.weighted_sum())
-    for name, gradient in wanted.items():
-        assert float((found[name] - gradient).norm()) <= 1e-4 * float(gradient.norm()), name
+    assert_all_as_exact(found, wanted, gradients(judge, -exactly.sum()))
 
 
 @pytest.mark.parametrize("kind", ["Gemma2", "Granite"])  # a soft cap, a scale
@@ -99,8 +101,9 @@ def test_models_are_compared_by_the_logits_they_have(kind: str, tmp_path: Path) 
     ids = [3, 4, 5, 6, 7]
     with torch.inference_mode():
         own = plain(torch.tensor([ids])).logits[0, 1:4]
+        exactly = doubled(plain)(torch.tensor([ids])).logits[0, 1:4]
         seen = view(ours, [Rendered(ids, [0.0, 0.0, 1.0, 1.0, 1.0])]).logits(slice(None))
-    torch.testing.assert_close(seen, own, rtol=1e-4, atol=1e-5)
+    assert_as_exact(seen, own, exactly)
 
 
 @pytest.mark.parametrize("kind", ["Gemma2", "Granite", "DiffLlama", "DeepseekV3"])
@@ -131,10 +134,11 @@ def test_a_fresh_adapter_trains_and_changes_nothing_where_parts_can_not_be_repla
     model, _ = load(kind, tmp_path)
     batch = build(rows(), 1)
     before = score(model, batch).weighted_sum().item()
+    exactly = score(doubled(model), batch).weighted_sum().item()
     lora.add(model, lora.LoraConfig(2, 4.0, lora.all_targets(model)), seed=0)
     fused.prepare(model, torch.float32)
     loss = score(model, batch).weighted_sum()
-    assert loss.item() == pytest.approx(before, rel=1e-5)
+    assert_as_exact(loss, before, exactly)
     found = gradients(model, loss)
     assert found and all(gradient.any() for name, gradient in found.items() if name.endswith("lora_B"))
 

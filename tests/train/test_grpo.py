@@ -20,7 +20,8 @@ from sodate.train.grpo import GRPO, Objective
 from sodate.train.loop import Plan, train
 from sodate.train.rewards import Reward, Task
 from sodate.train.rollout import Rollouts
-from tests.families import VOCABULARY, pair
+from tests.close import assert_all_as_exact
+from tests.families import VOCABULARY, in_float64, pair
 from tests.train.test_loop import lines, new_run
 
 STOP = 1
@@ -98,12 +99,14 @@ def test_the_gradient_is_that_of_a_plain_forward(variant: policy.Variant, tmp_pa
     (update,) = method.updates(2, [0, 3, 5])
     for part in update.parts:
         (part.loss / update.weight).backward()  # type: ignore[no-untyped-call]
-    expected = by_hand(method, plain, samples)
-    expected.backward()  # type: ignore[no-untyped-call]
-    theirs = dict(plain.named_parameters())
-    for name, parameter in method.model.named_parameters():
-        assert parameter.grad is not None
-        torch.testing.assert_close(parameter.grad, theirs[name].grad, rtol=2e-3, atol=2e-5)
+    judge = in_float64(plain)
+    for model in (plain, judge):
+        by_hand(method, model, samples).backward()  # type: ignore[no-untyped-call]
+    ours, theirs, exactly = (
+        {name: parameter.grad for name, parameter in model.named_parameters()}
+        for model in (method.model, plain, judge)
+    )  # fmt: skip
+    assert_all_as_exact(ours, theirs, exactly, floor=1e-5)  # log-probabilities of the engine's, too
     assert update.metrics["kl"] == pytest.approx(0, abs=1e-9)
 
 

@@ -137,13 +137,13 @@ def test_a_step_is_adamw_on_the_mean_of_its_rows(tmp_path: Path) -> None:
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(oracle.model.parameters(), 0.5)
         optimizer.step()
-        assert metrics["loss"] == pytest.approx(loss.item(), rel=1e-6)
-        assert metrics["twice"] == pytest.approx(2 * loss.item(), rel=1e-6)
+        assert metrics["loss"] == pytest.approx(loss.item(), rel=1e-5)
+        assert metrics["twice"] == pytest.approx(2 * loss.item(), rel=1e-5)
         assert metrics["grad_norm"] == pytest.approx(norm.item(), rel=1e-5)
         assert metrics["lr"] == pytest.approx(0.1 * (1 - step / 5))
         assert (metrics["step"], metrics["steps"], metrics["tokens"]) == (step + 1, 5, 3 * len(rows))
     for name, tensor in oracle.model.named_parameters():
-        torch.testing.assert_close(found[name], tensor.detach(), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(found[name], tensor.detach(), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("half", [False, True], ids=["nothing fits", "half fits"])

@@ -126,10 +126,10 @@ def test_eight_rows_at_once_and_one_at_a_time_give_the_same_numbers(
         results.append((curve(tmp_path / name), safetensors.torch.load(adapter_bytes(tmp_path / name))))
     (one, one_tensors), (many, many_tensors) = results
     for a, b in zip(one, many, strict=True):
-        assert a["loss"] == pytest.approx(b["loss"], rel=1e-6)
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-5)
         assert a["supervised_tokens"] == b["supervised_tokens"] and a["computed_tokens"] > b["computed_tokens"]
     for name, tensor in one_tensors.items():
-        assert float((tensor - many_tensors[name]).norm()) <= 1e-6 * max(1.0, float(tensor.norm()))
+        assert float((tensor - many_tensors[name]).norm()) <= 1e-5 * max(1.0, float(tensor.norm()))
 
 
 def test_held_out_rows_are_watched_without_touching_the_training(farm: Farm, undisturbed: Path, tmp_path: Path) -> None:

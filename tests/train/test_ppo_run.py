@@ -64,7 +64,7 @@ def test_replies_are_paid_by_a_model_of_what_people_like(undisturbed: Path, monk
     shown = {"kl", "kl_reply", "kl_coefficient", "value_loss", "value_mean", "return_mean", "value_clip_fraction"}
     for line in lines:
         assert 0 < line["reward_mean"] < 1 and line["reward_std"] > 0 and shown <= set(line)
-    assert lines[0]["kl"] == pytest.approx(0, abs=1e-6) and lines[-1]["kl"] > 0
+    assert lines[0]["kl"] == pytest.approx(0, abs=1e-5) and lines[-1]["kl"] > 0
     assert lines[0]["kl_coefficient"] != lines[1]["kl_coefficient"]  # it follows its target
     part = "reward_model:judge@1"
     assert lines[1]["eval_reward"] == pytest.approx((2 * lines[1][f"eval_{part}"] + lines[1]["eval_json"]) / 3)

@@ -277,7 +277,7 @@ def test_dpo_learns_and_logs_what_it_is_watched_by(undisturbed: Path) -> None:
     lines = curve(undisturbed)
     keys = {"rewards/chosen", "rewards/rejected", "margin", "accuracy", "logps/chosen", "logps/rejected"}
     assert all(keys <= set(line) for line in lines)
-    assert lines[0]["loss"] == pytest.approx(0.6931472, abs=1e-6) and lines[0]["margin"] == pytest.approx(0, abs=1e-5)
+    assert lines[0]["loss"] == pytest.approx(0.6931472, abs=1e-4) and lines[0]["margin"] == pytest.approx(0, abs=1e-4)
     watched = [line for line in lines if "eval_loss" in line]
     assert [line["step"] for line in watched] == [2, 4, 6]
     assert watched[-1]["eval_margin"] > watched[0]["eval_margin"] > 0 and watched[-1]["eval_accuracy"] == 1
@@ -318,7 +318,7 @@ def test_dpo_after_sft_measures_against_the_version_also_when_resumed_without_th
         (file,) = home.glob("runs/dpo-*/metrics.jsonl")
         steps = [json.loads(line) for line in file.read_text().splitlines()]
         lines.append([{key: value for key, value in step.items() if key != "seconds"} for step in steps])
-    assert lines[0] == lines[1] and lines[0][0]["margin"] == pytest.approx(0, abs=1e-5)
+    assert lines[0] == lines[1] and lines[0][0]["margin"] == pytest.approx(0, abs=1e-4)
     assert adapter_bytes(homes[0], "tone@1") == adapter_bytes(homes[1], "tone@1")
     answered = worker.run("generate", "tone", "--prompt", "12 apples", "--max-tokens", "3", home=homes[0])
     assert answered.code == 0, answered.err

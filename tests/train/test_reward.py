@@ -20,6 +20,7 @@ from sodate.render.renderer import Rendered
 from sodate.train import reward
 from sodate.train.reward_report import Scored, report
 from tests import worker
+from tests.close import assert_as_exact
 from tests.families import VOCABULARY, exact, pair
 from tests.farm import Farm, adapter_bytes, curve, plant, the_run, write_rows
 from tests.train.test_preferences import preferred
@@ -43,8 +44,8 @@ def test_the_head_reads_the_stop_token_of_each_row(tmp_path: Path) -> None:
     found = scalar_head.row_scores(ours, trie.build([scalar_head.at_the_end(row) for row in rows]))
     for row, score in zip(rows, found, strict=True):
         hidden = plain.model(torch.tensor([row.ids])).last_hidden_state[0, len(row.ids) - 2]
-        expected = hidden.float() @ head.weight + head.bias
-        assert score.item() == pytest.approx(expected.item(), abs=1e-5)
+        theirs, exactly = (hidden.to(t) @ head.weight.to(t) + head.bias.to(t) for t in (torch.float32, torch.float64))
+        assert_as_exact(score, theirs[0], exactly[0], least=1.0)
 
 
 def test_a_head_begins_at_zero_and_is_kept_exactly(tmp_path: Path) -> None:
