@@ -59,16 +59,18 @@ def rounded(base: Path, stored: torch.dtype, folder: Path) -> Path:
     return folder
 
 
-def setup(work: Work, dtype: torch.dtype, stored: torch.dtype | None = None) -> tuple[Any, Trie]:
-    """The model as training has it, and the trie of its first step."""
+def setup(
+    work: Work, dtype: torch.dtype, stored: torch.dtype | None = None, rows: int | None = None
+) -> tuple[Any, Trie]:
+    """The model as training has it, and the trie of its first step, or of its first `rows`."""
     base = look_up(at_hand(work.model)).folder
     renderer = Renderer.from_folder(base)
     with tempfile.TemporaryDirectory() as folder:
         if stored is not None:
             base = rounded(base, stored, Path(folder) / "base")
         file = Path(folder) / "rows.jsonl"
-        rows = conversations(work, "train")[: work.batch]
-        file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+        taken = conversations(work, "train")[: rows or work.batch]
+        file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in taken), "utf-8")
         sequences = [s for row in sodate.check(file).iter_examples() for s in supervised(renderer, row)]
         loaded = torch.float32 if work.full else dtype
         kept = loaded if work.full else stored_precision.precision(base, dtype)

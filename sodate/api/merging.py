@@ -61,7 +61,7 @@ def merge(
     rows = list(_rows(version, renderer, data))
     kept_in = stream.stored_dtype(files.folder) if dtype == "auto" else load.pick_dtype(dtype, load.pick_device(device))
     model, _ = with_adapter(files, device, "float32")
-    progress.report("merge", 0)
+    progress.report("merge", 0, 1)
     before = view(model, rows)
     adapters.merge(model)
     load.round_weights(model, kept_in)
@@ -74,6 +74,7 @@ def merge(
     about = {k: v for k, v in version.manifest.items() if k not in ("version", "created_at", "code", "files")}
     merged = {"from": version.id, "dtype": str(kept_in).removeprefix("torch."), "rows": len(rows), "difference": gap}
     made = register(into or version.name, about | {"merged": merged}, renderer.template, write_weights)
+    progress.report("merge", 1, 1)
     return {"version": made.id, "path": str(made.path), **merged}
 
 

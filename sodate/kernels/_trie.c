@@ -12,10 +12,9 @@
  *
  * With S = scale · q kᵀ and P = softmax(S): dv = Pᵀ do, dS = P ∘ (do vᵀ - Σ do ∘ o), dq = scale · dS k, dk = scale · dSᵀ q
  * (arXiv 2205.14135, appendix B). 16 queries lie side by side in registers, so that softmax is plain passes; the five
- * products are all `tile` (_trie_blocks.h). Sums are made in the same order for the same number of threads.
+ * products are all `tile` (_trie_blocks.h). Sums are made in the same order whatever the number of threads.
  */
 #include <math.h>
-#include <omp.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,67 +99,57 @@ static INSIDE void turn(Rows from, Block b, Size head, Size dim, float factor, f
 #define WIDE 8
 #include "_trie_blocks.h"
 
-/* Every block of every head, in equal shares of keys for each thread; whether there was memory enough. Backward, each
- * thread sums dk and dv for itself, and these are added in the threads' order. */
+/* dk and dv (N, K, D) of those of each query head (H, 2, N, D): a key head's are added in the order of its query heads. */
+static void add_heads(const Task *a, const float *sums)
+{
+    const Size tokens = a->trie.tokens, dim = a->dim, group = a->heads / a->key_heads, size = tokens * dim;
+#pragma omp for schedule(dynamic, 16)
+    for (Size n = 0; n < tokens; n++)
+        for (Size k = 0; k < a->key_heads; k++)
+            for (Size d = 0; d < dim; d++) {
+                const float *own = sums + 2 * k * group * size + n * dim + d;
+                float dk = 0, dv = 0;
+                for (Size h = 0; h < group; h++, own += 2 * size) {
+                    dk += own[0];
+                    dv += own[size];
+                }
+                a->dk[(n * a->key_heads + k) * dim + d] = dk;
+                a->dv[(n * a->key_heads + k) * dim + d] = dv;
+            }
+}
+
+/* Every block of every head; whether there was memory enough. Threads take what is next when they are free, so that one that
+ * shares its core with another program does less. Sums do not depend on who made them: forward, a block's are its own, and
+ * backward a head's are made by one thread, in the blocks' order. */
 static int run(const Task *a, int back)
 {
-    const Size size = a->key_heads * a->trie.tokens * a->dim;
-    double *cost = malloc((a->blocks + 1) * sizeof(double)); /* of the blocks before */
-    float **sums = calloc(omp_get_max_threads(), sizeof(float *));
-    int enough = cost != NULL && sums != NULL, threads = 1;
+    const Size size = a->trie.tokens * a->dim, jobs = back ? a->heads : a->heads * a->blocks;
+    float *sums = back ? calloc(2 * a->heads * size, sizeof(float)) : NULL;
+    int enough = sums != NULL || !back;
 
-    if (enough) {
-        cost[0] = 0;
-        for (Size i = 0; i < a->blocks; i++)
-            cost[i + 1] = cost[i] + LANES + a->trie.positions[a->block[i].first];
-    }
 #pragma omp parallel if (enough)
     {
-        const int mine = omp_get_thread_num();
-        float *room = enough ? malloc(room_of(a) * sizeof(float)) : NULL;
-        Range *ranges = enough ? malloc((a->trie.segments + 1) * sizeof(Range)) : NULL;
-        float *sum = enough && back ? calloc(2 * size, sizeof(float)) : NULL;
-        if (room == NULL || ranges == NULL || (back && sum == NULL)) {
+        float *room = malloc(room_of(a) * sizeof(float));
+        Range *ranges = malloc((a->trie.segments + 1) * sizeof(Range));
+        if (room == NULL || ranges == NULL) {
 #pragma omp atomic write
             enough = 0;
         }
-#pragma omp single
-        threads = omp_get_num_threads();
 #pragma omp barrier
-        if (enough) {
-            const double total = cost[a->blocks] * a->heads;
-            for (Size head = 0; head < a->heads; head++)
-                for (Size i = 0; i < a->blocks; i++) {
-                    const double before = head * cost[a->blocks] + (cost[i] + cost[i + 1]) / 2; /* its middle decides */
-                    if ((int)(before / total * threads) != mine)
-                        continue;
-                    if (back)
-                        (a->wide == 16 ? backward_block_16 : backward_block_8)(a, a->block[i], head, ranges, room, sum, sum + size);
-                    else
-                        (a->wide == 16 ? forward_block_16 : forward_block_8)(a, a->block[i], head, ranges, room);
-                }
-        }
-        if (back) {
-            sums[mine] = sum;
-#pragma omp barrier
-#pragma omp for schedule(static)
-            for (Size n = 0; n < a->trie.tokens; n++)
-                for (Size h = 0; h < a->key_heads && enough; h++)
-                    for (Size d = 0; d < a->dim; d++) {
-                        float dk = 0, dv = 0;
-                        for (int i = 0; i < threads; i++) {
-                            dk += sums[i][(h * a->trie.tokens + n) * a->dim + d];
-                            dv += sums[i][size + (h * a->trie.tokens + n) * a->dim + d];
-                        }
-                        a->dk[(n * a->key_heads + h) * a->dim + d] = dk;
-                        a->dv[(n * a->key_heads + h) * a->dim + d] = dv;
-                    }
-        }
+        const int going = enough;
+#pragma omp for schedule(dynamic)
+        for (Size job = 0; job < jobs; job++)
+            if (going && !back)
+                (a->wide == 16 ? forward_block_16 : forward_block_8)(a, a->block[job % a->blocks], job / a->blocks, ranges, room);
+            else if (going)
+                for (Size i = 0; i < a->blocks; i++)
+                    (a->wide == 16 ? backward_block_16 : backward_block_8)(a, a->block[i], job, ranges, room,
+                                                                           sums + 2 * job * size, sums + (2 * job + 1) * size);
+        if (going && back)
+            add_heads(a, sums);
         free(room);
         free(ranges);
-        free(sum);
     }
-    free(cost);
     free(sums);
     return enough;
 }

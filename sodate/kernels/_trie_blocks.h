@@ -159,7 +159,7 @@ OWN static void IN(forward_block)(const Task *a, Block b, Size head, Range *rang
                     a->o + b.first * width + head * a->dim, width, ranges[i].to - ranges[i].from, i > 0, b.count, a->dim);
 }
 
-/* dk and dv (K, N, D) are the thread's own, and added to. */
+/* dk and dv (N, D) are those of the query head, and added to. */
 OWN static void IN(backward_block)(const Task *a, Block b, Size head, Range *ranges, float *room, float *dk, float *dv)
 {
     const Size dim = a->dim, shared = head / (a->heads / a->key_heads), width = a->heads * dim;
@@ -179,7 +179,7 @@ OWN static void IN(backward_block)(const Task *a, Block b, Size head, Range *ran
         }
     }
     for (Size i = 0; i < count; at += ranges[i].to - ranges[i].from, i++) {
-        const Size from = ranges[i].from, size = ranges[i].to - from, key_row = (shared * a->trie.tokens + from) * dim;
+        const Size from = ranges[i].from, size = ranges[i].to - from, key_row = from * dim;
         float *p = weights + at * LANES, *g = grads + at * LANES;
         IN(product)(rows_of(a->v, from, shared), a->v.token, 1, turned, LANES, g, LANES, dim, 0, size, LANES);
         for (Size n = 0; n < size * LANES; n += LANES)

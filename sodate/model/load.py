@@ -65,7 +65,7 @@ def load_base(
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
-    progress.report("load", 0, of=folder.name)
+    progress.report("load", 0, 1, folder.name)
     memory.remember_few_shapes()
     attention.register()
     logging.disable_progress_bar()
@@ -115,6 +115,7 @@ def load_base(
             tr("Use another base model.", "別の基盤モデルを使ってください。"),
             code="model_unsupported",
         ) from error
+    progress.report("load", 1, 1, folder.name)
     return model
 
 

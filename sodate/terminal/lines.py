@@ -1,4 +1,4 @@
-"""Progress where there is no terminal: a line on stderr every 15 seconds, whatever the command is doing."""
+"""Progress where there is no terminal: a line on stderr every 15 seconds, while some work is under way."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from sodate.core.text import Sentence, en, ja, tr, visible
 EVERY = 15.0  # seconds
 
 WORK: dict[str, Sentence] = {
-    "start": tr("Starting", "準備中"),
     "rows": tr("Rows read", "読み込んだ行"),
     "load": tr("Loading the model", "モデルを読み込み中"),
     "steps": tr("Training steps", "学習ステップ"),
@@ -37,17 +36,24 @@ class Lines:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._now = Progress("start", 0, None, "", clock())
-        self._first = self._now
+        self._now: Progress | None = None
+        self._first: Progress | None = None
 
     def __call__(self, now: Progress) -> None:
-        if (now.work, now.of) != (self._first.work, self._first.of) or now.done < self._now.done:
+        if (
+            self._now is None
+            or self._first is None
+            or (now.work, now.of) != (self._first.work, self._first.of)
+            or now.done < self._now.done
+        ):
             self._first = now
         self._now = now
 
-    def line(self) -> str:
-        """Work, done, total, rate and time left, as far as they are known."""
+    def line(self) -> str | None:
+        """Work, done, total, rate and time left, as far as they are known; None where no work is under way."""
         first, now = self._first, self._now
+        if first is None or now is None or now.done == now.total:
+            return None
         name = f"{WORK[now.work]} ({now.of})" if now.of else str(WORK[now.work])
         spent = self._clock() - first.at
         if now.total is None and not now.done:
@@ -74,7 +80,8 @@ def printed() -> Iterator[None]:
 
     def run() -> None:
         while not ended.wait(EVERY):
-            print(visible(lines.line()), file=sys.stderr, flush=True)
+            if (line := lines.line()) is not None:
+                print(visible(line), file=sys.stderr, flush=True)
 
     thread = threading.Thread(target=run, name="progress", daemon=True)
     thread.start()
