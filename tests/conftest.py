@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from sodate.library.sources import pull
 from sodate.library.store import ModelEntry
@@ -17,6 +18,9 @@ from tests.tiny import llama_folder
 os.environ["SODATE_LANG"] = "en"  # sentences in assertions are English, whatever the machine's locale
 nested.install()
 glossary.install()
+# A busy machine is slow, and that is no fault of a test.
+settings.register_profile("sodate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("sodate")
 
 
 @pytest.fixture(scope="session")

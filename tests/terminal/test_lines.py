@@ -116,6 +116,6 @@ def test_long_commands_speak_on_stderr_and_leave_stdout_alone(
         with pytest.raises(SystemExit) as ended:
             cli.main()
         said = capsys.readouterr()
-        assert ended.value.code == 0 and json.loads(said.out)
+        assert ended.value.code == 0 and json.loads(said.out), (words, said)
         assert line in said.err, (words, said.err)
         assert "400" in said.err or "many" not in line
