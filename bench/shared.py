@@ -67,8 +67,8 @@ def measure(rows: int, replies: int, beside: tuple[int, ...]) -> dict[str, list[
 
     import sodate
     from sodate.cli.at_hand import at_hand
+    from sodate.core.engine import Sampling
     from sodate.core.types import Message
-    from sodate.generate.engine import Sampling
     from sodate.model.forward import score
 
     model, trie = setup(TRAINED["orders"], torch.float32, rows=rows)
