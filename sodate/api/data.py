@@ -41,7 +41,7 @@ def check(
         from sodate.render.renderer import Renderer
 
         model_files = look_up(model)
-        renderer = Renderer.from_folder(model_files.folder, model_files.template)
+        renderer = Renderer.from_folder(model_files.folder, model_files.template, date=model_files.date)
     checked = check_files(
         [Path(p) for p in paths], against=Path(against) if against else None, renderer=renderer, columns=columns,
         encoding=encoding, max_length=max_length,
@@ -94,7 +94,7 @@ def rows(
     from sodate.render.renderer import Renderer
 
     files = look_up(model)
-    renderer = Renderer.from_folder(files.folder, template or files.template)
+    renderer = Renderer.from_folder(files.folder, template or files.template, date=files.date)
     found = False
     for row in load(Path(file), columns, encoding)[1]:
         line = row.row.line if isinstance(row, Loaded) else row.line

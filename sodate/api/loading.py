@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sodate.core import progress
 from sodate.core.errors import UsageError
@@ -96,9 +96,16 @@ class Model:
         return self.renderer.parse(made.ids)
 
 
-def load(name: str, *, device: str = "auto", dtype: str = "auto") -> Model:
-    """A version or base model, ready to answer. Adapters that can be are merged into the weights: nothing per token."""
+def load(
+    name: str, *, device: str = "auto", dtype: str = "auto", date: Literal["trained", "today"] = "trained"
+) -> Model:
+    """A version or base model, ready to answer. Adapters that can be are merged into the weights: nothing per token.
+
+    A template that prints the date is told the day it was told in training, or with `date="today"` the day's own.
+    """
     files = look_up(name)
+    if date == "today":
+        files = replace(files, date=None)
     version = find_version(name)
     if version is not None and version.head is not None:
         raise UsageError(
@@ -128,7 +135,7 @@ def _ready(files: ModelFiles, device: str, dtype: str) -> Model:
 def _renderer(files: ModelFiles) -> Renderer:
     from sodate.render.renderer import Renderer
 
-    return Renderer.from_folder(files.folder, files.template)
+    return Renderer.from_folder(files.folder, files.template, date=files.date)
 
 
 def load_together(names: Sequence[str], *, device: str = "auto", dtype: str = "auto") -> list[Model]:

@@ -57,7 +57,7 @@ def merge(
     if not adapter_files.merges(config):
         raise bottleneck.unmergeable()
     files = look_up(version.id)
-    renderer = Renderer.from_folder(files.folder, files.template)
+    renderer = Renderer.from_folder(files.folder, files.template, date=files.date)
     rows = list(_rows(version, renderer, data))
     kept_in = stream.stored_dtype(files.folder) if dtype == "auto" else load.pick_dtype(dtype, load.pick_device(device))
     model, _ = with_adapter(files, device, "float32")

@@ -68,7 +68,7 @@ def load_reward(name: str, *, device: str = "auto", dtype: str = "auto") -> Rewa
     if config is None or adapter_files.merges(config):
         adapters.merge(model)
     scalar_head.load(model, version.path)
-    renderer = Renderer.from_folder(files.folder, files.template)
+    renderer = Renderer.from_folder(files.folder, files.template, date=files.date)
     return RewardModel(version.id, renderer, model, version.manifest["report"]["reward_model"])
 
 

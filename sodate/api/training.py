@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -14,7 +15,7 @@ from sodate.api.rewards import load_reward, settled
 from sodate.core.errors import SodateError
 from sodate.core.recipe import METHODS, Decision, Recipe, RolloutRecipe, load_recipe, validated
 from sodate.core.runs import Follower, RunFolder, now
-from sodate.core.text import tr
+from sodate.core.text import en, ja, tr
 from sodate.core.types import ModelFiles
 from sodate.release.lookup import look_up
 from sodate.train.memory_check import fit_run, refuse_hopeless, refuse_parallel, silent
@@ -84,7 +85,13 @@ def _execute(recipe: Recipe, run: RunFolder | None, on_event: Listener) -> dict[
         recipe = recipe.model_copy(update={"model": files.name})
     recipe = settled(recipe)
     start = begin(recipe, files)
-    renderer = partial(Renderer.from_folder, files.folder, recipe.template or files.template)
+    # The day that a template prints is the one the run began on, also when it is resumed, and then the version's.
+    day = (
+        datetime.date.fromisoformat(run.manifest.get("date") or run.manifest["created_at"][:10])
+        if run
+        else datetime.date.today()
+    )
+    renderer = partial(Renderer.from_folder, files.folder, recipe.template or files.template, date=day)
     material = _prepare(recipe, files, renderer(), on_event)
     about = {
         "recipe": recipe.model_dump(mode="json"),
@@ -133,6 +140,10 @@ def _prepare(recipe: Recipe, files: ModelFiles, renderer: Renderer, on_event: Li
     prepared = prepare([Path(p) for p in recipe.data], against=held_out, **shared)
     checked = prepared.checked
     on_event("checked", checked)
+    if checked.ledger.counts["tool-form"]:
+        why = renderer.why_no_tool_form
+        english = f"Tool calls are written as text, not in the form of the chat template: {en(why)}."
+        on_event("warning", tr(english, f"ツール呼び出しは、テンプレートの形式ではなく文字列で書きます: {ja(why)}"))
     rows = rows_of(kind, prepared)
     if not rows.sequences:
         raise nothing_to_train(recipe.method, kind.wants(), recipe.data, checked)
@@ -145,6 +156,8 @@ def _prepare(recipe: Recipe, files: ModelFiles, renderer: Renderer, on_event: Li
     about = {
         "renderer": renderer.digest,
         "template_source": renderer.source,
+        "template": renderer.about,
+        "date": renderer.date.isoformat() if renderer.date else None,
         "data": {
             "sha256": prepared.sha256,
             "rows_in": checked.ledger.rows_in,
@@ -250,7 +263,7 @@ def _train_locked(
             scalar_head.save(model, folder)
 
     manifest = run.manifest
-    kept = ("recipe", "plan", "base", "start", "renderer", "template_source", "data", "eval")
+    kept = ("recipe", "plan", "base", "start", "renderer", "template_source", "template", "date", "data", "eval")
     name = recipe.name or safe_name(Path(recipe.data[0]).name.split(".")[0])
     # A run killed between registering and saying so has its version already.
     report = {
@@ -260,7 +273,7 @@ def _train_locked(
         "best_step": state.best_step, "best_eval_loss": state.best_loss, "stopped_early": state.stopped,
         **held_out_figures(lines, state.best_step), **kind.report(method),
     }  # fmt: skip
-    about = {"run": run.name, **{k: manifest[k] for k in kept}, "adapter": start.kind, "report": report}
+    about = {"run": run.name, **{k: manifest.get(k) for k in kept}, "adapter": start.kind, "report": report}
     version = next((v for v in list_versions(name) if v.manifest.get("run") == run.name), None) or register(
         name, about, material.template, write_weights
     )

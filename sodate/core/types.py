@@ -5,6 +5,7 @@ Everything here is frozen and made of tuples, so that an example can be hashed, 
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -165,3 +166,4 @@ class ModelFiles:
     adapter: Path | None
     template: str | None  # None: the folder's own
     quantised: bool = False  # the adapter was trained on the weights in 4 bits
+    date: datetime.date | None = None  # the day that the template was told in training; None: today's

@@ -2,8 +2,8 @@
 
 An entry lies in SODATE_HOME/cache/tokens, under a key of everything that decides what is in it: names and contents of
 the files, the renderer, the options of the check, the method, and the code. A change in any of them is another key, so
-that nothing can be stale (axolotl PR 1136 was a cache that forgot the template). The day is in the key of a template
-that prints it.
+that nothing can be stale (axolotl PR 1136 was a cache that forgot the template). The day that a template prints is
+part of the renderer.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import date
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -67,7 +66,6 @@ def prepare(
         "files": [[str(path), sha256_file(path)] for path in sources],
         "against": against is not None,
         "renderer": renderer.digest,
-        "day": today().isoformat() if "strftime_now" in renderer.template else None,
         "method": method,
         "options": [dict(columns or {}), encoding, max_length],
         "code": code_digest(),
@@ -102,10 +100,6 @@ def prepare(
         os.utime(folder)
     checked = _from_json(rows.about["checked"], files, stamps[: len(files)], columns, encoding)
     return Prepared(checked, rows.about["data"], rows)
-
-
-def today() -> date:
-    return date.today()
 
 
 def _opened(folder: Path) -> TokenRows | None:

@@ -6,6 +6,8 @@ so that it may come from a request or from somebody else's recipe. `sodate.pull`
 
 from __future__ import annotations
 
+import datetime
+
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
 from sodate.core.types import ModelFiles
@@ -29,14 +31,16 @@ def look_up(name: str) -> ModelFiles:
         return ModelFiles(name, entry.id, entry.path, None, None)
     base = version.manifest["base"]
     template = (version.path / "template.jinja").read_text("utf-8")
+    # A version from before days were pinned was made on the day it was trained, or on the next.
+    date = datetime.date.fromisoformat(version.manifest.get("date") or version.manifest["created_at"][:10])
     if version.adapter is None:
-        return ModelFiles(version.id, version.id, version.path / "model", None, template)
+        return ModelFiles(version.id, version.id, version.path / "model", None, template, date=date)
     quantised = version.manifest.get("adapter") == "qlora"
     entry = find(base)
     if entry is not None:
-        return ModelFiles(version.id, base, entry.path, version.adapter, template, quantised)
+        return ModelFiles(version.id, base, entry.path, version.adapter, template, quantised, date)
     if find_version(base) is not None:  # an adapter over a version with all weights
-        return ModelFiles(version.id, base, look_up(base).folder, version.adapter, template, quantised)
+        return ModelFiles(version.id, base, look_up(base).folder, version.adapter, template, quantised, date)
     raise SodateError(
         tr(f"{version.id} needs the base model {base}, which is not here.",
            f"{version.id} に必要なベースモデル {base} がありません。"),

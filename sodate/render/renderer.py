@@ -133,7 +133,6 @@ class Renderer:
             "tool_calls": "template" if self._texts.given else "text",
             **({"why": self.why_no_tool_form} if self.why_no_tool_form else {}),
             "reasoning": "template" if self.thinks else "left out",
-            "date": self.date.isoformat() if self.date else None,
         }
 
     # ── messages → ids ───────────────────────────────────────────────────────────────────────────────────────────

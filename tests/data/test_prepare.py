@@ -165,15 +165,11 @@ def test_a_change_in_anything_that_decides_what_is_kept_is_another_entry(
         assert len(entries(home)) == 2
 
 
-def test_a_template_that_prints_the_date_is_rendered_anew_every_day(
-    file: Path, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_template_that_prints_the_date_is_rendered_anew_for_another_day(file: Path, home: Path) -> None:
     dated = tiny.CHATML.replace("{% for", "{{ strftime_now('%d') }}{% for", 1)
-    renderer = Renderer(tiny.tokenizer(), dated, bos_token="<bos>", eos_token="<eos>")
-    today = datetime.date.today()
-    for days, expected in ((0, 1), (0, 1), (1, 2)):
-        monkeypatch.setattr(prepare, "today", lambda days=days: today + datetime.timedelta(days))
-        ask(file, renderer=renderer)
+    for day, expected in ((1, 1), (1, 1), (2, 2)):
+        date = datetime.date(2026, 1, day)
+        ask(file, renderer=Renderer(tiny.tokenizer(), dated, bos_token="<bos>", eos_token="<eos>", date=date))
         assert len(entries(home)) == expected
 
 
