@@ -32,6 +32,7 @@ from sodate.data.leaks import HeldOut, place
 from sodate.data.ledger import Ledger, Problem, unforeseen
 from sodate.data.measure import Measure, Measured, Outcome, RendererLike, by_renderer, measured
 from sodate.data.ondisk import Column
+from sodate.data.outliers import outliers, says_held_out
 from sodate.data.read import read_rows
 from sodate.data.similar import NearIndex
 from sodate.data.stats import Stats
@@ -42,6 +43,7 @@ _CONTROL = re.compile(
 )
 
 
+_LONGEST = (1 << 32) - 1  # characters that are counted of a row
 NEAR_BATCH, NEAR_CHARS = 256, 1 << 20  # rows and characters compared for near duplicates at a time
 
 
@@ -161,7 +163,7 @@ def check(
                 raise SodateError(
                     tr(f"{path} has no rows.", f"{path} に行がありません。"), code="no_rows", param="data", file=path
                 )
-        for warning in checker.near_duplicates():
+        for warning in (*checker.near_duplicates(), *checker.outliers()):
             ledger.add(warning)
     places = {str(path): number for number, path in enumerate(files)}
     ledger.warnings.sort(key=lambda warning: (places.get(warning.file, len(places)), warning.line))
@@ -257,6 +259,7 @@ class _RowChecker:
         self._first = FirstSeen()  # hash of the prompt → number of the first used row that has it
         self._others: dict[int, int] = {}  # hash of prompt and answer → number, for later rows with a known prompt
         self._answers, self._lines, self._files = Column("q"), Column("I"), Column("H")
+        self._sizes = Column("I")  # characters of each used row without its system text
         self._names: list[str] = []
         self._systems: set[int] = set()
         self._waiting: list[tuple[int, str]] = []  # used rows not yet compared for near duplicates
@@ -299,6 +302,7 @@ class _RowChecker:
             self._names.append(file)
         self._answers.append(replies)
         self._lines.append(line)
+        self._sizes.append(min(len(prompt_text(self.messages)), _LONGEST))
         self._files.append(len(self._names) - 1)
         return None
 
@@ -307,6 +311,8 @@ class _RowChecker:
         file, line = row.row.file, row.row.line
         for code, args in row.notes:
             yield Problem(file, line, code, args)
+        if mark := says_held_out(row.row.data):
+            yield Problem(file, line, "says-held-out", (mark,))
         if self._near_leak:
             yield self._near_leak
         number = len(self._lines) - 1
@@ -344,6 +350,12 @@ class _RowChecker:
         self._waiting.clear()
         self._contradicting.clear()
         self._waiting_chars = 0
+
+    def outliers(self) -> Iterator[Problem]:
+        """The used rows that are many times as long as most."""
+        for number, times, median in outliers(self._sizes.numpy()):
+            file = self._names[self._files[number]]
+            yield Problem(file, self._lines[number], "outlier", (self._sizes[number], times, median))
 
     def _where(self, number: int, here: str) -> str:
         return place(self._names[self._files[number]], self._lines[number], here)

@@ -230,6 +230,14 @@ CODES: Mapping[str, Code] = {
         "This held-out row could not be compared with the training rows: {0}",
         "この評価用の行は学習データと照合できませんでした: {0}",
     ),
+    "outlier": _warn(
+        "{0} characters, {1} times the median of {2}. Are several rows in one, or text that does not belong here?",
+        "{0} 文字あり、中央値 {2} 文字の {1} 倍です。複数の行がつながったか、無関係な文章が混ざっていませんか。",
+    ),
+    "says-held-out": _warn(
+        "The row says {0}, as one for evaluation does. It is used; take it out if it is not for training.",
+        "この行には「{0}」とあり、評価用のようです。行は使いますが、学習用でなければ除いてください。",
+    ),
     # Personal data
     "pii-email": _warn("Looks like an e-mail address ({0}).", "メールアドレスらしきものがあります（{0}）。"),
     "pii-phone": _warn("Looks like a phone number ({0}).", "電話番号らしきものがあります（{0}）。"),
