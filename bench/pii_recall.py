@@ -35,6 +35,21 @@ JA_FAMILY = [
     "森",
     "原",
 ]
+JA_FAMILY_VARIANT = [
+    "高橋",
+    "山崎",
+    "渡辺",
+    "斎藤",
+    "斉藤",
+    "浜田",
+    "長島",
+    "沢田",
+    "桜井",
+    "広瀬",
+    "滝沢",
+    "徳永",
+    "桑田",
+]
 JA_FAMILY_RARE = ["鬼塚", "御手洗", "喜屋武", "四月朔日", "小鳥遊", "猪狩", "勅使河原", "蓬田"]
 JA_GIVEN = ["太郎", "花子", "健一", "美咲", "陽菜", "翔太", "直樹", "裕子", "葵", "大輔"]
 JA_GIVEN_RARE = ["琉偉", "心陽", "穂乃花", "龍之介", "絢音", "颯真"]
@@ -144,7 +159,24 @@ def _phone_en(rng: random.Random) -> str:
     )
 
 
+# Variants that stand in family registers, by the form in everyday use.
+VARIANTS = {
+    "高": "髙", "崎": "﨑", "辺": "邉邊", "斎": "齋", "斉": "齊", "浜": "濵濱", "徳": "德", "桑": "桒", "島": "嶋嶌",
+    "沢": "澤", "桜": "櫻", "広": "廣", "真": "眞", "国": "國", "栄": "榮", "恵": "惠", "渕": "淵", "滝": "瀧",
+    "橋": "槗",
+}  # fmt: skip
+
+
+def _name_variant(rng: random.Random) -> str:
+    """A listed name in which each kanji that has a variant is one, or stands with a selector of its shape."""
+    name = rng.choice(JA_FAMILY_VARIANT) + rng.choice(["", *JA_GIVEN])
+    shaped = rng.random() < 0.2
+    return "".join(c + "\U000e0100" if shaped and c in VARIANTS else rng.choice(VARIANTS.get(c, c)) for c in name)
+
+
 def _name_ja(rng: random.Random) -> str:
+    if rng.random() < 0.25:
+        return _name_variant(rng)
     family = rng.choice(JA_FAMILY_RARE if rng.random() < 0.33 else JA_FAMILY)
     given = rng.choice(JA_GIVEN_RARE if rng.random() < 0.33 else JA_GIVEN)
     return rng.choice([family, family + given, f"{family} {given}", f"{family}　{given}"])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from sodate.data.names import EN_GIVEN, JA_GIVEN, JA_SURNAMES, words
 
-_KANJI = "一-鿿々ヶ"
+_KANJI = "一-鿿々ヶ㐀-䶿\ufa0e-\ufa29\U00020000-\U0002ffff"  # names have rare ones
 _HONORIFIC = re.compile("様(?![々子式相態な])|さま|さん|氏(?!名)|殿|先生|君(?![主臨])|くん|ちゃん")
 # What stands before an honorific, read backwards: matching at one place is linear, searching for an end is not.
 _BACKWARDS = re.compile(f" ?(?P<run>[ァ-ヴー・]{{2,16}}|[{_KANJI}ぁ-ん]{{0,4}} ?[{_KANJI}]{{1,8}})")
@@ -130,7 +130,7 @@ def _surnames_of(text: str) -> list[str]:
 def _given_at(folded: str, at: int) -> int:
     """Length of a listed given name at this place, 0 if there is none; one character counts only before a boundary."""
     for n in (3, 2):
-        if folded[at : at + n] in JA_GIVEN:
+        if at + n <= len(folded) and folded[at : at + n] in JA_GIVEN:
             return n
     follows = folded[at + 1 : at + 2]
     return (

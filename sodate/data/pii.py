@@ -12,7 +12,8 @@ What is not found:
 About one 12-digit number in ten passes the check digit of a My Number by chance; one directly after the label of
 another kind of number (注文番号, order no.) is left alone.
 
-Width is folded one character to one character, so that every offset is an offset in the text that was given.
+Width and variants of kanji (髙, 﨑, 邉, 齋: `variants.py`) are folded one character to one character, so that every
+offset is an offset in the text that was given.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from sodate.data import variants
 from sodate.data.address import addresses
 from sodate.data.person import names
 
@@ -38,7 +40,15 @@ class Finding:
 
 def find(text: str) -> list[Finding]:
     """Personal data in reading order; findings do not overlap: where two kinds claim a place, the surer one has it."""
-    folded = same_width(text)
+    if (whole := variants.composed(text)) is None:
+        return _find(text)
+    plain, places = whole
+    spans = ((finding.kind, places[finding.start], places[finding.end]) for finding in _find(plain))
+    return [Finding(kind, start, end, text[start:end]) for kind, start, end in spans]
+
+
+def _find(text: str) -> list[Finding]:
+    folded = variants.folded(same_width(text))
     taken: list[tuple[int, int, str]] = []
     covered = bytearray(len(folded))
 
