@@ -26,6 +26,7 @@ STALLED = 2_000  # tokens that wait for a reader who does not read, before its r
 class Served:
     """A version that answers. `id` is exact (`orders@3`), `version` the engine's name for it, `context` in tokens.
 
+    `base` is what its vectors are of: the base model, or the version itself where it is merged into its weights.
     `model` is what the engine computes with, None where it lies elsewhere; `select(version)` readies it for a forward
     of that version's rows, "" being the base.
     """
@@ -142,7 +143,7 @@ class Service:
         ]
 
     async def embed(self, served: Served, ids: Sequence[int]) -> list[float]:
-        """The base model's vector of a text, of length 1."""
+        """The vector of a text, of length 1, by the model that `base` names."""
         from sodate.generate import scoring
 
         def work() -> list[float]:

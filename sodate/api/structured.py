@@ -68,6 +68,8 @@ def _checked(schema: Any, param: str) -> str:
     for _ in range(MAX_DEPTH):
         level = [inner for outer in level for inner in _inside(outer)]
     text = "" if level else json.dumps(schema, ensure_ascii=False)
+    if '"x-guidance"' in text:  # it would change how strictly the rest is read
+        raise _not_enforced("x-guidance", param)
     if level or len(text) > MAX_SCHEMA:
         raise UsageError(
             tr(f"The JSON schema is nested more than {MAX_DEPTH} deep or longer than {MAX_SCHEMA} characters.",

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sodate.cli import Json, keys_app
+from sodate.cli import Json, app, keys_app
 from sodate.cli.failures import print_json
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
@@ -24,6 +24,53 @@ def _need_extra() -> None:
             'pip install "sodate[serve]"',
             code="extra_missing",
         )  # fmt: skip
+
+
+@app.command(help=tr("Answer on OpenAI's wire.", "OpenAI 互換の API サーバーを動かす。"))
+def serve(
+    versions: Annotated[
+        list[str] | None, typer.Argument(help=tr("Default: the newest of every name.", "既定は各名前の最新。"))
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
+    host: str = "127.0.0.1",
+    alias: Annotated[
+        list[str] | None, typer.Option(help=tr("NAME=VERSION, e.g. gpt-4o-mini=orders.", "名前=バージョン。"))
+    ] = None,
+    engine: Annotated[str, typer.Option(help="torch | llamacpp | upstream:URL")] = "torch",
+    no_auth: Annotated[bool, typer.Option("--no-auth", help=tr("No keys, this machine only.", "キーなし。"))] = False,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help=tr("A name to be asked under.", "許可するホスト名。"))
+    ] = None,
+) -> None:
+    _need_extra()
+    import logging
+
+    from sodate.api.serving import open_service
+    from sodate.serve import server
+    from sodate.serve.settings import Settings
+
+    logging.basicConfig(format="%(asctime)s %(message)s")
+    logging.getLogger("sodate.serve").setLevel(logging.INFO)
+    names = tuple(name.lower() for name in allow_host or ())
+    settings = Settings(host=host, port=port, auth=not no_auth, allowed_hosts=names)
+    server.check(settings)
+    listening = server.bind(settings)
+    try:
+        service = open_service(versions or (), alias or (), engine)
+    except BaseException:
+        listening.close()
+        raise
+    address = f"[{host}]" if ":" in host else host
+
+    def ready(_server: server.Server) -> None:
+        print(f"http://{address}:{listening.getsockname()[1]}/v1", flush=True)
+        for one in service.served:
+            asked = [name for name, known in service.names.items() if known is one and name != one.id]
+            print(f"  {one.id}  {' '.join(asked)}".rstrip(), flush=True)
+        if not no_auth:
+            print(tr("A key: sodate keys create", "キーの作成: sodate keys create"), flush=True)
+
+    server.run(service, settings, listening, ready)
 
 
 @keys_app.command("create", help=tr("A new key; it is shown this once.", "新しいキー。表示されるのは一度だけ。"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -31,11 +30,8 @@ def sampling(request: Choosing | ResponseRequest, served: Served, longest: int |
 
 
 def numbered(sampling: Sampling, choice: int) -> Sampling:
-    """The sampling of one of several choices: the first has the seed as given, each other one its own."""
-    if choice == 0:
-        return sampling
-    mixed = hashlib.sha256(f"{sampling.seed} {choice}".encode()).digest()
-    return replace(sampling, seed=int.from_bytes(mixed[:8]) >> 1)
+    """The sampling of one of several choices: one seed, and a stream of its own."""
+    return replace(sampling, stream=choice)
 
 
 def _bias(given: dict[str, float], served: Served) -> dict[int, float]:

@@ -25,6 +25,7 @@ class NaiveEngine:
     """`models` by the engine's name of a version; `tokenizer` is llguidance's."""
 
     name = "naive"
+    context_length = 1024
 
     def __init__(self, models: dict[str, Any], tokenizer: Any, *, slots: int = 4, pause: float = 0.0) -> None:
         self.models, self.tokenizer, self.slots, self.pause = models, tokenizer, slots, pause
@@ -46,7 +47,7 @@ class NaiveEngine:
             matcher.compute_logit_bias()  # what no text satisfies is found out here
             if matcher.is_error():
                 raise SodateError(matcher.get_error() or "no text satisfies it", code="constraint_unsupported")
-        random = np.random.Generator(np.random.Philox(request.sampling.seed))
+        random = np.random.Generator(np.random.Philox([request.sampling.seed, request.sampling.stream]))
         self.rows[request.number] = _Row(request, matcher, random)
 
     @torch.inference_mode()

@@ -1,0 +1,82 @@
+"""`open_service`: versions and base models loaded together, each under the names it is asked by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sodate.api.answering import Served, Service
+from sodate.api.loading import Model, load_together
+from sodate.api.text_stream import TokenBytes
+from sodate.api.worker import EngineThread
+from sodate.core.errors import UsageError
+from sodate.core.text import tr
+from sodate.library.store import find
+from sodate.release.registry import find_version, list_versions
+
+
+def open_service(names: Sequence[str] = (), aliases: Sequence[str] = (), engine: str = "torch") -> Service:
+    """Loads what is to answer: `names`, or the newest version of every name. `aliases` are NAME=VERSION.
+
+    UsageError for an alias of another form, for names that are not known, and where there is nothing to serve.
+    """
+    if engine != "torch":
+        raise UsageError(
+            tr(f"The engine {engine!r} is not there yet.", f"エンジン {engine!r} にはまだ対応していません。"),
+            tr("Use --engine torch.", "--engine torch を指定してください。"),
+            code="bad_value", param="engine",
+        )  # fmt: skip
+    pairs = [_pair(alias) for alias in aliases]
+    wanted = list(dict.fromkeys([*(names or _newest(bool(pairs))), *(version for _, version in pairs)]))
+    models = load_together(wanted)
+    threads: dict[int, EngineThread] = {}
+    served: dict[str, Served] = {}
+    known: dict[str, Served] = {}
+    for name, model in zip(wanted, models, strict=True):
+        thread = threads.setdefault(id(model.engine), EngineThread(model.engine))
+        one = _served(model, thread)
+        served.setdefault(one.id, one)
+        known[name] = known[one.id.rpartition("@")[0]] = served[one.id]
+    return Service(list(served.values()), known | {alias: known[version] for alias, version in pairs})
+
+
+def _pair(alias: str) -> tuple[str, str]:
+    name, equals, version = alias.partition("=")
+    if not (name and equals and version) or len(name) > 200 or not name.isprintable():
+        raise UsageError(
+            tr(f"An alias is NAME=VERSION, not {alias!r}.", f"エイリアスは 名前=バージョン の形です: {alias!r}"),
+            code="bad_value", param="alias",
+        )  # fmt: skip
+    return name, version
+
+
+def _newest(enough: bool) -> list[str]:
+    """The newest version of each name that writes replies."""
+    found = {version.name: version.id for version in list_versions() if version.head is None}
+    if not found and not enough:
+        raise UsageError(
+            tr("There is no version to serve.", "提供できるバージョンがありません。"),
+            tr("Train one, or name a base model: sodate serve smollm2-135m.",
+               "学習するか、ベースモデルを指定してください: sodate serve smollm2-135m"),
+            code="version_not_found",
+        )  # fmt: skip
+    return list(found.values())
+
+
+def _served(model: Model, thread: EngineThread) -> Served:
+    version, files = find_version(model.files.name), model.files
+    entry = None if version else find(files.name)
+    made = version.manifest["created_at"] if version else entry.pulled_at if entry else ""
+    shares = bool(model.version) or files.adapter is None  # else its adapter is merged into the weights
+    exact = version.id if version else files.base
+    return Served(
+        exact, files.base if shares else exact, model.renderer, TokenBytes(model.renderer), thread, model.version,
+        model.engine.context_length, int(datetime.fromisoformat(made).timestamp()) if made else 0, model.model,
+        _selecting(model.engine),
+    )  # fmt: skip
+
+
+def _selecting(engine: Any) -> Callable[[str], None]:
+    """Readies the engine's model for a forward of one version's rows."""
+    return lambda version: engine.versions.selection.of([version], engine.model.device)
