@@ -9,12 +9,12 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from sodate.core import home
 from sodate.core.errors import SodateError
-from sodate.core.text import tr
+from sodate.core.text import en, ja, tr
 
 log = logging.getLogger("sodate.serve")
 
@@ -35,6 +35,10 @@ STATUS: Mapping[str, int] = {
 }
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 _WORTH_RETRYING = {429, 503}
+
+
+class Gone(Exception):
+    """The asker has left; there is nobody to answer."""
 
 
 def body(status: int, message: str, code: str | None, param: str | None = None) -> dict[str, Any]:
@@ -94,12 +98,16 @@ def install(app: FastAPI) -> None:
         answer.headers.update(error.headers or {})
         return answer
 
+    async def gone(_request: Request, _error: Exception) -> Response:
+        return Response(status_code=499)
+
     async def fault(_request: Request, error: Exception) -> JSONResponse:
         return JSONResponse(unknown(error), 500, headers(500))
 
     app.add_exception_handler(SodateError, ours)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(Gone, gone)
     app.add_exception_handler(Exception, fault)
 
 
@@ -112,14 +120,16 @@ def _complaint(first: Mapping[str, Any]) -> tuple[str, str, str | None]:
         return tr(f"Unrecognized request argument supplied: {param}",
                   f"知らない引数です: {param}"), "unknown_parameter", param  # fmt: skip
     if first["type"] == "missing":
-        return tr(f"Missing required parameter: {what}.", f"必須の {what} がありません。"), "missing_parameter", param
+        sentence = tr(f"Missing required parameter: {en(what)}.", f"必須の {ja(what)} がありません。")
+        return sentence, "missing_parameter", param
     if first["type"] == "json_invalid":
         return tr("The body is not valid JSON.", "本文が正しい JSON ではありません。"), "invalid_json", None
     error = first.get("ctx", {}).get("error")
     if isinstance(error, SodateError):
         return str(error.message), error.code, error.param or param
     said = str(first["msg"]).removeprefix("Value error, ")
-    return tr(f"Invalid value for {what}: {said}.", f"{what} の値が正しくありません: {said}"), "invalid_value", param
+    sentence = tr(f"Invalid value for {en(what)}: {said}.", f"{ja(what)} の値が正しくありません: {said}")
+    return sentence, "invalid_value", param
 
 
 def _plain(request: Request, error: HTTPException) -> tuple[str, str]:

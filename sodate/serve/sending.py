@@ -18,12 +18,8 @@ from sodate.serve import errors
 T = TypeVar("T")
 
 
-class Gone(Exception):
-    """The asker has left; there is nobody to answer."""
-
-
 async def unless_gone(request: Request, work: Callable[[], Awaitable[T]]) -> T:
-    """The result of `work`, which is cancelled as soon as the asker leaves (raises Gone)."""
+    """The result of `work`, which is cancelled as soon as the asker leaves (raises errors.Gone)."""
     result: list[T] = []
     failed: list[BaseException] = []
     async with anyio.create_task_group() as group:
@@ -42,7 +38,7 @@ async def unless_gone(request: Request, work: Callable[[], Awaitable[T]]) -> T:
     if failed:
         raise failed[0]
     if not result:
-        raise Gone
+        raise errors.Gone
     return result[0]
 
 

@@ -82,7 +82,8 @@ def run(
         application, http=_Protocol, ws="none", lifespan="off", access_log=False, log_config=None, backlog=BACKLOG,
         server_header=False, timeout_keep_alive=30, timeout_graceful_shutdown=int(settings.drain_seconds + LAST_WORDS),
     )  # fmt: skip
-    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+    for name in ("uvicorn.access", "uvicorn.error"):
+        logging.getLogger(name).disabled = True
     _Protocol.header_seconds = settings.header_seconds
     try:
         Server(config, house, on_ready).run(sockets=[listening])

@@ -16,7 +16,7 @@ from sodate.core.errors import UsageError
 from sodate.core.text import tr
 from sodate.db.connection import reading, writing
 from sodate.db.tables import ReplyTag, StoredReply
-from sodate.serve.wire import ChatRequest, Metadata, Wire
+from sodate.serve.wire import Body, ChatRequest, Metadata
 
 router = APIRouter(prefix="/v1/chat/completions")
 CHAT = "chat.completion"
@@ -27,7 +27,7 @@ Limit = Annotated[int, Query(ge=1, le=100)]
 Order = Annotated[str, Query(pattern="^(asc|desc)$")]
 
 
-class Update(Wire):
+class Update(Body):
     metadata: Metadata | None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
@@ -15,26 +15,30 @@ MAX_STOPS = 16  # OpenAI has 4; evaluation harnesses send more
 
 
 class Wire(BaseModel):
-    """Strict: a number is no text and a text no number. Lone surrogates, NaN and infinities are refused."""
+    """Strict: a number is no text and a text no number. NaN and infinities are refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
-def _clean(value: Any) -> Any:
-    """`value`, if all text in it can be written as UTF-8."""
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise UsageError(
-            tr("A text holds half a surrogate pair.", "文字列に片方だけのサロゲートが含まれています。"),
-            code="invalid_value",
-        ) from None
-    except RecursionError:
-        raise UsageError(tr("It is nested too deep.", "入れ子が深すぎます。"), code="invalid_value") from None
-    return value
+class Body(Wire):
+    """A whole request: all text in it can be written as UTF-8."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_characters(cls, value: Any) -> Any:
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise UsageError(
+                tr("A text holds half a surrogate pair.", "文字列に片方だけのサロゲートが含まれています。"),
+                code="invalid_value",
+            ) from None
+        except RecursionError:
+            raise UsageError(tr("It is nested too deep.", "入れ子が深すぎます。"), code="invalid_value") from None
+        return value
 
 
-Free = Annotated[dict[str, Any], BeforeValidator(_clean)]
+Free = dict[str, Any]
 """An object that is handed on as it is: a schema, a tool."""
 
 Metadata = Annotated[
@@ -125,7 +129,7 @@ class StreamOptions(Wire):
     include_obfuscation: bool | None = None
 
 
-class Choosing(Wire):
+class Choosing(Body):
     """How tokens are chosen, in chat and completions alike."""
 
     temperature: float | None = Field(None, ge=0, le=2)
@@ -188,7 +192,7 @@ class CompletionRequest(Choosing):
     suffix: str | None = None
 
 
-class EmbeddingRequest(Wire):
+class EmbeddingRequest(Body):
     model: str
     input: str | Annotated[list[str] | list[int] | list[list[int]], Field(min_length=1, max_length=2048)]
     encoding_format: Literal["float", "base64"] | None = None
@@ -244,7 +248,7 @@ class TextOptions(Wire):
     verbosity: str | None = None
 
 
-class ResponseRequest(Wire):
+class ResponseRequest(Body):
     model: str
     input: str | Annotated[list[ResponseItem], Field(min_length=1, max_length=10_000)]
     instructions: str | None = None

@@ -59,10 +59,12 @@ def service_of(folder: Path, *, template: str | None = None, **engine: Any) -> t
 
 
 @contextlib.contextmanager
-def running(service: Service, engine: NaiveEngine, **settings: Any) -> Iterator[Running]:
-    """Serves in a thread of its own until the block ends."""
+def running(service: Service, engine: NaiveEngine, buffer: int | None = None, **settings: Any) -> Iterator[Running]:
+    """Serves in a thread of its own until the block ends; the system keeps `buffer` bytes for a slow reader."""
     chosen = Settings(port=0, **{"auth": False, **settings})
     listening = server.bind(chosen)
+    if buffer is not None:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
     port = listening.getsockname()[1]
     ready = threading.Event()
     servers: list[Any] = []

@@ -66,19 +66,18 @@ def test_a_waiting_request_whose_asker_leaves_is_never_begun(slow: Running) -> N
         assert len(slow.engine.rows) == 1
 
 
-def test_a_reader_who_does_not_read_loses_the_slot(slow: Running) -> None:
-    body = json.dumps({**LONG, "stream": True, "logprobs": True, "top_logprobs": 20, "n": 1}).encode()
-    host, port = slow.url.removeprefix("http://").split(":")
-    slow.engine.pause = 0
-    with socket.socket() as one:
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
-        one.connect((host, int(port)))
+def test_a_reader_who_does_not_read_loses_the_slot(tiny_folder: Path, home: Path) -> None:
+    body = json.dumps({**LONG, "stream": True, "logprobs": True, "top_logprobs": 20}).encode()
+    service, engine = service_of(tiny_folder, slots=1)
+    with running(service, engine, buffer=8192, send_seconds=1.0) as one, socket.socket() as reader:
+        host, port = one.url.removeprefix("http://").split(":")
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        reader.connect((host, int(port)))
         head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n"
-        one.sendall(head.encode() + f"content-length: {len(body)}\r\n\r\n".encode() + body)
-        until(lambda: slow.engine.rows)
-        until(lambda: not slow.engine.rows, 60)
-    with slow.http() as http:
-        assert http.post("/v1/chat/completions", json={**ASKED, "max_tokens": 2}).status_code == 200
+        reader.sendall(head.encode() + f"content-length: {len(body)}\r\n\r\n".encode() + body)
+        until(lambda: engine.cancelled, 60)
+        with one.http() as http:
+            assert http.post("/v1/chat/completions", json={**ASKED, "max_tokens": 2}).status_code == 200
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /hea", b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\nx: "])
@@ -191,9 +190,10 @@ def test_a_fault_says_nothing_of_the_request_to_the_asker_or_the_log(
         )
     assert answer.status_code == 500 and answer.json()["error"]["code"] == "internal_error"
     assert answer.headers["x-should-retry"] == "false"
-    for text in (answer.text, caplog.text):
+    logged = "\n".join(r.getMessage() for r in caplog.records if not r.name.startswith("http"))
+    for text in (answer.text, logged):
         assert "canary" not in text and os.environ["SODATE_HOME"] not in text
-    assert "ValueError" in caplog.text
+    assert "ValueError" in logged
 
 
 def test_keys_and_prompts_are_in_no_log_of_an_ordinary_request(
@@ -207,7 +207,7 @@ def test_keys_and_prompts_are_in_no_log_of_an_ordinary_request(
         with pytest.raises(Exception, match="key"):
             one.client("sk-canary-3").models.list()
         metrics = httpx.get(f"{one.url}/metrics").text
-    logged = "\n".join(r.getMessage() for r in caplog.records if r.name.startswith("sodate"))
+    logged = "\n".join(r.getMessage() for r in caplog.records if not r.name.startswith(("http", "openai")))
     assert "/v1/chat/completions" in logged
     for text in (logged, metrics):
         assert key not in text and key.rpartition("-")[2] not in text and "canary" not in text
