@@ -44,7 +44,7 @@ class Evaluation:
 def evaluate(
     models: Sequence[str] | str,
     data: str | Path,
-    graders: Sequence[str] | str,
+    graders: Sequence[str | Mapping[str, Any]] | str | Mapping[str, Any],
     *,
     baseline: str | None = None,
     limit: int | None = None,
@@ -71,7 +71,7 @@ def evaluate(
     from sodate.grade import parse_grader
 
     names = [models] if isinstance(models, str) else list(models)
-    specs = [graders] if isinstance(graders, str) else list(graders)
+    specs = [graders] if isinstance(graders, str | Mapping) else list(graders)
     baseline = baseline or names[0]
     contestants: list[tuple[str, tuple[Message, ...]]] = [(name, ()) for name in dict.fromkeys([baseline, *names])]
     baselines = [baseline]
@@ -117,7 +117,7 @@ def evaluate(
         str(tr("models", "モデル")): ", ".join(dict.fromkeys(measured.values())),
         str(tr("data", "データ")): str(data),
         str(tr("data sha256", "データの sha256")): sha256_file(Path(data)),
-        str(tr("graders", "採点方法")): ", ".join(specs),
+        str(tr("graders", "採点方法")): ", ".join(grader.name for grader in made),
         str(tr("longest reply, tokens", "返答の上限（トークン）")): ", ".join(
             str(tokens) for tokens in dict.fromkeys(room.values())
         ),

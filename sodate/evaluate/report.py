@@ -13,7 +13,7 @@ import jinja2
 from markupsafe import Markup
 
 from sodate.core.files import write_text
-from sodate.core.text import language
+from sodate.core.text import en, ja, language
 from sodate.evaluate import stats
 from sodate.evaluate.run import PASS, VERDICT_JA, Comparison, EvalResult, where
 
@@ -202,6 +202,7 @@ def write_report(
         title=_clean(title),
         n=result.n,
         independent=result.independent,
+        notes=[{"en": en(note), "ja": ja(note)} for note in result.notes],
         smallest=f"{min(100, 100 * stats.smallest_difference(result.independent)):.1f}",
         margin=f"{100 * result.margin:g}",
         reach=f"{100 * reach:.0f}",

@@ -28,10 +28,11 @@ from sodate.core.text import tr
 from sodate.grade.answers import length
 from sodate.grade.base import Case, Grade, GradeFunction, Grader
 from sodate.grade.normalise import fold
+from sodate.grade.options import read_spec
 from sodate.grade.patterns import checked, found
 from sodate.grade.strings import banned_words
 
-ParseGrader = Callable[[str, Path], Grader]
+ParseGrader = Callable[[str | Mapping[str, Any], Path], Grader]
 
 
 def _visible(word: str) -> str:
@@ -104,10 +105,10 @@ class BannedWords(_Rule):
 
 
 class OtherGrader(_Rule):
-    """Any grader by its spec, such as `json_schema:schema.json`; paths start at the rules file."""
+    """Any grader, such as `json_schema:schema.json` or the same as an object; paths start at the rules file."""
 
     kind: Literal["grader"]
-    grader: str
+    grader: str | dict[str, Any]
 
 
 Rule = Annotated[Length | DesuMasu | Sections | Pattern | BannedWords | OtherGrader, Field(discriminator="kind")]
@@ -236,7 +237,7 @@ def _rule_grader(rule: Rule, path: Path, parse: ParseGrader) -> Grader:
         return Grader(name, _pattern(rule), needs_reference=False)
     if isinstance(rule, BannedWords):
         return Grader(name, banned_words(rule.words), needs_reference=False)
-    if rule.grader.strip().partition(":")[0] == "rules":
+    if read_spec(rule.grader).kind == "rules":
         raise UsageError(
             tr(f"{path}: a rule cannot be a rules file.", f"{path}: ルールの中で rules は使えません。"),
             code="bad_rules",

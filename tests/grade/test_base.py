@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from sodate.core.errors import SodateError
+from sodate.core.errors import SodateError, UsageError
 from sodate.core.types import Message
 from sodate.evaluate.run import EvalItem, evaluate
 from sodate.grade import CannotGradeError, Case, Grade, Grader, case_of, parse_grader
 from sodate.grade.spec import KINDS
-from sodate.train.rewards import Answer, Reward, Task
+from sodate.train.rewards import Answer, Reward, Task, parse_rewards
 
 
 def test_the_best_of_several_right_replies_counts() -> None:
@@ -75,3 +78,38 @@ def test_every_kind_is_callable_with_one_reply() -> None:
     for kind in ("exact", "label", "json", "fields", "number", "honest", "string_check", "text_similarity"):
         assert kind in KINDS
         assert isinstance(parse_grader(kind)('{"a": 1}', '{"a": 1}' if kind != "number" else "1", {}), Grade)
+
+
+def test_an_object_makes_the_same_grader_as_the_short_form(tmp_path: Path) -> None:
+    reply, reference = '{"a": 1, "b": 2}', '{"a": 1, "b": 3}'
+    for short, made in (
+        ("fields:mode=exact,lenient=true", {"kind": "fields", "mode": "exact", "lenient": True}),
+        ("length:min=1,max=9", {"kind": "length", "min": 1, "max": 9}),
+        ("honest:idk=0.5", {"kind": "honest", "idk": 0.5}),
+        ("string_check:op=like", {"kind": "string_check", "op": "like"}), ("exact", {"kind": "exact"}),
+    ):  # fmt: skip
+        one = parse_grader(short)
+        for form in (made, json.dumps(made), yaml.safe_dump(made, default_flow_style=True, sort_keys=False)):
+            other = parse_grader(form)
+            assert (one.name, one(reply, reference, {})) == (other.name, other(reply, reference, {}))
+    assert parse_grader({"kind": "exact", "name": "same"}).name == "same"
+    schema = {"type": "object", "required": ["a"], "nullable": True}
+    inline = parse_grader({"kind": "json_schema", "schema": schema, "name": "order"})
+    assert inline(reply, None, {}).score == 1 and inline("{}", None, {}).score == 0 and "order" in inline.notes[0]
+    (tmp_path / "s.json").write_text(json.dumps(schema), "utf-8")
+    assert parse_grader({"kind": "json_schema", "schema": "s.json"}, tmp_path)("{}", None, {}).score == 0
+    assert parse_grader({"kind": "banned_words", "words": ["絶対", "a, b"]})("a, b", None, {}).score == 0
+    (tmp_path / "r.yaml").write_text("rules: [{kind: grader, grader: {kind: length, max: 2}}]", "utf-8")
+    assert parse_grader("rules:r.yaml", tmp_path)("abcd", None, {}).score == 0.5
+    weighed = parse_rewards(["exact", '3*{"kind": "length", "max": 2}'], Path())
+    assert weighed([Answer(Task([1], "ab", {}, "t:1"), [5], "ab")])[0] == [1.0]
+
+
+@pytest.mark.parametrize("given", [
+    {}, {"kind": "no_such"}, {"kind": "exact", "mode": "x"}, {"kind": "fields", "mode": "other"}, "{kind: [", "{a: 1}",
+    {"kind": "fields", "mode": ["f1"]}, {"kind": "json_schema"}, {"kind": "json_schema", "schema": [1]}, {"kind": 3},
+    {"kind": "banned_words", "words": []}, {"kind": "length", "min": -1}, {"kind": "length", "min": None},
+])  # fmt: skip
+def test_an_object_that_is_no_grader_is_refused(given: Any) -> None:
+    with pytest.raises(UsageError):
+        parse_grader(given)
