@@ -147,8 +147,8 @@ def _graded(grader: Grader, replies: Sequence[str], items: Sequence[EvalItem], m
         place = where(item, error.index)
         raise SodateError(
             tr(
-                f"{en(place)}: grader {grader.name} failed on the reply of {model}: {en(why)}",
-                f"{ja(place)}: {model} の返答を採点 {grader.name} で採点できません: {ja(why)}",
+                f"{en(place)}: grader {grader.name} failed on the reply of {en(model)}: {en(why)}",
+                f"{ja(place)}: {ja(model)} の返答を採点 {grader.name} で採点できません: {ja(why)}",
             ),
             error.fix,
             code="grader_failed",

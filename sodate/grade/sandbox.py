@@ -107,6 +107,7 @@ def trial():
 """
 
 
+@functools.cache
 def binds() -> dict[str, str]:
     """Path in the jail → path here: the interpreter and its library as /python, and the system's libraries."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -120,6 +121,7 @@ def _executable() -> Path:
     return Path(os.path.realpath(getattr(sys, "_base_executable", sys.executable)))
 
 
+@functools.cache
 def empty() -> list[str]:
     """Folders of packages in what `binds` shows: the code sees them, with nothing in them."""
     found = []

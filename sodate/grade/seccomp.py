@@ -7,6 +7,7 @@ beside the process's own, keys, tracing, namespaces, mounts, io_uring, bpf, and 
 from __future__ import annotations
 
 import errno
+import functools
 import platform
 import struct
 
@@ -67,6 +68,7 @@ _NUMBER, _ARCH, _FIRST_ARGUMENT = (
 )  # offsets in struct seccomp_data; the lower half, both machines are little-endian
 
 
+@functools.cache
 def program(one_process: bool) -> bytes:
     """The filter for this machine. With `one_process` no process can be started, only threads.
 

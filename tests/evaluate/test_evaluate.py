@@ -256,7 +256,8 @@ def test_with_shots_the_candidate_meets_both_the_base_and_the_base_with_examples
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SODATE_HOME", str(tmp_path / "home"))
-    base, tuned = (str(tiny.llama_folder(tmp_path / f"m{seed}", seed=seed)) for seed in (0, 1))
+    folders = [tiny.llama_folder(tmp_path / f"m{seed}", seed=seed) for seed in (0, 1)]
+    base, tuned = (sodate.pull(str(folder)).name for folder in folders)
     lines = [{"messages": [{"role": "user", "content": f"q{n}"}, {"role": "assistant", "content": "y"}]} for n in "ab"]
     file = tmp_path / "rows.jsonl"
     file.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
