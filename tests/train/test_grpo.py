@@ -195,7 +195,7 @@ def test_a_base_without_variance_is_refused(constant: float, tmp_path: Path) -> 
 
 
 def test_a_rollout_without_variance_changes_nothing_but_the_step(tmp_path: Path) -> None:
-    method, _ = make(tmp_path, score=lambda answers: [0.5] * len(answers), kl=0.0)
+    method, _ = make(tmp_path, score=lambda case: 0.5, kl=0.0)
     (update,) = method.updates(4, [0, 1])
     assert list(update.parts) == [] and update.metrics["zero_variance_groups"] == 1.0
     assert "kl" not in update.metrics
