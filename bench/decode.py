@@ -34,7 +34,7 @@ def measure(model: Model, replies: int) -> dict[str, float]:
     seconds: dict[str, list[float]] = {"mm": [], "onednn": [], "compiled": []}
     for _ in range(STEPS):
         for side in seconds:
-            products._ONEDNN, rows.FEW = side != "mm", 64 if side == "compiled" else 0
+            products.ONEDNN, rows.FEW = side != "mm", 64 if side == "compiled" else 0
             started = time.perf_counter()
             engine.step()
             seconds[side].append(time.perf_counter() - started)

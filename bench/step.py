@@ -28,10 +28,12 @@ import sodate
 from sodate.adapt import adapters, lora
 from sodate.cli.at_hand import at_hand
 from sodate.core import text
+from sodate.kernels.machine import try_training, use
 from sodate.kernels.products import product
 from sodate.library import weights
 from sodate.library.checks import weight_files
 from sodate.model import fused, load, memory, stored_precision, stream
+from sodate.model.forecast import facts
 from sodate.model.forward import score
 from sodate.release.lookup import look_up
 from sodate.render.renderer import Renderer
@@ -124,7 +126,12 @@ def main() -> None:
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto")
     parser.add_argument("--stored", choices=("float32", "bfloat16"))
     args = parser.parse_args()
-    work, dtype = WORKS[args.work], load.pick_dtype(args.dtype, torch.device("cpu"), training=True)
+    work, chosen = WORKS[args.work], args.dtype
+    if chosen == "auto":
+        choice = try_training(facts(look_up(at_hand(work.model)).folder).largest, torch.float32)
+        use(choice.kind)
+        chosen = choice.kind.dtype
+    dtype = getattr(torch, chosen)
     model, trie = setup(work, dtype, args.stored and getattr(torch, args.stored))
     memory.return_heap()
     memory.forget_peak()

@@ -189,7 +189,7 @@ def _forecast(checked: Checked, renderer: Renderer, folder: Path) -> dict[str, A
     work = forecast.Work(round(computed * scale), round(predictions * scale))
     adapter = plan.adapter.rank * model.width
     cpu = torch.device("cpu")
-    dtype = load.pick_dtype("auto", cpu, training=True)
+    dtype = load.pick_dtype("auto", cpu)
     gflops = forecast.measure_gflops(model.hidden)
     return {
         "tokens": total,

@@ -184,7 +184,7 @@ def _train_locked(
     from sodate.library.store import safe_name
     from sodate.model import fused, load, memory, scalar_head, stored_precision, traits
     from sodate.release.registry import list_versions, register
-    from sodate.train import loop, parallel
+    from sodate.train import loop, parallel, speed
     from sodate.train.adaptation import WHOLE, make_trainable
     from sodate.train.alarms import never_better
     from sodate.train.methods import KINDS, Setup
@@ -194,17 +194,16 @@ def _train_locked(
     memory.return_heap()
     memory.forget_peak()
     device = parallel.device(load.pick_device(recipe.device))
-    # A resumed run goes on in the precision it began with, whatever this machine would choose. Rollouts stay in
-    # float32 on a CPU, where the engine that samples and the forward that learns then agree to rounding.
     fast = not isinstance(recipe, RolloutRecipe)
-    dtype = load.pick_dtype(run.manifest.get("dtype", recipe.dtype), device, training=fast)
+    choice = speed.settle(
+        recipe, files, device, run.manifest, whole=start.kind in WHOLE, quantised=start.quantised
+    )  # fmt: skip
+    dtype: torch.dtype = getattr(torch, choice.kind.dtype)
     # What is trained stays in float32: bfloat16 would round small updates away. What is not stays as its file has it,
     # if that is narrower; replies are sampled faster from what is not.
     loaded = torch.float32 if start.kind in WHOLE else dtype
     frozen = stored_precision.precision(files.folder, dtype) if fast and start.kind not in WHOLE else loaded
     refuse_hopeless(recipe, files, device, frozen, start.quantised)
-    if run.manifest.get("processes") == parallel.count():  # with another number sums are split anew anyway
-        loop.use_threads(run.manifest.get("threads"))
     model = load.load_base(files.folder, device=device, dtype=loaded, kept=frozen, quantised=start.quantised)
     longest = max(rows.longest, held.longest) + (recipe.max_new_tokens if isinstance(recipe, RolloutRecipe) else 0)
     resolved = resolve(recipe, Facts(
@@ -218,8 +217,7 @@ def _train_locked(
     products = fused.prepare(model, dtype)
     decisions = resolved.decisions
     if recipe.dtype == "auto":
-        reason = tr("of products; sums and trained weights stay in float32", "積の精度。和と学習する重みは float32")
-        decisions += (Decision("dtype", str(products).removeprefix("torch."), reason),)
+        decisions += speed.decisions(choice, str(products).removeprefix("torch."))
     if not traits.of(model).shares:
         reason = tr(
             "this architecture mixes packed rows: each is computed alone",
@@ -227,9 +225,15 @@ def _train_locked(
         )
         decisions += (Decision("shared_prefixes", "off", reason),)
     on_event("decisions", decisions)
-    run.update(status="running", plan=asdict(resolved.plan), decisions=[asdict(d) for d in decisions],
-               device=str(device), dtype=str(dtype).removeprefix("torch."), threads=loop.threads(),
-               processes=parallel.count())  # fmt: skip
+    run.update(
+        status="running",
+        plan=asdict(resolved.plan),
+        decisions=[asdict(d) for d in decisions],
+        device=str(device),
+        processes=parallel.count(),
+        products=choice.kind.library,
+        **choice.figures(),
+    )
 
     def say(text: str) -> None:
         run.event("warning", text=text)
@@ -269,7 +273,8 @@ def _train_locked(
     report = {
         "steps": state.step, "tokens": state.tokens,
         "supervised_tokens": state.supervised_tokens, "train_seconds": state.train_seconds,
-        "peak_rss_bytes": memory.peak_rss_bytes(), "first_loss": lines[0]["loss"], "final_loss": lines[-1]["loss"],
+        "peak_rss_bytes": memory.peak_rss_bytes(), **choice.figures(),
+        "first_loss": lines[0]["loss"], "final_loss": lines[-1]["loss"],
         "best_step": state.best_step, "best_eval_loss": state.best_loss, "stopped_early": state.stopped,
         **held_out_figures(lines, state.best_step), **kind.report(method),
     }  # fmt: skip

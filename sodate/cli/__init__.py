@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from sodate.cli import failures
+from sodate.cli import failures, process
 from sodate.cli.failures import print_json
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
@@ -45,18 +44,10 @@ def main() -> None:
     """Entry point: a failure is one clear message and an exit status, never a traceback unless --debug asks for it."""
     if os.environ.get("WORLD_SIZE", "1") != "1" and os.environ.get("RANK", "0") != "0":
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 (one of several processes speaks)
-    with _watched():
+    process.wait_briefly()
+    with process.watched():
         status = failures.run(app, sys.argv[1:])
     sys.exit(status)
-
-
-def _watched() -> contextlib.AbstractContextManager[None]:
-    """Progress as lines where stderr is no terminal, by the one of several processes that speaks."""
-    if sys.stderr.isatty() or os.environ.get("RANK", "0") != "0":
-        return contextlib.nullcontext()
-    from sodate.terminal import lines
-
-    return lines.printed()
 
 
 def _line_numbers(text: str) -> set[int]:

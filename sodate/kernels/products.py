@@ -2,8 +2,8 @@
 
 On CPUs with AVX-512 float32 products go to oneDNN rather than to the BLAS that torch.mm calls: the same sums in another
 order, and on processors that are not Intel's a third faster, because MKL keeps its AVX-512 kernels for its maker's
-(docs/performance.md). oneDNN wants matrices that lie densely and are not thin; all others stay with torch.mm, and so
-does nearly all on CPUs without AVX-512, where MKL is a tenth faster.
+(docs/performance.md); without AVX-512 MKL is a tenth faster. Training tries both first (machine.py). oneDNN wants
+matrices that lie densely and are not thin; all others stay with torch.mm.
 
 A frozen weight may be kept narrower than what it is multiplied by (model/narrow.py): it is widened block by block.
 """
@@ -15,13 +15,24 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-_AVX512 = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+AVX512 = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 _THIN = 64
 _VOCABULARY = 8192  # logits: oneDNN is the faster one without AVX-512 as well
 _WIDENED = 1 << 21  # numbers: a narrow weight of no more is widened whole
 _BLOCK = 1024  # rows of a larger one that are widened at once, so that they stay in reach of the caches
+_onednn = AVX512  # whether float32 products go to oneDNN: `use_library` says otherwise
 _FEW_ROWS = 128  # below this a product is split along the features rather than the rows
+
+
+def use_library(name: str) -> None:
+    """From here on large float32 products go to "onednn" or to "mkl", what torch.mm calls (machine.py tries both)."""
+    global _onednn
+    _onednn = name == "onednn"
+
+
+def library() -> str:
+    return "onednn" if _onednn else "mkl"
 
 
 def product(x: Tensor, weight: Tensor) -> Tensor:
@@ -41,14 +52,14 @@ def product(x: Tensor, weight: Tensor) -> Tensor:
     if min(weight.shape) >= _THIN:
         if len(weight) >= _VOCABULARY:  # the passes of a softmax want whole rows
             return _large(x, weight, True)
-        return _large(weight, x, _AVX512).t() if len(x) < _FEW_ROWS else _large(x, weight, _AVX512)
+        return _large(weight, x, _onednn).t() if len(x) < _FEW_ROWS else _large(x, weight, _onednn)
     if len(weight) < _THIN and not weight.is_contiguous():  # an adapter's B lies this way: twice as fast
         return torch.mm(weight, x.t()).t()
     return torch.mm(x, weight.t())
 
 
 def _large(x: Tensor, weight: Tensor, onednn: bool) -> Tensor:
-    if not (_ONEDNN and onednn):
+    if not (ONEDNN and onednn):
         return torch.mm(x, weight.t())
     y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
     return y
@@ -72,7 +83,7 @@ def product_back(dy: Tensor, weight: Tensor) -> Tensor:
 
 def add_product_back(dx: Tensor, dy: Tensor, weight: Tensor) -> Tensor:
     """dx + dy W, in place."""
-    if dx.dtype == dy.dtype == weight.dtype and not _AVX512:
+    if dx.dtype == dy.dtype == weight.dtype and not _onednn:
         return dx.addmm_(dy, weight)
     return dx.add_(product_back(dy, weight))
 

@@ -34,6 +34,7 @@ class Facts:
     width: int
     vocabulary: int
     hidden: int
+    largest: tuple[int, int] = (0, 0)  # matrix of a block, (out, in)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ def facts(folder: Path) -> Facts:
         width=sum(sum(shape) for shape in blocks),
         vocabulary=vocabulary,
         hidden=hidden,
+        largest=max(blocks, key=math.prod, default=(0, 0)),
     )
 
 

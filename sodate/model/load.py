@@ -37,18 +37,16 @@ def pick_device(wanted: str) -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def pick_dtype(wanted: str, device: torch.device, *, training: bool = False) -> torch.dtype:
-    """`auto`: bfloat16 on CUDA devices that have it, and in training on CPUs that multiply it fast; else float32."""
+def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
+    """`auto`: bfloat16 on CUDA devices that have it, else float32. Training on a CPU tries both (train/speed.py)."""
     if wanted != "auto":
         dtype: torch.dtype = getattr(torch, wanted)
         return dtype
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    return torch.bfloat16 if training and device.type == "cpu" and cpu_has_bfloat16() else torch.float32
+    return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
 
 
 def cpu_has_bfloat16() -> bool:
-    """Whether the CPU has instructions for bfloat16 products (AVX512-BF16 or AMX); without, they are far slower."""
+    """Whether the CPU names instructions for bfloat16 products (AVX512-BF16 or AMX); they may be slow all the same."""
     can = torch.cpu.get_capabilities()
     return bool(can.get("avx512_bf16") or can.get("amx_bf16"))
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -315,15 +314,3 @@ def _maybe_validate(method: Method, plan: Plan, state: State, line: dict[str, An
 
 def _as_dict(state: State) -> dict[str, Any]:
     return {key: getattr(state, key) for key in State.__slots__}
-
-
-def use_threads(number: int | None) -> None:
-    """Sets torch's threads to the number a run began with: sums are split among them, so that another number would end
-    in other last bits."""
-    if number is not None and number != threads():
-        torch.set_num_threads(number)
-
-
-def threads() -> int:
-    """Threads torch will use; recorded with the run, for `use_threads`."""
-    return torch.get_num_threads() or os.cpu_count() or 1

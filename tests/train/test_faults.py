@@ -10,11 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from sodate.core.errors import SodateError
 from sodate.core.runs import RunFolder
-from sodate.train import loop
 from sodate.train.loop import Part, rows_of_step, train
 from tests.train.test_loop import PLAN, Line, fit, lines, new_run, said, same
 
@@ -124,14 +122,3 @@ def test_a_lock_left_by_a_dead_process_is_no_lock(tmp_path: Path) -> None:
     (run.path / "lock").write_text("pid 1 on elsewhere")
     with run.locked():
         assert str(os.getpid()) in (run.path / "lock").read_text()
-
-
-def test_a_run_goes_on_with_the_threads_it_began_with() -> None:
-    before = torch.get_num_threads()
-    try:
-        loop.use_threads(before + 1)
-        assert loop.threads() == before + 1
-        loop.use_threads(None)
-        assert loop.threads() == before + 1
-    finally:
-        torch.set_num_threads(before)

@@ -1,0 +1,131 @@
+"""What is fast on this machine, found by trying: the type of products, the library that makes them, the threads.
+
+A processor's flags do not tell. One that names bfloat16 instructions multiplied at 155 GFLOP/s in bfloat16 and at 230
+in float32, another the other way round; MKL is fast on some makers' processors and oneDNN on others. So products of the
+size of the model's largest layer are made for about a tenth of a second, and the fastest kind is taken.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from sodate.kernels import products
+
+# Another kind than the usual one is taken where it is so much faster: two runs of a recipe should decide alike.
+MARGIN = 1.15
+ROWS = 512  # of the products that are tried, fewer where the layer is large
+NUMBERS = 1 << 22  # of the weight that is tried, at most
+SMALL = 1 << 18  # numbers of a weight whose products say nothing: they end before a thread has begun
+SECONDS = 0.012  # for each kind
+
+
+class Kind(NamedTuple):
+    """A way to make a product: `float32 mkl`, `float32 onednn` or `bfloat16 onednn`, by so many threads."""
+
+    dtype: str
+    library: str
+    threads: int
+
+    def __str__(self) -> str:
+        return f"{self.dtype} {self.library} {self.threads}"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The kind taken, and 10⁹ operations a second of every kind that was tried (none: nothing was)."""
+
+    kind: Kind
+    rates: dict[str, float]
+    by_memory: bool = False  # the type is another than the fastest, which would not fit
+
+    def figures(self) -> dict[str, Any]:
+        """What a run's manifest and its result say of it."""
+        return {"dtype": self.kind.dtype, "threads": self.kind.threads, "rates": self.rates}
+
+
+def usual(threads: int) -> Kind:
+    """What is taken where nothing is tried, or nothing is clearly faster."""
+    return Kind("float32", "onednn" if products.AVX512 else "mkl", threads)
+
+
+def choose(rates: Mapping[Kind, float], first: Kind) -> Kind:
+    """The fastest kind, or `first` where that is as fast but for MARGIN."""
+    best = max(rates, key=lambda kind: rates[kind])
+    return best if first not in rates or rates[best] > MARGIN * rates[first] else first
+
+
+def try_training(
+    shape: tuple[int, int], kept: torch.dtype, dtypes: tuple[str, ...] = ("float32", "bfloat16"), *,
+    rate: Callable[[Kind, Tensor], float] | None = None,
+) -> Choice:  # fmt: skip
+    """Tries products of a layer (out, in) with its input and its gradient, frozen weights in `kept` under float32.
+
+    `rate` says how fast a kind is; by default it is measured.
+    """
+    threads = torch.get_num_threads()
+    first = usual(threads)
+    if shape[0] * shape[1] < SMALL:
+        return Choice(first, {})
+    weight = torch.ones(min(shape[0], max(64, NUMBERS // shape[1])), shape[1])
+    measured = rate or (lambda kind, weight: _rate(kind, weight, kept))
+    libraries = ("mkl", "onednn") if products.ONEDNN else ("mkl",)
+    kinds = [Kind("float32", library, threads) for library in libraries if "float32" in dtypes]
+    kinds += [Kind("bfloat16", "onednn", threads)] if "bfloat16" in dtypes else []
+    rates = {kind: measured(kind, weight) for kind in kinds}
+    best = choose(rates, first)
+    if threads > 1:
+        alone = best._replace(threads=1)
+        rates[alone] = measured(alone, weight)
+        best = choose(rates, best)
+    return Choice(best, {str(kind): round(value, 1) for kind, value in rates.items()})
+
+
+@contextmanager
+def using(kind: Kind) -> Iterator[None]:
+    """Within, products are made so; the number of threads and the library are put back."""
+    threads, library = torch.get_num_threads(), products.library()
+    use(kind)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        products.use_library(library)
+
+
+def use(kind: Kind) -> None:
+    """From here on products are made so, in this process."""
+    if kind.threads != torch.get_num_threads():
+        torch.set_num_threads(kind.threads)
+    products.use_library(kind.library)
+
+
+def _operands(kind: Kind, weight: Tensor, kept: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """Input, weight and gradient of a layer as training multiplies them."""
+    dtype: torch.dtype = getattr(torch, kind.dtype)
+    rows = max(64, min(ROWS, (1 << 29) // weight.numel()))
+    held = weight.to(kept if kept.itemsize < dtype.itemsize else dtype)
+    return torch.ones(rows, weight.shape[1], dtype=dtype), held, torch.ones(rows, weight.shape[0], dtype=dtype)
+
+
+def _rate(kind: Kind, weight: Tensor, kept: torch.dtype) -> float:
+    """10⁹ operations a second, of the fastest round: what others on the machine take is not the kind's."""
+    x, held, dy = _operands(kind, weight, kept)
+    best, began = float("inf"), time.perf_counter()
+    with using(kind):
+        products.product(x[:64], held)  # makes the kernel
+        products.product_back(dy[:64], held)
+        while True:
+            started = time.perf_counter()
+            products.product(x, held)
+            products.product_back(dy, held)
+            ended = time.perf_counter()
+            best = min(best, ended - started)
+            if ended - began > SECONDS:
+                return 4 * len(x) * weight.numel() / best / 1e9

@@ -1,0 +1,88 @@
+"""What is fast on a machine is found by trying, and how that decides: with rates of machines that are not here."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sodate.kernels import machine, products
+from sodate.kernels.machine import Kind, choose, try_training
+
+FLOAT, NARROW = Kind("float32", "mkl", 2), Kind("bfloat16", "onednn", 2)
+ONEDNN = Kind("float32", "onednn", 2)
+LAYER = (1536, 576)
+
+
+@pytest.mark.parametrize(
+    ("rates", "first", "chosen"),
+    [
+        ({ONEDNN: 229.0, FLOAT: 180.0, NARROW: 155.0}, ONEDNN, ONEDNN),  # a Xeon whose flags name bfloat16
+        ({ONEDNN: 230.0, FLOAT: 75.0, NARROW: 340.0}, ONEDNN, NARROW),  # an EPYC that has it
+        ({ONEDNN: 90.0, FLOAT: 120.0, NARROW: 9.0}, FLOAT, FLOAT),  # one that has not
+        ({ONEDNN: 150.0, FLOAT: 120.0, NARROW: 9.0}, FLOAT, ONEDNN),
+        ({ONEDNN: 110.0, FLOAT: 100.0}, FLOAT, FLOAT),  # no more than two measurements differ by
+        ({ONEDNN: 90.0, NARROW: 80.0}, FLOAT, ONEDNN),  # the usual kind is not among them
+    ],
+)
+def test_the_fastest_kind_is_taken_and_the_usual_one_where_little_is_won(
+    rates: dict[Kind, float], first: Kind, chosen: Kind
+) -> None:
+    assert choose(rates, first) == chosen
+
+
+def tried(
+    alone: float, dtypes: tuple[str, ...] = ("float32", "bfloat16"), kept: torch.dtype = torch.float32
+) -> machine.Choice:
+    """The choice of a machine of two cores where bfloat16 is twice as fast, and one thread makes so much of two."""
+
+    def rate(kind: Kind, weight: torch.Tensor) -> float:
+        return (200.0 if kind.dtype == "bfloat16" else 100.0) * (alone if kind.threads == 1 else 1.0)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        return try_training(LAYER, kept, dtypes, rate=rate)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_one_thread_is_taken_where_the_second_is_in_the_way() -> None:
+    assert tried(alone=0.5).kind == Kind("bfloat16", "onednn", 2)
+    assert tried(alone=1.3).kind == Kind("bfloat16", "onednn", 1)
+    assert tried(alone=1.05).kind.threads == 2  # within what two measurements differ by
+
+
+def test_every_rate_is_kept_by_its_name() -> None:
+    rates = tried(alone=0.5).rates
+    assert rates["bfloat16 onednn 2"] == 200 and rates["bfloat16 onednn 1"] == 100
+    assert {name for name in rates if name.startswith("float32")} >= {"float32 mkl 2"}
+    assert tried(alone=0.5, dtypes=("float32",)).kind.dtype == "float32"
+
+
+def test_layers_too_small_to_tell_are_not_tried_so_that_two_runs_decide_alike() -> None:
+    choice = try_training((64, 32), torch.float32, rate=lambda kind, weight: pytest.fail("tried"))
+    assert choice == machine.Choice(machine.usual(torch.get_num_threads()), {})
+
+
+@pytest.mark.parametrize("kept", [torch.float32, torch.bfloat16])
+def test_trying_takes_a_moment_and_leaves_everything_as_it_was(
+    kept: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "SECONDS", 0.0)
+    before = torch.get_num_threads(), products.library()
+    choice = try_training((600, 512), kept, ("float32",))
+    assert all(rate > 0 for rate in choice.rates.values()) and choice.kind.dtype == "float32"
+    assert (torch.get_num_threads(), products.library()) == before
+
+
+def test_products_go_to_the_library_that_was_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not products.ONEDNN:
+        pytest.skip("torch without oneDNN")
+    real, seen = torch.ops.mkldnn._linear_pointwise, []
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", lambda *given: seen.append(1) or real(*given))
+    x, weight = torch.randn(200, 80), torch.randn(96, 80)
+    for library in ("mkl", "onednn"):
+        with machine.using(Kind("float32", library, torch.get_num_threads())):
+            made = products.product(x, weight)
+        torch.testing.assert_close(made, x @ weight.t(), rtol=1e-3, atol=1e-4)
+        assert bool(seen) == (library == "onednn")
