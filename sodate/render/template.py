@@ -10,6 +10,7 @@ import datetime
 import functools
 import json
 import re
+import threading
 import time
 from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
 from importlib import resources
@@ -25,10 +26,14 @@ import jinja2.utils
 
 from sodate.core.errors import SodateError
 from sodate.core.text import en, ja, said_by, tr
+from sodate.render import apart
+from sodate.render.plain import is_plain
 
 MAX_CHARS = 20_000_000  # of output
 MAX_MADE = 10 * MAX_CHARS  # characters made on the way to it, in all; an item of a list counts as 8, for its bytes
 MAX_SECONDS = 20.0
+MAX_ITEMS = 100_000  # of a list or a mapping
+MAX_SOURCE = 1_000_000  # characters
 
 _MANY = (list, tuple, dict, set, frozenset, KeysView, ValuesView, ItemsView)
 _MAX_BITS = 2**16  # of a number that is multiplied
@@ -90,10 +95,15 @@ class _Generator(jinja2.compiler.CodeGenerator):
         self.write(")")
 
 
-class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
+class _Account(threading.local):
+    """What one render may still take: of each thread its own, so that two renders never share one."""
+
     date: datetime.date | None = None  # that strftime_now tells; None is today
     deadline = 0.0
     left = 0  # characters that may still be made; none while compiling, so that no constant is folded into a long one
+
+
+class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset({"*", "**", "%"})
     code_generator_class = _Generator
 
@@ -101,6 +111,7 @@ class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
         super().__init__(
             trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols], autoescape=False
         )
+        self.account = _Account()
         self.finalize = self.text
         self.filters = {name: self._watched(name, one) for name, one in {**self.filters, "tojson": self.tojson}.items()}
         self.globals.update(raise_exception=_raise_exception, strftime_now=self.strftime_now, __ticking=self.ticking)
@@ -117,7 +128,7 @@ class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
 
     def ticking(self, items: Iterable[Any]) -> Iterator[Any]:
         for item in items:
-            if time.monotonic() > self.deadline:
+            if time.monotonic() > self.account.deadline:
                 raise _too_long()
             yield item
 
@@ -163,10 +174,12 @@ class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
     def counted(self, made: Any) -> Any:
         """`made`, on the account of this rendering."""
         if isinstance(made, str):
-            self.left -= len(made)
+            self.account.left -= len(made)
         elif isinstance(made, _MANY):
-            self.left -= 8 * len(made)
-        if self.left < 0:
+            if len(made) > MAX_ITEMS:
+                raise _refused(tr(f"a list of over {MAX_ITEMS} items", f"{MAX_ITEMS} 個を超えるリスト"))
+            self.account.left -= 8 * len(made)
+        if self.account.left < 0:
             raise _too_much()
         return made
 
@@ -194,7 +207,7 @@ class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
         return self.counted(super().call_binop(context, operator, left, right))
 
     def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
-        if time.monotonic() > self.deadline:
+        if time.monotonic() > self.account.deadline:
             raise _too_long()
         value = getattr(obj, "__self__", None)
         if value is None:  # str.format comes wrapped by the sandbox
@@ -226,7 +239,7 @@ class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
         """The pinned day, at its beginning: a time of day would be another prompt with every request."""
         if 256 * len(form) > MAX_MADE:  # strftime gives no more than that
             raise _too_much()
-        day = self.date or datetime.date.today()
+        day = self.account.date or datetime.date.today()
         return datetime.datetime(day.year, day.month, day.day).strftime(form)
 
     def tojson(self, value: Any, ensure_ascii: bool = False, indent: int | None = None, **kwargs: Any) -> str:
@@ -260,40 +273,92 @@ def _why(error: Exception) -> str:
     return said_by(error)
 
 
+Render = Callable[..., str]
+"""(the day that strftime_now tells, or None for today; Jinja variables by name) → text, or TemplateError."""
+
+
 @functools.lru_cache(maxsize=32)
-def compile_template(source: str) -> Callable[..., str]:
-    """A function from Jinja variables to text. Raises TemplateError when the source does not compile."""
+def compile_template(source: str) -> Render:
+    """A function from Jinja variables to text. Raises TemplateError when the source does not compile.
+
+    A plain template (`sodate/render/plain.py`) is rendered here, any other by a process with limits.
+    """
+    if len(source) > MAX_SOURCE:
+        raise TemplateError(
+            tr(f"The chat template has over {MAX_SOURCE} characters.",
+               f"チャットテンプレートが {MAX_SOURCE} 文字を超えています。")
+        )  # fmt: skip
+    try:
+        tree = jinja2.Environment(extensions=[_Generation, jinja2.ext.loopcontrols]).parse(source)
+        plain = is_plain(tree, source)
+    except Exception as error:
+        raise _no_template(error) from None
+    if plain:
+        return compile_here(source)
+    _ask(source, None, None)  # what it says of a source that does not compile
+
+    def render(date: datetime.date | None = None, /, **variables: Any) -> str:
+        return _ask(source, date, variables)
+
+    return render
+
+
+def _ask(source: str, date: datetime.date | None, variables: Mapping[str, Any] | None) -> str:
+    """What another process makes of a template; it only compiles it where there are no variables."""
+    limits = {"MAX_CHARS": MAX_CHARS, "MAX_MADE": MAX_MADE, "MAX_SECONDS": MAX_SECONDS}
+    request = {"source": source, "date": date and date.isoformat(), "variables": variables, "limits": limits}
+    try:
+        answer = apart.ask(request, MAX_SECONDS)
+    except apart.Ended as ended:
+        raise _refused_by(_too_long() if ended.late else MemoryError()) from None
+    if "refused" in answer:
+        raise TemplateError(tr(*answer["refused"]))
+    text: str = answer["text"]
+    return text
+
+
+@functools.lru_cache(maxsize=32)
+def compile_here(source: str) -> Render:
+    """As `compile_template`, with every render in this process."""
     environment = _Sandbox()
     try:
         template = environment.from_string(source)
     except Exception as error:  # Jinja parses it, Python compiles the result; each fails in its own ways
-        why = _why(error)
-        raise TemplateError(
-            tr(f"The chat template does not compile: {en(why)}.", f"チャットテンプレートを解釈できません: {ja(why)}")
-        ) from None
+        raise _no_template(error) from None
 
     def render(date: datetime.date | None = None, /, **variables: Any) -> str:
-        environment.date = date
-        environment.deadline = time.monotonic() + MAX_SECONDS
-        environment.left = MAX_MADE
+        environment.account.date = date
+        environment.account.deadline = time.monotonic() + MAX_SECONDS
+        environment.account.left = MAX_MADE
         pieces: list[str] = []
         size = 0
         try:
             for piece in template.generate(**variables):
                 pieces.append(piece)
                 size += len(piece)
-                if time.monotonic() > environment.deadline:
+                if time.monotonic() > environment.account.deadline:
                     raise _too_long()
                 if size > MAX_CHARS:
                     raise _refused(tr(f"output over {MAX_CHARS} characters", f"出力が {MAX_CHARS} 文字を超えました"))
         except Exception as error:  # whatever a stranger's program raises is its own fault
-            why = _why(error)
-            raise TemplateError(
-                tr(f"The chat template refused: {en(why)}.", f"チャットテンプレートがエラーを返しました: {ja(why)}")
-            ) from None
+            raise _refused_by(error) from None
         return "".join(pieces)
 
     return render
+
+
+def _no_template(error: Exception) -> TemplateError:
+    why = _why(error)
+    return TemplateError(
+        tr(f"The chat template does not compile: {en(why)}.", f"チャットテンプレートを解釈できません: {ja(why)}")
+    )
+
+
+def _refused_by(error: Exception) -> TemplateError:
+    why = _why(error)
+    return TemplateError(
+        tr(f"The chat template refused: {en(why)}.", f"チャットテンプレートがエラーを返しました: {ja(why)}")
+    )
 
 
 def built_in(name: str) -> str:
