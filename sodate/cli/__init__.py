@@ -330,27 +330,15 @@ def chat(
     system: Annotated[str | None, typer.Option(help=tr("System prompt.", "システムプロンプト。"))] = None,
     temperature: Annotated[float, typer.Option(min=0)] = 0.0,
     max_tokens: Annotated[int, typer.Option(min=1)] = 512,
-    today: Annotated[
-        bool,
-        typer.Option(
-            "--today",
-            help=tr(
-                "Tell the template today's date, not the one of training.",
-                "テンプレートに、学習時ではなく今日の日付を伝えます。",
-            ),
-        ),
-    ] = False,
+    date: Annotated[
+        Literal["trained", "today"], typer.Option(help=tr("Date in prompts.", "プロンプトの日付。"))
+    ] = "trained",
 ) -> None:
     import sodate
     from sodate.cli.at_hand import at_hand
     from sodate.terminal.talk import chat as talk
 
-    talk(
-        sodate.load(at_hand(model), date="today" if today else "trained"),
-        system,
-        temperature=temperature,
-        max_new_tokens=max_tokens,
-    )
+    talk(sodate.load(at_hand(model), date=date), system, temperature=temperature, max_new_tokens=max_tokens)
 
 
 @app.command(help=tr("Replies to a prompt, or to every row of a file.", "プロンプトまたはファイルの各行への返答。"))
