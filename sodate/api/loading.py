@@ -99,7 +99,8 @@ class Model:
 def load(
     name: str, *, device: str = "auto", dtype: str = "auto", date: Literal["trained", "today"] = "trained"
 ) -> Model:
-    """A version or base model, ready to answer. Adapters that can be are merged into the weights: nothing per token.
+    """A version or base model, ready to answer. An adapter is merged into the weights where it can be, unless those
+    were published in few bits and are read so; then it stands beside them.
 
     A template that prints the date is told the day it was told in training, or with `date="today"` the day's own.
     """
@@ -123,13 +124,28 @@ def _ready(files: ModelFiles, device: str, dtype: str) -> Model:
     from sodate.generate import decoding
     from sodate.model import fused
 
-    renderer = _renderer(files)
-    model, config = with_adapter(files, device, dtype)
+    model, config = with_adapter(replace(files, adapter=None), device, dtype)
+    # Weights that were published in few bits stay so, and their adapter beside them: folded in, they would need all.
+    beside = files.adapter is not None and _shares(files) and decoding.packs(model)
+    if files.adapter is not None and not beside:
+        config = adapter_files.load_adapter(model, files.adapter)
     if config is None or adapter_files.merges(config):
         adapters.merge(model)
     fused.prepare(model, model.get_input_embeddings().weight.dtype)
     decoding.prepare(model)
-    return Model(files, renderer, model)
+    made = Model(files, _renderer(files), model, version=files.name if beside else "")
+    if beside and files.adapter is not None:
+        made.engine.add_version(files.name, files.adapter)
+    return made
+
+
+def _shares(files: ModelFiles) -> bool:
+    """Whether these weights, with the adapter if there is one, can be used by several versions at once."""
+    from sodate.adapt import files as adapter_files
+    from sodate.adapt.lora import LoraConfig
+
+    config = None if files.adapter is None else adapter_files.read_adapter(files.adapter)
+    return not files.quantised and (config is None or (isinstance(config, LoraConfig) and not config.dora))
 
 
 def _renderer(files: ModelFiles) -> Renderer:
@@ -142,20 +158,13 @@ def load_together(names: Sequence[str], *, device: str = "auto", dtype: str = "a
     """Versions and base models, ready to answer, in the order of their names.
 
     LoRA and rsLoRA versions of one base share its weights and one engine, each beside the others; so does the base
-    itself. All else has weights and an engine of its own. A version alone over its base is merged into it, as by
-    `load`.
+    itself. All else has weights and an engine of its own, as by `load`.
     """
-    from sodate.adapt import files as adapter_files
-    from sodate.adapt.lora import LoraConfig
 
     def base(name: str) -> str | None:
         """The folder of the weights that the name could share, if it could."""
-        files = look_up(name)
-        if files.quantised or ((version := find_version(name)) is not None and version.head is not None):
-            return None
-        config = None if files.adapter is None else adapter_files.read_adapter(files.adapter)
-        shares = config is None or (isinstance(config, LoraConfig) and not config.dora)
-        return str(files.folder) if shares else None
+        files, version = look_up(name), find_version(name)
+        return str(files.folder) if _shares(files) and (version is None or version.head is None) else None
 
     folders = [base(name) for name in names]
     made: dict[str, Model] = {}

@@ -78,9 +78,9 @@ class Prefill:
         self.pool, self.blocks, self.depth = pool, list(blocks), depth
         self.places, self.to_block, self.to_offset = written
         lengths, paths = [s.end - s.start for s in batch.segments], [s.path for s in batch.segments]
-        if depth:  # the beginning is the root of all: segment 0, whose queries nobody asks for
-            lengths, paths = [depth, *lengths], [(), *((0, *(a + 1 for a in path)) for path in paths)]
-        self.inner = TrieAttention(lengths, paths)
+        # A beginning is the root of all: segment 0, whose queries nobody asks for.
+        below = [(0, *(a + 1 for a in path)) for path in paths]
+        self.inner = TrieAttention([depth, *lengths], [(), *below]) if depth else TrieAttention.over(batch)
 
     def __call__(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None, window: int | None

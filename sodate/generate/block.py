@@ -34,7 +34,7 @@ def _step(attention: FrozenAttention, mlp: FrozenMLP, norms: list[RMSNorm | None
     queries, turning = counts[0] * dim, (counts[0] + counts[1]) * dim
 
     def step(x: rows.Array, count: int, cos: rows.Array, sin: rows.Array, attend: Attend) -> rows.Array:
-        made = qkv(before(x))
+        made = qkv(before(x), count)
         if q_norm is not None and k_norm is not None:
             q_norm(made[:queries], made[:queries])
             k_norm(made[queries:turning], made[queries:turning])
@@ -42,9 +42,9 @@ def _step(attention: FrozenAttention, mlp: FrozenMLP, norms: list[RMSNorm | None
         heads = torch.from_numpy(made).view(-1, dim, made.shape[1])[None, :, :, :count].transpose(2, 3)
         query, key, value = heads.split(counts, 1)
         seen = attend(attention.layer, query, key, value, attention.scale, attention.window)
-        y = out(rows.side_by_side(seen[0].transpose(0, 1).reshape(count, -1)))
+        y = out(rows.side_by_side(seen[0].transpose(0, 1).reshape(count, -1)), count)
         x = x + (y if behind is None else behind(y))
-        y = down(rows.gate(wide(before_mlp(x)), mlp.kind))
+        y = down(rows.gate(wide(before_mlp(x), count), mlp.kind), count)
         return x + (y if behind_mlp is None else behind_mlp(y))
 
     return step

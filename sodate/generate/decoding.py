@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sodate.adapt.adapters import Adapted
 from sodate.generate import block
 from sodate.generate.frozen import FrozenAttention, FrozenLinear, FrozenMLP
+from sodate.kernels import packed
 from sodate.model.fused import Attention, GatedMLP
 
 
@@ -52,11 +53,20 @@ def _replace(model: Any) -> Iterator[tuple[nn.Module, str, nn.Module]]:
             yield owner, leaf, module
 
 
+def packs(model: Any) -> bool:
+    """Whether the decoder's weights were published in few bits, judged by the first of its linear layers."""
+    linear = next((one for one in model.get_decoder().modules() if type(one) is nn.Linear), None)
+    return linear is not None and packed.pack(linear.weight.detach()[: packed.GLANCE]) is not None
+
+
 @torch.no_grad()
 def prepare(model: Any) -> None:
     """Makes the decoder ready for decoding; it can't be trained afterwards."""
     for _ in _replace(model):
         pass
+    layers = [module for module in model.get_decoder().modules() if isinstance(module, FrozenLinear)]
+    for layer in (*layers, model.get_output_embeddings()):
+        layer.weight.packed = packed.pack(layer.weight)  # None, where it has other numbers
     for module in model.get_decoder().modules():
         block.speed_up(module)
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-LANES = 16  # rows that a step has room for at the price of one (kernels/rows.py)
-MOST = 4 * LANES  # rows of a step with drafts
+MOST = 64  # rows of a step with drafts, and
+SIZES = (1, 2, 3, 4, 16, 32, 48, MOST)  # the rows at which a step's price changes (kernels/rows.py)
+LONGEST = 15  # tokens of a draft
 LENGTHS = (4, 2)  # tokens that must have come before, the longer first
 LEARN = 0.1  # weight of the newest observation
 
@@ -44,28 +45,28 @@ class Pace:
     """Seconds of a step by its rows, measured while it runs, and how many drafts are worth their rows."""
 
     def __init__(self) -> None:
-        self._seconds: dict[int, float] = {}  # by lanes in use, in units of LANES
+        self._seconds: dict[int, float] = {}  # by the next of SIZES
 
     def took(self, rows: int, seconds: float) -> None:
-        unit = -(-rows // LANES)
-        self._seconds[unit] = seconds + (1 - LEARN) * (self._seconds.get(unit, seconds) - seconds)
+        size = next((size for size in SIZES if size >= rows), rows)
+        self._seconds[size] = seconds + (1 - LEARN) * (self._seconds.get(size, seconds) - seconds)
 
-    def _expected(self, unit: int, least: int) -> float:
-        known = self._seconds.get(least, 1.0)
-        return self._seconds.get(unit, known * (1 + unit / least) / 2)
+    def _expected(self, size: int, least: int) -> float:
+        """Where it was not measured yet, on the hopeful side: so it will be."""
+        return self._seconds.get(size, self._seconds.get(least, 1.0) * (1 + (size - least) / 32))
 
     def share(self, rows: int, drafts: Sequence[tuple[float, int]]) -> list[int]:
         """How much of each reply's draft (its hope and length) is worth computing beside the `rows` that must be, so
         that the most tokens a second come."""
-        least = max(1, -(-rows // LANES))
         chances = sorted(
             ((hope**k, reply) for reply, (hope, length) in enumerate(drafts) for k in range(1, length + 1)),
             reverse=True,
         )
+        sizes = [size for size in SIZES if size >= rows]
         best, chosen = 0.0, [0] * len(drafts)
-        for unit in range(least, MOST // LANES + 1):
-            taken = chances[: unit * LANES - rows]
-            speed = (len(drafts) + sum(chance for chance, _ in taken)) / self._expected(unit, least)
+        for size in sizes:
+            taken = chances[: size - rows]
+            speed = (len(drafts) + sum(chance for chance, _ in taken)) / self._expected(size, sizes[0])
             if speed > best:
                 best, chosen = speed, [0] * len(drafts)
                 for _, reply in taken:

@@ -37,14 +37,14 @@ class FrozenLinear(nn.Module):
             self.thin.add(x.reshape(-1, x.shape[-1]), y.view(-1, y.shape[-1]))
         return y
 
-    def side_by_side(self) -> Callable[[rows.Array], rows.Array]:
-        """The same for rows that lie side by side."""
+    def side_by_side(self) -> Callable[[rows.Array, int], rows.Array]:
+        """The same for rows that lie side by side, and how many they are."""
         product = rows.Product(self.weight, self.bias)
 
-        def both(x: rows.Array) -> rows.Array:
-            y = product(x)
+        def both(x: rows.Array, count: int) -> rows.Array:
+            y = product(x, count)
             if self.thin is not None:
-                self.thin.add_side_by_side(x, y)
+                self.thin.add_side_by_side(x, y, count)
             return y
 
         return both

@@ -77,8 +77,8 @@ class Thin:
         for part, (piece, up) in enumerate(zip(y.split(self.sizes, 1), ups, strict=True)):
             piece += (low[:, part] @ up.t()).to(y.dtype)
 
-    def add_side_by_side(self, x: rows.Array, y: rows.Array) -> None:
-        """The same for rows that lie side by side: x (in, L), y (out, L)."""
+    def add_side_by_side(self, x: rows.Array, y: rows.Array, count: int) -> None:
+        """The same for `count` rows that lie side by side: x (in, L), y (out, L)."""
         active = self.selection.active
         if self.pairs.keys().isdisjoint(active):
             return
@@ -86,12 +86,12 @@ class Thin:
             down, ups = self._stack()
             self._products[active] = [rows.Product(one, None) for one in (down, *ups)]
         narrow, *wide = self._products[active]
-        low = narrow(x).reshape(len(wide), -1, x.shape[1])
+        low = narrow(x, count).reshape(len(wide), -1, x.shape[1])
         if self.selection.mask is not None:
             low *= self.selection.lanes(x.shape[1])
         start = 0
         for size, piece, product in zip(self.sizes, low, wide, strict=True):
-            y[start : start + size] += product(piece)
+            y[start : start + size] += product(piece, count)
             start += size
 
     def _stack(self) -> tuple[Tensor, list[Tensor]]:

@@ -24,7 +24,7 @@ from sodate.core.errors import SodateError
 from sodate.core.text import tr
 from sodate.generate import prefill
 from sodate.generate.attending import Seen, Step
-from sodate.generate.drafts import LANES, MOST, Pace
+from sodate.generate.drafts import LONGEST, MOST, Pace
 from sodate.generate.grammar import Grammars, unsupported
 from sodate.generate.pool import BLOCK, Pool, Shape
 from sodate.generate.running import Holders, Running
@@ -70,7 +70,7 @@ class TorchEngine:
         self.model, self.slots, self.beside = model, slots, beside
         self.context_length = attention.context_length(model.config)
         self.head = forward.head(model)
-        self.versions = Versions(model)
+        self.versions = Versions.over(model)
         self.drafts = True  # whether replies that copy may go faster
         self._tokens = tokens
         self._grammars = None if tokenizer is None else Grammars(tokenizer, len(self.head.weight))
@@ -136,11 +136,15 @@ class TorchEngine:
             return events + (self._one_by_one() if holders.running else [])
         for one in holders.running:
             holders.find(one)
-        long = [one for one in holders.running if one.missing > SHORT]
+        begins = not any(one.computed for one in holders.running)  # nobody waits: what prompts share is computed once
+        long = [one for one in holders.running if one.missing > SHORT or begins]
         if long:
             events += self._prefill(long)
         short = [one for one in holders.running if one.missing <= SHORT and holders.reach(one, len(one.ids))]
-        return events + (self._rows(short) if short else [])
+        if short:
+            events += self._rows(short)
+        self.versions.select("")  # whoever else uses the model means the base
+        return events
 
     def cancel(self, number: int) -> None:
         for one in self._holders.running if self._holders else []:
@@ -209,7 +213,7 @@ class TorchEngine:
         budget = max(PREFILL_TOKENS, PREFILL_PROMPTS * max(one.missing for one in long))
         if self.beside and any(one.missing <= SHORT for one in self.holders.running):
             budget = self.beside
-        self.versions.selection.of([long[0].request.version], self.model.device)
+        self.versions.select(long[0].request.version)
         hidden, done = prefill.compute(self.model, self.holders, long, budget)
         return self._next(hidden, [self._asked(one, [place], []) for one, place in done.items()])
 
@@ -245,7 +249,7 @@ class TorchEngine:
             return [[]] * len(short)
         drafts, scarce = [], self.holders.pool.available <= len(short)
         for one in short:
-            draft = one.lookup.draft(one.ids, min(LANES - 1, one.most - len(one.ids) - 1))
+            draft = one.lookup.draft(one.ids, min(LONGEST, one.most - len(one.ids) - 1))
             if draft and one.matcher is not None:
                 draft = draft[: one.matcher.fits(draft)]
             # Nobody has to go for the sake of a guess.
@@ -261,9 +265,10 @@ class TorchEngine:
         running, decoder = list(self.holders.running), self.model.get_decoder()
         states = []
         for one in running:
-            self.versions.selection.of([one.request.version], self.model.device)
+            self.versions.select(one.request.version)
             text = torch.tensor([one.ids], device=self.model.device)
             states.append(decoder(input_ids=text, use_cache=False).last_hidden_state[0, -1])
+        self.versions.select("")
         return self._next(torch.stack(states), [self._asked(one, [row], []) for row, one in enumerate(running)])
 
     # ── what comes next ──────────────────────────────────────────────────────────────────────────────────────────────

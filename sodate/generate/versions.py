@@ -25,6 +25,18 @@ class Versions:
         self.model = model
         self.selection = Selection()
 
+    @classmethod
+    def over(cls, model: Any) -> Versions:
+        """Those of a model: the same for every engine and for whoever else computes with it."""
+        found: Versions | None = getattr(model, "sodate_versions", None)
+        if found is None:
+            found = model.sodate_versions = cls(model)
+        return found
+
+    def select(self, name: str) -> None:
+        """Forwards of the model are those of this version from here on, to the end of an engine's next step."""
+        self.selection.of([name], self.model.device)
+
     def __contains__(self, name: str) -> bool:
         return name in self.selection.ranks
 

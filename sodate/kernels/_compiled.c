@@ -11,9 +11,11 @@ PyMODINIT_FUNC PyInit__compiled(void)
 {
     PyObject *module = PyModule_Create(&MODULE);
     if (module != NULL &&
-        (PyModule_AddFunctions(module, ATTEND_METHODS) || PyModule_AddFunctions(module, GATE_METHODS) ||
+        (PyModule_AddFunctions(module, ATTEND_METHODS) || PyModule_AddFunctions(module, FEW_METHODS) ||
+         PyModule_AddFunctions(module, GATE_METHODS) ||
          PyModule_AddFunctions(module, ROWS_METHODS) || PyModule_AddFunctions(module, TRIE_METHODS) ||
          PyModule_AddIntConstant(module, "WIDE", trie_width()) ||
+         PyModule_AddIntConstant(module, "FEW", few_works()) ||
          PyModule_AddIntConstant(module, "FLOAT32", product_takes_float32()) ||
          PyModule_AddIntConstant(module, "BFLOAT16", product_takes_bfloat16())))
         Py_CLEAR(module);

@@ -79,14 +79,14 @@ DOTS(dots_avx2, OWN_AVX2, float, __m256, _mm256_setzero_ps, _mm256_storeu_ps, 2,
 static int has_avx512(void) { return __builtin_cpu_supports("avx512f") != 0; }
 int product_takes_float32(void) { return has_avx512() || (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")); }
 int product_takes_bfloat16(void) { return has_avx512() && __builtin_cpu_supports("avx512bf16") != 0; }
-static void float32_block(const float *w, const float *x, float *out, Py_ssize_t count, Py_ssize_t k, Py_ssize_t lanes)
+void product_float32(const float *w, const float *x, float *out, Py_ssize_t count, Py_ssize_t k, Py_ssize_t lanes)
 {
     (has_avx512() ? dots_f32_block : dots_avx2_block)(w, x, out, count, k, lanes);
 }
 #else
 int product_takes_float32(void) { return 0; }
 int product_takes_bfloat16(void) { return 0; }
-static void float32_block(const float *w, const float *x, float *out, Py_ssize_t count, Py_ssize_t k, Py_ssize_t lanes) {}
+void product_float32(const float *w, const float *x, float *out, Py_ssize_t count, Py_ssize_t k, Py_ssize_t lanes) {}
 static void dots_bf16_block(const int32_t *w, const int32_t *x, float *out, Py_ssize_t count, Py_ssize_t k, Py_ssize_t lanes) {}
 #endif
 
@@ -126,7 +126,7 @@ static int multiply(const float *x, const Py_buffer *weight, float *out, Py_ssiz
             if (narrow)
                 dots_bf16_block((const int32_t *)weight->buf + at * (k / 2), room, out + at * lanes, rows, k / 2, lanes);
             else
-                float32_block((const float *)weight->buf + at * k, x, out + at * lanes, rows, k, lanes);
+                product_float32((const float *)weight->buf + at * k, x, out + at * lanes, rows, k, lanes);
         }
     }
     free(room);

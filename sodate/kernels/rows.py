@@ -17,6 +17,7 @@ from sodate.kernels import compiled, products
 from sodate.kernels.gate import KINDS
 
 FEW = 64  # as many as _rows.c has room for; its products are faster than oneDNN's up to here (bench/decode.py)
+VERY_FEW = 4  # rows for which products are as fast as memory gives the weight
 Array = NDArray[Any]
 
 
@@ -42,16 +43,24 @@ def apart(x: Array, count: int) -> Tensor:
 
 
 class Product:
-    """x ↦ W x + b, for W (out, in), b (out,) or None."""
+    """x ↦ W x + b, for W (out, in), b (out,) or None. A weight with `packed` (packed.py) is read in that form."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self.weight: Array = (weight.view(torch.int16) if weight.dtype == torch.bfloat16 else weight).numpy()
+        self.packed: Array | None = getattr(weight, "packed", None)
         self.bias: Array | None = None if bias is None else bias.float().numpy()[:, None]
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array, count: int | None = None) -> Array:
+        """`count` of x's rows are meant; a few take less time than all that there is room for."""
         assert compiled is not None
         out = np.empty((len(self.weight), x.shape[1]), dtype=np.float32)
-        compiled.product(x, self.weight, out)
+        count = count or x.shape[1]
+        if self.packed is not None:
+            compiled.few(x, self.packed, out, count)
+        elif compiled.FEW and count <= VERY_FEW and self.weight.dtype == np.float32:
+            compiled.few(x, self.weight, out, count)
+        else:
+            compiled.product(x, self.weight, out)
         if self.bias is not None:
             out += self.bias
         return out
@@ -62,7 +71,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     precision."""
     flat = x.reshape(-1, x.shape[-1])
     if 0 < len(flat) <= FEW and flat.dtype != torch.float64 and multiplies(weight):
-        made = Product(weight, bias)(side_by_side(flat.float()))
+        made = Product(weight, bias)(side_by_side(flat.float()), len(flat))
         return apart(made, len(flat)).view(*x.shape[:-1], -1)
     y = products.product(flat, products.operand(weight, x.dtype))
     if bias is not None:
