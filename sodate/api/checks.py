@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def check_name(name: str) -> None:
 
 def refuse_changes(run: RunFolder, about: dict[str, Any]) -> None:
     """A resumed run must see the same data, model and template, or it would not be the same run."""
-    manifest = run.manifest
+    manifest: Mapping[str, Any] = run.manifest
     for key, what in (("data", tr("training data", "学習データ")), ("eval", tr("held-out data", "検証データ")),
                       ("base", tr("base model", "ベースモデル")), ("start", tr("initial adapter", "初期アダプター")),
                       ("renderer", tr("template or tokenizer", "テンプレートまたはトークナイザー"))):  # fmt: skip

@@ -14,6 +14,7 @@ from sodate.api.loading import load
 from sodate.core import home
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.files import read_json, sha256_file, write_json, write_text
+from sodate.core.manifests import SCHEMA_VERSION
 from sodate.core.text import tr
 from sodate.core.types import Conversation, Example, Message, Preference
 from sodate.data import tasks
@@ -112,7 +113,7 @@ def evaluate(
         for i, (text, thought) in enumerate(zip(texts, thoughts[name], strict=True))
     ]
     write_text(folder / "replies.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
-    write_json(folder / "result.json", {**result.to_json(), "measured": measured})
+    write_json(folder / "result.json", {"schema_version": SCHEMA_VERSION, **result.to_json(), "measured": measured})
     meta = {
         str(tr("models", "モデル")): ", ".join(dict.fromkeys(measured.values())),
         str(tr("data", "データ")): str(data),

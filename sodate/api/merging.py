@@ -71,7 +71,11 @@ def merge(
         (folder / "model").mkdir()
         load.save_full(model, files.folder, folder / "model", kept_in)
 
-    about = {k: v for k, v in version.manifest.items() if k not in ("version", "created_at", "code", "files")}
+    about = {
+        k: v
+        for k, v in version.manifest.items()
+        if k not in ("schema_version", "version", "created_at", "code", "files")
+    }
     merged = {"from": version.id, "dtype": str(kept_in).removeprefix("torch."), "rows": len(rows), "difference": gap}
     made = register(into or version.name, about | {"merged": merged}, renderer.template, write_weights)
     progress.report("merge", 1, 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -266,7 +266,7 @@ def _train_locked(
         if kind.keeps_head:
             scalar_head.save(model, folder)
 
-    manifest = run.manifest
+    manifest: Mapping[str, Any] = run.manifest
     kept = ("recipe", "plan", "base", "start", "renderer", "template_source", "template", "date", "data", "eval")
     name = recipe.name or safe_name(Path(recipe.data[0]).name.split(".")[0])
     # A run killed between registering and saying so has its version already.

@@ -60,6 +60,7 @@ CODES: Mapping[str, str] = {
     "template_broken": "the chat template breaks a law of rendering",
     "template_refused": "the chat template does not compile, or refused a row",
     "too_long": "prompt and reply are more tokens than the model takes",
+    "too_new": "the file was written by a newer sodate, in a form not known here",
     "unexpected": "a fault of sodate or of the machine",
     "unknown_format": "the rows or the file are in no format that is known",
     "unknown_key": "the recipe has a key that does not exist",

@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import uuid
@@ -159,7 +160,7 @@ def lock(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             handle.seek(0)
-            holder = handle.read().strip() or "?"
+            holder = handle.read().partition(" since ")[0] or "?"
             raise SodateError(
                 tr(
                     f"{en(what)} is in use by another process ({holder}).",
@@ -172,5 +173,45 @@ def lock(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
         # Past the buffer, which a full disk would make fail a second time when the file is closed.
         with full_disk_said(path):
             os.ftruncate(handle.fileno(), 0)
-            os.write(handle.fileno(), f"pid {os.getpid()} on {socket.gethostname()}".encode())
-        yield
+            os.write(handle.fileno(), _owner(os.getpid()).encode())
+        try:
+            yield
+        finally:
+            os.ftruncate(handle.fileno(), 0)
+
+
+def holds(path: Path) -> bool:
+    """Whether a process that is alive holds the lock at `path`.
+
+    Read from what its owner wrote there; taking the lock to see whether it is free would refuse a writer who comes
+    just then. Of another host's process nobody here knows whether it lives: it counts as alive.
+    """
+    try:
+        written = path.read_text("utf-8")
+    except FileNotFoundError:
+        return False
+    found = re.match(r"pid (\d+) on (\S+)", written)
+    if found is None:
+        return False
+    return found[2] != socket.gethostname() or written == _owner(int(found[1]))
+
+
+def _owner(pid: int) -> str:
+    """The process by number, host, and when it began: numbers come again. Empty for one that is not there."""
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+        if state in "ZX":  # it has ended, and nobody has asked how
+            return ""
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("utf-8").strip()
+        since = f" since {boot}+{fields[18]}"
+    except FileNotFoundError:
+        if Path("/proc/self/stat").exists():
+            return ""
+        since = ""  # no /proc here: the number has to do
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return ""
+        except PermissionError:
+            pass
+    return f"pid {pid} on {socket.gethostname()}{since}"

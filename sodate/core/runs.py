@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from sodate.core import home
-from sodate.core.errors import SodateError, UsageError
-from sodate.core.files import full_disk, full_disk_said, lock, read_json, sweep_temporaries, write_json, write_text
+from sodate.core.errors import UsageError
+from sodate.core.files import full_disk, full_disk_said, holds, lock, sweep_temporaries, write_json, write_text
+from sodate.core.manifests import SCHEMA_VERSION, RunManifest, Status, read_manifest
 from sodate.core.text import tr
 
 
@@ -39,7 +40,8 @@ class RunFolder:
         stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
         path = home.runs_dir() / f"{manifest['recipe']['method']}-{stamp}-{secrets.token_hex(2)}"
         path.mkdir(parents=True)
-        write_json(path / "run.json", manifest | {"run": path.name, "created_at": now(), "status": "running"})
+        own = {"schema_version": SCHEMA_VERSION, "run": path.name, "created_at": now(), "status": "running"}
+        write_json(path / "run.json", manifest | own)
         return cls(path)
 
     @classmethod
@@ -57,23 +59,17 @@ class RunFolder:
         return cls(path)
 
     @property
-    def manifest(self) -> dict[str, Any]:
-        value: dict[str, Any] = read_json(self.path / "run.json")
+    def manifest(self) -> RunManifest:
+        value: RunManifest = read_manifest(self.path / "run.json")
         return value
 
-    def status(self) -> str:
-        """running, interrupted, failed or done. A run whose process is gone is interrupted, whatever it wrote last."""
-        written: str = self.manifest["status"]
-        if written != "running":
-            return written
-        try:
-            with lock(self.path / "lock", self.name):
-                return "interrupted"
-        except SodateError:
-            return "running"
+    def status(self) -> Status:
+        """A run whose process is gone is interrupted, whatever it wrote last. Asking never takes the run's lock."""
+        written = self.manifest["status"]
+        return "interrupted" if written == "running" and not holds(self.path / "lock") else written
 
     def update(self, **changes: Any) -> None:
-        write_json(self.path / "run.json", self.manifest | changes)
+        write_json(self.path / "run.json", {**self.manifest, **changes})
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -82,7 +78,7 @@ class RunFolder:
             yield
 
     def event(self, kind: str, **data: Any) -> None:
-        _append(self.path / "events.jsonl", {"at": now(), "kind": kind, **data})
+        _append(self.path / "events.jsonl", {"schema_version": SCHEMA_VERSION, "at": now(), "kind": kind, **data})
 
     def metric(self, line: dict[str, Any]) -> None:
         _append(self.path / "metrics.jsonl", line)

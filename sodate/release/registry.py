@@ -18,7 +18,8 @@ from typing import Any
 
 from sodate.core import home
 from sodate.core.errors import SodateError, UsageError
-from sodate.core.files import atomic_folder, read_json, sha256_file, write_json, write_text
+from sodate.core.files import atomic_folder, sha256_file, write_json, write_text
+from sodate.core.manifests import SCHEMA_VERSION, VersionManifest, read_manifest
 from sodate.core.runs import now
 from sodate.core.text import tr
 
@@ -36,8 +37,8 @@ class Version:
         return f"{self.name}@{self.number}"
 
     @property
-    def manifest(self) -> dict[str, Any]:
-        value: dict[str, Any] = read_json(self.path / "version.json")
+    def manifest(self) -> VersionManifest:
+        value: VersionManifest = read_manifest(self.path / "version.json")
         return value
 
     @property
@@ -63,8 +64,9 @@ def register(name: str, manifest: dict[str, Any], template: str, write_weights: 
                 write_weights(stage)
                 write_text(stage / "template.jinja", template)
                 files = {str(f.relative_to(stage)): sha256_file(f) for f in sorted(stage.rglob("*")) if f.is_file()}
-                about = {"version": f"{name}@{number}", "created_at": now(), "code": code_version(), **manifest}
-                write_json(stage / "version.json", about | {"files": files})
+                own = {"schema_version": SCHEMA_VERSION, "version": f"{name}@{number}", "created_at": now()}
+                about = {**own, "code": code_version(), **manifest, "files": files}
+                write_json(stage / "version.json", about)
             return Version(name, number, path)
         except FileExistsError:
             continue  # another process took this number

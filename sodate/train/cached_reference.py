@@ -8,7 +8,7 @@ computed is kept under SODATE_HOME/cache/reference by content: base and adapter 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ _NO_MATTER = {
 }
 
 
-def start_of(manifest: dict[str, Any]) -> Any:
+def start_of(manifest: Mapping[str, Any]) -> Any:
     """What decides the model that a run starts from, out of its manifest."""
     kept = {key: value for key, value in manifest["recipe"].items() if key not in _NO_MATTER}
     return [manifest["base"], manifest["start"], manifest["renderer"], manifest["dtype"], kept]

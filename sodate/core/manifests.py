@@ -1,0 +1,93 @@
+"""What lies on disk beside every artefact, as types. Each carries `schema_version`; older ones are read as they are.
+
+A key that is not required may be missing: in files of an older sodate, or before a run comes that far.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, Required, TypedDict
+
+from sodate.core.errors import SodateError
+from sodate.core.files import read_json
+from sodate.core.text import tr
+
+SCHEMA_VERSION = 1  # raised when a reader of the old form would misread the new one
+
+Status = Literal["running", "interrupted", "failed", "done"]
+
+
+class RunManifest(TypedDict, total=False):
+    """run.json"""
+
+    schema_version: int
+    run: str
+    created_at: str
+    ended_at: str
+    status: Required[Status]
+    recipe: dict[str, Any]  # as given, with absolute paths
+    plan: dict[str, Any]  # as resolved
+    decisions: list[dict[str, Any]]
+    base: str
+    start: dict[str, Any]  # model and adapter it began with
+    renderer: str  # digest
+    template_source: str
+    data: dict[str, Any]
+    eval: dict[str, Any] | None
+    code: str
+    dtype: str
+    threads: int
+    processes: int
+    rates: dict[str, Any]
+    fit: dict[str, Any]  # what was chosen to stay within memory
+    error: str
+    result: dict[str, Any]
+
+
+class VersionManifest(TypedDict, total=False):
+    """version.json"""
+
+    schema_version: int
+    version: str
+    created_at: str
+    code: str
+    run: str
+    recipe: Required[dict[str, Any]]
+    plan: dict[str, Any]
+    base: Required[str]
+    start: dict[str, Any]
+    renderer: str
+    template_source: str
+    data: Required[dict[str, Any]]
+    eval: dict[str, Any] | None
+    adapter: str
+    report: dict[str, Any]
+    merged: dict[str, Any]
+    files: Required[dict[str, str]]  # SHA-256 by path
+
+
+class Event(TypedDict):
+    """A line of events.jsonl; what belongs to its kind stands beside these."""
+
+    schema_version: int
+    at: str
+    kind: str
+
+
+def read_manifest(path: Path) -> Any:
+    """The document at `path`, of this form or an older one.
+
+    Raises SodateError where it is missing or damaged, or where a newer sodate wrote it in a form not known here.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise SodateError(tr(f"{path} is damaged.", f"{path} が壊れています。"), code="damaged", file=path)
+    found = value.get("schema_version", 0)  # files of before carry none
+    if not isinstance(found, int) or found > SCHEMA_VERSION:
+        raise SodateError(
+            tr(f"{path} was written by a newer sodate.", f"{path} は新しい版の sodate で書かれています。"),
+            tr("Install that version, or a later one.", "その版か、より新しい版を入れてください。"),
+            code="too_new",
+            file=path,
+        )
+    return value
