@@ -32,6 +32,8 @@ class RunManifest(TypedDict, total=False):
     start: dict[str, Any]  # model and adapter it began with
     renderer: str  # digest
     template_source: str
+    template: dict[str, Any]
+    date: str | None  # what the template was told of the day
     data: dict[str, Any]
     eval: dict[str, Any] | None
     code: str
@@ -58,6 +60,8 @@ class VersionManifest(TypedDict, total=False):
     start: dict[str, Any]
     renderer: str
     template_source: str
+    template: dict[str, Any]
+    date: str | None  # what the template was told of the day
     data: Required[dict[str, Any]]
     eval: dict[str, Any] | None
     adapter: str
