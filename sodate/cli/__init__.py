@@ -11,6 +11,7 @@ import typer
 
 from sodate.cli import failures, process
 from sodate.cli.failures import print_json
+from sodate.cli.lines import line_numbers
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
 
@@ -48,27 +49,6 @@ def main() -> None:
     with process.watched():
         status = failures.run(app, sys.argv[1:])
     sys.exit(status)
-
-
-def _line_numbers(text: str) -> set[int]:
-    """`1-3,7` as {1, 2, 3, 7}."""
-    numbers: set[int] = set()
-    for part in text.split(","):
-        first, dash, last = part.partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
-            raise UsageError(
-                tr(f"--rows {text!r} is not like 1-3,7.", f"--rows {text!r} は 1-3,7 のように指定してください。"),
-                code="bad_value",
-                param="rows",
-            )
-        if int(last or first) < int(first):
-            raise UsageError(
-                tr(f"--rows {part}: the last line comes before the first.", f"--rows {part} は前後が逆です。"),
-                code="bad_value",
-                param="rows",
-            )
-        numbers |= set(range(int(first), int(last or first) + 1))
-    return numbers
 
 
 def _pairs(columns: str | None) -> dict[str, str] | None:
@@ -138,7 +118,7 @@ def data_show(
     from sodate.api import data
     from sodate.cli.at_hand import at_hand
 
-    lines = _line_numbers(rows)
+    lines = line_numbers(rows)
     named = at_hand(model, quiet=as_json)
     found = data.rows(file, lines, named, template=template, columns=_pairs(columns), encoding=encoding)
     if as_json:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import sodate
 from sodate.api.plan import plan
 from sodate.core.files import write_json
 from sodate.core.runs import RunFolder
@@ -26,7 +27,7 @@ def test_shards_shrink_the_blocks_and_a_measured_step_says_the_speed(
     facts = forecast.facts(folder)
     rows = {
         (row["adapter"], row["parallel"], row["gradient_checkpointing"]): row
-        for row in plan(str(folder), processes=4, tokens=64, rank=8, link=1e6, run="measured")
+        for row in plan(sodate.pull(str(folder)).id, processes=4, tokens=64, rank=8, link=1e6, run="measured")
     }
     whole, shards, full = (
         rows[key] for key in (("lora", "ddp", False), ("lora", "fsdp", False), ("full", "ddp", False))
