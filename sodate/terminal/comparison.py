@@ -93,7 +93,7 @@ def _pair(rows: list[Comparison]) -> Table:
     table.add_column(tr("grader", "採点"), overflow="fold")
     for title, width in ((tr("diff.", "差"), 6), (tr("95 % interval", "95% 信頼区間"), 15), ("p", 6)):
         table.add_column(title, justify="right", no_wrap=True, min_width=width)
-    table.add_column(tr("fixed/\nbroken", "新たに正解/\n新たに不正解"), justify="right", no_wrap=True)
+    table.add_column(tr("fixed/\nbroken", "新たに\n正解/\n不正解"), justify="right", no_wrap=True)
     table.add_column(tr("verdict", "判定"), no_wrap=True)
     for row in rows:
         table.add_row(
