@@ -36,9 +36,15 @@ Encoding = Annotated[str | None, typer.Option(help="shift_jis, euc_jp, utf-16 �
 @app.callback()
 def _root(
     debug: Annotated[bool, typer.Option("--debug", help=tr("Show tracebacks.", "トレースバックを表示。"))] = False,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help=tr("Hash models again before use.", "使う前にモデルのハッシュ値を計算し直す。")),
+    ] = False,
 ) -> None:
     if debug:
         os.environ["SODATE_DEBUG"] = "1"
+    if verify:
+        os.environ["SODATE_VERIFY"] = "1"
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ import typer
 from typer.exceptions import TyperException
 
 from sodate.core.errors import SodateError, UsageError
-from sodate.core.text import tr, visible
+from sodate.core.text import json_text, tr, visible
 
 _results: TextIO | None = None  # where the one JSON document goes, while everything else goes to stderr
 
@@ -41,7 +41,7 @@ def print_json(value: Any) -> None:
     """One JSON document: numbers that JSON can't carry are null, characters that stdout can't carry are escaped."""
     out = _results or sys.stdout
     value = _plain(value)
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    text = json_text(value, allow_nan=False)
     try:
         text.encode(out.encoding or "utf-8")
     except UnicodeEncodeError:

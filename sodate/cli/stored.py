@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from sodate.cli import Json, models_app, versions_app
+from sodate.cli import Json, app, models_app, versions_app
 from sodate.cli.failures import print_json
-from sodate.core.text import tr
+from sodate.core.text import tr, visible
 
 
 @versions_app.command("list", help=tr("Every version.", "バージョンの一覧。"))
@@ -99,3 +99,18 @@ def models_remove(name: str, as_json: Json = False) -> None:
     print_json({"removed": removed}) if as_json else print(
         tr(f"Removed {', '.join(removed)}.", f"{', '.join(removed)} を削除しました。")
     )
+
+
+@app.command(help=tr("What is wrong with this setup, and what to do.", "セットアップの問題と対処を調べる。"))
+def doctor(as_json: Json = False) -> None:
+    from sodate.api.doctor import doctor as look
+
+    found = look()
+    if as_json:
+        print_json([one.to_json() for one in found])
+    for one in () if as_json else found:
+        print(visible(f"{one.message}\n  {one.fix}"))
+    if not found and not as_json:
+        print(tr("All is well.", "問題はありません。"))
+    if found:
+        raise typer.Exit(1)

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from sodate.core.errors import SodateError
-from sodate.core.text import en, ja, tr
+from sodate.core.home import is_private, make_folder
+from sodate.core.text import en, ja, json_text, tr
 
 CHUNK = 1 << 20
 
@@ -54,14 +55,19 @@ def full_disk(path: Path) -> SodateError:
     )
 
 
+def _opened(path: Path, mode: str) -> Any:
+    """A new file in SODATE_HOME is its owner's alone from the start; elsewhere the umask decides."""
+    return open(path, mode, opener=lambda name, flags: os.open(name, flags, 0o600 if is_private(path) else 0o666))
+
+
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """Write-binary handle whose content appears at `path` complete or not at all."""
     temp = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         with full_disk_said(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with temp.open("wb") as handle:
+            make_folder(path.parent)
+            with _opened(temp, "wb") as handle:
                 yield handle
                 handle.flush()
                 os.fsync(handle.fileno())
@@ -82,7 +88,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+    write_text(path, json_text(value, indent=2) + "\n")
 
 
 def read_json(path: Path) -> Any:
@@ -105,9 +111,11 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     stage = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.tmp"
     try:
         with full_disk_said(path):
-            stage.mkdir(parents=True)
+            make_folder(stage)
             yield stage
             for file in stage.rglob("*"):
+                if is_private(stage) and not file.is_symlink():
+                    file.chmod(0o700 if file.is_dir() else 0o600)
                 if file.is_file():
                     with file.open("rb") as handle:
                         os.fsync(handle.fileno())
@@ -154,8 +162,8 @@ def lock(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
     The file stays and holds the last owner's pid, for the sentence a second process gets; unlinking it would let two
     processes lock two different files of the same name.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as handle:
+    make_folder(path.parent)
+    with _opened(path, "a+") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:

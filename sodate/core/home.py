@@ -16,6 +16,23 @@ def home() -> Path:
     return Path(os.environ.get("SODATE_HOME") or Path.home() / ".sodate").expanduser().absolute()
 
 
+def make_folder(path: Path) -> None:
+    """`path` with its parents. What is made under SODATE_HOME is its owner's alone, SODATE_HOME included: prompts and
+    replies lie there.
+    """
+    if is_private(path):
+        made = [folder for folder in (path, *path.parents) if is_private(folder) and not folder.exists()]
+        for folder in reversed(made):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
+    path.mkdir(parents=True, exist_ok=True)
+
+
+def is_private(path: Path) -> bool:
+    """Whether a path lies in SODATE_HOME."""
+    return path.absolute().is_relative_to(home())
+
+
 def models_dir() -> Path:
     return home() / "models"
 

@@ -25,6 +25,7 @@ from pydantic import (
 from sodate.core.errors import UsageError
 from sodate.core.text import en, ja, said_by, tr
 
+MAX_CHARS = 1_000_000  # of a recipe
 Auto = Literal["auto"]
 Adapter = Literal["lora", "rslora", "dora", "qlora", "bottleneck", "last", "full"]
 
@@ -265,7 +266,7 @@ def given(words: Iterable[str]) -> dict[str, Any]:
     for word in words:
         key, _, value = word.partition("=")
         try:
-            values[key] = yaml.safe_load(value)
+            values[key] = _yaml(value)
         except yaml.YAMLError:
             raise UsageError(
                 tr(f"{word}: the value is not valid YAML.", f"{word}: 値が正しい YAML ではありません。"),
@@ -275,12 +276,25 @@ def given(words: Iterable[str]) -> dict[str, Any]:
     return values
 
 
+def _yaml(text: str) -> Any:
+    """A YAML value of bounded size. YAMLError also on aliases, by which a few lines name millions of values."""
+    if len(text) > MAX_CHARS:
+        raise yaml.YAMLError(tr(f"more than {MAX_CHARS} characters", f"{MAX_CHARS} 文字を超えています"))
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise yaml.YAMLError(tr("aliases (*name) are not read; write the value out",
+                                    "エイリアス (*名前) は使えません。値をそのまま書いてください"))  # fmt: skip
+        return yaml.safe_load(text)
+    except RecursionError:
+        raise yaml.YAMLError(tr("nested too deeply", "入れ子が深すぎます")) from None
+
+
 def load_recipe(path: Path | None, overrides: dict[str, Any]) -> Recipe:
     """A recipe from a YAML file and `key=value` overrides (which win). File paths in it are relative to the file."""
     values: dict[str, Any] = {}
     if path is not None:
         try:
-            loaded = yaml.safe_load(path.read_text("utf-8"))
+            loaded = _yaml(path.read_text("utf-8"))
         except FileNotFoundError:
             raise UsageError(
                 tr(f"Recipe {path} is not there.", f"レシピ {path} がありません。"),

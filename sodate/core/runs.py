@@ -21,7 +21,7 @@ from sodate.core import home
 from sodate.core.errors import UsageError
 from sodate.core.files import full_disk, full_disk_said, holds, lock, sweep_temporaries, write_json, write_text
 from sodate.core.manifests import SCHEMA_VERSION, RunManifest, Status, read_manifest
-from sodate.core.text import tr
+from sodate.core.text import json_text, tr
 
 
 def now() -> str:
@@ -39,7 +39,7 @@ class RunFolder:
     def create(cls, manifest: dict[str, Any]) -> RunFolder:
         stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
         path = home.runs_dir() / f"{manifest['recipe']['method']}-{stamp}-{secrets.token_hex(2)}"
-        path.mkdir(parents=True)
+        home.make_folder(path)
         own = {"schema_version": SCHEMA_VERSION, "run": path.name, "created_at": now(), "status": "running"}
         write_json(path / "run.json", manifest | own)
         return cls(path)
@@ -119,9 +119,9 @@ def list_runs() -> list[RunFolder]:
 
 def _append(path: Path, value: dict[str, Any]) -> None:
     """One line in one write, so that a reader or a crash never sees two lines mixed."""
-    data = (json.dumps(value, ensure_ascii=False) + "\n").encode()
+    data = (json_text(value) + "\n").encode()
     with full_disk_said(path):
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             written = os.write(fd, data)
             if written != len(data):

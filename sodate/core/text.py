@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import unicodedata
@@ -13,8 +14,16 @@ from typing import Any, Literal, SupportsIndex
 Language = Literal["en", "ja"]
 
 _READER: ContextVar[Language | None] = ContextVar("sodate_reader", default=None)
-# All but newline and tab; a carriage return only where no newline follows.
-_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
+# Characters that steer a terminal or are not seen: C0 (but newline and tab), DEL, C1, soft hyphen, marks and overrides
+# of writing direction, separators of lines, invisible operators, tags, and halves of surrogates, as bytes of file names
+# that are not UTF-8 arrive. The joiners of emoji, Persian and Hindi stay. A carriage return only where no newline
+# follows.
+_STEERING = (
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+    "\ufff9-\ufffb\ud800-\udfff\U0001d173-\U0001d17a\U000e0000-\U000e007f]"
+)
+_CONTROLS = re.compile(_STEERING + r"|\r(?!\n)")
+_IN_JSON = re.compile(_STEERING)  # all others of C0 are escaped by the json module already
 # Nothing to see: white space, format characters, and the letters, marks and symbols that draw nothing.
 _EMPTY = frozenset(("Cf", "Zs", "Zl", "Zp"))
 _UNSEEN = re.compile(
@@ -123,10 +132,22 @@ def size(count: int) -> str:
 
 
 def visible(text: str) -> str:
-    """The text with its control characters and halves of surrogate pairs written out, so that what a model or a file
-    says can neither steer a terminal nor fail to be printed."""
-    whole = str(text).encode("utf-8", "backslashreplace").decode("utf-8")
-    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", whole)
+    """The text with characters that are not seen written out: what a model, a name or a file says can't steer a
+    terminal, or look like something else. Every such text that a person sees passes through here.
+    """
+    return _CONTROLS.sub(_written, str(text))
+
+
+def _written(found: re.Match[str]) -> str:
+    number = ord(found[0])
+    if 0xDC80 <= number <= 0xDCFF:  # a byte of a file name that is not UTF-8
+        number -= 0xDC00
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+def json_text(value: Any, **options: Any) -> str:
+    """A JSON document, of the same value, in which characters that `visible` writes out are escaped."""
+    return _IN_JSON.sub(lambda found: json.dumps(found[0])[1:-1], json.dumps(value, ensure_ascii=False, **options))
 
 
 def blank(text: str) -> bool:

@@ -66,7 +66,7 @@ def _opened(url: str) -> sa.Engine:
     try:
         where = sa.engine.make_url(url)
         if where.get_backend_name() == "sqlite" and where.database:
-            Path(where.database).parent.mkdir(parents=True, exist_ok=True)
+            home.make_folder(Path(where.database).parent)
             Path(where.database).touch(mode=0o600)
             engine = sa.create_engine(where, connect_args={"timeout": BUSY_SECONDS})
             sa.event.listen(engine, "connect", _prepare_sqlite)

@@ -13,7 +13,7 @@ import jinja2
 from markupsafe import Markup
 
 from sodate.core.files import write_text
-from sodate.core.text import en, ja, language
+from sodate.core.text import en, ja, language, visible
 from sodate.evaluate import stats
 from sodate.evaluate.run import PASS, VERDICT_JA, Comparison, EvalResult, where
 
@@ -193,7 +193,11 @@ def write_report(
     extent = max((abs(end) for one in result.comparisons if one.ci for end in (*one.ci, one.diff)), default=0.1)
     reach = min(1.0, max(0.1, math.ceil(extent * 10 - 1e-9) / 10))
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+        loader=jinja2.FileSystemLoader(folder),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        finalize=lambda value: visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
     )
     page = environment.get_template("report.html.jinja").render(
         language=language(),

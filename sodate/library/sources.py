@@ -110,10 +110,9 @@ def _local_name(path: Path) -> str:
 
 
 def _fingerprint(path: Path) -> str:
-    """Sizes and times of a local source: cheap to compare, and enough to see that it was changed."""
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    stats = [(file.name, file.stat()) for file in files if file.is_file()]
-    return sha256_json([[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats])
+    """The content of a local source: whatever it is called and whenever it was written, the same is not taken twice."""
+    files = folder_files(path) if path.is_dir() else [path]
+    return sha256_json({file.name if path.is_dir() else "": sha256_file(file) for file in files})
 
 
 def _already(name: str, label: str, revision: str | None, fingerprint: str | None) -> ModelEntry | None:

@@ -13,8 +13,9 @@ from typing import Any
 
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.files import atomic_folder, lock, read_json, sha256_file, sha256_json, write_json
-from sodate.core.home import models_dir
+from sodate.core.home import make_folder, models_dir
 from sodate.core.text import tr
+from sodate.library.recorded import note_recorded
 
 MANIFEST = "sodate-model.json"
 
@@ -23,8 +24,8 @@ MANIFEST = "sodate-model.json"
 class ModelEntry:
     """A model in the store. `path` loads in transformers as it is; `revision` is a commit, a version or a content hash.
 
-    `context_length` is in tokens; `vocabulary` counts the tokenizer's ids; `sha256` is per file; `fingerprint` is what
-    a local source looked like when it was taken (sizes and times), so that an unchanged one is not read again.
+    `context_length` is in tokens; `vocabulary` counts the tokenizer's ids; `sha256` is per file; `fingerprint` is the
+    content of a local source, so that an unchanged one is not taken again.
     """
 
     name: str
@@ -125,7 +126,7 @@ def sweep(name: str) -> None:
 
 def require_space(needed: int) -> None:
     """SodateError unless the store's disk has `needed` bytes free."""
-    models_dir().mkdir(parents=True, exist_ok=True)
+    make_folder(models_dir())
     free = shutil.disk_usage(models_dir()).free
     if free < needed:
         raise no_space(needed, free)
@@ -173,4 +174,5 @@ def keep(prepared: Path, revision: str | None, facts: Mapping[str, Any]) -> Mode
             write_json(stage / MANIFEST, {key: value for key, value in entry.to_json().items() if key != "path"})
     except FileExistsError:
         return _read(path)
+    note_recorded(path, hashes)
     return entry

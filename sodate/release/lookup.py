@@ -11,7 +11,8 @@ import datetime
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
 from sodate.core.types import ModelFiles
-from sodate.library.store import find
+from sodate.library.recorded import check_recorded
+from sodate.library.store import MANIFEST, find
 from sodate.library.wheels import BUILT_IN
 from sodate.release.registry import find_version
 
@@ -22,13 +23,18 @@ def is_known(name: str) -> bool:
 
 
 def look_up(name: str) -> ModelFiles:
-    """Resolves a reference; raises SodateError or UsageError saying what is known."""
+    """Resolves a reference, its files checked against their recorded hashes.
+
+    Raises SodateError or UsageError saying what is known, or which file was changed.
+    """
     version = find_version(name)
     if version is None:
         entry = find(name)
         if entry is None:
             raise _not_here(name)
+        check_recorded(entry.path, entry.sha256, MANIFEST)
         return ModelFiles(name, entry.id, entry.path, None, None)
+    check_recorded(version.path, version.manifest["files"], "version.json")
     base = version.manifest["base"]
     template = (version.path / "template.jinja").read_text("utf-8")
     # A version from before days were pinned was made on the day it was trained, or on the next.
@@ -38,6 +44,7 @@ def look_up(name: str) -> ModelFiles:
     quantised = version.manifest.get("adapter") == "qlora"
     entry = find(base)
     if entry is not None:
+        check_recorded(entry.path, entry.sha256, MANIFEST)
         return ModelFiles(version.id, base, entry.path, version.adapter, template, quantised, date)
     if find_version(base) is not None:  # an adapter over a version with all weights
         return ModelFiles(version.id, base, look_up(base).folder, version.adapter, template, quantised, date)

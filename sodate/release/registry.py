@@ -22,6 +22,7 @@ from sodate.core.files import atomic_folder, sha256_file, write_json, write_text
 from sodate.core.manifests import SCHEMA_VERSION, VersionManifest, read_manifest
 from sodate.core.runs import now
 from sodate.core.text import tr
+from sodate.library.recorded import note_recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ def register(name: str, manifest: dict[str, Any], template: str, write_weights: 
                 own = {"schema_version": SCHEMA_VERSION, "version": f"{name}@{number}", "created_at": now()}
                 about = {**own, "code": code_version(), **manifest, "files": files}
                 write_json(stage / "version.json", about)
+            note_recorded(path, files)
             return Version(name, number, path)
         except FileExistsError:
             continue  # another process took this number

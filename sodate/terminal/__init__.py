@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 from rich.console import Console
+from rich.highlighter import JSONHighlighter
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from sodate.core.text import en, ja, size, tr, visible
+from sodate.core.text import en, ja, json_text, size, tr, visible
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -39,7 +39,7 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def print_tree(value: Mapping[str, Any]) -> None:
-    out.print_json(json.dumps(value, ensure_ascii=False), highlight=True)
+    out.print(JSONHighlighter()(json_text(value, indent=2)), soft_wrap=True)
 
 
 def print_plan(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sodate.core.text import tr, visible
+from sodate.core.text import json_text, tr, visible
 from sodate.core.types import Message
 from sodate.terminal import err, shown
 
@@ -53,4 +52,4 @@ def print_replies(rows: Sequence[Mapping[str, Any]], *, alone: bool) -> None:
         print(visible(text) if sys.stdout.isatty() else text)
         return
     for row in rows:
-        print(json.dumps(row, ensure_ascii=False))
+        print(json_text(row))

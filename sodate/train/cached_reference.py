@@ -50,7 +50,6 @@ def log_probabilities(model: Any, rows: Sequence[Sequence[Rendered]], start: Any
         except (SodateError, KeyError):
             path.unlink()  # damaged: made again
     found = compute(model, rows, micro_tokens)
-    path.parent.mkdir(parents=True, exist_ok=True)
     weights.write_tensors(path, {"log_probabilities": found})
     return found
 

@@ -24,6 +24,7 @@ from torch import Tensor
 from sodate.core import progress
 from sodate.core.errors import SodateError
 from sodate.core.files import sweep_temporaries
+from sodate.core.home import make_folder
 from sodate.core.runs import RunFolder
 from sodate.core.text import tr
 from sodate.train import checkpoint, parallel
@@ -147,7 +148,7 @@ def train(model: Any, method: Method, plan: Plan, run: RunFolder, on_step: Calla
     optimizer = torch.optim.AdamW(parameters, lr=plan.lr, weight_decay=plan.weight_decay, fused=fused)
     folder = run.path / "checkpoints"
     with parallel.main_first():
-        folder.mkdir(exist_ok=True)
+        make_folder(folder)
         if parallel.is_main():
             sweep_temporaries(folder)
         saved = checkpoint.restore(folder, model, optimizer, lambda text: run.event("warning", text=text))

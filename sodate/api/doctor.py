@@ -1,0 +1,121 @@
+"""`doctor`: what is wrong with this setup, and what to do about it."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sodate.core.errors import SodateError
+from sodate.core.home import home, models_dir
+from sodate.core.text import tr
+
+LITTLE_BYTES = 2_000_000_000
+NAMED = 5  # of the files that others may read
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something to mend: what is wrong, and the way out."""
+
+    code: str
+    message: str
+    fix: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {key: str(value) for key, value in asdict(self).items()}
+
+
+def doctor() -> list[Finding]:
+    """Looks at SODATE_HOME (who may read it, what is damaged, room left) and at what this machine lacks.
+
+    Changes nothing, and starts nothing but the sandbox's own trial. An empty list: all is well.
+    """
+    return [*_readable_by_others(), *_leftovers(), *_damaged(), *_little_room(), *_slow(), *_no_sandbox()]
+
+
+def _readable_by_others() -> list[Finding]:
+    """SODATE_HOME itself decides; files within count only where it is open. Links are not followed."""
+    root = home()
+    if not root.exists() or not root.stat().st_mode & 0o077:
+        return []
+    wide = [path for path in sorted(root.rglob("*")) if not path.is_symlink() and path.stat().st_mode & 0o077]
+    names = ", ".join(str(path.relative_to(root)) for path in wide[:NAMED]) or "-"
+    return [
+        Finding(
+            "readable_by_others",
+            tr(f"Other users of this machine may look into {root}, where prompts and replies lie. {len(wide)} files "
+               f"and folders in it are open too: {names}.",
+               f"{root} にはプロンプトと返答が保存されますが、ほかの利用者にも開かれています。"
+               f"中の {len(wide)} 個のファイルとフォルダーも開かれています: {names}"),
+            f"chmod -R go= {root}",
+        )
+    ]  # fmt: skip
+
+
+def _leftovers() -> list[Finding]:
+    left = sorted(home().glob("*/.*.tmp")) if home().exists() else []
+    return [
+        Finding(
+            "leftovers",
+            tr(f"{len(left)} unfinished files or folders lie in {home()}, such as {left[0].name}.",
+               f"{home()} に書きかけのファイルやフォルダーが {len(left)} 個あります (例: {left[0].name})。"),
+            tr("If no sodate runs now, delete them.", "sodate を実行していなければ、削除してください。"),
+        )
+    ] if left else []  # fmt: skip
+
+
+def _damaged() -> list[Finding]:
+    """Models and versions that could not be loaded."""
+    from sodate.library.store import list_models
+    from sodate.release.lookup import look_up
+    from sodate.release.registry import list_versions
+
+    found = []
+    try:
+        names = [entry.id for entry in list_models()] + [version.id for version in list_versions()]
+    except SodateError as error:
+        return [Finding(error.code, error.message, error.fix)]
+    for name in names:
+        try:
+            look_up(name)
+        except SodateError as error:
+            found.append(Finding(error.code, error.message, error.fix))
+    return found
+
+
+def _little_room() -> list[Finding]:
+    there = next(folder for folder in (models_dir(), *models_dir().parents) if folder.exists())
+    free = shutil.disk_usage(there).free
+    return [
+        Finding(
+            "little_room",
+            tr(f"Only {free / 1e9:.1f} GB are free for {home()}.", f"{home()} の空きは {free / 1e9:.1f} GB だけです。"),
+            tr("Free some space, or set SODATE_HOME to a larger disk.",
+               "空きを作るか、SODATE_HOME を大きなディスクに向けてください。"),
+        )
+    ] if free < LITTLE_BYTES else []  # fmt: skip
+
+
+def _slow() -> list[Finding]:
+    built = any(Path(__file__).parents[1].glob("kernels/_compiled*.so"))
+    return [] if built else [
+        Finding(
+            "not_compiled",
+            tr("The compiled parts are missing: training and replies take longer.",
+               "コンパイル済みの部分がないため、学習と返答に時間がかかります。"),
+            tr("Install a C compiler with OpenMP (gcc), then run make setup again.",
+               "OpenMP の使える C コンパイラー (gcc) を入れて、もう一度 make setup を実行してください。"),
+        )
+    ]  # fmt: skip
+
+
+def _no_sandbox() -> list[Finding]:
+    from sodate.grade import sandbox
+
+    try:
+        sandbox.backend()
+    except SodateError as error:
+        return [Finding(error.code, error.message, error.fix)]
+    return []
