@@ -19,16 +19,20 @@ from sodate.core.files import sha256_file, sha256_json, write_json
 from sodate.core.home import cache_dir
 from sodate.core.text import tr
 
+READ = (".json", ".safetensors", ".jinja", ".model", ".bin")  # what a library would take up, if it lay there
+
 
 def check_recorded(folder: Path, sha256: Mapping[str, str], manifest: str) -> None:
     """SodateError naming the first file of `folder` that is not what `sha256` (relative path → hash) says: changed,
-    gone or added. `manifest` is the file that holds the record, and is not in it.
+    gone, or added where it would be read. `manifest` is the file that holds the record, and is not in it.
     """
     files = [file for file in folder.rglob("*") if file.is_file()]
     there = {file.relative_to(folder).as_posix(): file for file in files}
     there.pop(manifest, None)
     for name in sorted(set(there) ^ set(sha256)):
-        raise _changed(folder / name)
+        if name in sha256 or name.endswith(READ):
+            raise _changed(folder / name)
+        there.pop(name)  # a licence or a note that somebody put there: nothing reads it
     if not os.environ.get("SODATE_VERIFY") and _read(_note(folder)) == _looks(there, sha256):
         return
     for name, file in there.items():
