@@ -24,6 +24,7 @@ class Finding:
     fix: str
 
     def to_json(self) -> dict[str, Any]:
+        """As programs read it, its sentences in the language of the reader."""
         return {key: str(value) for key, value in asdict(self).items()}
 
 
