@@ -28,6 +28,7 @@ import sodate
 from sodate.adapt import adapters, lora
 from sodate.cli.at_hand import at_hand
 from sodate.core import text
+from sodate.core.types import Conversation
 from sodate.kernels.machine import try_training, use
 from sodate.kernels.products import product
 from sodate.library import weights
@@ -38,7 +39,6 @@ from sodate.model.forward import score
 from sodate.release.lookup import look_up
 from sodate.render.renderer import Renderer
 from sodate.render.trie import Trie, build
-from sodate.train.methods import supervised
 
 GROUPS = {
     "products": ("aten::mm", "aten::addmm", "aten::addmm_", "mkldnn::_linear_pointwise"),
@@ -73,7 +73,8 @@ def setup(
         file = Path(folder) / "rows.jsonl"
         taken = conversations(work, "train")[: rows or work.batch]
         file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in taken), "utf-8")
-        sequences = [s for row in sodate.check(file).iter_examples() for s in supervised(renderer, row)]
+        talks = [row for row in sodate.check(file).iter_examples() if isinstance(row, Conversation)]
+        sequences = [s for row in talks for s in renderer.render(row)]
         loaded = torch.float32 if work.full else dtype
         kept = loaded if work.full else stored_precision.precision(base, dtype)
         model = load.load_base(base, device=torch.device("cpu"), dtype=loaded, kept=kept)

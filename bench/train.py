@@ -99,13 +99,14 @@ def held_out_loss(work: Work, folder: Path, base: Path, weights: Path) -> float:
 
     import sodate
     from sodate.adapt import files as adapter_files
+    from sodate.core.types import Conversation
     from sodate.model import load
     from sodate.render.renderer import Renderer
-    from sodate.train.methods import supervised
     from sodate.train.sft import SFT
 
     renderer = Renderer.from_folder(base)
-    rows = [supervised(renderer, row) for row in sodate.check(folder / "valid.jsonl").iter_examples()]
+    examples = sodate.check(folder / "valid.jsonl").iter_examples()
+    rows = [renderer.render(row) for row in examples if isinstance(row, Conversation)]
     model = load.load_base(weights if work.full else base, device=torch.device("cpu"), dtype=torch.float32)
     if not work.full:
         adapter_files.load_adapter(model, weights)

@@ -75,10 +75,10 @@ def prepare(work: Work, folder: Path, steps: int) -> dict[str, Any]:
     from sodate.adapt import lora
     from sodate.cli.at_hand import at_hand
     from sodate.core.home import models_dir
+    from sodate.core.types import Conversation
     from sodate.model import load
     from sodate.release.lookup import look_up
     from sodate.render.renderer import Renderer
-    from sodate.train.methods import supervised
 
     for split, count in (("train", steps * work.batch), ("valid", 40)):
         rows = conversations(work, split)[:count]
@@ -88,7 +88,8 @@ def prepare(work: Work, folder: Path, steps: int) -> dict[str, Any]:
     (folder / "home").mkdir()
     (folder / "home" / "models").symlink_to(models_dir())
     renderer = Renderer.from_folder(reference.folder)
-    rendered = [s for row in sodate.check(folder / "train.jsonl").iter_examples() for s in supervised(renderer, row)]
+    examples = [row for row in sodate.check(folder / "train.jsonl").iter_examples() if isinstance(row, Conversation)]
+    rendered = [s for row in examples for s in renderer.render(row)]
     assert len(rendered) == steps * work.batch, "the example has too few rows for so many steps"
     tokens = [
         {"input_ids": r.ids, "labels": [t if w else -100 for t, w in zip(r.ids, r.weights, strict=True)]}

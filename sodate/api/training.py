@@ -23,8 +23,8 @@ from sodate.train.memory_check import fit_run, refuse_hopeless, refuse_parallel,
 if TYPE_CHECKING:
     from sodate.render.renderer import Renderer
     from sodate.train.adaptation import Start
-    from sodate.train.methods import Rows
     from sodate.train.rewards import Judge
+    from sodate.train.rows import Rows
 
 Listener = Callable[[str, Any], None]
 """Told what happens: "loading" name, "checked" Checked, "run" RunFolder, "decisions" list, "step" metrics line,
@@ -124,17 +124,17 @@ def _execute(recipe: Recipe, run: RunFolder | None, on_event: Listener) -> dict[
 def _prepare(recipe: Recipe, files: ModelFiles, renderer: Renderer, on_event: Listener) -> Material:
     """Checks, renders and caches the rows to train on and those held out; raises SodateError where none are left."""
     from sodate.data.prepare import prepare
-    from sodate.train.methods import KINDS
+    from sodate.train.methods import named
     from sodate.train.rows import measure, rows_of
 
-    kind = KINDS[recipe.method]
+    method = named(recipe.method)
     held_out = Path(recipe.eval) if recipe.eval else None
     shared: dict[str, Any] = {
         "renderer": renderer,
         "columns": recipe.columns or None,
         "encoding": recipe.encoding,
         "max_length": _context_length(files.folder) if recipe.max_length == "auto" else recipe.max_length,
-        "measure": measure(kind, renderer),
+        "measure": measure(method, renderer),
         "method": recipe.method,
     }
     prepared = prepare([Path(p) for p in recipe.data], against=held_out, **shared)
@@ -144,15 +144,15 @@ def _prepare(recipe: Recipe, files: ModelFiles, renderer: Renderer, on_event: Li
         why = renderer.why_no_tool_form
         english = f"Tool calls are written as text, not in the form of the chat template: {en(why)}."
         on_event("warning", tr(english, f"ツール呼び出しは、テンプレートの形式ではなく文字列で書きます: {ja(why)}"))
-    rows = rows_of(kind, prepared)
+    rows = rows_of(method, prepared)
     if not rows.sequences:
-        raise nothing_to_train(recipe.method, kind.wants(), recipe.data, checked)
+        raise nothing_to_train(recipe.method, method.wants(), recipe.data, checked)
     watched = prepare([held_out], **shared) if held_out else None
     if watched and watched.checked.ledger.set_aside:
         on_event("checked", watched.checked)
-    held = rows_of(kind, watched)
+    held = rows_of(method, watched)
     if watched and not held.sequences:
-        raise nothing_to_train(recipe.method, kind.wants(), (str(held_out),), watched.checked)
+        raise nothing_to_train(recipe.method, method.wants(), (str(held_out),), watched.checked)
     about = {
         "renderer": renderer.digest,
         "template_source": renderer.source,
@@ -187,7 +187,7 @@ def _train_locked(
     from sodate.train import loop, parallel, speed
     from sodate.train.adaptation import WHOLE, make_trainable
     from sodate.train.alarms import never_better
-    from sodate.train.methods import KINDS, Setup
+    from sodate.train.methods import Setup, named
     from sodate.train.resolve import Facts, resolve
 
     rows, held = material.rows, material.held_out
@@ -243,7 +243,7 @@ def _train_locked(
         return load_reward(name, device=str(device), dtype=str(dtype).removeprefix("torch.")).score
 
     setup = Setup(recipe, model, renderer, run, rows, held, resolved.micro_tokens, say, judge)
-    kind = KINDS[recipe.method]
+    kind = named(recipe.method)
     method = kind.build(setup)
     if fitted := fit_run(recipe, files, model, products, method, resolved, longest, run):
         on_event("decisions", fitted.decisions)

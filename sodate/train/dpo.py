@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from sodate.core.recipe import DPORecipe
 from sodate.losses import preference
+from sodate.train import cached_reference, pairs
+from sodate.train.methods import Setup, TrainingMethod, one_by_one
 from sodate.train.pairs import Batch, Judged, Objective
 
 
@@ -24,3 +26,19 @@ def objective(recipe: DPORecipe) -> Objective:
         )
 
     return judge
+
+
+def _build(setup: Setup) -> pairs.Pairs:
+    recipe = setup.recipe
+    assert isinstance(recipe, DPORecipe)
+    start = cached_reference.start_of(setup.run.manifest)
+    return pairs.build(setup, objective(recipe), start=start, likelihood_weight=recipe.sft_weight)
+
+
+METHOD = TrainingMethod(
+    takes=pairs.takes,
+    wants=pairs.wants,
+    render=one_by_one(pairs.render),
+    build=_build,
+    report=lambda method: {"reference_seconds": method.reference_seconds},
+)

@@ -16,11 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sodate.core.recipe import GRPORecipe
 from sodate.losses import policy
+from sodate.train import rollout_setup
 from sodate.train.loop import Part, Update, Validation
+from sodate.train.methods import Setup, TrainingMethod, one_by_one
 from sodate.train.reference import Reference
 from sodate.train.rollout import Agreement, Pack, Rollouts, Sample, grouped, part_of
 
+CLIP_HIGHER = 0.28  # DAPO's (2503.14476, sec. 4.1)
 ATTEMPTS = 4  # how often DAPO draws before it goes on with the groups it has
 
 
@@ -154,3 +158,22 @@ class GRPO:
 def _lively(samples: list[Sample], flat: Tensor, k: int) -> list[Sample]:
     """The samples of groups with variance."""
     return [s for i, s in enumerate(samples) if not flat[i // k]]
+
+
+def _build(setup: Setup) -> GRPO:
+    recipe = setup.recipe
+    assert isinstance(recipe, GRPORecipe)
+    high = recipe.clip_low if recipe.variant != "dapo" else CLIP_HIGHER
+    objective = Objective(
+        recipe.variant, recipe.kl_coefficient, recipe.clip_low,
+        high if recipe.clip_high == "auto" else recipe.clip_high, recipe.updates,
+    )  # fmt: skip
+    return GRPO(setup.model, rollout_setup.rollouts(setup, recipe), objective, names=setup.train.names)
+
+
+METHOD = TrainingMethod(
+    takes=rollout_setup.takes,
+    wants=rollout_setup.wants,
+    render=one_by_one(rollout_setup.render),
+    build=_build,
+)

@@ -23,6 +23,8 @@ from sodate.render import trie
 from sodate.render.renderer import Rendered, Renderer
 from sodate.train import cached_reference, pair_alarms
 from sodate.train.loop import Part, Update, Validation
+from sodate.train.methods import Setup, TrainingMethod, one_by_one
+from sodate.train.rows import Rows
 
 
 def takes(example: Example) -> Sequence[Example]:
@@ -184,3 +186,27 @@ def _say_imbalance(recipe: KTORecipe, wanted: Tensor, warn: Callable[[str], None
                 f"望ましい返答が {good} 件、望ましくない返答が {bad} 件です。{advice} で釣り合います。",
             )
         )
+
+
+def _build(setup: Setup) -> KTO:
+    assert isinstance(setup.recipe, KTORecipe)
+    return KTO(
+        setup.model, _judged(setup.train), _judged(setup.held_out), setup.recipe, names=setup.train.names,
+        micro_tokens=setup.micro_tokens, warn=setup.say, start=cached_reference.start_of(setup.run.manifest),
+    )  # fmt: skip
+
+
+def _judged(rows: Rows) -> tuple[list[Rendered], list[bool]]:
+    """The sequence of each row, and whether its reply is wanted."""
+    wanted = [isinstance(example, Judgement) and example.desirable for example in rows.examples]
+    return [sequences[0] for sequences in rows.sequences], wanted
+
+
+METHOD = TrainingMethod(
+    takes=takes,
+    wants=lambda: tr("replies labelled true or false, or preference pairs",
+                     "true / false の付いた返答、または選好の組"),
+    render=one_by_one(render),
+    build=_build,
+    report=lambda method: {"reference_seconds": method.reference_seconds},
+)  # fmt: skip

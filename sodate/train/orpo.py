@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from sodate.core.recipe import ORPORecipe
 from sodate.losses import preference
+from sodate.train import pairs
+from sodate.train.methods import Setup, TrainingMethod, one_by_one
 from sodate.train.pairs import Batch, Judged, Objective
 
 
@@ -20,3 +22,11 @@ def objective(recipe: ORPORecipe) -> Objective:
         )
 
     return judge
+
+
+def _build(setup: Setup) -> pairs.Pairs:
+    assert isinstance(setup.recipe, ORPORecipe)
+    return pairs.build(setup, objective(setup.recipe), likelihood_weight=1.0)
+
+
+METHOD = TrainingMethod(takes=pairs.takes, wants=pairs.wants, render=one_by_one(pairs.render), build=_build)

@@ -15,12 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sodate.core.text import tr
 from sodate.core.types import Example, Preference, Ranking
 from sodate.model.forward import score
 from sodate.render import trie
 from sodate.render.renderer import Rendered, Renderer
 from sodate.train import cached_reference, pair_alarms
 from sodate.train.loop import Part, Update, Validation
+from sodate.train.methods import Setup
 from sodate.train.sft import supervised
 
 Pair = Sequence[Rendered]  # chosen, rejected
@@ -55,6 +57,14 @@ def takes(example: Example) -> Sequence[Example]:
     if isinstance(example, Ranking):
         return example.pairs()
     return (example,) if isinstance(example, Preference) else ()
+
+
+def wants() -> str:
+    """What rows of pairs are, as a person reads it."""
+    return tr(
+        "prompts with a chosen and a rejected reply, or with ranked replies",
+        "選ばれた返答と退けた返答の組、または順位付きの返答",
+    )
 
 
 def render(renderer: Renderer, example: Example) -> list[Rendered]:
@@ -144,6 +154,14 @@ class Pairs:
             tokens = sum(len(s.ids) for s in group)
             yield Part(loss, tokens, supervised_tokens=len(packed.entry_row), computed_tokens=packed.computed)
         metrics.update({key: value / len(pairs) for key, value in sums.items()})
+
+
+def build(setup: Setup, objective: Objective, *, start: Any = None, likelihood_weight: float = 0.0) -> Pairs:
+    """`Pairs` of what was prepared, under an objective."""
+    return Pairs(
+        setup.model, setup.train.sequences, setup.held_out.sequences, objective, names=setup.train.names,
+        micro_tokens=setup.micro_tokens, warn=setup.say, start=start, likelihood_weight=likelihood_weight,
+    )  # fmt: skip
 
 
 def _batch(scored: Tensor, group: Sequence[Rendered], known: Tensor) -> Batch:

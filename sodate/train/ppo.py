@@ -13,10 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sodate.core.recipe import PPORecipe
 from sodate.losses import policy, ppo
 from sodate.model import scalar_head
 from sodate.model.forward import prediction_states, scored
+from sodate.train import rollout_setup
 from sodate.train.loop import Part, Update, Validation
+from sodate.train.methods import Setup, TrainingMethod, one_by_one
 from sodate.train.reference import Reference
 from sodate.train.rollout import Agreement, Pack, Rollouts, Sample, grouped, part_of
 
@@ -158,3 +161,22 @@ class PPO:
                  "value_loss": errors / tokens}  # fmt: skip
         if number == 0:
             seen |= agreement.metrics()
+
+
+def _build(setup: Setup) -> PPO:
+    recipe = setup.recipe
+    assert isinstance(recipe, PPORecipe)
+    objective = Objective(
+        recipe.kl_coefficient, recipe.kl_target if recipe.kl_control == "adaptive" else None, recipe.kl_horizon,
+        recipe.clip_low, recipe.value_clip, recipe.value_coefficient, recipe.entropy_coefficient, recipe.gamma,
+        recipe.gae_lambda, recipe.updates,
+    )  # fmt: skip
+    return PPO(setup.model, rollout_setup.rollouts(setup, recipe), objective, names=setup.train.names)
+
+
+METHOD = TrainingMethod(
+    takes=rollout_setup.takes,
+    wants=rollout_setup.wants,
+    render=one_by_one(rollout_setup.render),
+    build=_build,
+)

@@ -19,8 +19,11 @@ from sodate.losses import reward
 from sodate.model import scalar_head
 from sodate.render import trie
 from sodate.render.renderer import Rendered, Renderer
+from sodate.train import pairs
 from sodate.train.loop import Part, Update, Validation
+from sodate.train.methods import Setup, TrainingMethod, one_by_one
 from sodate.train.reward_report import Scored, report
+from sodate.train.rows import Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +117,8 @@ class Reward:
         for packed, group, scores in self._scored(rows):
             losses = []
             for row, score in zip(group, scores, strict=True):
-                pairs = list(Scored((), (), row.ranks).decided())
-                above, below = (score[[pair[side] for pair in pairs]] for side in (0, 1))
+                decided = list(Scored((), (), row.ranks).decided())
+                above, below = (score[[pair[side] for pair in decided]] for side in (0, 1))
                 losses.append(self._loss(row, score, above, below))
                 better.append(above.detach())
                 worse.append(below.detach())
@@ -147,3 +150,26 @@ class Reward:
             packed = trie.build([sequence for row in group for sequence in row.sequences])
             scores = scalar_head.row_scores(self.model, packed)
             yield packed, group, list(scores.split([len(row.sequences) for row in group]))
+
+
+def _build(setup: Setup) -> Reward:
+    assert isinstance(setup.recipe, RewardRecipe)
+    scalar_head.add(setup.model)
+    train, held_out = _compared(setup.train), _compared(setup.held_out)
+    return Reward(
+        setup.model, train, held_out, setup.recipe, names=setup.train.names, micro_tokens=setup.micro_tokens
+    )  # fmt: skip
+
+
+def _compared(rows: Rows) -> list[Compared]:
+    return [compared(example, s) for example, s in zip(rows.examples, rows.sequences, strict=True)]
+
+
+METHOD = TrainingMethod(
+    takes=takes,
+    wants=pairs.wants,
+    render=one_by_one(render),
+    build=_build,
+    report=Reward.report,
+    keeps_head=True,
+)

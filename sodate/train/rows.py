@@ -3,37 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import overload
 
 from sodate.core.errors import SodateError
-from sodate.core.types import Conversation, Example
+from sodate.core.types import Example
 from sodate.data.measure import Measure, Measured
 from sodate.data.prepare import Prepared
-from sodate.data.tokens import Names
+from sodate.data.tokens import Names, TokenRows
 from sodate.render.renderer import Rendered, Renderer
-from sodate.train.methods import Kind, Rows, supervised
+from sodate.train.methods import TrainingMethod
 
 
-def measure(kind: Kind, renderer: Renderer) -> Measure:
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Examples and, in the same order, the sequences and the name (file:line) of each."""
+
+    examples: Sequence[Example]
+    sequences: Sequence[list[Rendered]]
+    names: Sequence[str]
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest sequence; 0 without any."""
+        if isinstance(self.sequences, TokenRows):
+            return int(self.sequences.lengths.max(initial=0))
+        return max((len(sequence.ids) for row in self.sequences for sequence in row), default=0)
+
+
+def measure(method: TrainingMethod, renderer: Renderer) -> Measure:
     """Renders the rows that a method makes of an example."""
 
-    def many(examples: Sequence[Example]) -> list[Measured | SodateError]:
-        taken = [kind.takes(example) for example in examples]
-        rendered = iter(renderer.render_many([row for rows in taken for row in rows if isinstance(row, Conversation)]))
+    def measured(examples: Sequence[Example]) -> list[Measured | SodateError]:
+        taken = [method.takes(example) for example in examples]
+        rendered = iter(method.render(renderer, [row for rows in taken for row in rows]))
         return [_measured([next(rendered) for _ in rows]) for rows in taken]
 
-    def one_by_one(examples: Sequence[Example]) -> list[Measured | SodateError]:
-        return [_measured([_rendered(kind, renderer, row) for row in kind.takes(example)]) for example in examples]
-
-    return many if kind.render is supervised else one_by_one
-
-
-def _rendered(kind: Kind, renderer: Renderer, row: Example) -> list[Rendered] | SodateError:
-    try:
-        return kind.render(renderer, row)
-    except SodateError as error:
-        return error
+    return measured
 
 
 def _measured(rows: Sequence[list[Rendered] | SodateError]) -> Measured | SodateError:
@@ -41,11 +48,11 @@ def _measured(rows: Sequence[list[Rendered] | SodateError]) -> Measured | Sodate
     return error or Measured.of([row for row in rows if not isinstance(row, SodateError)])
 
 
-def rows_of(kind: Kind, prepared: Prepared | None) -> Rows:
+def rows_of(method: TrainingMethod, prepared: Prepared | None) -> Rows:
     """What a method learns from the prepared files; empty without any."""
     if prepared is None:
         return Rows([], [], [])
-    taken = Examples(len(prepared.rows), lambda: [r for e in prepared.checked.iter_examples() for r in kind.takes(e)])
+    taken = Examples(len(prepared.rows), lambda: [r for e in prepared.checked.iter_examples() for r in method.takes(e)])
     return Rows(taken, prepared.rows, Names(prepared.rows, prepared.checked.files))
 
 

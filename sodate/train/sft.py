@@ -13,11 +13,27 @@ from typing import Any
 
 import torch
 
+from sodate.core.errors import SodateError
+from sodate.core.text import tr
+from sodate.core.types import Conversation, Example, Preference
 from sodate.model.forward import score
 from sodate.render import trie
-from sodate.render.renderer import Rendered
+from sodate.render.renderer import Rendered, Renderer
 from sodate.train import parallel
 from sodate.train.loop import Part, Update, Validation
+from sodate.train.methods import Setup, TrainingMethod
+
+
+def takes(example: Example) -> Sequence[Example]:
+    """A conversation as it is, and of a pair the reply that people want, where they said so."""
+    if isinstance(example, Preference):
+        return (example.lesson,) if example.lesson else ()
+    return (example,) if isinstance(example, Conversation) else ()
+
+
+def render(renderer: Renderer, rows: Sequence[Example]) -> list[list[Rendered] | SodateError]:
+    """Conversations, every reply of each; the tokenizer is called once for all."""
+    return renderer.render_many([row for row in rows if isinstance(row, Conversation)])
 
 
 class SFT:
@@ -98,3 +114,16 @@ class SFT:
 def supervised(sequence: Rendered) -> float:
     """Σ weights of the tokens that can be predicted (the first has no predecessor)."""
     return sum(sequence.weights[1:])
+
+
+def _build(setup: Setup) -> SFT:
+    rows, held_out = setup.train, setup.held_out.sequences
+    return SFT(setup.model, rows.sequences, held_out, names=rows.names, micro_tokens=setup.micro_tokens)
+
+
+METHOD = TrainingMethod(
+    takes=takes,
+    wants=lambda: tr("prompts with one reply each", "返答が 1 つずつあるプロンプト"),
+    render=render,
+    build=_build,
+)

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from sodate.core.recipe import SimPORecipe
 from sodate.losses import preference
+from sodate.train import pairs
+from sodate.train.methods import Setup, TrainingMethod, one_by_one
 from sodate.train.pairs import Batch, Judged, Objective
 
 
@@ -23,3 +25,11 @@ def objective(recipe: SimPORecipe) -> Objective:
         )
 
     return judge
+
+
+def _build(setup: Setup) -> pairs.Pairs:
+    assert isinstance(setup.recipe, SimPORecipe)
+    return pairs.build(setup, objective(setup.recipe))
+
+
+METHOD = TrainingMethod(takes=pairs.takes, wants=pairs.wants, render=one_by_one(pairs.render), build=_build)

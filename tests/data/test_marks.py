@@ -13,8 +13,7 @@ from sodate.api import evaluation
 from sodate.core.types import Conversation, Message, Preference, TaskItem
 from sodate.data import Checked, check, tasks
 from sodate.data.compare import said
-from sodate.train.methods import KINDS
-from sodate.train.reinforce import as_tasks
+from sodate.train import dpo, rollout_setup, sft
 
 A, A0 = Message("assistant", "A"), Message("assistant", "A", weight=0.0)
 Make = Callable[[dict[str, Any]], dict[str, Any]]
@@ -188,7 +187,7 @@ def test_a_reply_left_out_of_training_is_no_reference_task_or_example(
     assert isinstance(example, Conversation)
     asked = (Message("user", "U"),)
     assert (example.prompt, example.reply) == (asked, A)
-    (task,) = as_tasks(example)
+    (task,) = rollout_setup.takes(example)
     assert isinstance(task, TaskItem) and (task.prompt, tasks.reference(task)) == (asked, "A")
     assert said(example) == said(Conversation((*asked, A)))
     (item,), _ = evaluation._items(tmp_path / "a.jsonl", None, None, None, None)
@@ -218,19 +217,19 @@ def test_one_file_of_wanted_and_unwanted_replies_serves_sft_and_dpo(tmp_path: Pa
     alone = dict(zip(row, ("V", "C", ""), strict=True))
     found = checked(tmp_path, row, alone)
     assert found.format == "preference-wanted" and not found.ledger.set_aside
-    lessons = [lesson for example in found.examples for lesson in KINDS["sft"].takes(example)]
+    lessons = [lesson for example in found.examples for lesson in sft.METHOD.takes(example)]
     assert [lesson.messages for lesson in lessons] == [  # type: ignore[union-attr]
         (Message("user", "U"), A),
         (Message("user", "V"), Message("assistant", "C")),
     ]
-    pairs = [pair for example in found.examples for pair in KINDS["dpo"].takes(example)]
+    pairs = [pair for example in found.examples for pair in dpo.METHOD.takes(example)]
     assert [(p.chosen, p.rejected) for p in pairs] == [((A,), (Message("assistant", "B"),))]  # type: ignore[union-attr]
     assert [tasks.reference(task) for e in found.examples if (task := tasks.as_task(e))] == ["A", "C"]
 
 
 def test_a_pair_of_which_one_is_only_better_is_nothing_for_sft(tmp_path: Path) -> None:
     (pair,) = checked(tmp_path, {"prompt": "U", "chosen": "A", "rejected": "B"}).examples
-    assert KINDS["sft"].takes(pair) == () and tasks.as_task(pair) is None
+    assert sft.METHOD.takes(pair) == () and tasks.as_task(pair) is None
 
 
 def test_a_missing_wanted_reply_is_named(tmp_path: Path) -> None:

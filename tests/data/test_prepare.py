@@ -28,7 +28,7 @@ from sodate.data.prepare import Prepared
 from sodate.data.tokens import Names, TokenRows, Writer
 from sodate.render.renderer import Rendered, Renderer
 from sodate.train import rows as api_rows
-from sodate.train.methods import Rows
+from sodate.train.rows import Rows
 from tests import farm, tiny
 from tests.farm import Farm
 from tests.worker import context
@@ -180,7 +180,7 @@ def test_the_code_digest_sees_every_source_and_the_tokenizer_library(monkeypatch
     assert prepare.code_digest.__wrapped__() != before
     monkeypatch.undo()
     read = Path.read_bytes
-    for name in ("render/template.py", "render/templates/gemma.jinja", "train/methods.py"):
+    for name in ("render/template.py", "render/templates/gemma.jinja", "train/rows.py"):
         with monkeypatch.context() as patch:
             patch.setattr(Path, "read_bytes", lambda path, name=name: read(path) + b"#" * path.match(name))
             assert prepare.code_digest.__wrapped__() != before, name

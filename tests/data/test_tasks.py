@@ -12,7 +12,7 @@ from sodate.core.types import Conversation, Message, Preference, TaskItem
 from sodate.data import tasks
 from sodate.data.load import Loaded, load
 from sodate.grade import parse_grader
-from sodate.train.reinforce import as_tasks
+from sodate.train import rollout_setup
 from tests.farm import write_rows
 
 CALL = {"id": "c1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Ube"}'}}
@@ -27,7 +27,7 @@ def read_one(row: dict[str, Any], tmp_path: Path) -> Any:
 
 def test_a_call_is_what_its_row_wants_not_silence(tmp_path: Path) -> None:
     example = read_one({"messages": [ASKED, {"role": "assistant", "tool_calls": [CALL]}]}, tmp_path)
-    (task,) = as_tasks(example)
+    (task,) = rollout_setup.takes(example)
     assert isinstance(task, TaskItem)
     wanted = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Ube"}}\n</tool_call>'
     assert tasks.reference(task) == wanted
@@ -42,11 +42,11 @@ def test_a_row_s_other_columns_reach_its_grader(tmp_path: Path) -> None:
     said = [{"role": "user", "content": "Write add."}, {"role": "assistant", "content": "def add(a, b): return a + b"}]
     example = read_one({"messages": said, "tests": tests, "level": 2}, tmp_path)
     assert isinstance(example, Conversation)
-    (task,) = as_tasks(example)
+    (task,) = rollout_setup.takes(example)
     assert isinstance(task, TaskItem)
     assert task.item == {"tests": tests, "level": 2, "reference_answer": said[1]["content"]}
     pair = read_one({"prompt": "Write add.", "completion": "no", "tests": tests}, tmp_path)
-    assert as_tasks(pair)[0].item["tests"] == tests  # type: ignore[union-attr]
+    assert rollout_setup.takes(pair)[0].item["tests"] == tests  # type: ignore[union-attr]
 
 
 def test_an_answer_that_is_no_text_is_compared_as_json() -> None:
@@ -65,4 +65,4 @@ def test_an_answer_that_is_no_text_is_compared_as_json() -> None:
     ],
 )
 def test_where_no_reply_is_the_right_one_there_is_no_task(example: Any) -> None:
-    assert tasks.as_task(example) is None and as_tasks(example) == ()
+    assert tasks.as_task(example) is None and rollout_setup.takes(example) == ()
