@@ -9,6 +9,7 @@ from typing import Any
 from sodate.core.runs import RunFolder
 from sodate.grade.spec import KINDS
 
+OF_TESTS = {"eval_rows"}  # what a stand-in of a method in tests says of itself
 PAGE = Path(__file__).parents[1] / "docs" / "glossary.md"
 
 
@@ -31,7 +32,7 @@ def install() -> None:
     metric = RunFolder.metric
 
     def checked(self: RunFolder, line: dict[str, Any]) -> None:
-        unknown = [key for key in line if not known(key, page)]
+        unknown = [key for key in line if not known(key, page) and key not in OF_TESTS]
         assert not unknown, f"keys of metrics.jsonl that docs/glossary.md does not explain: {unknown}"
         metric(self, line)
 

@@ -92,7 +92,7 @@ class Line:
     def parts(self, rows: Sequence[int]) -> Iterator[Part]:
         for row in rows:
             loss = (self.model(self.x[row]) - self.y[row]).square().sum()
-            yield Part(loss, tokens=3, supervised_tokens=2, computed_tokens=3, sums={"twice": 2 * loss.item()})
+            yield Part(loss, tokens=3, supervised_tokens=2, computed_tokens=3, sums={"accuracy": 2 * loss.item()})
 
     def validate(self) -> Validation | None:
         with torch.inference_mode():
@@ -138,7 +138,7 @@ def test_a_step_is_adamw_on_the_mean_of_its_rows(tmp_path: Path) -> None:
         norm = torch.nn.utils.clip_grad_norm_(oracle.model.parameters(), 0.5)
         optimizer.step()
         assert metrics["loss"] == pytest.approx(loss.item(), rel=1e-5)
-        assert metrics["twice"] == pytest.approx(2 * loss.item(), rel=1e-5)
+        assert metrics["accuracy"] == pytest.approx(2 * loss.item(), rel=1e-5)
         assert metrics["grad_norm"] == pytest.approx(norm.item(), rel=1e-5)
         assert metrics["lr"] == pytest.approx(0.1 * (1 - step / 5))
         assert (metrics["step"], metrics["steps"], metrics["tokens"]) == (step + 1, 5, 3 * len(rows))

@@ -38,7 +38,7 @@ class Rollouts(Line):
             loss = (self.model(self.x[row]) - goal).square().sum()
             if number == self.poison_update:
                 loss = loss * float("nan")
-            yield Part(loss, tokens=3, supervised_tokens=2, computed_tokens=1, sums={"twice": 2 * loss.item()})
+            yield Part(loss, tokens=3, supervised_tokens=2, computed_tokens=1, sums={"accuracy": 2 * loss.item()})
         seen |= {"coefficient": self.memory["coefficient"], f"update_{number}": number}
 
     def validate(self) -> Validation | None:
@@ -66,7 +66,7 @@ def test_a_step_of_three_updates_is_three_steps_of_adamw(tmp_path: Path) -> None
     for name, tensor in oracle.model.named_parameters():
         torch.testing.assert_close(dict(method.model.named_parameters())[name], tensor, rtol=1e-4, atol=1e-5)
     assert metrics["loss"] == pytest.approx(sum(sums) / (4 + 5 + 6), rel=1e-5)
-    assert metrics["twice"] == pytest.approx(2 * metrics["loss"], rel=1e-5)
+    assert metrics["accuracy"] == pytest.approx(2 * metrics["loss"], rel=1e-5)
     assert metrics["grad_norm"] == pytest.approx(max(norms), rel=1e-5)
     assert (metrics["tokens"], metrics["supervised_tokens"], metrics["computed_tokens"]) == (36, 24, 12)
     assert metrics["coefficient"] == 1.0 and [metrics[f"update_{n}"] for n in range(3)] == [0, 1, 2]
