@@ -274,7 +274,7 @@ def test_a_file_changed_after_its_check_is_not_read_again(tmp_path: Path) -> Non
 
 def test_wrong_commands_are_usage_errors(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [chat("q", "a")])
-    with pytest.raises(UsageError, match="accuracy"):
+    with pytest.raises(UsageError, match="twice"):
         check([path], against=path)
     with pytest.raises(UsageError, match="not there"):
         check([tmp_path / "none.jsonl"])

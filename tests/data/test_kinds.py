@@ -71,7 +71,7 @@ def test_a_file_that_holds_no_rows_is_named_for_what_it_is(name: str, tmp_path: 
         (b"%PDF-1.7\n", "PDF"),
         (b"version https://" + b"git-lfs\noid sha256:0\n", "LFS"),
         (b"\n<!DOCTYPE html><html>", "web page"),
-        (gzip.compress(gzip.compress(LINES)), "accuracy"),
+        (gzip.compress(gzip.compress(LINES)), "twice"),
     ):
         path.write_bytes(data)
         with pytest.raises(SodateError, match=what):
@@ -215,7 +215,7 @@ def test_parquet_of_harmless_oddities_is_read_and_they_are_said(tmp_path: Path) 
                 pa.array([1], pa.timestamp("ns")),
                 pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int32())),
             ],
-            names=["prompt", "completion", "image", "accuracy", "accuracy", "late", "fine", "map"],
+            names=["prompt", "completion", "image", "twice", "twice", "late", "fine", "map"],
         ),
         path,
     )
