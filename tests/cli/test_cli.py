@@ -43,7 +43,7 @@ def test_help_comes_at_once() -> None:
         started = time.perf_counter()
         subprocess.run([Path(sys.executable).with_name("sodate"), "--help"], check=True, stdout=subprocess.DEVNULL)
         times.append(time.perf_counter() - started)
-    assert min(times) < 0.6
+    assert min(times) < 1.0
 
 
 @pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["runs", "list"], ["versions", "list", "--json"]])

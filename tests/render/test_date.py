@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sodate.core.files import write_json
+from sodate.core.files import sha256_file, write_json
 from sodate.core.types import Conversation, Message
 from sodate.release import lookup
 from sodate.render import renderer as rendering
@@ -61,5 +61,6 @@ def test_a_version_brings_its_day_and_one_from_before_days_were_pinned_still_loa
     folder = tmp_path / "versions" / "orders" / "1"
     folder.mkdir(parents=True)
     (folder / "template.jinja").write_text(tiny.CHATML, "utf-8")
-    write_json(folder / "version.json", {"base": "b", "files": {}, **manifest})
+    recorded = {"template.jinja": sha256_file(folder / "template.jinja")}
+    write_json(folder / "version.json", {"base": "b", "files": recorded, **manifest})
     assert lookup.look_up("orders@1").date == day
