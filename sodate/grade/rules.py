@@ -212,9 +212,17 @@ def _sections(rule: Sections) -> GradeFunction:
     return grade
 
 
+def _modifiers_around(pattern: str) -> str:
+    """`(?m)…`, as Python writes it and rules have always taken it, is ECMA's `(?m:…)`."""
+    first = re.match(r"\(\?([ims]+)\)", pattern)
+    return f"(?{first[1]}:{pattern[first.end() :]})" if first else pattern
+
+
 def _pattern(rule: Pattern) -> GradeFunction:
+    pattern = _modifiers_around(rule.pattern)
+
     def grade(reply: str, reference: str | None, item: Mapping[str, Any]) -> Grade:
-        there = found(rule.pattern, reply)
+        there = found(pattern, reply)
         if there is None:
             said = tr("can't be searched for within its limit", "照合が制限内に終わらない")
         else:
@@ -233,7 +241,7 @@ def _rule_grader(rule: Rule, path: Path, parse: ParseGrader) -> Grader:
     if isinstance(rule, Sections):
         return Grader(name, _sections(rule), needs_reference=False)
     if isinstance(rule, Pattern):
-        checked(rule.pattern, str(path))
+        checked(_modifiers_around(rule.pattern), str(path))
         return Grader(name, _pattern(rule), needs_reference=False)
     if isinstance(rule, BannedWords):
         return Grader(name, banned_words(rule.words), needs_reference=False)

@@ -73,3 +73,9 @@ def test_a_rules_file_with_anything_unknown_is_refused(tmp_path: Path, text: str
     (tmp_path / "r.yaml").write_text(text, "utf-8")
     with pytest.raises(UsageError, match=why):
         parse_grader("rules:r.yaml", tmp_path)
+
+
+def test_modifiers_before_a_whole_pattern_count_for_all_of_it(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("rules:\n  - {kind: pattern, pattern: '(?im)^one\\n^two$'}\n", "utf-8")
+    assert score("rules:r.yaml", "zero\nONE\nTwo\nthree", base=tmp_path) == 1
+    assert score("rules:r.yaml", "zero ONE\nTwo", base=tmp_path) == 0

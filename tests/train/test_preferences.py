@@ -285,7 +285,7 @@ def test_dpo_learns_and_logs_what_it_is_watched_by(undisturbed: Path) -> None:
     assert all(line["computed_tokens"] < 0.7 * line["tokens"] for line in lines)
 
 
-@pytest.mark.parametrize("write", [20, 45, 70])
+@pytest.mark.parametrize("write", [30, 50, 70])
 def test_dpo_killed_in_a_write_and_resumed_ends_the_same(
     farm: Farm, pairs: tuple[Path, Path], undisturbed: Path, tmp_path: Path, write: int
 ) -> None:
