@@ -241,7 +241,8 @@ def run(line: str) -> str:
 
 
 def test_the_commands_of_the_readme_run_on_a_strangers_file_without_network(workplace: Path) -> None:
-    lines = [line for line in commands(READMES[0]) if line.startswith("sodate")]
+    # `sodate serve` answers until it is stopped: tests/serve runs it.
+    lines = [line for line in commands(READMES[0]) if line.startswith("sodate") and "serve" not in line]
     said = {line: run(line) for line in lines}
     assert "40 rows in = 40 used + 0 set aside" in said["sodate data check mails.jsonl"]
     trained = [line for line in lines if line.startswith("sodate train")]
