@@ -6,7 +6,7 @@ What is heavy is imported late: a name is looked up the first time it is used.
 from __future__ import annotations
 
 import sys
-from importlib import import_module, metadata
+from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +52,7 @@ sys.modules[__name__].__class__ = _Package
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        return metadata.version("sodate")
+        return import_module("importlib.metadata").version("sodate")  # its import takes longer than all of this
     if name not in _WHERE:
         raise AttributeError(f"module 'sodate' has no attribute {name!r}")
     return getattr(import_module(f"sodate.{_WHERE[name]}"), name)
