@@ -54,7 +54,7 @@ def test_a_pattern_means_what_it_means_in_javascript(pattern: str, matches: list
 
 
 @pytest.mark.parametrize("pattern", [
-    r"\Ax", r"x\Z", r"x\z", r"(?P<a>x)", r"(?P<a>x)(?P=a)", r"(?i)x", r"(?x) a", r"(?#note)a", r"(?>a)", r"a++",
+    r"\Ax", r"x\Z", r"x\z", r"(?P<a>x)", r"(?P<a>x)(?P=a)", r"x(?i)y", r"(?x) a", r"(?#note)a", r"(?>a)", r"a++",
     r"a*+", r"a?+",
     r"a{,3}", r"(?(1)a)", r"\h", r"\e", r"\Q.\E", r"\N{DIGIT ONE}", r"\G", r"(", r")", r"[a", r"*a", r"a{2}{3}",
     r"[z-a]", r"\k<x>",

@@ -28,15 +28,19 @@ CREATED = 1_700_000_000
 
 @dataclass
 class Running:
+    """A server that runs. The clients it hands out are closed when it ends."""
+
     url: str
     service: Service
     engine: NaiveEngine
+    clients: contextlib.ExitStack
 
     def client(self, key: str = "none", **options: Any) -> openai.OpenAI:
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, **options)
+        made = openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, **options)
+        return self.clients.enter_context(contextlib.closing(made))
 
     def http(self, **options: Any) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=60, **options)
+        return self.clients.enter_context(contextlib.closing(httpx.Client(base_url=self.url, timeout=60, **options)))
 
 
 def service_of(folder: Path, *, template: str | None = None, **engine: Any) -> tuple[Service, NaiveEngine]:
@@ -72,7 +76,8 @@ def running(service: Service, engine: NaiveEngine, buffer: int | None = None, **
     thread.start()
     assert ready.wait(30)
     try:
-        yield Running(f"http://127.0.0.1:{port}", service, engine)
+        with contextlib.ExitStack() as clients:
+            yield Running(f"http://127.0.0.1:{port}", service, engine, clients)
     finally:
         servers[0].should_exit = True
         thread.join(30)
