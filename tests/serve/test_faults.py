@@ -63,7 +63,7 @@ def test_a_waiting_request_whose_asker_leaves_is_never_begun(slow: Running) -> N
             http.post("/v1/chat/completions", json=LONG, timeout=0.3)
         (thread,) = slow.service.engines
         until(lambda: thread.waiting == 0)
-        assert len(slow.engine.rows) == 1
+        assert len(slow.engine.rows) <= 1  # the first may have ended by now
 
 
 def test_a_reader_who_does_not_read_loses_the_slot(tiny_folder: Path, home: Path) -> None:
