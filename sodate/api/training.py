@@ -18,13 +18,18 @@ from sodate.core.runs import Follower, RunFolder, now
 from sodate.core.text import en, ja, tr
 from sodate.core.types import ModelFiles
 from sodate.release.lookup import look_up
-from sodate.train.memory_check import fit_run, refuse_hopeless, refuse_parallel, silent
 
 if TYPE_CHECKING:
+    import torch
+
     from sodate.render.renderer import Renderer
     from sodate.train.adaptation import Start
+    from sodate.train.loop import Method, State
+    from sodate.train.methods import Setup
+    from sodate.train.resolve import Resolved
     from sodate.train.rewards import Judge
     from sodate.train.rows import Rows
+    from sodate.train.speed import Choice
 
 Listener = Callable[[str, Any], None]
 """Told what happens: "loading" name, "checked" Checked, "run" RunFolder, "decisions" list, "step" metrics line,
@@ -75,9 +80,9 @@ def _execute(recipe: Recipe, run: RunFolder | None, on_event: Listener) -> dict[
 
     pick_device(recipe.device)  # refused before anything is read
     parallel.join(recipe.device)
-    refuse_parallel(recipe)
+    parallel.refuse_unsupported(recipe)
     if not parallel.is_main():
-        on_event = silent
+        on_event = _silent
         parallel.wait()  # until the main process has prepared the data
     on_event("loading", recipe.model)
     files = look_up(recipe.model)
@@ -113,12 +118,16 @@ def _execute(recipe: Recipe, run: RunFolder | None, on_event: Listener) -> dict[
     on_event("run", run)
     with run.locked():
         try:
-            return _train_locked(recipe, files, start, renderer, material, run, on_event)
+            return _train_locked(Job(recipe, files, start, renderer, material, run, on_event))
         except BaseException as error:
             stopped = isinstance(error, KeyboardInterrupt) or getattr(error, "exit_code", 1) == 130
             with contextlib.suppress(OSError, SodateError):  # a full disk: the status is then told by the lock
                 run.update(status="interrupted" if stopped else "failed", error=str(error), ended_at=now())
             raise
+
+
+def _silent(kind: str, data: Any) -> None:
+    """The listener of a process beside the main one."""
 
 
 def _prepare(recipe: Recipe, files: ModelFiles, renderer: Renderer, on_event: Listener) -> Material:
@@ -168,55 +177,121 @@ def _prepare(recipe: Recipe, files: ModelFiles, renderer: Renderer, on_event: Li
     return Material(rows, held, renderer.template, about)
 
 
-def _train_locked(
-    recipe: Recipe,
-    files: ModelFiles,
-    start: Start,
-    renderer: Callable[[], Renderer],
-    material: Material,
-    run: RunFolder,
-    on_event: Listener,
-) -> dict[str, Any]:
-    import torch
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A run that is locked and may begin: the recipe and all that was found and prepared for it."""
 
-    from sodate.adapt import files as adapter_files
-    from sodate.adapt import last_blocks, lora
-    from sodate.library.store import safe_name
-    from sodate.model import fused, load, memory, scalar_head, stored_precision, traits
-    from sodate.release.registry import list_versions, register
-    from sodate.train import loop, parallel, speed
+    recipe: Recipe
+    files: ModelFiles
+    start: Start
+    renderer: Callable[[], Renderer]
+    material: Material
+    run: RunFolder
+    on_event: Listener
+
+    @property
+    def device(self) -> torch.device:
+        """Where this process computes."""
+        from sodate.model.load import pick_device
+        from sodate.train import parallel
+
+        return parallel.device(pick_device(self.recipe.device))
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row, with its reply where one is sampled."""
+        sampled = self.recipe.max_new_tokens if isinstance(self.recipe, RolloutRecipe) else 0
+        return max(self.material.rows.longest, self.material.held_out.longest) + sampled
+
+    def say(self, text: str) -> None:
+        """A warning for the person: kept with the run and shown."""
+        self.run.event("warning", text=text)
+        self.on_event("warning", text)
+
+
+def _train_locked(job: Job) -> dict[str, Any]:
+    from sodate.adapt import last_blocks
+    from sodate.model import fused, memory
+    from sodate.train import fit_into_memory, loop, parallel, speed
     from sodate.train.adaptation import WHOLE, make_trainable
     from sodate.train.alarms import never_better
-    from sodate.train.methods import Setup, named
-    from sodate.train.resolve import Facts, resolve
+    from sodate.train.methods import named
 
-    rows, held = material.rows, material.held_out
+    recipe, run, start = job.recipe, job.run, job.start
     memory.return_heap()
     memory.forget_peak()
-    device = parallel.device(load.pick_device(recipe.device))
-    fast = not isinstance(recipe, RolloutRecipe)
     choice = speed.settle(
-        recipe, files, device, run.manifest, whole=start.kind in WHOLE, quantised=start.quantised
+        recipe, job.files, job.device, run.manifest, whole=start.kind in WHOLE, quantised=start.quantised
     )  # fmt: skip
+    model = _load(job, choice)
+    resolved = _resolve(job, model)
+    make_trainable(model, recipe, start, resolved)
+    products = fused.prepare(model, _dtype(choice))
+    _write_down(job, model, resolved, choice, products)
+    method = named(recipe.method).build(_setup(job, model, resolved, choice))
+    if fitted := fit_into_memory.fit_run(
+        recipe, job.files, model, products, method, resolved, job.longest, run
+    ):  # fmt: skip
+        job.on_event("decisions", fitted.decisions)
+    if recipe.parallel == "fsdp" and parallel.count() > 1:
+        parallel.shard(model, last_blocks.blocks(model))
+    state = loop.train(model, method, resolved.plan, run, lambda line: job.on_event("step", line))
+    if not parallel.is_main():
+        return parallel.from_main({})
+    if (text := never_better(run.metrics())) is not None:
+        job.say(text)
+    return parallel.from_main(_register(job, model, resolved, _report(job, method, state, choice)))
+
+
+def _dtype(choice: Choice) -> torch.dtype:
+    import torch
+
     dtype: torch.dtype = getattr(torch, choice.kind.dtype)
-    # What is trained stays in float32: bfloat16 would round small updates away. What is not stays as its file has it,
-    # if that is narrower; replies are sampled faster from what is not.
-    loaded = torch.float32 if start.kind in WHOLE else dtype
-    frozen = stored_precision.precision(files.folder, dtype) if fast and start.kind not in WHOLE else loaded
-    refuse_hopeless(recipe, files, device, frozen, start.quantised)
-    model = load.load_base(files.folder, device=device, dtype=loaded, kept=frozen, quantised=start.quantised)
-    longest = max(rows.longest, held.longest) + (recipe.max_new_tokens if isinstance(recipe, RolloutRecipe) else 0)
-    resolved = resolve(recipe, Facts(
-        rows=len(rows.sequences), longest=longest,
+    return dtype
+
+
+def _load(job: Job, choice: Choice) -> Any:
+    """The base model in memory; SodateError where its weights alone do not fit.
+
+    What is trained stays in float32: bfloat16 would round small updates away. What is not stays as its file has it, if
+    that is narrower; replies are sampled faster from what is not.
+    """
+    import torch
+
+    from sodate.model import load, stored_precision
+    from sodate.train.adaptation import WHOLE
+    from sodate.train.fit_into_memory import refuse_too_large
+
+    whole, folder, dtype = job.start.kind in WHOLE, job.files.folder, _dtype(choice)
+    loaded = torch.float32 if whole else dtype
+    as_stored = not whole and not isinstance(job.recipe, RolloutRecipe)
+    frozen = stored_precision.precision(folder, dtype) if as_stored else loaded
+    refuse_too_large(job.recipe, job.files, job.device, frozen, job.start.quantised)
+    return load.load_base(folder, device=job.device, dtype=loaded, kept=frozen, quantised=job.start.quantised)
+
+
+def _resolve(job: Job, model: Any) -> Resolved:
+    """Every `auto` of the recipe as a number, with its reason."""
+    from sodate.adapt import lora
+    from sodate.train.adaptation import WHOLE
+    from sodate.train.resolve import Facts, resolve
+
+    start = job.start
+    return resolve(job.recipe, Facts(
+        rows=len(job.material.rows.sequences), longest=job.longest,
         hidden_size=model.config.hidden_size, layers=model.config.num_hidden_layers, targets=lora.all_targets(model),
-        cuda=device.type == "cuda", has_eval=bool(held.sequences), kind=start.kind,
+        cuda=job.device.type == "cuda", has_eval=bool(job.material.held_out.sequences), kind=start.kind,
         start=None if start.kind in WHOLE else start.config,
     ))  # fmt: skip
-    make_trainable(model, recipe, start, resolved)
-    adapter = resolved.adapter
-    products = fused.prepare(model, dtype)
+
+
+def _write_down(job: Job, model: Any, resolved: Resolved, choice: Choice, products: torch.dtype) -> None:
+    """Tells what was decided, and keeps it with the run."""
+    from sodate.model import traits
+    from sodate.train import parallel, speed
+
     decisions = resolved.decisions
-    if recipe.dtype == "auto":
+    if job.recipe.dtype == "auto":
         decisions += speed.decisions(choice, str(products).removeprefix("torch."))
     if not traits.of(model).shares:
         reason = tr(
@@ -224,67 +299,79 @@ def _train_locked(
             "この構造は行をまとめると混ざるため、1 行ずつ計算",
         )
         decisions += (Decision("shared_prefixes", "off", reason),)
-    on_event("decisions", decisions)
-    run.update(
+    job.on_event("decisions", decisions)
+    job.run.update(
         status="running",
         plan=asdict(resolved.plan),
         decisions=[asdict(d) for d in decisions],
-        device=str(device),
+        device=str(job.device),
         processes=parallel.count(),
         products=choice.kind.library,
         **choice.figures(),
     )
 
-    def say(text: str) -> None:
-        run.event("warning", text=text)
-        on_event("warning", text)
+
+def _setup(job: Job, model: Any, resolved: Resolved, choice: Choice) -> Setup:
+    """What the training method is built from."""
+    from sodate.train.methods import Setup
 
     def judge(name: str) -> Judge:
-        return load_reward(name, device=str(device), dtype=str(dtype).removeprefix("torch.")).score
+        return load_reward(name, device=str(job.device), dtype=choice.kind.dtype).score
 
-    setup = Setup(recipe, model, renderer, run, rows, held, resolved.micro_tokens, say, judge)
-    kind = named(recipe.method)
-    method = kind.build(setup)
-    if fitted := fit_run(recipe, files, model, products, method, resolved, longest, run):
-        on_event("decisions", fitted.decisions)
-    if recipe.parallel == "fsdp" and parallel.count() > 1:
-        parallel.shard(model, last_blocks.blocks(model))
-    state = loop.train(model, method, resolved.plan, run, lambda line: on_event("step", line))
-    if not parallel.is_main():
-        return parallel.from_main({})
-    lines = run.metrics()
-    if (text := never_better(lines)) is not None:
-        say(text)
+    rows, held_out = job.material.rows, job.material.held_out
+    return Setup(
+        job.recipe, model, job.renderer, job.run, rows, held_out, resolved.micro_tokens, job.say, judge
+    )  # fmt: skip
 
-    def write_weights(folder: Path) -> None:
-        if adapter is not None:
-            (folder / "adapter").mkdir()
-            adapter_files.save_adapter(model, adapter, files.base, folder / "adapter")
-        else:
-            (folder / "model").mkdir()
-            load.save_full(model, files.folder, folder / "model")
-        if kind.keeps_head:
-            scalar_head.save(model, folder)
 
-    manifest: Mapping[str, Any] = run.manifest
-    kept = ("recipe", "plan", "base", "start", "renderer", "template_source", "template", "date", "data", "eval")
-    name = recipe.name or safe_name(Path(recipe.data[0]).name.split(".")[0])
-    # A run killed between registering and saying so has its version already.
-    report = {
+def _report(job: Job, method: Method, state: State, choice: Choice) -> dict[str, Any]:
+    """The figures of a finished run, as the version and the result carry them."""
+    from sodate.model import memory
+    from sodate.train.methods import named
+
+    lines = job.run.metrics()
+    return {
         "steps": state.step, "tokens": state.tokens,
         "supervised_tokens": state.supervised_tokens, "train_seconds": state.train_seconds,
         "peak_rss_bytes": memory.peak_rss_bytes(), **choice.figures(),
         "first_loss": lines[0]["loss"], "final_loss": lines[-1]["loss"],
         "best_step": state.best_step, "best_eval_loss": state.best_loss, "stopped_early": state.stopped,
-        **held_out_figures(lines, state.best_step), **kind.report(method),
+        **held_out_figures(lines, state.best_step), **named(job.recipe.method).report(method),
     }  # fmt: skip
-    about = {"run": run.name, **{k: manifest.get(k) for k in kept}, "adapter": start.kind, "report": report}
+
+
+def _register(job: Job, model: Any, resolved: Resolved, report: dict[str, Any]) -> dict[str, Any]:
+    """The weights become a version, and the run is done; returns its result."""
+    from sodate.library.store import safe_name
+    from sodate.release.registry import list_versions, register
+
+    run, recipe = job.run, job.recipe
+    manifest: Mapping[str, Any] = run.manifest
+    kept = ("recipe", "plan", "base", "start", "renderer", "template_source", "template", "date", "data", "eval")
+    name = recipe.name or safe_name(Path(recipe.data[0]).name.split(".")[0])
+    about = {"run": run.name, **{k: manifest.get(k) for k in kept}, "adapter": job.start.kind, "report": report}
+    # A run killed between registering and saying so has its version already.
     version = next((v for v in list_versions(name) if v.manifest.get("run") == run.name), None) or register(
-        name, about, material.template, write_weights
+        name, about, job.material.template, lambda folder: _write_weights(job, model, resolved, folder)
     )
     result = {"run": run.name, "version": version.id, "run_dir": str(run.path), **report}
     run.update(status="done", result=result, ended_at=now())
-    return parallel.from_main(result)
+    return result
+
+
+def _write_weights(job: Job, model: Any, resolved: Resolved, folder: Path) -> None:
+    from sodate.adapt import files as adapter_files
+    from sodate.model import load, scalar_head
+    from sodate.train.methods import named
+
+    if resolved.adapter is not None:
+        (folder / "adapter").mkdir()
+        adapter_files.save_adapter(model, resolved.adapter, job.files.base, folder / "adapter")
+    else:
+        (folder / "model").mkdir()
+        load.save_full(model, job.files.folder, folder / "model")
+    if named(job.recipe.method).keeps_head:
+        scalar_head.save(model, folder)
 
 
 def _context_length(folder: Path) -> int:

@@ -17,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from sodate.core.errors import SodateError
+from sodate.core.recipe import Recipe
 from sodate.core.text import tr
 from sodate.model import traits
 
@@ -39,6 +40,26 @@ def count() -> int:
 def is_main() -> bool:
     """Whether this process is the one that writes and speaks."""
     return not dist.is_initialized() or dist.get_rank() == 0
+
+
+def refuse_unsupported(recipe: Recipe) -> None:
+    """SodateError for what several processes can't do yet."""
+    if count() == 1:
+        return
+    if recipe.method != "sft":
+        raise SodateError(
+            tr(f"{recipe.method} trains in one process.", f"{recipe.method} は 1 プロセスでのみ学習できます。"),
+            tr("Start it without torchrun.", "torchrun を使わずに実行してください。"),
+            code="bad_value",
+            param="parallel",
+        )
+    if recipe.parallel == "fsdp" and recipe.adapter in ("full", "last"):
+        raise SodateError(
+            tr("parallel=fsdp shards frozen weights, and full fine-tuning has none.",
+               "parallel=fsdp が分割するのは固定された重みで、全パラメータ学習にはありません。"),
+            tr("Use parallel=ddp, or an adapter.", "parallel=ddp かアダプターを使ってください。"),
+            code="bad_value", param="parallel",
+        )  # fmt: skip
 
 
 def device(wanted: torch.device) -> torch.device:

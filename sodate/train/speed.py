@@ -10,12 +10,12 @@ from sodate.core.errors import SodateError
 from sodate.core.recipe import Decision, Recipe, RolloutRecipe
 from sodate.core.text import tr
 from sodate.core.types import ModelFiles
-from sodate.train.memory_check import refuse_hopeless
+from sodate.train.fit_into_memory import refuse_too_large
 
 if TYPE_CHECKING:
     import torch
 
-    from sodate.kernels.machine import Choice
+    from sodate.kernels.machine import Choice as Choice
 
 
 def settle(
@@ -68,7 +68,7 @@ def choose(
 
 def _fits(recipe: Recipe, files: ModelFiles, device: torch.device, kept: torch.dtype, quantised: bool) -> bool:
     try:
-        refuse_hopeless(recipe, files, device, kept, quantised)
+        refuse_too_large(recipe, files, device, kept, quantised)
     except SodateError:
         return False
     return True

@@ -25,7 +25,7 @@ from sodate.model import forecast, fused, gradient_checkpointing, memory
 from sodate.model.forward import score
 from sodate.render import trie
 from sodate.render.renderer import Rendered
-from sodate.train import memory_fit
+from sodate.train import fit_into_memory
 from sodate.train.loop import Part, Plan
 from tests import worker
 from tests.families import VOCABULARY, pair
@@ -167,7 +167,7 @@ WIDE = forecast.Facts(parameters=10**6, block_parameters=10**6, blocks=20, width
 
 def fitted(
     limit: int, measured: int | Callable[[int], int] = 0, anew: bool = True, **wish: Any
-) -> tuple[memory_fit.Fitted, Fixed, list[bool]]:
+) -> tuple[fit_into_memory.Fitted, Fixed, list[bool]]:
     """`fit` of a model that nearly nothing but its activations need memory for: 3.6 MB a token, 0.58 recomputed."""
     model: Any = torch.nn.Linear(2, 2)
     model.device, model.dtype = torch.device("cpu"), torch.float32
@@ -180,7 +180,9 @@ def fitted(
         patch.setattr(gradient_checkpointing, "enable", lambda model: enabled.append(True))
         asked = {"limit": limit, "micro_tokens_given": False, "recompute": None, "longest": 300, "adapter": "lora"}
         state = torch.get_rng_state()
-        done = memory_fit.fit(model, torch.float32, method, PLAN, 2048, WIDE, memory_fit.Wish(**(asked | wish)))  # type: ignore[arg-type]
+        wished: Any = fit_into_memory.Wish(**(asked | wish))  # type: ignore[arg-type]
+        one: Any = method
+        done = fit_into_memory.fit(model, torch.float32, one, PLAN, 2048, WIDE, wished)
         assert torch.equal(state, torch.get_rng_state())
         assert all(p.grad is None for p in model.parameters())
     return done, method, enabled
@@ -267,7 +269,7 @@ def test_fewer_replies_are_made_at_once_where_their_cache_does_not_fit() -> None
     copied = 4 * WIDE.block_parameters
     for free, slots in ((copied + 64 * one, 64), (copied + 64 * one - 1, 32), (copied + 9 * one, 8), (0, 1)):
         rollouts: Any = Replies()
-        assert memory_fit._fit_slots(model, rollouts, WIDE, free) == copied + slots * one
+        assert fit_into_memory._fit_slots(model, rollouts, WIDE, free) == copied + slots * one
         assert rollouts.slots == slots
 
 

@@ -16,7 +16,7 @@ from sodate.core.types import Judgement, Message, Preference, Ranking
 from sodate.losses import preference
 from sodate.model import scalar_head
 from sodate.render.renderer import Rendered
-from sodate.train import cached_reference, dpo, kto, memory_fit, pair_alarms, reward
+from sodate.train import cached_reference, dpo, fit_into_memory, kto, pair_alarms, reward
 from sodate.train.pairs import Pairs
 from tests import worker
 from tests.families import VOCABULARY, exact, pair
@@ -145,7 +145,7 @@ def test_the_heaviest_micro_batch_is_the_one_that_training_meets(
         scalar_head.add(model)
         compared = [reward.Compared([scalar_head.at_the_end(s) for s in row], (1, 2), (3, 3), 0.0) for row in rows]
         made = reward.Reward(model, compared, [], RewardRecipe(model="m", data=("d",)), names=names, micro_tokens=80)
-    assert isinstance(made, memory_fit.Sized)
+    assert isinstance(made, fit_into_memory.Sized)
     steps = [[0, 4, 1], [2, 3]]
     met = [part for rows_ in steps for update in made.updates(0, rows_) for part in update.parts]
     assert len(met) > len(steps)

@@ -65,7 +65,7 @@ def test_memory_may_choose_bfloat16_and_says_so(farm: Farm, monkeypatch: pytest.
             raise SodateError("too large")
 
     assert chosen(farm, {}) == FAST
-    monkeypatch.setattr(speed, "refuse_hopeless", refuse)
+    monkeypatch.setattr(speed, "refuse_too_large", refuse)
     choice = chosen(farm, {})
     assert choice.kind == Kind("bfloat16", "onednn", 1) and choice.by_memory
     (dtype, *_) = speed.decisions(choice, "bfloat16")

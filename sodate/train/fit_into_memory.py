@@ -7,21 +7,24 @@ cost a forward; then nothing is left but to say what would help. Neither changes
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 
 from sodate.core.errors import SodateError
-from sodate.core.recipe import Decision
+from sodate.core.recipe import Decision, Recipe, amount_bytes
+from sodate.core.runs import RunFolder
 from sodate.core.text import en, ja, size, tr
-from sodate.model import gradient_checkpointing, memory
+from sodate.core.types import ModelFiles
+from sodate.model import forecast, gradient_checkpointing, memory
 from sodate.model.forecast import Facts
 from sodate.model.memory import Memory
 from sodate.train import parallel
 from sodate.train.loop import Method, Part, Plan, rows_of_step
 
 if TYPE_CHECKING:
+    from sodate.train.resolve import Resolved
     from sodate.train.rollout import Rollouts
 
 SMALLEST = 128  # tokens at once; fewer make a matrix product wait for its weights
@@ -73,8 +76,14 @@ class Fitted:
     decisions: tuple[Decision, ...]
 
 
-def refuse_weights(weights: int, device: torch.device, limit: int | None) -> None:
-    """SodateError when not even the weights fit."""
+def refuse_too_large(
+    recipe: Recipe, files: ModelFiles, device: torch.device, dtype: torch.dtype, quantised: bool
+) -> None:
+    """SodateError, before anything is loaded, for a model whose weights alone do not fit."""
+    facts = forecast.facts(files.folder)
+    blocks = 0.6 if quantised else dtype.itemsize  # NF4: four bits and their scales; the embedding stays as it is
+    weights = int(blocks * facts.block_parameters) + dtype.itemsize * (facts.parameters - facts.block_parameters)
+    limit = amount_bytes(recipe.memory)
     limit = int(SPARE * memory.available(device)) if limit is None else limit
     if weights + (memory.PROCESS_BYTES if device.type == "cpu" else 0) > limit:
         raise SodateError(
@@ -86,6 +95,34 @@ def refuse_weights(weights: int, device: torch.device, limit: int | None) -> Non
                "adapter=qlora か dtype=bfloat16、またはより小さなベースモデルを使ってください。"),
             code="out_of_memory", param="memory",
         )  # fmt: skip
+
+
+def fit_run(
+    recipe: Recipe, files: ModelFiles, model: Any, products: torch.dtype, method: Method, resolved: Resolved,
+    longest: int, run: RunFolder,
+) -> Fitted | None:  # fmt: skip
+    """Chooses and checks what the recipe leaves open. A resumed run keeps what it began with: None."""
+    began = parallel.from_main(run.manifest.get("fit"))
+    if began:
+        if recipe.memory and model.device.type == "cpu":
+            memory.return_freed_memory()
+        if isinstance(method, Sized):
+            method.micro_tokens = began["micro_tokens"]
+        if isinstance(method, Decoding):
+            method.rollouts.slots = began["slots"]
+        if began["gradient_checkpointing"]:
+            gradient_checkpointing.enable(model)
+        return None
+    again = None if recipe.gradient_checkpointing == "auto" else recipe.gradient_checkpointing
+    wish = Wish(amount_bytes(recipe.memory), recipe.micro_tokens != "auto", again, longest, recipe.adapter)
+    facts = forecast.facts(files.folder)
+    fitted = fit(model, products, method, resolved.plan, resolved.micro_tokens, facts, wish)
+    run.update(fit={
+        "micro_tokens": fitted.micro_tokens, "slots": fitted.slots, "gradient_checkpointing": fitted.recompute,
+        "estimate": asdict(fitted.estimate), "estimated_bytes": fitted.estimate.total,
+        "measured_bytes": fitted.measured,
+    })  # fmt: skip
+    return fitted
 
 
 def fit(model: Any, products: torch.dtype, method: Method, plan: Plan, whole: int, facts: Facts, wish: Wish) -> Fitted:
