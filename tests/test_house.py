@@ -143,6 +143,10 @@ def test_one_module_writes_weights_and_only_as_safetensors() -> None:
     assert writers == set() and formats == {"sodate/library/weights.py"}
     # Converting a GGUF file, transformers writes the folder that it has just read: the base model, not what was learnt.
     assert converters == {"sodate/library/convert.py"}
+    # What leaves the house for llama.cpp is written by the gguf package, in one place.
+    assert {
+        name_of(file) for file, tree in TREES.items() if "gguf.GGUFWriter" in {name for name, _ in calls(tree)}
+    } == {"sodate/library/gguf_write.py"}
 
 
 def test_nothing_that_arrives_can_run_code() -> None:

@@ -29,6 +29,7 @@ CODES: Mapping[str, str] = {
     "engine_failed": "the engine failed while it answered",
     "engine_refused": "the engine can't do what was asked",
     "extra_missing": "packages of an optional part are not installed",
+    "export_unsupported": "the version can't be exported in this form",
     "failed": "anything that has no code of its own",
     "file_missing": "a file is not there",
     "file_unreadable": "a file is there and can't be read",
