@@ -15,7 +15,7 @@ MAX_ROW_BYTES = 16 << 20  # far beyond any context window; what a reader may hol
 MAX_DEPTH = 100
 CHUNK = 1 << 18
 
-_STRUCTURE = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\Z)|[\[{\]}]', re.DOTALL)
+_STRUCTURE = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[{\]}]', re.DOTALL)
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -205,7 +205,9 @@ def elements(stream: BinaryIO, row_keys: Set[str]) -> Iterator[bytes | RowError 
     key = rows_key = ""  # what the latest array and that of the rows are called
     given = False  # whether there was any element
     second: RowError | Literal[False] = False  # what to say of the rows of a second array
-    before: bytes | None = None  # what came before an array that holds rows if its first element is an object
+    held: int | None = (
+        None  # how much of `piece` came before an array that holds rows if its first element is an object
+    )
 
     def take() -> bytes | RowError | None:
         nonlocal too_long
@@ -222,20 +224,16 @@ def elements(stream: BinaryIO, row_keys: Set[str]) -> Iterator[bytes | RowError 
         skip = False
         while found := (_IN_STRING if in_string else _OUTSIDE).search(chunk, at):
             at, mark = found.end(), found.group()
-            if before is not None:  # this is what comes first in that array
-                if mark not in b"{]" or (piece + chunk[start : at - 1]).strip():
-                    piece[:0] = before
-                elif not closed:
-                    base, too_long, rows_key = depth, False, key
-                elif mark == b"{":
-                    base, too_long, after_comma, closed, second = (
-                        depth,
-                        False,
-                        False,
-                        False,
-                        given and _second(rows_key, key),
-                    )
-                before = None
+            if held is not None:  # this is what comes first in that array
+                if mark in b"{]" and not (piece[held:] + chunk[start : at - 1]).strip():
+                    if not closed:
+                        base, too_long, rows_key = depth, False, key
+                        del piece[:held]
+                    elif mark == b"{":
+                        base, too_long, after_comma, closed = depth, False, False, False
+                        second = given and _second(rows_key, key)
+                        del piece[:held]
+                held = None
             if mark == b'"':
                 in_string = not in_string
             elif mark == b"\\":
@@ -260,16 +258,15 @@ def elements(stream: BinaryIO, row_keys: Set[str]) -> Iterator[bytes | RowError 
                     base, start, after_comma, closed = 1, at, False, False
                     piece.clear()
                 elif mark == b"[" and depth == 2 and (not base or closed):
-                    named = _LAST_KEY.search(bytes(piece[-200:] + chunk[start : at - 1])[-200:])
+                    named = _LAST_KEY.search((piece[-200:] + chunk[max(start, at - 201) : at - 1])[-200:])
                     key = named.group(1).decode("utf-8", "replace") if named else ""
                     if named and key not in row_keys:
-                        before, start = bytes(piece) + chunk[start:at], at
-                        piece.clear()
+                        piece += chunk[start:at]
+                        start, held = at, len(piece)
         piece += chunk[start:]
         if len(piece) > MAX_ROW_BYTES:
             piece.clear()
-            too_long = True
-    piece[:0] = before or b""  # where the document ends there
+            too_long, held = True, None if held is None else 0
     rest = take()
     if closed:
         if base == 1 and rest:

@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -48,9 +49,11 @@ def rows(path: Path) -> Iterator[tuple[int, Row] | Problem]:
             groups = range(footer.num_row_groups)
             if (largest := max((footer.row_group(i).total_byte_size for i in groups), default=0)) > MAX_GROUP:
                 raise _too_large(name, tr(f"a row group of {largest >> 30} GiB", f"{largest >> 30} GiB の行グループ"))
-            columns = table.schema_arrow.names
-            yield from _left_out(table.schema_arrow, name)
-            kept = [i for i, column in enumerate(columns) if not _why_left_out(table.schema_arrow, i)]
+            left_out = _left_out(table.schema_arrow)
+            for index, (column, why) in left_out.items():
+                what = tr(f"Column {index + 1} {column!r}", f"{index + 1} 列目 {column!r}")
+                yield Problem(name, 1, "left-out", (what, why))
+            kept = [index for index in range(len(table.schema_arrow)) if index not in left_out]
             free = max(unpack.FREE, RATIO * path.stat().st_size)
             line = 0
             for batch in table.iter_batches(batch_size=BATCH):
@@ -63,7 +66,7 @@ def rows(path: Path) -> Iterator[tuple[int, Row] | Problem]:
                         raise _too_large(
                             name, tr(f"text of more than {RATIO} times its size", f"ファイルの {RATIO} 倍を超える文章")
                         )
-        except (pa.ArrowException, OSError, *unpack.DAMAGED) as error:
+        except (pa.ArrowException, ValueError, TypeError, OSError, *unpack.DAMAGED) as error:
             raise SodateError(
                 tr(f"{name} cannot be read as Parquet: {error}.", f"{name} を Parquet として読めません: {error}"),
                 tr("It may be cut off; fetch it again.", "途切れているかもしれません。取得し直してください。"),
@@ -90,24 +93,20 @@ def _too_large(name: str, what: Any) -> SodateError:
     )
 
 
-def _why_left_out(schema: Any, index: int) -> Any:
+def _left_out(schema: Any) -> dict[int, tuple[str, Any]]:
+    """Columns that are not read, by number: what each is called, and why."""
     import pyarrow as pa
 
-    if schema.names.count(schema.names[index]) > 1:
-        return tr("another column has the same name", "同じ名前の列が他にもあります")
-    kind = schema.field(index).type
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
-        return tr("it holds binary data, not text", "文字ではなくバイナリです")
-    return None
-
-
-def _left_out(schema: Any, name: str) -> Iterator[Problem]:
-    for index, column in enumerate(schema.names):
-        if why := _why_left_out(schema, index):
-            what = tr(f"Column {index + 1} {column!r}", f"{index + 1} 列目 {column!r}")
-            yield Problem(name, 1, "left-out", (what, why))
+    count = Counter(schema.names)
+    found: dict[int, tuple[str, Any]] = {}
+    for index, (column, kind) in enumerate(zip(schema.names, schema.types, strict=True)):
+        if pa.types.is_dictionary(kind):
+            kind = kind.value_type
+        if count[column] > 1:
+            found[index] = column, tr("another column has the same name", "同じ名前の列が他にもあります")
+        elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+            found[index] = column, tr("it holds binary data, not text", "文字ではなくバイナリです")
+    return found
 
 
 def _row(batch: Any, index: int, kept: list[int], name: str, line: int) -> tuple[tuple[int, Row] | Problem, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
@@ -18,7 +19,9 @@ from sodate.data.ledger import Problem
 MAX_RECORD_LINES = 100_000  # of one row, before an open quote is suspected
 _SEP = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 _BAD_BYTES = re.compile("[\udc80-\udcff]")
-_EDGE = re.compile("^[\ufeff\u200b\u2060\\s]+|[\ufeff\u200b\u2060\\s]+$")
+_EDGE = "\ufeff\u200b\u2060" + "".join(chr(code) for code in range(0x3001) if chr(code).isspace())  # around a name
+
+csv.field_size_limit(jsontext.MAX_ROW_BYTES)  # Python has one for all of a process: once, not with every file
 
 Row = dict[str, str]
 Undecodable = Callable[[bytes, int], Problem]
@@ -27,7 +30,6 @@ Undecodable = Callable[[bytes, int], Problem]
 
 def rows(stream: BinaryIO, name: str, delimiter: str, undecodable: Undecodable) -> Iterator[tuple[int, Row] | Problem]:
     """(line, row) of a table with a header. A row's line is the one it starts on, quoted line breaks counted."""
-    csv.field_size_limit(jsontext.MAX_ROW_BYTES)
     # Undecodable bytes become lone surrogates, which only the row they stand in is blamed for.
     text = io.TextIOWrapper(stream, "utf-8", errors="surrogateescape", newline="")
     try:
@@ -127,8 +129,9 @@ def _columns(fields: Sequence[str], name: str, line: int) -> list[str | None]:
             file=name,
             line=line,
         )
-    names = [_EDGE.sub("", field) for field in fields]
-    kept = [None if blank(field) or names.count(field) > 1 else field for field in names]
+    names = [field.strip(_EDGE) for field in fields]
+    count = Counter(names)
+    kept = [None if blank(field) or count[field] > 1 else field for field in names]
     if not any(kept):
         raise SodateError(
             tr(

@@ -17,6 +17,7 @@ from sodate.grade.base import Grade, Grader
 from sodate.grade.normalise import INVISIBLE, KATAKANA_TO_HIRAGANA, VARIANTS, narrowed, spaced
 from sodate.grade.strings import clip
 
+MAX_LAYERS = 16  # around a label
 _QUOTES = [("「", "」"), ("『", "』"), ("“", "”"), ("‘", "’"), ("**", "**"), *((mark, mark) for mark in "\"'`*_")]
 
 
@@ -81,8 +82,8 @@ def _forms(reply: str) -> Iterator[str]:
     """The reply, then the reply with one layer less around it, and so on: **「Refund」.** → 「Refund」 → Refund."""
     text = _exact(reply)
     yield text
-    while text:
-        inner = text[:-1].rstrip() if text[-1] in "。.．｡" else text
+    for _ in range(MAX_LAYERS):
+        inner = text[:-1].rstrip() if text[-1:] in "。.．｡" else text
         for left, right in _QUOTES:
             if len(text) > len(left + right) and text.startswith(left) and text.endswith(right):
                 inner = text[len(left) : -len(right)].strip()

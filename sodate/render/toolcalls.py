@@ -6,8 +6,7 @@ The form is Hermes', which Qwen and many others were trained on: <tool_call>{"na
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +14,8 @@ from sodate.core.types import Message, ToolCall
 
 Tools = Sequence[Mapping[str, Any]]
 
-_CALL = re.compile(r"\s*<tool_call>\s*(\{.*?\})\s*</tool_call>", re.DOTALL)
+_OPENING, _CLOSING = "<tool_call>", "</tool_call>"
+_CLOSINGS = 8  # within the arguments of a call, at most: they may quote one
 _HOW = 'To call one, reply with <tool_call>{"name": …, "arguments": {…}}</tool_call>.\n'
 
 
@@ -34,19 +34,37 @@ def names_of(tools: Tools) -> set[Any]:
 def parse(text: str, tools: Tools = ()) -> tuple[str, tuple[ToolCall, ...]]:
     """(content, calls) of a reply: Hermes' tags, or Llama 3's bare JSON object if it names one of `tools`."""
     calls: list[ToolCall] = []
-    for match in _CALL.finditer(text):
-        call = as_call(_json(match[1]), len(calls))
+    content, before = "", 0
+    for start, end, inner in _tagged(text):
+        call = as_call(_json(inner), len(calls))
         if call is None:
             return text, ()
         calls.append(call)
+        content, before = content + text[before:start].rstrip(), end
     if calls:
-        return _CALL.sub("", text), tuple(calls)
+        return content + text[before:], tuple(calls)
     stripped = text.strip().removeprefix("<|python_tag|>")
     if stripped.startswith("{") and '"parameters"' in stripped:
         call = as_call(_json(stripped), 0)
         if call is not None and call.name in names_of(tools):
             return "", (call,)
     return text, ()
+
+
+def _tagged(text: str) -> Iterator[tuple[int, int, str]]:
+    """(start, end, inside) of each object between tags. No search begins twice at one place, however many tags."""
+    at, last = 0, text.rfind(_CLOSING)
+    while 0 <= (start := text.find(_OPENING, at)) < last:
+        at = end = start + len(_OPENING)
+        for _ in range(_CLOSINGS):
+            closing = text.find(_CLOSING, end)
+            if closing < 0:
+                break
+            end = closing + len(_CLOSING)
+            if (inner := text[at:closing].strip())[:1] == "{" and inner[-1:] == "}":
+                yield start, end, inner
+                at = end
+                break
 
 
 def _json(text: str) -> Any:
