@@ -29,7 +29,7 @@ def measure(model: Model, replies: int) -> dict[str, float]:
     engine.drafts = False
     for number in range(replies):
         engine.admit(Request(number, prompt, [], Sampling(3 * STEPS + 9)))
-    while any(one.missing > 1 for one in engine.holders.running):
+    while any(one.missing > 1 for one in engine.requests.running):
         engine.step()
     seconds: dict[str, list[float]] = {"mm": [], "onednn": [], "compiled": []}
     for _ in range(STEPS):

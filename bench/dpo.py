@@ -124,8 +124,8 @@ def held_out(folder: Path, base: Path, weights: Path) -> tuple[float, float]:
     model = load.load_base(base, device=torch.device("cpu"), dtype=torch.float32)
     start = cached_reference.compute(model, rows, 2048)
     adapter_files.load_adapter(model, weights)
-    objective = dpo.objective(DPORecipe(model="", data=("",), beta=BETA))
-    method = Pairs(model, [], rows, objective, names=[], micro_tokens=2048, warn=print)
+    pair_loss = dpo.pair_loss(DPORecipe(model="", data=("",), beta=BETA))
+    method = Pairs(model, [], rows, pair_loss, names=[], micro_tokens=2048, warn=print)
     method.references[1] = start
     found = method.validate()
     assert found is not None

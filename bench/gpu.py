@@ -97,7 +97,7 @@ def agreement(device: torch.device) -> None:
                     for layer in model.modules():
                         if isinstance(b := getattr(layer, "lora_B", None), torch.nn.Parameter):
                             b.normal_(0, 0.1, generator=None)
-                fused.prepare(model, dtype)
+                fused.replace_modules(model, dtype)
                 return model
 
             torch.manual_seed(0)
@@ -119,8 +119,8 @@ def agreement(device: torch.device) -> None:
             replies = {}
             for where in ("cpu", str(device)):
                 model = load_base(folder, device=torch.device(where), dtype=torch.float32)
-                fused.prepare(model, torch.float32)
-                decoding.prepare(model)
+                fused.replace_modules(model, torch.float32)
+                decoding.freeze(model)
                 replies[where] = [r.ids for r in generate(model, prompts, [1], Sampling(max_new_tokens=24))]
             same = sum(a == b for a, b in zip(*replies.values(), strict=True)) if len(replies) == 2 else len(prompts)
             say(f"{family} float32: greedy replies as on the CPU", f"{same}/{len(prompts)}", same == len(prompts))
@@ -184,7 +184,7 @@ def speed(device: torch.device, shape: str, count: int, shared: int, own: int, t
         trie = build(batch)
         model = load_base(folder, device=device, dtype=dtype)
         lora.add(model, lora.LoraConfig(16, 32.0, lora.all_targets(model)), 0)
-        fused.prepare(model, dtype)
+        fused.replace_modules(model, dtype)
         fresh_peak(device)
 
         def ours(model: Any = model) -> None:
@@ -229,8 +229,8 @@ def decoding_speed(device: torch.device, shape: str, times: int) -> None:
         for count in (1, 16, 64):
             prompts = [row.ids for row in rows(config.vocab_size, count, 200, 20)]
             model = load_base(folder, device=device, dtype=torch.bfloat16)
-            fused.prepare(model, torch.bfloat16)
-            decoding.prepare(model)
+            fused.replace_modules(model, torch.bfloat16)
+            decoding.freeze(model)
 
             def ours(model: Any = model, prompts: list[list[int]] = prompts, count: int = count) -> None:
                 generate(model, prompts, [], Sampling(max_new_tokens=64), batch_size=count)

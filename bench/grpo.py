@@ -46,7 +46,7 @@ def ours(method: str, work: dict[str, Any]) -> float:
 
     model = load.load_base(look_up(at_hand(MODEL)).folder, device=torch.device("cpu"), dtype=torch.float32)
     lora.add(model, lora.LoraConfig(8, 16.0, lora.all_targets(model)), seed=0)
-    fused.prepare(model, torch.float32)
+    fused.replace_modules(model, torch.float32)
     tasks = [Task(ids, None, {}, str(i)) for i, ids in enumerate(work["prompts"])]
 
     def free(cases: Sequence[Case]) -> list[Grade]:
@@ -62,9 +62,9 @@ def ours(method: str, work: dict[str, Any]) -> float:
     names = [task.name for task in tasks]
     made: Any
     if method == "grpo":
-        made = grpo.GRPO(model, rollouts, grpo.Objective("grpo", 0.0, 0.2, 0.2, 1), names=names)
+        made = grpo.GRPO(model, rollouts, grpo.GRPOSettings("grpo", 0.0, 0.2, 0.2, 1), names=names)
     else:
-        made = ppo.PPO(model, rollouts, ppo.Objective(0.05, None, 1, 0.2, 0.2, 0.1, 0.0, 1.0, 0.95, 1), names=names)
+        made = ppo.PPO(model, rollouts, ppo.PPOSettings(0.05, None, 1, 0.2, 0.2, 0.1, 0.0, 1.0, 0.95, 1), names=names)
     plan = loop.Plan(
         steps=STEPS, batch_size=len(tasks), shuffle=False, seed=0, lr=1e-4, schedule="constant", warmup_steps=0,
         weight_decay=0.0, max_grad_norm=1.0, save_every=99, eval_every=99, early_stop=None,
@@ -119,14 +119,13 @@ def theirs(work: dict[str, Any]) -> float:
 
 def prepare(prompts: int, samples: int, tokens: int, folder: Path) -> dict[str, Any]:
     from sodate.cli.at_hand import at_hand
-    from sodate.data.load import Loaded
-    from sodate.data.load import load as read
+    from sodate.data.examples import ParsedRow, read_examples
     from sodate.release.lookup import look_up
     from sodate.render.renderer import Renderer
 
     base = look_up(at_hand(MODEL)).folder
     renderer = Renderer.from_folder(base)
-    rows = [row.example for row in read(ROWS, None, None)[1] if isinstance(row, Loaded)][:prompts]
+    rows = [row.example for row in read_examples(ROWS, None, None)[1] if isinstance(row, ParsedRow)][:prompts]
     ids = [renderer.prompt(row.prompt) for row in rows]
     texts = [renderer.decode(one) for one in ids]
     return {"prompts": ids, "texts": texts, "samples": samples, "tokens": tokens, "base": str(base), "out": str(folder)}

@@ -26,10 +26,9 @@ ROWS = Path(__file__).parents[1] / "examples" / "orders" / "heldout.jsonl"
 
 
 def prompts(model: Any, count: int) -> list[list[int]]:
-    from sodate.data.load import Loaded
-    from sodate.data.load import load as read
+    from sodate.data.examples import ParsedRow, read_examples
 
-    rows = [row.example for row in read(ROWS, None, None)[1] if isinstance(row, Loaded)]
+    rows = [row.example for row in read_examples(ROWS, None, None)[1] if isinstance(row, ParsedRow)]
     return [model.renderer.prompt(row.prompt) for row in rows[:count]]
 
 

@@ -34,7 +34,7 @@ from sodate.kernels.products import product
 from sodate.library import weights
 from sodate.library.checks import weight_files
 from sodate.model import fused, load, memory, stored_precision, stream
-from sodate.model.forecast import facts
+from sodate.model.forecast import model_size
 from sodate.model.forward import score
 from sodate.release.lookup import look_up
 from sodate.render.renderer import Renderer
@@ -80,7 +80,7 @@ def setup(
         model = load.load_base(base, device=torch.device("cpu"), dtype=loaded, kept=kept)
     if not work.full:
         lora.add(model, lora.LoraConfig(RANK, ALPHA, lora.all_targets(model)), SEED)
-    fused.prepare(model, dtype)
+    fused.replace_modules(model, dtype)
     return model, build(sequences)
 
 
@@ -129,7 +129,7 @@ def main() -> None:
     args = parser.parse_args()
     work, chosen = WORKS[args.work], args.dtype
     if chosen == "auto":
-        choice = try_training(facts(look_up(at_hand(work.model)).folder).largest, torch.float32)
+        choice = try_training(model_size(look_up(at_hand(work.model)).folder).largest, torch.float32)
         use(choice.kind)
         chosen = choice.kind.dtype
     dtype = getattr(torch, chosen)

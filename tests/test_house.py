@@ -178,7 +178,7 @@ def test_only_the_modules_that_fetch_a_model_reach_the_network() -> None:
     # templates that are not plain are rendered by a process with limits.
     started = {name_of(file) for file in FILES if "subprocess" in roots(file)}
     assert started == {"sodate/library/wheels.py", "sodate/release/registry.py", "sodate/grade/sandbox.py",
-                       "sodate/render/apart.py"}  # fmt: skip
+                       "sodate/render/isolated.py"}  # fmt: skip
     scripts = {"sodate.grade.inside", "sodate.grade.jail"}
     assert not scripts & {name for tree in TREES.values() for name, _ in imports(tree)}
 

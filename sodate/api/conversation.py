@@ -101,11 +101,11 @@ def prepared(turn: Turn) -> Ask:
                 parallel=turn.parallel and not turn.named,
             )
     return Ask(
-        turn.served, prompt, fitting(turn.served, len(prompt), turn.sampling), turn.stop, constraint, turn.tenant
+        turn.served, prompt, within_context(turn.served, len(prompt), turn.sampling), turn.stop, constraint, turn.tenant
     )
 
 
-def fitting(served: Served, prompt_tokens: int, sampling: Sampling) -> Sampling:
+def within_context(served: Served, prompt_tokens: int, sampling: Sampling) -> Sampling:
     """`sampling` with its longest reply worked out where that is 0; UsageError where prompt and reply do not fit."""
     room = served.context - prompt_tokens
     if room < max(1, sampling.max_new_tokens):

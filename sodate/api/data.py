@@ -52,7 +52,7 @@ def check(
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class ShownPiece:
     """Text of neighbouring tokens that are all trained, or all context."""
 
     text: str
@@ -65,7 +65,7 @@ class ShownSequence:
 
     tokens: int
     trained: int  # of them
-    pieces: tuple[Piece, ...]
+    pieces: tuple[ShownPiece, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,21 +89,21 @@ def rows(
 ) -> Iterator[ShownRow]:
     """The rows on these lines (from 1), in order; raises UsageError behind the last line where the file has none."""
     from sodate.data.compare import conversations_of
-    from sodate.data.load import Loaded, load
+    from sodate.data.examples import ParsedRow, read_examples
     from sodate.release.lookup import look_up
     from sodate.render.renderer import Renderer
 
     files = look_up(model)
     renderer = Renderer.from_folder(files.folder, template or files.template, date=files.date)
     found = False
-    for row in load(Path(file), columns, encoding)[1]:
-        line = row.row.line if isinstance(row, Loaded) else row.line
+    for row in read_examples(Path(file), columns, encoding)[1]:
+        line = row.row.line if isinstance(row, ParsedRow) else row.line
         if line > max(lines):
             break
         if line not in lines:
             continue
         found = True
-        if not isinstance(row, Loaded):
+        if not isinstance(row, ParsedRow):
             yield ShownRow(str(file), line, problem=row.message)
             continue
         conversations = conversations_of(row.example)
@@ -125,7 +125,7 @@ def _shown(renderer: Renderer, sequence: Rendered) -> ShownSequence:
     ends = [n for n in range(1, len(weights)) if (weights[n] > 0) != (weights[n - 1] > 0)] + [len(weights)]
     starts = [0, *ends[:-1]]
     pieces = tuple(
-        Piece(renderer.decode(sequence.ids[start:end]), weights[start] > 0)
+        ShownPiece(renderer.decode(sequence.ids[start:end]), weights[start] > 0)
         for start, end in zip(starts, ends, strict=True)
         if start < end
     )
@@ -165,12 +165,12 @@ def _forecast(checked: Checked, renderer: Renderer, folder: Path) -> dict[str, A
     from sodate.core.recipe import SFTRecipe
     from sodate.model import forecast, load, memory, stored_precision
     from sodate.render import trie
-    from sodate.train.resolve import Facts, resolve
+    from sodate.train.resolve import RunFacts, resolve
 
-    model = forecast.facts(folder)
+    model = forecast.model_size(folder)
     longest = checked.stats["tokens"]["max"]
     rows = checked.ledger.rows_used
-    known = Facts(rows=rows, longest=longest, hidden_size=model.hidden, layers=0, targets=(), cuda=False,
+    known = RunFacts(rows=rows, longest=longest, hidden_size=model.hidden, layers=0, targets=(), cuda=False,
                   has_eval=False, kind="lora")  # fmt: skip
     plan = resolve(SFTRecipe(model="", data=("",)), known)
     assert isinstance(plan.adapter, LoraConfig)

@@ -16,7 +16,7 @@ NAMED = 5  # of the files that others may read
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Diagnosis:
     """Something to mend: what is wrong, and the way out."""
 
     code: str
@@ -28,7 +28,7 @@ class Finding:
         return {key: str(value) for key, value in asdict(self).items()}
 
 
-def doctor() -> list[Finding]:
+def doctor() -> list[Diagnosis]:
     """Looks at SODATE_HOME (who may read it, what is damaged, room left) and at what this machine lacks.
 
     Changes nothing, and starts nothing but the sandbox's own trial. An empty list: all is well.
@@ -36,7 +36,7 @@ def doctor() -> list[Finding]:
     return [*_readable_by_others(), *_leftovers(), *_damaged(), *_little_room(), *_slow(), *_no_sandbox()]
 
 
-def _readable_by_others() -> list[Finding]:
+def _readable_by_others() -> list[Diagnosis]:
     """SODATE_HOME itself decides; files within count only where it is open. Links are not followed."""
     root = home()
     if not root.exists() or not root.stat().st_mode & 0o077:
@@ -44,7 +44,7 @@ def _readable_by_others() -> list[Finding]:
     wide = [path for path in sorted(root.rglob("*")) if not path.is_symlink() and path.stat().st_mode & 0o077]
     names = ", ".join(str(path.relative_to(root)) for path in wide[:NAMED]) or "-"
     return [
-        Finding(
+        Diagnosis(
             "readable_by_others",
             tr(f"Other users of this machine may look into {root}, where prompts and replies lie. {len(wide)} files "
                f"and folders in it are open too: {names}.",
@@ -55,10 +55,10 @@ def _readable_by_others() -> list[Finding]:
     ]  # fmt: skip
 
 
-def _leftovers() -> list[Finding]:
+def _leftovers() -> list[Diagnosis]:
     left = sorted(home().glob("*/.*.tmp")) if home().exists() else []
     return [
-        Finding(
+        Diagnosis(
             "leftovers",
             tr(f"{len(left)} unfinished files or folders lie in {home()}, such as {left[0].name}.",
                f"{home()} に書きかけのファイルやフォルダーが {len(left)} 個あります (例: {left[0].name})。"),
@@ -67,7 +67,7 @@ def _leftovers() -> list[Finding]:
     ] if left else []  # fmt: skip
 
 
-def _damaged() -> list[Finding]:
+def _damaged() -> list[Diagnosis]:
     """Models and versions that could not be loaded."""
     from sodate.library.store import list_models
     from sodate.release.lookup import look_up
@@ -77,20 +77,20 @@ def _damaged() -> list[Finding]:
     try:
         names = [entry.id for entry in list_models()] + [version.id for version in list_versions()]
     except SodateError as error:
-        return [Finding(error.code, error.message, error.fix)]
+        return [Diagnosis(error.code, error.message, error.fix)]
     for name in names:
         try:
             look_up(name)
         except SodateError as error:
-            found.append(Finding(error.code, error.message, error.fix))
+            found.append(Diagnosis(error.code, error.message, error.fix))
     return found
 
 
-def _little_room() -> list[Finding]:
+def _little_room() -> list[Diagnosis]:
     there = next(folder for folder in (models_dir(), *models_dir().parents) if folder.exists())
     free = shutil.disk_usage(there).free
     return [
-        Finding(
+        Diagnosis(
             "little_room",
             tr(f"Only {free / 1e9:.1f} GB are free for {home()}.", f"{home()} の空きは {free / 1e9:.1f} GB だけです。"),
             tr("Free some space, or set SODATE_HOME to a larger disk.",
@@ -99,10 +99,10 @@ def _little_room() -> list[Finding]:
     ] if free < LITTLE_BYTES else []  # fmt: skip
 
 
-def _slow() -> list[Finding]:
+def _slow() -> list[Diagnosis]:
     built = any(Path(__file__).parents[1].glob("kernels/_compiled*.so"))
     return [] if built else [
-        Finding(
+        Diagnosis(
             "not_compiled",
             tr("The compiled parts are missing: training and replies take longer.",
                "コンパイル済みの部分がないため、学習と返答に時間がかかります。"),
@@ -112,11 +112,11 @@ def _slow() -> list[Finding]:
     ]  # fmt: skip
 
 
-def _no_sandbox() -> list[Finding]:
+def _no_sandbox() -> list[Diagnosis]:
     from sodate.grade import sandbox
 
     try:
         sandbox.backend()
     except SodateError as error:
-        return [Finding(error.code, error.message, error.fix)]
+        return [Diagnosis(error.code, error.message, error.fix)]
     return []

@@ -68,7 +68,7 @@ def evaluate(
     8 tokens, or to 256 where a right reply may say more than its reference; what was cut off is counted.
     """
     from sodate.evaluate.report import write_report
-    from sodate.evaluate.run import check_references, told
+    from sodate.evaluate.run import check_references, with_references
     from sodate.grade import parse_grader
 
     names = [models] if isinstance(models, str) else list(models)
@@ -81,11 +81,11 @@ def evaluate(
         count = sum(m.role == "assistant" and m.weight != 0 for m in examples)
         baselines.append(f"{baseline} + {count} shots")
         contestants.insert(1, (baselines[1], examples))
-    made = [parse_grader(spec) for spec in specs]
+    parsed = [parse_grader(spec) for spec in specs]
     items, tools = _items(Path(data), limit, columns, encoding, cluster)
-    made = told(made, items)
-    check_references(items, made)
-    for note in dict.fromkeys(note for grader in made for note in grader.notes):
+    parsed = with_references(parsed, items)
+    check_references(items, parsed)
+    for note in dict.fromkeys(note for grader in parsed for note in grader.notes):
         on_event("warning", note)
     replies: dict[str, list[str]] = {}
     thoughts: dict[str, list[str]] = {}
@@ -100,11 +100,11 @@ def evaluate(
             on_event("loading", reference)
             loaded = (reference, load(reference))
             measured[reference] = loaded[1].files.name
-        room[name] = max_new_tokens or _room(items, loaded[1].renderer, made)
+        room[name] = max_new_tokens or _room(items, loaded[1].renderer, parsed)
         replies[name], thoughts[name], cut_off[name] = _generate(
             loaded[1], name, items, tools, examples, room[name], batch_size, on_event
         )
-    result = compare(replies, items, made, baselines, cut_off=cut_off, seed=seed)
+    result = compare(replies, items, parsed, baselines, cut_off=cut_off, seed=seed)
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
     folder = home.reports_dir() / f"{stamp}-{secrets.token_hex(2)}"
     lines = [
@@ -118,7 +118,7 @@ def evaluate(
         str(tr("models", "モデル")): ", ".join(dict.fromkeys(measured.values())),
         str(tr("data", "データ")): str(data),
         str(tr("data sha256", "データの sha256")): sha256_file(Path(data)),
-        str(tr("graders", "採点方法")): ", ".join(grader.name for grader in made),
+        str(tr("graders", "採点方法")): ", ".join(grader.name for grader in parsed),
         str(tr("longest reply, tokens", "返答の上限（トークン）")): ", ".join(
             str(tokens) for tokens in dict.fromkeys(room.values())
         ),
@@ -149,15 +149,14 @@ def _items(
     data: Path, limit: int | None, columns: Mapping[str, str] | None, encoding: str | None, cluster: str | None
 ) -> tuple[list[EvalItem], list[tuple[Any, ...]]]:
     """Held-out items of a file, with each row's tools. A row that can't be read stops the evaluation."""
-    from sodate.data.load import Loaded
-    from sodate.data.load import load as read
+    from sodate.data.examples import ParsedRow, read_examples
 
     items: list[EvalItem] = []
     tools: list[tuple[Any, ...]] = []
-    for row in read(data, columns, encoding)[1]:
+    for row in read_examples(data, columns, encoding)[1]:
         if limit is not None and len(items) >= limit:
             break
-        if not isinstance(row, Loaded):
+        if not isinstance(row, ParsedRow):
             if row.severity == "warning":
                 continue
             raise SodateError(

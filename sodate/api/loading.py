@@ -59,7 +59,7 @@ class Model:
         requests = numbered(ids, self.renderer.stop_ids, sampling, first=self._numbers, version=self.version)
         finished = 0
 
-        def told(number: int, reply: Reply) -> None:
+        def reply_done(number: int, reply: Reply) -> None:
             nonlocal finished
             finished += 1
             progress.report("replies", finished, len(ids), self.files.name)
@@ -67,7 +67,7 @@ class Model:
                 on_reply(number, reply)
 
         progress.report("replies", 0, len(ids), self.files.name)
-        return run(self.engine, requests, min(batch_size, SLOTS), on_reply=told, on_token=on_token)
+        return run(self.engine, requests, min(batch_size, SLOTS), on_reply=reply_done, on_token=on_token)
 
     def reply(
         self, messages: Sequence[Message] | str, *, on_text: Callable[[str], None] | None = None,
@@ -92,8 +92,8 @@ class Model:
                     said[part] = text
 
         turns = [Message("user", messages)] if isinstance(messages, str) else messages
-        (made,) = self.replies([turns], Sampling(**sampling), on_token=on_token if on_text or on_thought else None)
-        return self.renderer.parse(made.ids)
+        (ready,) = self.replies([turns], Sampling(**sampling), on_token=on_token if on_text or on_thought else None)
+        return self.renderer.parse(ready.ids)
 
 
 def load(
@@ -131,12 +131,12 @@ def _ready(files: ModelFiles, device: str, dtype: str) -> Model:
         config = adapter_files.load_adapter(model, files.adapter)
     if config is None or adapter_files.merges(config):
         adapters.merge(model)
-    fused.prepare(model, model.get_input_embeddings().weight.dtype)
-    decoding.prepare(model)
-    made = Model(files, _renderer(files), model, version=files.name if beside else "")
+    fused.replace_modules(model, model.get_input_embeddings().weight.dtype)
+    decoding.freeze(model)
+    ready = Model(files, _renderer(files), model, version=files.name if beside else "")
     if beside and files.adapter is not None:
-        made.engine.add_version(files.name, files.adapter)
-    return made
+        ready.engine.add_version(files.name, files.adapter)
+    return ready
 
 
 def _shares(files: ModelFiles) -> bool:
@@ -167,17 +167,17 @@ def load_together(names: Sequence[str], *, device: str = "auto", dtype: str = "a
         return str(files.folder) if _shares(files) and (version is None or version.head is None) else None
 
     folders = [base(name) for name in names]
-    made: dict[str, Model] = {}
+    ready: dict[str, Model] = {}
     models = []
     for name, folder in zip(names, folders, strict=True):
         if folder is None or folders.count(folder) == 1:
             models.append(load(name, device=device, dtype=dtype))
             continue
         files = look_up(name)
-        first = made.get(folder)
+        first = ready.get(folder)
         if first is None:
             bare = replace(files, adapter=None)
-            first = made[folder] = _ready(bare, device, dtype)
+            first = ready[folder] = _ready(bare, device, dtype)
         version = "" if files.adapter is None else files.name
         if files.adapter is not None and version not in first.engine.versions:
             first.engine.add_version(version, files.adapter)

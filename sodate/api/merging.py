@@ -77,9 +77,9 @@ def merge(
         if k not in ("schema_version", "version", "created_at", "code", "files")
     }
     merged = {"from": version.id, "dtype": str(kept_in).removeprefix("torch."), "rows": len(rows), "difference": gap}
-    made = register(into or version.name, about | {"merged": merged}, renderer.template, write_weights)
+    merged_version = register(into or version.name, about | {"merged": merged}, renderer.template, write_weights)
     progress.report("merge", 1, 1)
-    return {"version": made.id, "path": str(made.path), **merged}
+    return {"version": merged_version.id, "path": str(merged_version.path), **merged}
 
 
 def _rows(version: Version, renderer: Renderer, data: str | Path | None) -> Iterator[Rendered]:

@@ -26,7 +26,7 @@ def plan(
     """
     from sodate.model import forecast, memory
 
-    facts = forecast.facts(look_up(model).folder)
+    facts = forecast.model_size(look_up(model).folder)
     adapter = 4 * rank * facts.width
     rows = []
     for what, how in (("lora", "ddp"), ("lora", "fsdp"), ("full", "ddp")):

@@ -40,15 +40,14 @@ def prompts(
     on_problem: Callable[[Problem], None] = lambda problem: None,
 ) -> list[Prompt]:
     """The prompts of a file's first `limit` readable rows; `on_problem` gets each row that is not."""
-    from sodate.data.load import Loaded
-    from sodate.data.load import load as read
+    from sodate.data.examples import ParsedRow, read_examples
 
     head = (Message("system", system),) if system else ()
     found: list[Prompt] = []
-    for row in read(Path(data), columns, encoding)[1]:
+    for row in read_examples(Path(data), columns, encoding)[1]:
         if limit is not None and len(found) >= limit:
             break
-        if isinstance(row, Loaded):
+        if isinstance(row, ParsedRow):
             found.append(Prompt((*head, *row.example.prompt), tuple(row.example.tools), row.row.line))
         else:
             on_problem(row)
@@ -73,8 +72,8 @@ def replies(model: str, asked: Sequence[Prompt], *, samples: int = 1, **sampling
         )
     many = [one for one in asked for _ in range(samples)]
     loaded = load(model)
-    made = loaded.replies([p.messages for p in many], Sampling(**sampling), tools=[p.tools for p in many])
-    read = [loaded.renderer.split(reply.ids) for reply in made]
+    answers = loaded.replies([p.messages for p in many], Sampling(**sampling), tools=[p.tools for p in many])
+    read = [loaded.renderer.split(reply.ids) for reply in answers]
     return [_row(number, one, read[number * samples : (number + 1) * samples]) for number, one in enumerate(asked)]
 
 

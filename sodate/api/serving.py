@@ -67,12 +67,13 @@ def _newest(enough: bool) -> list[str]:
 def _served(model: Model, thread: EngineThread) -> Served:
     version, files = find_version(model.files.name), model.files
     entry = None if version else find(files.name)
-    made = version.manifest["created_at"] if version else entry.pulled_at if entry else ""
+    created_at = version.manifest["created_at"] if version else entry.pulled_at if entry else ""
+    seconds = int(datetime.fromisoformat(created_at).timestamp()) if created_at else 0
     shares = bool(model.version) or files.adapter is None  # else its adapter is merged into the weights
     exact = version.id if version else files.base
     return Served(
         exact, files.base if shares else exact, model.renderer, TokenBytes(model.renderer), thread, model.version,
-        model.engine.context_length, int(datetime.fromisoformat(made).timestamp()) if made else 0, model.model,
+        model.engine.context_length, seconds, model.model,
         _selecting(model.engine),
     )  # fmt: skip
 

@@ -14,7 +14,7 @@ from sodate.api.checks import absolute, check_name, nothing_to_train, refuse_cha
 from sodate.api.rewards import load_reward, settled
 from sodate.core.errors import SodateError
 from sodate.core.recipe import METHODS, Decision, Recipe, RolloutRecipe, load_recipe, validated
-from sodate.core.runs import Follower, RunFolder, now
+from sodate.core.runs import ReadOnlyRun, RunFolder, now
 from sodate.core.text import en, ja, tr
 from sodate.core.types import ModelFiles
 from sodate.release.lookup import look_up
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sodate.train.resolve import Resolved
     from sodate.train.rewards import Judge
     from sodate.train.rows import Rows
-    from sodate.train.speed import Choice
+    from sodate.train.speed import SpeedChoice
 
 Listener = Callable[[str, Any], None]
 """Told what happens: "loading" name, "checked" Checked, "run" RunFolder, "decisions" list, "step" metrics line,
@@ -62,7 +62,7 @@ def resume(run: str, *, on_event: Listener = lambda kind, data: None) -> dict[st
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
+class TrainingData:
     """What the files of a recipe became. The renderer that made it is not held: it is 0.1 GB for 262,144 tokens."""
 
     rows: Rows
@@ -97,13 +97,13 @@ def _execute(recipe: Recipe, run: RunFolder | None, on_event: Listener) -> dict[
         else datetime.date.today()
     )
     renderer = partial(Renderer.from_folder, files.folder, recipe.template or files.template, date=day)
-    material = _prepare(recipe, files, renderer(), on_event)
+    data = _read_data(recipe, files, renderer(), on_event)
     about = {
         "recipe": recipe.model_dump(mode="json"),
         "base": files.base,
         "start": {"model": files.name, "adapter_sha256": start.sha256()},
         "code": code_version(),
-        **material.about,
+        **data.about,
     }
     if parallel.is_main():
         parallel.wait()
@@ -114,11 +114,11 @@ def _execute(recipe: Recipe, run: RunFolder | None, on_event: Listener) -> dict[
     else:
         refuse_changes(run, about)
     if not parallel.is_main():
-        run = Follower(run.path)
+        run = ReadOnlyRun(run.path)
     on_event("run", run)
     with run.locked():
         try:
-            return _train_locked(Job(recipe, files, start, renderer, material, run, on_event))
+            return _train_locked(TrainingJob(recipe, files, start, renderer, data, run, on_event))
         except BaseException as error:
             stopped = isinstance(error, KeyboardInterrupt) or getattr(error, "exit_code", 1) == 130
             with contextlib.suppress(OSError, SodateError):  # a full disk: the status is then told by the lock
@@ -130,14 +130,14 @@ def _silent(kind: str, data: Any) -> None:
     """The listener of a process beside the main one."""
 
 
-def _prepare(recipe: Recipe, files: ModelFiles, renderer: Renderer, on_event: Listener) -> Material:
+def _read_data(recipe: Recipe, files: ModelFiles, renderer: Renderer, on_event: Listener) -> TrainingData:
     """Checks, renders and caches the rows to train on and those held out; raises SodateError where none are left."""
-    from sodate.data.prepare import prepare
+    from sodate.data.tokenise import tokenise
     from sodate.train.methods import named
     from sodate.train.rows import measure, rows_of
 
     method = named(recipe.method)
-    held_out = Path(recipe.eval) if recipe.eval else None
+    held_out_file = Path(recipe.eval) if recipe.eval else None
     shared: dict[str, Any] = {
         "renderer": renderer,
         "columns": recipe.columns or None,
@@ -146,46 +146,46 @@ def _prepare(recipe: Recipe, files: ModelFiles, renderer: Renderer, on_event: Li
         "measure": measure(method, renderer),
         "method": recipe.method,
     }
-    prepared = prepare([Path(p) for p in recipe.data], against=held_out, **shared)
-    checked = prepared.checked
+    tokenised = tokenise([Path(p) for p in recipe.data], against=held_out_file, **shared)
+    checked = tokenised.checked
     on_event("checked", checked)
     if checked.ledger.counts["tool-form"]:
         why = renderer.why_no_tool_form
         english = f"Tool calls are written as text, not in the form of the chat template: {en(why)}."
         on_event("warning", tr(english, f"ツール呼び出しは、テンプレートの形式ではなく文字列で書きます: {ja(why)}"))
-    rows = rows_of(method, prepared)
+    rows = rows_of(method, tokenised)
     if not rows.sequences:
         raise nothing_to_train(recipe.method, method.wants(), recipe.data, checked)
-    watched = prepare([held_out], **shared) if held_out else None
+    watched = tokenise([held_out_file], **shared) if held_out_file else None
     if watched and watched.checked.ledger.set_aside:
         on_event("checked", watched.checked)
-    held = rows_of(method, watched)
-    if watched and not held.sequences:
-        raise nothing_to_train(recipe.method, method.wants(), (str(held_out),), watched.checked)
+    held_out = rows_of(method, watched)
+    if watched and not held_out.sequences:
+        raise nothing_to_train(recipe.method, method.wants(), (str(held_out_file),), watched.checked)
     about = {
         "renderer": renderer.digest,
         "template_source": renderer.source,
         "template": renderer.about,
         "date": renderer.date.isoformat() if renderer.date else None,
         "data": {
-            "sha256": prepared.sha256,
+            "sha256": tokenised.sha256,
             "rows_in": checked.ledger.rows_in,
             "rows_used": checked.ledger.rows_used,
         },
         "eval": {"sha256": watched.sha256, "rows_used": watched.checked.ledger.rows_used} if watched else None,
     }
-    return Material(rows, held, renderer.template, about)
+    return TrainingData(rows, held_out, renderer.template, about)
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class TrainingJob:
     """A run that is locked and may begin: the recipe and all that was found and prepared for it."""
 
     recipe: Recipe
     files: ModelFiles
     start: Start
     renderer: Callable[[], Renderer]
-    material: Material
+    data: TrainingData
     run: RunFolder
     on_event: Listener
 
@@ -201,7 +201,7 @@ class Job:
     def longest(self) -> int:
         """Tokens of the longest row, with its reply where one is sampled."""
         sampled = self.recipe.max_new_tokens if isinstance(self.recipe, RolloutRecipe) else 0
-        return max(self.material.rows.longest, self.material.held_out.longest) + sampled
+        return max(self.data.rows.longest, self.data.held_out.longest) + sampled
 
     def say(self, text: str) -> None:
         """A warning for the person: kept with the run and shown."""
@@ -209,7 +209,7 @@ class Job:
         self.on_event("warning", text)
 
 
-def _train_locked(job: Job) -> dict[str, Any]:
+def _train_locked(job: TrainingJob) -> dict[str, Any]:
     from sodate.adapt import last_blocks
     from sodate.model import fused, memory
     from sodate.train import fit_into_memory, loop, parallel, speed
@@ -223,16 +223,16 @@ def _train_locked(job: Job) -> dict[str, Any]:
     choice = speed.settle(
         recipe, job.files, job.device, run.manifest, whole=start.kind in WHOLE, quantised=start.quantised
     )  # fmt: skip
-    model = _load(job, choice)
+    model = _load_model(job, choice)
     resolved = _resolve(job, model)
     make_trainable(model, recipe, start, resolved)
-    products = fused.prepare(model, _dtype(choice))
+    products = fused.replace_modules(model, _dtype(choice))
     _write_down(job, model, resolved, choice, products)
     method = named(recipe.method).build(_setup(job, model, resolved, choice))
-    if fitted := fit_into_memory.fit_run(
+    if memory_plan := fit_into_memory.plan_memory(
         recipe, job.files, model, products, method, resolved, job.longest, run
     ):  # fmt: skip
-        job.on_event("decisions", fitted.decisions)
+        job.on_event("decisions", memory_plan.decisions)
     if recipe.parallel == "fsdp" and parallel.count() > 1:
         parallel.shard(model, last_blocks.blocks(model))
     state = loop.train(model, method, resolved.plan, run, lambda line: job.on_event("step", line))
@@ -243,14 +243,14 @@ def _train_locked(job: Job) -> dict[str, Any]:
     return parallel.from_main(_register(job, model, resolved, _report(job, method, state, choice)))
 
 
-def _dtype(choice: Choice) -> torch.dtype:
+def _dtype(choice: SpeedChoice) -> torch.dtype:
     import torch
 
     dtype: torch.dtype = getattr(torch, choice.kind.dtype)
     return dtype
 
 
-def _load(job: Job, choice: Choice) -> Any:
+def _load_model(job: TrainingJob, choice: SpeedChoice) -> Any:
     """The base model in memory; SodateError where its weights alone do not fit.
 
     What is trained stays in float32: bfloat16 would round small updates away. What is not stays as its file has it, if
@@ -270,22 +270,22 @@ def _load(job: Job, choice: Choice) -> Any:
     return load.load_base(folder, device=job.device, dtype=loaded, kept=frozen, quantised=job.start.quantised)
 
 
-def _resolve(job: Job, model: Any) -> Resolved:
+def _resolve(job: TrainingJob, model: Any) -> Resolved:
     """Every `auto` of the recipe as a number, with its reason."""
     from sodate.adapt import lora
     from sodate.train.adaptation import WHOLE
-    from sodate.train.resolve import Facts, resolve
+    from sodate.train.resolve import RunFacts, resolve
 
     start = job.start
-    return resolve(job.recipe, Facts(
-        rows=len(job.material.rows.sequences), longest=job.longest,
+    return resolve(job.recipe, RunFacts(
+        rows=len(job.data.rows.sequences), longest=job.longest,
         hidden_size=model.config.hidden_size, layers=model.config.num_hidden_layers, targets=lora.all_targets(model),
-        cuda=job.device.type == "cuda", has_eval=bool(job.material.held_out.sequences), kind=start.kind,
+        cuda=job.device.type == "cuda", has_eval=bool(job.data.held_out.sequences), kind=start.kind,
         start=None if start.kind in WHOLE else start.config,
     ))  # fmt: skip
 
 
-def _write_down(job: Job, model: Any, resolved: Resolved, choice: Choice, products: torch.dtype) -> None:
+def _write_down(job: TrainingJob, model: Any, resolved: Resolved, choice: SpeedChoice, products: torch.dtype) -> None:
     """Tells what was decided, and keeps it with the run."""
     from sodate.model import traits
     from sodate.train import parallel, speed
@@ -311,20 +311,20 @@ def _write_down(job: Job, model: Any, resolved: Resolved, choice: Choice, produc
     )
 
 
-def _setup(job: Job, model: Any, resolved: Resolved, choice: Choice) -> Setup:
+def _setup(job: TrainingJob, model: Any, resolved: Resolved, choice: SpeedChoice) -> Setup:
     """What the training method is built from."""
     from sodate.train.methods import Setup
 
     def judge(name: str) -> Judge:
         return load_reward(name, device=str(job.device), dtype=choice.kind.dtype).score
 
-    rows, held_out = job.material.rows, job.material.held_out
+    rows, held_out = job.data.rows, job.data.held_out
     return Setup(
         job.recipe, model, job.renderer, job.run, rows, held_out, resolved.micro_tokens, job.say, judge
     )  # fmt: skip
 
 
-def _report(job: Job, method: Method, state: State, choice: Choice) -> dict[str, Any]:
+def _report(job: TrainingJob, method: Method, state: State, choice: SpeedChoice) -> dict[str, Any]:
     """The figures of a finished run, as the version and the result carry them."""
     from sodate.model import memory
     from sodate.train.methods import named
@@ -340,7 +340,7 @@ def _report(job: Job, method: Method, state: State, choice: Choice) -> dict[str,
     }  # fmt: skip
 
 
-def _register(job: Job, model: Any, resolved: Resolved, report: dict[str, Any]) -> dict[str, Any]:
+def _register(job: TrainingJob, model: Any, resolved: Resolved, report: dict[str, Any]) -> dict[str, Any]:
     """The weights become a version, and the run is done; returns its result."""
     from sodate.library.store import safe_name
     from sodate.release.registry import list_versions, register
@@ -352,14 +352,14 @@ def _register(job: Job, model: Any, resolved: Resolved, report: dict[str, Any]) 
     about = {"run": run.name, **{k: manifest.get(k) for k in kept}, "adapter": job.start.kind, "report": report}
     # A run killed between registering and saying so has its version already.
     version = next((v for v in list_versions(name) if v.manifest.get("run") == run.name), None) or register(
-        name, about, job.material.template, lambda folder: _write_weights(job, model, resolved, folder)
+        name, about, job.data.template, lambda folder: _write_weights(job, model, resolved, folder)
     )
     result = {"run": run.name, "version": version.id, "run_dir": str(run.path), **report}
     run.update(status="done", result=result, ended_at=now())
     return result
 
 
-def _write_weights(job: Job, model: Any, resolved: Resolved, folder: Path) -> None:
+def _write_weights(job: TrainingJob, model: Any, resolved: Resolved, folder: Path) -> None:
     from sodate.adapt import files as adapter_files
     from sodate.model import load, scalar_head
     from sodate.train.methods import named

@@ -21,8 +21,8 @@ def make_folder(path: Path) -> None:
     replies lie there.
     """
     if is_private(path):
-        made = [folder for folder in (path, *path.parents) if is_private(folder) and not folder.exists()]
-        for folder in reversed(made):
+        missing = [folder for folder in (path, *path.parents) if is_private(folder) and not folder.exists()]
+        for folder in reversed(missing):
             folder.parent.mkdir(parents=True, exist_ok=True)
             folder.mkdir(mode=0o700, exist_ok=True)
     path.mkdir(parents=True, exist_ok=True)

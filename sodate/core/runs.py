@@ -94,7 +94,7 @@ class RunFolder:
         write_text(path, text)
 
 
-class Follower(RunFolder):
+class ReadOnlyRun(RunFolder):
     """The same run as seen by a process beside the one that writes it."""
 
     def update(self, **changes: Any) -> None: ...

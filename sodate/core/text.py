@@ -65,9 +65,9 @@ class Sentence(str):
     ja: str
 
     def __new__(cls, en: str, ja: str) -> Sentence:
-        made = super().__new__(cls, ja if language() == "ja" else en)
-        made.en, made.ja = en, ja
-        return made
+        sentence = super().__new__(cls, ja if language() == "ja" else en)
+        sentence.en, sentence.ja = en, ja
+        return sentence
 
     def __str__(self) -> str:
         return self.ja if language() == "ja" else self.en

@@ -79,7 +79,7 @@ class Calls:
         self._open: list[_Open] = []  # those of the latest message first
         self._numbers_said = False
 
-    def made(self, item: Row, index: int) -> tuple[ToolCall, ...]:
+    def of_message(self, item: Row, index: int) -> tuple[ToolCall, ...]:
         """The calls of an assistant message. Ids that are missing or given twice are made up."""
         calls = item.get("tool_calls")
         if isinstance(calls, str) and not nothing(calls):
@@ -90,7 +90,7 @@ class Calls:
             return ()
         if not isinstance(calls, list):
             raise RowError("bad-type", "tool_calls", tr("a list", "リスト"), kind(calls))
-        made: list[ToolCall] = []
+        parsed: list[ToolCall] = []
         taken = {call.id for call in self._open}
         opened: list[_Open] = []
         for number, call in enumerate(calls):
@@ -100,10 +100,10 @@ class Calls:
             while free in taken:
                 free += "_"
             taken.add(free)
-            made.append(ToolCall(free, name, arguments))
+            parsed.append(ToolCall(free, name, arguments))
             opened.append(_Open(given, free, name))
         self._open[:0] = opened
-        return tuple(made)
+        return tuple(parsed)
 
     def _function(self, call: Any, index: int) -> tuple[str, str]:
         function = call.get("function") if isinstance(call, dict) else None

@@ -25,7 +25,7 @@ from typing import Any
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
 from sodate.core.types import Example, Judgement, Message, Preference, Ranking
-from sodate.data import load, pii
+from sodate.data import examples, pii
 from sodate.data.compare import FirstSeen, all_messages, answer, prompt_text, signature
 from sodate.data.formats import WANTED, NoFormatError
 from sodate.data.leaks import HeldOut, place
@@ -47,7 +47,7 @@ _LONGEST = (1 << 32) - 1  # characters that are counted of a row
 NEAR_BATCH, NEAR_CHARS = 256, 1 << 20  # rows and characters compared for near duplicates at a time
 
 
-Keep = Callable[[load.Loaded, Measured], None]
+Keep = Callable[[examples.ParsedRow, Measured], None]
 """Given every used row, with what `measure` made of it."""
 
 
@@ -68,8 +68,8 @@ class Checked:
         for path, stamp in zip(self.files, self.stamps, strict=True):
             if stamp_of(path) != stamp:
                 raise changed(path)
-            for item in _load(path, self.columns, self.encoding)[1]:
-                if isinstance(item, load.Loaded) and not self.ledger.is_aside(item.row.file, item.row.line):
+            for item in _read(path, self.columns, self.encoding)[1]:
+                if isinstance(item, examples.ParsedRow) and not self.ledger.is_aside(item.row.file, item.row.line):
                     yield item.example
 
     @property
@@ -79,7 +79,7 @@ class Checked:
 
     def fingerprint(self) -> str:
         """Content address of the used examples in their order."""
-        return load.fingerprint(self.iter_examples())
+        return examples.fingerprint(self.iter_examples())
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -133,7 +133,7 @@ def check(
         checker = _RowChecker(renderer, max_length, held_out, stack)
         for path in files:
             before = ledger.rows_in
-            name, items = _load(path, columns, encoding)
+            name, items = _read(path, columns, encoding)
             if name and name not in names:
                 names.append(name)
             for item, outcome in stack.enter_context(closing(measured(items, measure))):
@@ -184,12 +184,12 @@ def check(
     return Checked(ledger, "+".join(names), summary, tuple(files), columns or {}, encoding, stamps)
 
 
-def _load(
+def _read(
     path: Path, columns: Mapping[str, str] | None, encoding: str | None
-) -> tuple[str, Iterator[Problem | load.Loaded]]:
-    """As `load.load`, but a file of no known format is rows that are all set aside."""
+) -> tuple[str, Iterator[Problem | examples.ParsedRow]]:
+    """As `read_examples`, but a file of no known format is rows that are all set aside."""
     try:
-        return load.load(path, columns, encoding)
+        return examples.read_examples(path, columns, encoding)
     except NoFormatError as error:
         args = (tr("any known format", "知っている形式"), error.reason)
         rows = read_rows(path, encoding)
@@ -270,7 +270,7 @@ class _RowChecker:
         self.messages: tuple[Message, ...] = ()
         self.text = ""
 
-    def refuse(self, row: load.Loaded, outcome: Outcome) -> Problem | None:
+    def refuse(self, row: examples.ParsedRow, outcome: Outcome) -> Problem | None:
         """Why the row is set aside, or None; then it counts as used and later rows are compared with it."""
         file, line = row.row.file, row.row.line
         self._near_leak = None
@@ -306,7 +306,7 @@ class _RowChecker:
         self._files.append(len(self._names) - 1)
         return None
 
-    def warn(self, row: load.Loaded) -> Iterator[Problem]:
+    def warn(self, row: examples.ParsedRow) -> Iterator[Problem]:
         """Everything worth saying about a used row."""
         file, line = row.row.file, row.row.line
         for code, args in row.notes:
@@ -365,7 +365,7 @@ class _RowChecker:
             return sorted(set(self._renderer.control_text(text)))
         return sorted(set(_CONTROL.findall(text))) if "<" in text or "[" in text else []
 
-    def _length(self, row: load.Loaded, outcome: Outcome) -> Problem | None:
+    def _length(self, row: examples.ParsedRow, outcome: Outcome) -> Problem | None:
         """The longest sequence against the limit; a row that the template refuses has none."""
         file, line = row.row.file, row.row.line
         if isinstance(outcome, SodateError):

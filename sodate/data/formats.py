@@ -90,16 +90,16 @@ def detect(rows: Sequence[Row], columns: Mapping[str, str], file: str) -> Format
 
 def _most_fitting(rows: Sequence[Row]) -> Format | None:
     votes: Counter[str] = Counter()
-    fitting: dict[str, Format] = {}
+    matching: dict[str, Format] = {}
     numbers = {_label_number(row) for row in rows}
     classes = any(number is not None and number > 1 for number in numbers)
     for row in rows:
         if form := _fitting(_without_class(row) if classes else row):
             votes[form.name] += 1
-            fitting[form.name] = form
+            matching[form.name] = form
     if not votes:
         return None
-    best = [form for name, form in fitting.items() if votes[name] == max(votes.values())]
+    best = [form for name, form in matching.items() if votes[name] == max(votes.values())]
     places = [form.name for form in FORMATS]
     first = min(best, key=lambda form: places.index(form.name) if form.name in places else len(places))
     # In a file whose labels go beyond 1, 0 and 1 are classes as well, and judge no reply.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
-from sodate.data import load
+from sodate.data import examples
 from sodate.data.compare import answered, asked, prompts, said
 from sodate.data.ledger import Ledger, Problem
 from sodate.data.similar import NearIndex, comparable
@@ -47,7 +47,7 @@ class HeldOut:
         self._answers: dict[int, int] = {}  # line → hash of the answer
         self._asking: dict[int, list[tuple[int, str]]] = {}  # hash of a long answer → lines and bare prompts
         self._near = stack.enter_context(closing(NearIndex()))
-        name, items = load.load(path, columns, encoding)
+        name, items = examples.read_examples(path, columns, encoding)
         if not name:
             raise SodateError(
                 tr(f"{path} has no readable rows.", f"{path} に読める行がありません。"),
@@ -69,7 +69,7 @@ class HeldOut:
                     self._asking.setdefault(hash(answer), []).append((line, bare(prompt)))
                 self._near.add(line, prompt)
 
-    def judge(self, row: load.Loaded) -> Problem | None:
+    def judge(self, row: examples.ParsedRow) -> Problem | None:
         """`leak` (set aside), `near-leak` (warning) or None."""
         example = row.example
         for prompt in prompts(example):
@@ -101,5 +101,5 @@ class HeldOut:
                 return line
         return None
 
-    def _problem(self, row: load.Loaded, code: str, line: int, *more: str) -> Problem:
+    def _problem(self, row: examples.ParsedRow, code: str, line: int, *more: str) -> Problem:
         return Problem(row.row.file, row.row.line, code, (place(self._file, line, ""), *more))

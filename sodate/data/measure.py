@@ -11,8 +11,8 @@ from typing import Protocol
 from sodate.core.errors import SodateError
 from sodate.core.types import Conversation, Example, TaskItem
 from sodate.data.compare import conversations_of
+from sodate.data.examples import ParsedRow
 from sodate.data.ledger import Problem
-from sodate.data.load import Loaded
 from sodate.render.renderer import Rendered
 
 BATCH = 128  # rows rendered at once
@@ -69,7 +69,7 @@ def by_renderer(renderer: RendererLike) -> Measure:
     return measure
 
 
-Item = Problem | Loaded
+Item = Problem | ParsedRow
 Outcome = Measured | Exception | None
 
 
@@ -96,11 +96,11 @@ def measured(items: Iterable[Item], measure: Measure | None) -> Generator[tuple[
         outcomes: Future[Sequence[Measured | Exception]] | None = None
         while True:
             batch = list(islice(source, BATCH))
-            examples = [item.example for item in batch if isinstance(item, Loaded)]
+            examples = [item.example for item in batch if isinstance(item, ParsedRow)]
             coming = pool.submit(_each, measure, examples)
             if outcomes is not None:
                 found = iter(outcomes.result())
-                yield from ((item, next(found) if isinstance(item, Loaded) else None) for item in waiting)
+                yield from ((item, next(found) if isinstance(item, ParsedRow) else None) for item in waiting)
             waiting, outcomes = batch, coming
             if not batch:
                 return

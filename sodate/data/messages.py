@@ -62,9 +62,9 @@ def openai_messages(items: object, notes: Notes, ids: bool = True) -> tuple[Mess
 
 def _message(item: Row, index: int, calls: Calls, notes: Notes) -> Message:
     role = _role(item, index)
-    made: tuple[ToolCall, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
     if role == "assistant":
-        made = calls.made(item, index)
+        tool_calls = calls.of_message(item, index)
     elif not nothing(item.get("tool_calls")) or not nothing(item.get("function_call")):
         raise RowError(
             "tool-call-invalid",
@@ -85,7 +85,7 @@ def _message(item: Row, index: int, calls: Calls, notes: Notes) -> Message:
     return Message(
         role,
         content,
-        made,
+        tool_calls,
         calls.answered(item, index) if role == "tool" else None,
         name if isinstance(name := item.get("name"), str) else None,
         weight_of(item, role, index),

@@ -74,7 +74,7 @@ def rows(path: Path) -> Iterator[tuple[int, Row] | Problem]:
                 param="data",
                 file=name,
             ) from None
-        except unpack.TooTight:
+        except unpack.UnpacksTooMuch:
             raise _too_large(
                 name, tr(f"more than {unpack.RATIO} times its size", f"元の {unpack.RATIO} 倍を超える大きさ")
             ) from None

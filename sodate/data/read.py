@@ -132,7 +132,7 @@ def _rows(stream: BinaryIO, name: str, file_kind: str, codec: str) -> Iterator[R
         for row in source:
             line = row.line
             yield row
-    except unpack.TooTight:
+    except unpack.UnpacksTooMuch:
         yield Problem(name, line + 1, "packed-too-tight", (unpack.RATIO,))
     except unpack.DAMAGED as error:
         reason = tr("it ends too early", "途中で終わっています") if isinstance(error, EOFError) else said_by(error)

@@ -196,8 +196,8 @@ class NearIndex:
 
     def close(self) -> None:
         """Lets go of the temporary files now; otherwise they go with the index."""
-        for held in (self._spool, self._keys, self._skims):
-            held.close()
+        for file in (self._spool, self._keys, self._skims):
+            file.close()
 
     def add(self, key: int, text: str) -> None:
         """Adds a text under a number of the caller's, such as its row number."""

@@ -27,11 +27,11 @@ from sodate.core.files import atomic_file
 from sodate.core.text import tr
 from sodate.data.check import changed, stamp_of
 from sodate.data.compare import prompts as prompts_of
+from sodate.data.examples import ParsedRow, read_examples
 from sodate.data.ledger import Ledger, Problem, RowError, unforeseen
-from sodate.data.load import Loaded, load
+from sodate.data.prompt_groups import PromptGroups
 from sodate.data.read import RawRow, read_rows
 from sodate.data.similar import comparable
-from sodate.data.together import Prompts
 
 By = Literal["hash", "group", "time"]
 _WHOLE = 1 << 63
@@ -72,11 +72,11 @@ def split(
     stamps = [stamp_of(path) for path in paths]
     ledger = Ledger()
     if by == "hash":
-        examples = (item for path in paths for item in load(path, columns, encoding)[1])
-        held = _by_prompt(examples, share, seed, ledger)
+        examples = (item for path in paths for item in read_examples(path, columns, encoding)[1])
+        is_held_out = _by_prompt(examples, share, seed, ledger)
     else:
         rows = (row for path in paths for row in read_rows(path, encoding))
-        held = _by_column(rows, by, column or "", share, seed, ledger)
+        is_held_out = _by_column(rows, by, column or "", share, seed, ledger)
     used = (
         row
         for path in paths
@@ -85,13 +85,13 @@ def split(
     )
     with ExitStack() as stack:
         outputs = [stack.enter_context(atomic_file(path)) for path in (train, held_out)]
-        for row, side in zip(used, held, strict=False):  # as many, or a file changed
+        for row, side in zip(used, is_held_out, strict=False):  # as many, or a file changed
             outputs[int(side)].write((row.raw or json.dumps(row.data, ensure_ascii=False).encode()) + b"\n")
         for path, stamp in zip(paths, stamps, strict=True):
             if stamp_of(path) != stamp:
                 raise changed(path)
-    count = int(held.sum())
-    return Split(len(held) - count, count, ledger)
+    count = int(is_held_out.sum())
+    return Split(len(is_held_out) - count, count, ledger)
 
 
 def _check(paths: Sequence[Path], outputs: tuple[Path, Path], by: By, share: float, column: str | None) -> None:
@@ -131,9 +131,9 @@ def _check(paths: Sequence[Path], outputs: tuple[Path, Path], by: By, share: flo
         )
 
 
-def _by_prompt(items: Iterable[Problem | Loaded], share: float, seed: int, ledger: Ledger) -> NDArray[np.bool_]:
+def _by_prompt(items: Iterable[Problem | ParsedRow], share: float, seed: int, ledger: Ledger) -> NDArray[np.bool_]:
     """Which rows are held out, by the hashes of what they ask. Rows that cannot be read go to the ledger."""
-    prompts = Prompts()
+    prompts = PromptGroups()
     for item in items:
         if isinstance(item, Problem):
             ledger.add(item)
@@ -142,10 +142,10 @@ def _by_prompt(items: Iterable[Problem | Loaded], share: float, seed: int, ledge
             prompts.add(_hash(comparable(text), seed) for text in prompts_of(item.example))
     _refuse_none(len(prompts), ledger)
     keys = prompts.keys(min(share, 1 - share) * len(prompts))
-    held = prompts.spread(keys < _hash_boundary(keys, "hash", share))
-    if held.all():
-        raise _indivisible(len(held), "hash")
-    return held
+    held_out = prompts.spread(keys < _hash_boundary(keys, "hash", share))
+    if held_out.all():
+        raise _indivisible(len(held_out), "hash")
+    return held_out
 
 
 def _by_column(

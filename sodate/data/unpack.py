@@ -20,7 +20,7 @@ RATIO = 250  # times its own size that a file may unpack to; repeated text of re
 DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error)
 
 
-class TooTight(Exception):
+class UnpacksTooMuch(Exception):
     """A .gz that unpacks to more than it may."""
 
 
@@ -37,7 +37,7 @@ class _Unpacked(io.RawIOBase):
         count = self._stream.readinto(buffer)
         self._made += count
         if self._made > FREE and self._made > RATIO * self._packed.tell():
-            raise TooTight
+            raise UnpacksTooMuch
         return count
 
     def close(self) -> None:

@@ -158,10 +158,10 @@ def _graded(grader: Grader, replies: Sequence[str], items: Sequence[EvalItem], m
         ) from error
 
 
-def told(graders: Sequence[Grader], items: Sequence[EvalItem]) -> list[Grader]:
+def with_references(graders: Sequence[Grader], items: Sequence[EvalItem]) -> list[Grader]:
     """The graders that know every reference of the items."""
     references = [one for item in items for one in case_of("", item.reference, item.item).references]
-    return [grader.told(references) for grader in graders]
+    return [grader.with_references(references) for grader in graders]
 
 
 def check_references(items: Sequence[EvalItem], graders: Sequence[Grader]) -> None:
@@ -272,7 +272,7 @@ def evaluate(
                 )
             )
     clusters = _clusters(items)
-    graders = told(graders, items)
+    graders = with_references(graders, items)
     scored: dict[str, list[ModelScore]] = {}
     for model, said in replies.items():
         for grader in graders:

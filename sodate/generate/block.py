@@ -14,38 +14,38 @@ from sodate.kernels import rows
 from sodate.model.attention import Attend, TrieAttention
 from sodate.model.fused import RMSNorm, same
 
-# Norms before attention, behind it, before the MLP, behind it, as transformers calls them.
+# Norms before attention, after it, before the MLP, after it, as transformers calls them.
 _LLAMA = ("input_layernorm", None, "post_attention_layernorm", None)
 _GEMMA = ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm")
-Step = Callable[[rows.Array, int, rows.Array, rows.Array, Attend], rows.Array]
+BlockStep = Callable[[rows.Array, int, rows.Array, rows.Array, Attend], rows.Array]
 
 
 def _norm(module: RMSNorm | None) -> rows.Norm | None:
     return None if module is None else rows.Norm((module.weight + module.plus).detach(), module.eps)
 
 
-def _step(attention: FrozenAttention, mlp: FrozenMLP, norms: list[RMSNorm | None]) -> Step:
+def _step(attention: FrozenAttention, mlp: FrozenMLP, norms: list[RMSNorm | None]) -> BlockStep:
     """x + attention(norm(x)), then x + MLP(norm(x)), each with or without a norm before the sum."""
     qkv, out, wide, down = (layer.side_by_side() for layer in (attention.qkv, attention.out, mlp.wide, mlp.down))
-    before, behind, before_mlp, behind_mlp = map(_norm, norms)
+    before, after, before_mlp, after_mlp = map(_norm, norms)
     assert before is not None and before_mlp is not None
     q_norm, k_norm = _norm(attention.q_norm), _norm(attention.k_norm)
     dim, counts = attention.head_dim, attention.heads
     queries, turning = counts[0] * dim, (counts[0] + counts[1]) * dim
 
     def step(x: rows.Array, count: int, cos: rows.Array, sin: rows.Array, attend: Attend) -> rows.Array:
-        made = qkv(before(x), count)
+        projected = qkv(before(x), count)
         if q_norm is not None and k_norm is not None:
-            q_norm(made[:queries], made[:queries])
-            k_norm(made[queries:turning], made[queries:turning])
-        rows.rotate(made[:turning], cos, sin)
-        heads = torch.from_numpy(made).view(-1, dim, made.shape[1])[None, :, :, :count].transpose(2, 3)
+            q_norm(projected[:queries], projected[:queries])
+            k_norm(projected[queries:turning], projected[queries:turning])
+        rows.rotate(projected[:turning], cos, sin)
+        heads = torch.from_numpy(projected).view(-1, dim, projected.shape[1])[None, :, :, :count].transpose(2, 3)
         query, key, value = heads.split(counts, 1)
         seen = attend(attention.layer, query, key, value, attention.scale, attention.window)
         y = out(rows.side_by_side(seen[0].transpose(0, 1).reshape(count, -1)), count)
-        x = x + (y if behind is None else behind(y))
+        x = x + (y if after is None else after(y))
         y = down(rows.gate(wide(before_mlp(x), count), mlp.kind), count)
-        return x + (y if behind_mlp is None else behind_mlp(y))
+        return x + (y if after_mlp is None else after_mlp(y))
 
     return step
 
@@ -66,7 +66,7 @@ def _parts(block: Any) -> tuple[FrozenAttention, FrozenMLP, list[RMSNorm | None]
     return (attention, mlp, norms) if all(map(rows.multiplies, weights)) else None
 
 
-def _stepping(block: Any, step: Step) -> Callable[..., Tensor]:
+def _stepping(block: Any, step: BlockStep) -> Callable[..., Tensor]:
     """The block's forward, with `step` for few rows."""
     whole = block.forward
 

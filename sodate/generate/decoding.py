@@ -60,7 +60,7 @@ def packs(model: Any) -> bool:
 
 
 @torch.no_grad()
-def prepare(model: Any) -> None:
+def freeze(model: Any) -> None:
     """Makes the decoder ready for decoding; it can't be trained afterwards."""
     for _ in _replace(model):
         pass
@@ -72,7 +72,7 @@ def prepare(model: Any) -> None:
 
 
 @contextmanager
-def prepared(model: Any) -> Iterator[None]:
+def frozen(model: Any) -> Iterator[None]:
     """Decoding with a model that is being trained: afterwards all is as before, bit for bit. It costs a copy of the
     weights."""
     with torch.no_grad():

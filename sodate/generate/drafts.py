@@ -17,7 +17,7 @@ LENGTHS = (4, 2)  # tokens that must have come before, the longer first
 LEARN = 0.1  # weight of the newest observation
 
 
-class Lookup:
+class PromptLookup:
     """One reply's prompt and text, by what follows every few tokens in them."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Lookup:
         self.hope += LEARN * (right - self.hope)
 
 
-class Pace:
+class StepTimes:
     """Seconds of a step by its rows, measured while it runs, and how many drafts are worth their rows."""
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sodate.adapt.adapters import Adapted
-from sodate.generate.thin import Thin
+from sodate.generate.multi_lora import MultiLora
 from sodate.kernels import rows
 from sodate.kernels.gate import gated
 from sodate.model.attention import Attend
@@ -24,7 +24,7 @@ class FrozenLinear(nn.Module):
         weights = [layer.merged() if isinstance(layer, Adapted) else layer.weight for layer in layers]
         self.weight = torch.cat(weights).detach() if len(weights) > 1 else weights[0].detach()
         self.sizes = [len(weight) for weight in weights]
-        self.thin: Thin | None = None  # what versions over this base add
+        self.multi_lora: MultiLora | None = None  # what versions over this base add
         self.bias: Tensor | None = None
         if any(layer.bias is not None for layer in layers):
             biases = (weights[i].new_zeros(len(weights[i])) if layer.bias is None else layer.bias
@@ -33,8 +33,8 @@ class FrozenLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = rows.linear(x, self.weight, self.bias)
-        if self.thin is not None:
-            self.thin.add(x.reshape(-1, x.shape[-1]), y.view(-1, y.shape[-1]))
+        if self.multi_lora is not None:
+            self.multi_lora.add(x.reshape(-1, x.shape[-1]), y.view(-1, y.shape[-1]))
         return y
 
     def side_by_side(self) -> Callable[[rows.Array, int], rows.Array]:
@@ -43,8 +43,8 @@ class FrozenLinear(nn.Module):
 
         def both(x: rows.Array, count: int) -> rows.Array:
             y = product(x, count)
-            if self.thin is not None:
-                self.thin.add_side_by_side(x, y, count)
+            if self.multi_lora is not None:
+                self.multi_lora.add_side_by_side(x, y, count)
             return y
 
         return both

@@ -9,15 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sodate.generate.attending import Prefill
+from sodate.generate.paged_attention import PrefillAttention
 from sodate.generate.pool import BLOCK
-from sodate.generate.running import Fresh, Holders, Running
+from sodate.generate.requests import Fresh, RunningRequest, RunningRequests
 from sodate.model import attention
 from sodate.render.renderer import Rendered
 from sodate.render.trie import Ints, Trie, build, pack
 
 
-def compute(model: Any, holders: Holders, long: Sequence[Running], budget: int) -> tuple[Tensor, dict[Running, int]]:
+def compute(
+    model: Any, requests: RunningRequests, long: Sequence[RunningRequest], budget: int
+) -> tuple[Tensor, dict[RunningRequest, int]]:
     """Computes at most about `budget` tokens of the first request and of others like it.
 
     Returns the hidden states (N, D), and for each request of which nothing is missing now the place of its last token.
@@ -30,7 +32,9 @@ def compute(model: Any, holders: Holders, long: Sequence[Running], budget: int) 
     group = sorted(next(group for group in pack(rows, budget) if 0 in group))
     depth, before = first.computed, [node.block for node in first.nodes]
     fresh: Fresh = {}
-    taken = [n for n in group if alike[n].computed == depth and holders.reach_together(alike[n], len(pieces[n]), fresh)]
+    taken = [
+        n for n in group if alike[n].computed == depth and requests.reach_together(alike[n], len(pieces[n]), fresh)
+    ]
     if not taken:
         return torch.empty(0), {}
     batch = build([rows[n] for n in taken])
@@ -38,11 +42,11 @@ def compute(model: Any, holders: Holders, long: Sequence[Running], budget: int) 
     written = _written([alike[n] for n in taken], places, depth)
     device = model.device
     tokens, positions = (torch.as_tensor(a, device=device) for a in (batch.tokens, batch.positions + depth))
-    hidden = attention.decode(model, tokens, positions, Prefill(holders.pool, batch, before, depth, written))
-    done: dict[Running, int] = {}
+    hidden = attention.decode(model, tokens, positions, PrefillAttention(requests.pool, batch, before, depth, written))
+    done: dict[RunningRequest, int] = {}
     for n, where in zip(taken, places, strict=True):
         alike[n].computed += len(pieces[n])
-        holders.publish(alike[n])
+        requests.publish(alike[n])
         if not alike[n].missing:
             done[alike[n]] = int(where[-1])
     return hidden, done
@@ -56,7 +60,7 @@ def _path(batch: Trie, row: int) -> Ints:
     return np.concatenate([*parts, np.arange(segment.start, last + 1)])
 
 
-def _written(taken: Sequence[Running], places: Sequence[Ints], depth: int) -> tuple[Ints, Ints, Ints]:
+def _written(taken: Sequence[RunningRequest], places: Sequence[Ints], depth: int) -> tuple[Ints, Ints, Ints]:
     """Packed places, and the block and the offset in it where each one's key and value go; shared blocks once."""
     seen: set[int] = set()
     found: list[tuple[Ints, Ints, Ints]] = []

@@ -19,7 +19,7 @@ from sodate.core.engine import Sampling
 BLOCK = 256  # ids whose probabilities are summed together when one is drawn
 
 
-class Chosen(NamedTuple):
+class ChosenToken(NamedTuple):
     """A token, its log-probability (nats), and the likeliest ids with theirs."""
 
     id: int
@@ -28,7 +28,7 @@ class Chosen(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class TokenChoice:
     """What decides one row's token beside its logits: `uniform` in [0, 1), `said` the ids that count as said before,
     `allowed` the bits of the ids that a constraint allows (V / 32 words, the lowest bit first)."""
 
@@ -51,7 +51,7 @@ class Stream:
         return self._drawn[i]
 
 
-def choose(logits: Tensor, choices: Sequence[Choice]) -> list[Chosen]:
+def choose(logits: Tensor, choices: Sequence[TokenChoice]) -> list[ChosenToken]:
     """The token of each row of logits (n, V), which are changed in place."""
     for row, choice in zip(logits, choices, strict=True):
         _adjust(row, choice)
@@ -62,17 +62,17 @@ def choose(logits: Tensor, choices: Sequence[Choice]) -> list[Chosen]:
     ids = logp.argmax(-1)
     drawn = [i for i, choice in enumerate(choices) if choice.sampling.temperature > 0]
     if drawn:
-        narrow = [i for i in drawn if choices[i].sampling.top_p < 1]
-        if narrow:
-            logp[narrow] = _nucleus(logp[narrow], [choices[i].sampling.top_p for i in narrow])
+        nucleus = [i for i in drawn if choices[i].sampling.top_p < 1]
+        if nucleus:
+            logp[nucleus] = _nucleus(logp[nucleus], [choices[i].sampling.top_p for i in nucleus])
         uniform = torch.tensor([choices[i].uniform for i in drawn], dtype=torch.float64, device=logits.device)
         ids[drawn] = _drawn((logp if len(drawn) == len(choices) else logp[drawn]).exp(), uniform)
     values = logp.gather(1, ids[:, None])[:, 0].tolist()
-    return [Chosen(token, value, _top(logp[i], choices[i].sampling.top_logprobs))
+    return [ChosenToken(token, value, _top(logp[i], choices[i].sampling.top_logprobs))
             for i, (token, value) in enumerate(zip(ids.tolist(), values, strict=True))]  # fmt: skip
 
 
-def _adjust(row: Tensor, choice: Choice) -> None:
+def _adjust(row: Tensor, choice: TokenChoice) -> None:
     one = choice.sampling
     if one.bias:
         at = torch.tensor(list(one.bias), device=row.device)

@@ -44,14 +44,14 @@ def score(model: Any, rows: Sequence[Sequence[int]], top: int = 1) -> list[list[
 def _scores(model: Any, states: Tensor, targets: Tensor, top: int) -> list[Score]:
     """Of hidden states (P, D) and what follows each, (P,)."""
     head = forward.head(model)
-    made: list[Score] = []
+    scores: list[Score] = []
     for start in range(0, len(states), AT_ONCE):
         logp = torch.log_softmax(head.logits(states[start : start + AT_ONCE]), -1)
         values = logp.gather(1, targets[start : start + AT_ONCE, None])[:, 0].tolist()
         likeliest = logp.topk(top)
         pairs = zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True)
-        made += [Score(v, tuple(zip(*pair, strict=True))) for v, pair in zip(values, pairs, strict=True)]
-    return made
+        scores += [Score(v, tuple(zip(*pair, strict=True))) for v, pair in zip(values, pairs, strict=True)]
+    return scores
 
 
 @torch.inference_mode()

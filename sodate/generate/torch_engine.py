@@ -23,12 +23,12 @@ from sodate.core.engine import Done, Event, Request, Token
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
 from sodate.generate import prefill
-from sodate.generate.attending import Seen, Step
-from sodate.generate.drafts import LONGEST, MOST, Pace
+from sodate.generate.drafts import LONGEST, MOST, StepTimes
 from sodate.generate.grammar import Grammars, unsupported
+from sodate.generate.paged_attention import DecodeAttention, ShapeProbe
 from sodate.generate.pool import BLOCK, Pool, Shape
-from sodate.generate.running import Holders, Running
-from sodate.generate.sampling import Choice, Chosen, Stream, choose
+from sodate.generate.requests import RunningRequest, RunningRequests
+from sodate.generate.sampling import ChosenToken, Stream, TokenChoice, choose
 from sodate.generate.versions import Versions
 from sodate.model import attention, forward, memory, traits
 
@@ -43,11 +43,11 @@ SLOTS = 16
 POOL_BYTES = 2 << 30  # keys and values at most, where nobody says; and a quarter of what is free
 
 
-class Asked(NamedTuple):
+class NextToken(NamedTuple):
     """A request whose next token is to be chosen. `places` are hidden states: after all its ids, and after each of
     `drafts`; `allowed` is what a constraint allows at each."""
 
-    one: Running
+    one: RunningRequest
     places: list[int]
     drafts: list[int]
     allowed: Sequence[NDArray[np.int32] | None]
@@ -74,8 +74,8 @@ class TorchEngine:
         self.drafts = True  # whether replies that copy may go faster
         self._tokens = tokens
         self._grammars = None if tokenizer is None else Grammars(tokenizer, len(self.head.weight))
-        self._holders: Holders | None = None
-        self._pace = Pace()
+        self._requests: RunningRequests | None = None
+        self._step_times = StepTimes()
 
     # ── the protocol ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -102,11 +102,11 @@ class TorchEngine:
                    f"バージョン {request.version} は読み込まれていません。"),
                 code="unknown_version",
             )  # fmt: skip
-        holders = self._holders
-        running, wanted = (holders.running, holders.wanted()) if holders else ([], 0)
-        available = (holders.pool.available if holders else self.blocks) - wanted
-        if holders and available < count // BLOCK + 1:
-            available += holders.pool.shared(request.version, request.tenant, request.prompt)
+        requests = self._requests
+        running, wanted = (requests.running, requests.wanted()) if requests else ([], 0)
+        available = (requests.pool.available if requests else self.blocks) - wanted
+        if requests and available < count // BLOCK + 1:
+            available += requests.pool.shared(request.version, request.tenant, request.prompt)
         if len(running) >= self.slots or (self._caches and available < count // BLOCK + 1):
             raise SodateError(
                 tr("The engine is busy: as many replies are under way as it has room for.",
@@ -119,41 +119,41 @@ class TorchEngine:
             if self._grammars is None:
                 raise unsupported(tr("this engine has no tokenizer", "このエンジンにはトークナイザーがありません"))
             matcher = self._grammars.start(request.constraint, request.stop_ids)
-        sampling, pool = request.sampling, self.holders.pool
+        sampling, pool = request.sampling, self.requests.pool
         most = min(count + sampling.max_new_tokens, limit)
         root, stream = pool.root(request.version, request.tenant), Stream(sampling.seed, sampling.stream)
-        self.holders.running.append(Running(request, root, most, stream, matcher))
+        self.requests.running.append(RunningRequest(request, root, most, stream, matcher))
 
     @torch.inference_mode()
     def step(self) -> list[Event]:
         events: list[Event] = []
-        if (holders := self._holders) is None:
+        if (requests := self._requests) is None:
             return events
-        for one in list(holders.running):
+        for one in list(requests.running):
             if one.matcher is not None and not one.said:
                 events += self._say(one)  # what its grammar begins with
         if not self._caches:
-            return events + (self._one_by_one() if holders.running else [])
-        for one in holders.running:
-            holders.find(one)
-        begins = not any(one.computed for one in holders.running)  # nobody waits: what prompts share is computed once
-        long = [one for one in holders.running if one.missing > SHORT or begins]
+            return events + (self._one_by_one() if requests.running else [])
+        for one in requests.running:
+            requests.find(one)
+        begins = not any(one.computed for one in requests.running)  # nobody waits: what prompts share is computed once
+        long = [one for one in requests.running if one.missing > SHORT or begins]
         if long:
             events += self._prefill(long)
-        short = [one for one in holders.running if one.missing <= SHORT and holders.reach(one, len(one.ids))]
+        short = [one for one in requests.running if one.missing <= SHORT and requests.reach(one, len(one.ids))]
         if short:
             events += self._rows(short)
         self.versions.select("")  # whoever else uses the model means the base
         return events
 
     def cancel(self, number: int) -> None:
-        for one in self._holders.running if self._holders else []:
+        for one in self._requests.running if self._requests else []:
             if one.request.number == number:
-                self.holders.leave(one)
+                self.requests.leave(one)
                 return
 
     def close(self) -> None:
-        self._holders = None
+        self._requests = None
 
     # ── versions and memory ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -164,7 +164,7 @@ class TorchEngine:
 
     def remove_version(self, name: str) -> None:
         """Lets go of a version; SodateError `busy` while replies of it are under way."""
-        running = self._holders.running if self._holders else []
+        running = self._requests.running if self._requests else []
         if any(one.request.version == name for one in running):
             raise SodateError(
                 tr(f"{name} still answers.", f"{name} はまだ応答中です。"),
@@ -172,8 +172,8 @@ class TorchEngine:
                 code="busy",
             )  # fmt: skip
         self.versions.remove(name)
-        if self._holders:
-            self._holders.pool.forget(name)
+        if self._requests:
+            self._requests.pool.forget(name)
 
     @property
     def _caches(self) -> bool:
@@ -182,7 +182,7 @@ class TorchEngine:
     @cached_property
     def shapes(self) -> dict[int, Shape]:
         """What the layers keep of a token, as one through the model tells; nothing where it can't be kept."""
-        seen = Seen()
+        seen = ShapeProbe()
         if self._caches:
             none = torch.zeros(1, dtype=torch.long, device=self.model.device)
             with torch.inference_mode():
@@ -200,24 +200,24 @@ class TorchEngine:
         return max(1, min(POOL_BYTES, free) // (BLOCK * sum(shape.bytes for shape in self.shapes.values())))
 
     @property
-    def holders(self) -> Holders:
+    def requests(self) -> RunningRequests:
         """Who holds which blocks; those are made when the first request has been admitted."""
-        if self._holders is None:
-            self._holders = Holders(Pool(self.shapes, self.blocks, self.model.device))
-        return self._holders
+        if self._requests is None:
+            self._requests = RunningRequests(Pool(self.shapes, self.blocks, self.model.device))
+        return self._requests
 
     # ── computing ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _prefill(self, long: list[Running]) -> list[Event]:
+    def _prefill(self, long: list[RunningRequest]) -> list[Event]:
         """A piece of the oldest request's prompt, and of others' that go on from the same blocks."""
         budget = max(PREFILL_TOKENS, PREFILL_PROMPTS * max(one.missing for one in long))
-        if self.beside and any(one.missing <= SHORT for one in self.holders.running):
+        if self.beside and any(one.missing <= SHORT for one in self.requests.running):
             budget = self.beside
         self.versions.select(long[0].request.version)
-        hidden, done = prefill.compute(self.model, self.holders, long, budget)
+        hidden, done = prefill.compute(self.model, self.requests, long, budget)
         return self._next(hidden, [self._asked(one, [place], []) for one, place in done.items()])
 
-    def _rows(self, short: list[Running]) -> list[Event]:
+    def _rows(self, short: list[RunningRequest]) -> list[Event]:
         """A forward over what is missing of each request, and drafts, row by row; then what comes next of each."""
         began = time.perf_counter()
         drafts = self._drafts(short)
@@ -227,42 +227,44 @@ class TorchEngine:
         for row, one in enumerate(short):
             table[row, : len(one.nodes)] = one.table[: len(one.nodes)]
         owner = np.repeat(np.arange(len(short)), counts)
-        held = np.concatenate([one.computed + 1 + np.arange(n) for one, n in zip(short, counts, strict=True)])
+        lengths = np.concatenate([one.computed + 1 + np.arange(n) for one, n in zip(short, counts, strict=True)])
         device = self.model.device
         self.versions.selection.of([short[i].request.version for i in owner], device)
         tokens = torch.tensor([token for row in rows for token in row], device=device)
-        positions = torch.as_tensor(held - 1, device=device)
-        hidden = attention.decode(self.model, tokens, positions, Step(self.holders.pool, table, owner, held))
+        positions = torch.as_tensor(lengths - 1, device=device)
+        hidden = attention.decode(
+            self.model, tokens, positions, DecodeAttention(self.requests.pool, table, owner, lengths)
+        )
         asked = []
         for one, draft, end in zip(short, drafts, np.cumsum(counts).tolist(), strict=True):
             one.computed = len(one.ids)
-            self.holders.publish(one)
+            self.requests.publish(one)
             asked.append(self._asked(one, list(range(end - len(draft) - 1, end)), draft))
         events = self._next(hidden, asked)
-        self._pace.took(sum(counts), time.perf_counter() - began)
+        self._step_times.took(sum(counts), time.perf_counter() - began)
         return events
 
-    def _drafts(self, short: list[Running]) -> list[list[int]]:
+    def _drafts(self, short: list[RunningRequest]) -> list[list[int]]:
         """What may follow each request's ids, as far as it pays, fits and is allowed."""
         missing = sum(one.missing for one in short)
         if not self.drafts or missing >= MOST:
             return [[]] * len(short)
-        drafts, scarce = [], self.holders.pool.available <= len(short)
+        drafts, scarce = [], self.requests.pool.available <= len(short)
         for one in short:
             draft = one.lookup.draft(one.ids, min(LONGEST, one.most - len(one.ids) - 1))
             if draft and one.matcher is not None:
                 draft = draft[: one.matcher.fits(draft)]
             # Nobody has to go for the sake of a guess.
             drafts.append(draft[: len(one.nodes) * BLOCK - len(one.ids)] if scarce else draft)
-        share = self._pace.share(missing, [(o.lookup.hope, len(d)) for o, d in zip(short, drafts, strict=True)])
+        share = self._step_times.share(missing, [(o.lookup.hope, len(d)) for o, d in zip(short, drafts, strict=True)])
         drafts = [draft[:worth] for draft, worth in zip(drafts, share, strict=True)]
         for one, draft in zip(short, drafts, strict=True):
-            self.holders.reach(one, len(one.ids) + len(draft))
+            self.requests.reach(one, len(one.ids) + len(draft))
         return drafts
 
     def _one_by_one(self) -> list[Event]:
         """Each reply's next token from its whole text: for architectures whose keys and values can't be kept."""
-        running, decoder = list(self.holders.running), self.model.get_decoder()
+        running, decoder = list(self.requests.running), self.model.get_decoder()
         states = []
         for one in running:
             self.versions.select(one.request.version)
@@ -273,10 +275,10 @@ class TorchEngine:
 
     # ── what comes next ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _asked(self, one: Running, places: list[int], drafts: list[int]) -> Asked:
-        return Asked(one, places, drafts, one.matcher.ahead(drafts) if one.matcher else [None] * len(places))
+    def _asked(self, one: RunningRequest, places: list[int], drafts: list[int]) -> NextToken:
+        return NextToken(one, places, drafts, one.matcher.ahead(drafts) if one.matcher else [None] * len(places))
 
-    def _next(self, hidden: Tensor, asked: list[Asked]) -> list[Event]:
+    def _next(self, hidden: Tensor, asked: list[NextToken]) -> list[Event]:
         """Chooses what follows at every place of the hidden states (N, D), and keeps it as far as drafts were right."""
         if not asked:
             return []
@@ -286,19 +288,19 @@ class TorchEngine:
             said, sampling = one.penalised(), one.request.sampling
             for k, mask in enumerate(allowed):
                 uniform = one.stream[one.said + k] if sampling.temperature else 0.0
-                choices.append(Choice(sampling, uniform, [*said, *drafts[:k]] if said else said, mask))
+                choices.append(TokenChoice(sampling, uniform, [*said, *drafts[:k]] if said else said, mask))
         chosen = iter(choose(self.head.logits(hidden[places]), choices))
         events: list[Event] = []
         for each in asked:
             events += self._kept(each, [next(chosen) for _ in each.places])
         return events
 
-    def _kept(self, asked: Asked, chosen: list[Chosen]) -> list[Event]:
+    def _kept(self, asked: NextToken, chosen: list[ChosenToken]) -> list[Event]:
         """The tokens chosen after all ids, and after each draft as long as the one before was what it guessed."""
         one, before = asked.one, len(asked.one.ids)
         events = self._say(one, chosen[0])
         for k, draft in enumerate(asked.drafts):
-            if one not in self.holders.running:
+            if one not in self.requests.running:
                 break
             right = one.ids[before + k] == draft
             one.lookup.saw(right)
@@ -307,11 +309,11 @@ class TorchEngine:
             one.computed += 1
             if len(one.ids) == before + k + 1:  # else the grammar has said what follows
                 events += self._say(one, chosen[k + 1])
-        if one in self.holders.running:
-            self.holders.publish(one)
+        if one in self.requests.running:
+            self.requests.publish(one)
         return events
 
-    def _say(self, one: Running, *tokens: Chosen) -> list[Event]:
+    def _say(self, one: RunningRequest, *tokens: ChosenToken) -> list[Event]:
         """Adds tokens to a reply, and those that its grammar forces after them; ends the reply where it ends."""
         number, events = one.request.number, list[Event]()
         coming = deque(tokens)
@@ -320,10 +322,10 @@ class TorchEngine:
                 assert one.matcher is not None
                 if one.matcher.error:
                     why = unsupported(one.matcher.error.partition("\n")[0]).message
-                    self.holders.leave(one)
+                    self.requests.leave(one)
                     return [*events, Done(number, "stop", one.cached, why)]
                 top = bool(one.request.sampling.top_logprobs)
-                coming += [Chosen(token, 0.0, ((token, 0.0),) * top) for token in one.matcher.forced()]
+                coming += [ChosenToken(token, 0.0, ((token, 0.0),) * top) for token in one.matcher.forced()]
                 if not coming:
                     break
             token = coming.popleft()
@@ -331,7 +333,7 @@ class TorchEngine:
             events.append(Token(number, token.id, token.log_probability, token.top))
             stopped = token.id in one.request.stop_ids
             if stopped or len(one.ids) >= one.most:
-                self.holders.leave(one)
+                self.requests.leave(one)
                 return [*events, Done(number, "stop" if stopped else "length", one.cached)]
             if one.matcher is not None:
                 one.matcher.take(token.id)

@@ -14,7 +14,7 @@ from sodate.adapt.lora import LoraConfig
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
 from sodate.generate.frozen import FrozenAttention, FrozenLinear, FrozenMLP
-from sodate.generate.thin import Pair, Selection, Thin
+from sodate.generate.multi_lora import MultiLora, Pair, Selection
 from sodate.library import weights
 
 
@@ -69,9 +69,9 @@ class Versions:
             layers.setdefault(layer, [None] * len(layer.sizes))[part] = pair
         self.selection.ranks[name] = config.rank
         for layer, pairs in layers.items():
-            if layer.thin is None:
-                layer.thin = Thin(self.selection, layer.sizes, layer.weight.shape[1])
-            layer.thin.put(name, pairs)
+            if layer.multi_lora is None:
+                layer.multi_lora = MultiLora(self.selection, layer.sizes, layer.weight.shape[1])
+            layer.multi_lora.put(name, pairs)
         self._forget_stacks(name, layers)
 
     def remove(self, name: str) -> None:
@@ -82,8 +82,8 @@ class Versions:
     def _forget_stacks(self, name: str, layers: dict[FrozenLinear, list[Pair | None]]) -> None:
         """Layers beside which this version has nothing may hold something of one that had its name."""
         for module in self.model.modules():
-            if isinstance(module, FrozenLinear) and module.thin is not None and module not in layers:
-                module.thin.put(name, None)
+            if isinstance(module, FrozenLinear) and module.multi_lora is not None and module not in layers:
+                module.multi_lora.put(name, None)
 
 
 def _fits(layer: FrozenLinear, part: int, a: Tensor, b: Tensor) -> bool:

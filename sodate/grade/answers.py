@@ -87,11 +87,11 @@ def honest(idk: float, phrases: Sequence[str] = ABSTAINING) -> GradeFunction:
     """
 
     def grade(reply: str, reference: str | None, item: Mapping[str, Any]) -> Grade:
-        wanted = fold(numbers.prepare(reference or ""))
+        wanted = fold(numbers.normalise(reference or ""))
         if abstained(reply, phrases):
             value = idk if wanted else 1.0
             said = tr("says that it does not know", "分からないと答えた")
-        elif wanted and _holds(fold(numbers.prepare(reply)), wanted):
+        elif wanted and _holds(fold(numbers.normalise(reply)), wanted):
             value, said = 1.0, tr("right", "正しい")
         else:
             value, said = -1.0, tr(f"wrong: “{clip(reply)}”", f"誤り: 「{clip(reply)}」")

@@ -85,7 +85,7 @@ class Grader:
     many: Many | None = None
     every: bool = False
 
-    def told(self, references: Sequence[str]) -> Grader:
+    def with_references(self, references: Sequence[str]) -> Grader:
         """This grader when it knows all references that it will compare with; most graders don't care."""
         return self.knowing(references) if self.knowing else self
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from sodate.core.text import tr
 from sodate.grade.base import Grade, Grader
-from sodate.grade.normalise import INVISIBLE, KATAKANA_TO_HIRAGANA, VARIANTS, narrowed, spaced
+from sodate.grade.normalise import INVISIBLE, KATAKANA_TO_HIRAGANA, VARIANTS, halfwidth, spaced
 from sodate.grade.strings import clip
 
 MAX_LAYERS = 16  # around a label
@@ -100,5 +100,5 @@ def _exact(text: str) -> str:
 
 def _folded(text: str) -> str:
     """Case, width, kana, dashes, white space and what nobody sees folded; nothing else."""
-    plain = narrowed(text.translate(INVISIBLE)).translate(VARIANTS)
+    plain = halfwidth(text.translate(INVISIBLE)).translate(VARIANTS)
     return spaced(plain).casefold().translate(KATAKANA_TO_HIRAGANA)

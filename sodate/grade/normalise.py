@@ -40,7 +40,7 @@ def spaced(text: str) -> str:
     return _SPACE_BY_JAPANESE.sub("", _SPACE.sub(" ", text)).strip()
 
 
-def narrowed(text: str) -> str:
+def halfwidth(text: str) -> str:
     """Full- and half-width forms as the usual ones (Ａ → A, ｶﾞ → ガ), and no other change: ① is not 1."""
     return unicodedata.normalize("NFC", _WIDTHS.sub(lambda run: unicodedata.normalize("NFKC", run[0]), text))
 

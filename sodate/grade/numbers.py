@@ -46,7 +46,7 @@ class Number:
 
 def last(text: str, like: Number | None = None) -> Number | None:
     """The last number of `text`, or None; with `like` the last of its kind (a plain number, or a date and the like)."""
-    found = list(find(prepare(text)))
+    found = list(find(normalise(text)))
     plain = any(one.value is not None for one in found) if like is None else like.value is not None
     found = [one for one in found if (one.value is not None) == plain]
     return next((one for one in reversed(found) if not one.weak), found[-1] if found else None)
@@ -54,7 +54,7 @@ def last(text: str, like: Number | None = None) -> Number | None:
 
 def whole(text: str) -> Fraction | None:
     """The plain number, without a scale such as %, that all of `text` is; or None."""
-    ready = prepare(text).strip().removeprefix("+")
+    ready = normalise(text).strip().removeprefix("+")
     found = list(find(ready))
     if len(found) != 1 or found[0].figure is not None or (found[0].start, found[0].end) != (0, len(ready)):
         return None
@@ -79,7 +79,7 @@ _LATEX = (
 )
 
 
-def prepare(text: str) -> str:
+def normalise(text: str) -> str:
     """NFKC and digits of every script as 0 to 9, but 10² becomes 10^2, H₂O H_2O, and 2½ 2 1/2."""
     pieces: list[str] = []
     kind = ""

@@ -323,5 +323,5 @@ def _weighed(name: str, rules: Rules, graders: Sequence[Grader]) -> Grader:
     notes = tuple(note for grader in graders for note in grader.notes)
     return Grader(
         name, None, needs, notes=notes, many=many,
-        knowing=lambda references: _weighed(name, rules, [one.told(references) for one in graders]),
+        knowing=lambda references: _weighed(name, rules, [one.with_references(references) for one in graders]),
     )  # fmt: skip

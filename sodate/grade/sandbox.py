@@ -1,6 +1,6 @@
 """Runs code that nobody has read: in its own namespaces (jail.py, or bubblewrap where the system allows only that),
 without network, keys or files, under a filter of system calls (seccomp.py) and one ceiling of memory and processes
-(ceiling.py), with limits on time and output. Where neither works, it is not run.
+(cgroup.py), with limits on time and output. Where neither works, it is not run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
 from sodate.grade import seccomp
-from sodate.grade.ceiling import ceiling
+from sodate.grade.cgroup import resource_group
 
 HERE = Path(__file__).parent
 NOBODY = 65534
@@ -172,7 +172,7 @@ def _knows_disable_userns(tool: str) -> bool:
 def _run(name: str, source: str, jobs: Sequence[Mapping[str, Any]], limits: Limits) -> list[Answer]:
     """An answer per job. SodateError only where the jail could not be built: nothing that runs in it can cause one."""
     request = json.dumps({"limits": asdict(limits), "source": source, "jobs": list(jobs)}).encode()
-    with ceiling(limits.memory, limits.processes + LAUNCHERS) as groups:
+    with resource_group(limits.memory, limits.processes + LAUNCHERS) as groups:
         status, told = os.pipe()
         try:
             process = subprocess.Popen(

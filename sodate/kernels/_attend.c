@@ -2,7 +2,7 @@
  *
  * The step is short of memory bandwidth and of nothing else, so keys and values are read once, where they lie; as torch
  * operations it is ten calls a layer, and batched products of three rows that reach a third of the bandwidth
- * (docs/performance.md). sodate.generate.attending computes the same without this module.
+ * (docs/lab/decoding.md). sodate.generate.paged_attention computes the same without this module.
  *
  *     attend(query (H, n, D), key (K, n, D), value (K, n, D), keys (blocks, K, S, D), values (blocks, K, S, D),
  *            table (replies, most) int64, owner (n,) int64, held (n,) int64, out (n, H, D), scale, window)

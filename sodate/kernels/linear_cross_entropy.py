@@ -32,7 +32,7 @@ def _width(rows: int) -> int:
     return max(THINNEST, TILE // max(1, rows))
 
 
-def held(rows: int) -> int:
+def peak_logits(rows: int) -> int:
     """Logits held at once at most, on any device: those of a tile, of the one before, and a copy in half precision."""
     return 3 * ELSEWHERE * rows * _width(rows)
 

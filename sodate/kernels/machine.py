@@ -26,7 +26,7 @@ SMALL = 1 << 18  # numbers of a weight whose products say nothing: they end befo
 SECONDS = 0.012  # for each kind
 
 
-class Kind(NamedTuple):
+class ProductKind(NamedTuple):
     """A way to make a product: `float32 mkl`, `float32 onednn` or `bfloat16 onednn`, by so many threads."""
 
     dtype: str
@@ -38,10 +38,10 @@ class Kind(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class SpeedChoice:
     """The kind taken, and 10⁹ operations a second of every kind that was tried (none: nothing was)."""
 
-    kind: Kind
+    kind: ProductKind
     rates: dict[str, float]
     by_memory: bool = False  # the type is another than the fastest, which would not fit
 
@@ -50,12 +50,12 @@ class Choice:
         return {"dtype": self.kind.dtype, "threads": self.kind.threads, "rates": self.rates}
 
 
-def usual(threads: int) -> Kind:
+def usual(threads: int) -> ProductKind:
     """What is taken where nothing is tried, or nothing is clearly faster."""
-    return Kind("float32", "onednn" if products.AVX512 else "mkl", threads)
+    return ProductKind("float32", "onednn" if products.AVX512 else "mkl", threads)
 
 
-def choose(rates: Mapping[Kind, float], first: Kind) -> Kind:
+def choose(rates: Mapping[ProductKind, float], first: ProductKind) -> ProductKind:
     """The fastest kind, or `first` where that is as fast but for MARGIN."""
     best = max(rates, key=lambda kind: rates[kind])
     return best if first not in rates or rates[best] > MARGIN * rates[first] else first
@@ -63,8 +63,8 @@ def choose(rates: Mapping[Kind, float], first: Kind) -> Kind:
 
 def try_training(
     shape: tuple[int, int], kept: torch.dtype, dtypes: tuple[str, ...] = ("float32", "bfloat16"), *,
-    rate: Callable[[Kind, Tensor], float] | None = None,
-) -> Choice:  # fmt: skip
+    rate: Callable[[ProductKind, Tensor], float] | None = None,
+) -> SpeedChoice:  # fmt: skip
     """Tries products of a layer (out, in) with its input and its gradient, frozen weights in `kept` under float32.
 
     `rate` says how fast a kind is; by default it is measured.
@@ -72,23 +72,23 @@ def try_training(
     threads = torch.get_num_threads()
     first = usual(threads)
     if shape[0] * shape[1] < SMALL:
-        return Choice(first, {})
+        return SpeedChoice(first, {})
     weight = torch.ones(min(shape[0], max(64, NUMBERS // shape[1])), shape[1])
     measured = rate or (lambda kind, weight: _rate(kind, weight, kept))
     libraries = ("mkl", "onednn") if products.ONEDNN else ("mkl",)
-    kinds = [Kind("float32", library, threads) for library in libraries if "float32" in dtypes]
-    kinds += [Kind("bfloat16", "onednn", threads)] if "bfloat16" in dtypes else []
+    kinds = [ProductKind("float32", library, threads) for library in libraries if "float32" in dtypes]
+    kinds += [ProductKind("bfloat16", "onednn", threads)] if "bfloat16" in dtypes else []
     rates = {kind: measured(kind, weight) for kind in kinds}
     best = choose(rates, first)
     if threads > 1:
         alone = best._replace(threads=1)
         rates[alone] = measured(alone, weight)
         best = choose(rates, best)
-    return Choice(best, {str(kind): round(value, 1) for kind, value in rates.items()})
+    return SpeedChoice(best, {str(kind): round(value, 1) for kind, value in rates.items()})
 
 
 @contextmanager
-def using(kind: Kind) -> Iterator[None]:
+def using(kind: ProductKind) -> Iterator[None]:
     """Within, products are made so; the number of threads and the library are put back."""
     threads, library = torch.get_num_threads(), products.library()
     use(kind)
@@ -99,32 +99,32 @@ def using(kind: Kind) -> Iterator[None]:
         products.use_library(library)
 
 
-def use(kind: Kind) -> None:
+def use(kind: ProductKind) -> None:
     """From here on products are made so, in this process."""
     if kind.threads != torch.get_num_threads():
         torch.set_num_threads(kind.threads)
     products.use_library(kind.library)
 
 
-def _operands(kind: Kind, weight: Tensor, kept: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+def _operands(kind: ProductKind, weight: Tensor, kept: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     """Input, weight and gradient of a layer as training multiplies them."""
     dtype: torch.dtype = getattr(torch, kind.dtype)
     rows = max(64, min(ROWS, (1 << 29) // weight.numel()))
-    held = weight.to(kept if kept.itemsize < dtype.itemsize else dtype)
-    return torch.ones(rows, weight.shape[1], dtype=dtype), held, torch.ones(rows, weight.shape[0], dtype=dtype)
+    operand = weight.to(kept if kept.itemsize < dtype.itemsize else dtype)
+    return torch.ones(rows, weight.shape[1], dtype=dtype), operand, torch.ones(rows, weight.shape[0], dtype=dtype)
 
 
-def _rate(kind: Kind, weight: Tensor, kept: torch.dtype) -> float:
+def _rate(kind: ProductKind, weight: Tensor, kept: torch.dtype) -> float:
     """10⁹ operations a second, of the fastest round: what others on the machine take is not the kind's."""
-    x, held, dy = _operands(kind, weight, kept)
+    x, operand, dy = _operands(kind, weight, kept)
     best, began = float("inf"), time.perf_counter()
     with using(kind):
-        products.product(x[:64], held)  # makes the kernel
-        products.product_back(dy[:64], held)
+        products.product(x[:64], operand)  # makes the kernel
+        products.product_back(dy[:64], operand)
         while True:
             started = time.perf_counter()
-            products.product(x, held)
-            products.product_back(dy, held)
+            products.product(x, operand)
+            products.product_back(dy, operand)
             ended = time.perf_counter()
             best = min(best, ended - started)
             if ended - began > SECONDS:

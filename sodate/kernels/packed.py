@@ -68,5 +68,5 @@ def _laid(weight: Tensor, *columns: Tensor) -> Bytes:
     """Each block's bytes in a row, each row of the weight in one."""
     blocks = weight.numel() // BLOCK
     whole = torch.cat([column.view(torch.uint8).reshape(blocks, -1) for column in columns], 1)
-    made: Bytes = whole.view(len(weight), -1).numpy()
-    return made
+    packed_rows: Bytes = whole.view(len(weight), -1).numpy()
+    return packed_rows

@@ -2,10 +2,11 @@
 
 On CPUs with AVX-512 float32 products go to oneDNN rather than to the BLAS that torch.mm calls: the same sums in another
 order, and on processors that are not Intel's a third faster, because MKL keeps its AVX-512 kernels for its maker's
-(docs/performance.md); without AVX-512 MKL is a tenth faster. Training tries both first (machine.py). oneDNN wants
+(docs/lab/step.md); without AVX-512 MKL is a tenth faster. Training tries both first (machine.py). oneDNN wants
 matrices that lie densely and are not thin; all others stay with torch.mm.
 
-A frozen weight may be kept narrower than what it is multiplied by (model/narrow.py): it is widened block by block.
+A frozen weight may be kept narrower than what it is multiplied by (model/stored_precision.py). It is widened block by
+block.
 """
 
 from __future__ import annotations
@@ -97,8 +98,8 @@ def _widened(weight: Tensor, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor
     """Rows of the weight and where they are; each block is good until the next is asked for."""
     buffer = torch.empty(_BLOCK, weight.shape[1], dtype=dtype, device=weight.device)
     for start in range(0, len(weight), _BLOCK):
-        narrow = weight[start : start + _BLOCK]
-        yield slice(start, start + len(narrow)), buffer[: len(narrow)].copy_(narrow)
+        stored = weight[start : start + _BLOCK]
+        yield slice(start, start + len(stored)), buffer[: len(stored)].copy_(stored)
 
 
 def product_weight(dy: Tensor, x: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""Tensors that backward makes again, number for number, out of what is kept anyway, or smaller: in a pass or two.
+"""Tensors that backward computes again, number for number, from others that are kept anyway or are smaller.
 
-A tensor carries how it was made from the module that made it to the one that would keep it. Whatever is computed from
-it on the way is another tensor, and carries nothing.
+A tensor carries how it is computed, from the module that computed it to the one that would keep it for backward.
+Whatever is computed from it on the way is another tensor, and carries nothing.
 """
 
 from __future__ import annotations
@@ -13,43 +13,44 @@ import torch
 from torch import Tensor
 
 
-class Made(NamedTuple):
-    """A tensor is `make(*of)`."""
+class Recompute(NamedTuple):
+    """A tensor is `function(*inputs)`."""
 
-    make: Callable[..., Tensor]
-    of: tuple[Tensor, ...]
+    function: Callable[..., Tensor]
+    inputs: tuple[Tensor, ...]
 
-    def then(self, change: Callable[..., Tensor], *of: Tensor) -> Made:
-        """How `change` of the tensor and `of` is made."""
-        make, count = self.make, len(self.of)
-        return Made(lambda *all_: change(make(*all_[:count]), *all_[count:]), (*self.of, *of))
+    def then(self, change: Callable[..., Tensor], *inputs: Tensor) -> Recompute:
+        """How `change(tensor, *inputs)` is computed."""
+        function, count = self.function, len(self.inputs)
+        return Recompute(lambda *all_: change(function(*all_[:count]), *all_[count:]), (*self.inputs, *inputs))
 
 
-def tell(x: Tensor, made: Made | None) -> Tensor:
-    """x, with how it was made."""
-    if made is not None and torch.is_grad_enabled():
-        x.made = Made(made.make, tuple(t.detach() for t in made.of))  # type: ignore[attr-defined]
+def recomputable(x: Tensor, recompute: Recompute | None) -> Tensor:
+    """x, which carries how it is computed again."""
+    if recompute is not None and torch.is_grad_enabled():
+        again = Recompute(recompute.function, tuple(t.detach() for t in recompute.inputs))
+        x.recompute = again  # type: ignore[attr-defined]
     return x
 
 
-def how(x: Tensor) -> Made | None:
-    """How x was made, if that was told."""
-    return getattr(x, "made", None)
+def recompute_of(x: Tensor) -> Recompute | None:
+    """How x is computed again, if it carries that."""
+    return getattr(x, "recompute", None)
 
 
-def keep(ctx: Any, made: Sequence[Made | None], *tensors: Tensor | None) -> None:
-    """Saves tensors for backward. `made` says how the first of them can be made again: these are not kept."""
-    whole = tensors[len(made) :]
-    parts = [m.of if m else (t,) for m, t in zip(made, tensors, strict=False)]
-    ctx.makes = [(m.make if m else None, len(part)) for m, part in zip(made, parts, strict=True)]
+def save_for_backward(ctx: Any, recompute: Sequence[Recompute | None], *tensors: Tensor | None) -> None:
+    """Saves tensors for backward. `recompute` says how the first of them are computed again: these are not kept."""
+    whole = tensors[len(recompute) :]
+    parts = [m.inputs if m else (t,) for m, t in zip(recompute, tensors, strict=False)]
+    ctx.functions = [(m.function if m else None, len(part)) for m, part in zip(recompute, parts, strict=True)]
     ctx.save_for_backward(*(t for part in parts for t in part), *whole)
 
 
-def kept(ctx: Any) -> list[Any]:
-    """The tensors that `keep` was given."""
+def saved_tensors(ctx: Any) -> list[Any]:
+    """The tensors that `save_for_backward` was given."""
     saved, at, out = ctx.saved_tensors, 0, []
-    for make, count in ctx.makes:
+    for function, count in ctx.functions:
         part = saved[at : at + count]
-        out.append(make(*part) if make else part[0])
+        out.append(function(*part) if function else part[0])
         at += count
     return [*out, *saved[at:]]

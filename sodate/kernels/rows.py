@@ -1,5 +1,5 @@
 """A decoding step's few rows on a CPU, by _rows.c: a block as a dozen calls into compiled code instead of a hundred
-into torch, and products that read their weight once, at the speed of memory (docs/performance.md).
+into torch, and products that read their weight once, at the speed of memory (docs/lab/decoding.md).
 
 Rows lie side by side here: arrays are (features, L), L the rows rounded up to 16; what is added is zeros.
 """
@@ -71,8 +71,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     precision."""
     flat = x.reshape(-1, x.shape[-1])
     if 0 < len(flat) <= FEW and flat.dtype != torch.float64 and multiplies(weight):
-        made = Product(weight, bias)(side_by_side(flat.float()), len(flat))
-        return apart(made, len(flat)).view(*x.shape[:-1], -1)
+        side = Product(weight, bias)(side_by_side(flat.float()), len(flat))
+        return apart(side, len(flat)).view(*x.shape[:-1], -1)
     y = products.product(flat, products.operand(weight, x.dtype))
     if bias is not None:
         y = y.add_(bias)

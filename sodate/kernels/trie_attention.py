@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sodate.kernels import compiled
-from sodate.kernels.recomputed import Made, how, keep, kept
+from sodate.kernels.recomputed import Recompute, recompute_of, save_for_backward, saved_tensors
 
 Plan = tuple[NDArray[np.int64], ...]
 
@@ -43,7 +43,8 @@ def _dense(x: Tensor) -> Tensor:
 class _Attended(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, made: Sequence[Made | None], segments: Plan, scale: float,
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, recompute: Sequence[Recompute | None], segments: Plan,
+        scale: float,
         window: int,
     ) -> Tensor:  # fmt: skip
         q, k, v = map(_dense, (query, key, value))
@@ -51,13 +52,13 @@ class _Attended(torch.autograd.Function):
         lse = torch.empty(q.shape[1], q.shape[0])
         assert compiled is not None
         compiled.trie(segments, *(t.detach().numpy() for t in (q, k, v, out, lse)), scale, window, compiled.WIDE)
-        keep(ctx, made, q, k, v, out, lse)
+        save_for_backward(ctx, recompute, q, k, v, out, lse)
         ctx.others = segments, scale, window
         return out.transpose(0, 1)[None]
 
     @staticmethod
     def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
-        saved = kept(ctx)
+        saved = saved_tensors(ctx)
         segments, scale, window = ctx.others
         grads = [torch.empty(t.shape) for t in saved[:3]]
         assert compiled is not None
@@ -70,6 +71,6 @@ def attend(
 ) -> Tensor:
     """As attention.Attend, for packed segments. What q, k and v (N, H, D) are made of may be kept in their place."""
     factor = query.shape[-1] ** -0.5 if scale is None else scale
-    made = tuple(map(how, (query, key, value)))
-    out: Tensor = _Attended.apply(query, key, value, made, segments, factor, window or 0)  # type: ignore[no-untyped-call]
+    recompute = tuple(map(recompute_of, (query, key, value)))
+    out: Tensor = _Attended.apply(query, key, value, recompute, segments, factor, window or 0)  # type: ignore[no-untyped-call]
     return out

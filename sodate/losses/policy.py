@@ -62,8 +62,8 @@ def clipped(log_p: Tensor, old: Tensor, advantage: Tensor, low: float, high: flo
     """
     ratio = torch.exp(log_p - old)
     loss = -torch.minimum(ratio * advantage, ratio.clamp(1 - low, 1 + high) * advantage)
-    held = ((ratio > 1 + high) & (advantage > 0)) | ((ratio < 1 - low) & (advantage < 0))
-    return loss, held
+    cut = ((ratio > 1 + high) & (advantage > 0)) | ((ratio < 1 - low) & (advantage < 0))
+    return loss, cut
 
 
 def k3(log_p: Tensor, reference: Tensor) -> Tensor:

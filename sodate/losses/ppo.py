@@ -35,9 +35,9 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float)
 
 def whiten(values: Tensor, mask: Tensor) -> Tensor:
     """Values less their mean over the mask, divided by their deviation over it (variance + 1e-8); 0 elsewhere."""
-    held = values[mask.bool()]
-    deviation = (held.var(unbiased=False) + 1e-8).sqrt()
-    return (values - held.mean()) / deviation * mask
+    masked = values[mask.bool()]
+    deviation = (masked.var(unbiased=False) + 1e-8).sqrt()
+    return (values - masked.mean()) / deviation * mask
 
 
 def value_loss(values: Tensor, old: Tensor, returns: Tensor, clip: float) -> tuple[Tensor, Tensor]:

@@ -25,7 +25,7 @@ EFFICIENCY = 0.75
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ModelSize:
     """Sizes of a decoder. `width` is Σ (in + out) over the matrices of its `blocks` blocks."""
 
     parameters: int
@@ -45,7 +45,7 @@ class Work:
     predictions: int
 
 
-def facts(folder: Path) -> Facts:
+def model_size(folder: Path) -> ModelSize:
     """Read from the headers of the weights; nothing is loaded."""
     named = [item for file in weight_files(folder) for item in read_shapes(file).items()]
     shapes = [shape for _, shape in named]
@@ -54,7 +54,7 @@ def facts(folder: Path) -> Facts:
     vocabulary, hidden = max(matrices)
     blocks = [shape for shape in matrices if shape[0] != vocabulary]
     numbers = {found[1] for name, _ in named if (found := re.search(r"\.(\d+)\.", name))}
-    return Facts(
+    return ModelSize(
         parameters=sum(math.prod(shape) for shape in shapes),
         block_parameters=sum(math.prod(shape) for shape in blocks),
         blocks=len(numbers),
@@ -65,7 +65,7 @@ def facts(folder: Path) -> Facts:
     )
 
 
-def seconds(model: Facts, work: Work, gflops: float) -> float:
+def seconds(model: ModelSize, work: Work, gflops: float) -> float:
     """Time for the work at a measured rate of 10⁹ operations a second."""
     operations = 4 * model.block_parameters * work.computed + 4 * model.vocabulary * model.hidden * work.predictions
     return operations / (EFFICIENCY * gflops * 1e9)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from sodate.adapt.lora import LoraLinear
 from sodate.adapt.quantise import NF4Linear
 from sodate.kernels.gate import gated, gated_back
-from sodate.kernels.recomputed import Made, how, tell
+from sodate.kernels.recomputed import Recompute, recomputable, recompute_of
 from sodate.model import stored_precision, traits
 from sodate.model.attention import Attend, TrieAttention, decode, reach
 from sodate.model.projections import backward, flatten, forward, part_of, project, save, saved, unflatten
@@ -30,11 +30,13 @@ _ACTIVATIONS = {"SiLUActivation": "silu", "SiLU": "silu", "GELUTanh": "gelu_tanh
 
 class _GatedMLP(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, made: Made | None, kind: str, scales: tuple[float, ...], *flat: Any) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, recompute: Recompute | None, kind: str, scales: tuple[float, ...], *flat: Any
+    ) -> Tensor:
         *wide, down = unflatten(flat, scales)
         (gate, up), low = forward(x.reshape(-1, x.shape[-1]), wide)
         (y,), down_low = forward(gated(kind, gate, up), [down])
-        save(ctx, flat, made, x, gate, up, low, down_low)
+        save(ctx, flat, recompute, x, gate, up, low, down_low)
         ctx.kind, ctx.scales = kind, scales
         return y.view_as(x)
 
@@ -62,7 +64,7 @@ class GatedMLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         parts = [part_of(layer, x.dtype) for layer in (self.gate_proj, self.up_proj, self.down_proj)]
         scales = tuple(p.scale for p in parts)
-        out: Tensor = _GatedMLP.apply(x, how(x), self.kind, scales, *flatten(parts))  # type: ignore[no-untyped-call]
+        out: Tensor = _GatedMLP.apply(x, recompute_of(x), self.kind, scales, *flatten(parts))  # type: ignore[no-untyped-call]
         return out
 
 
@@ -104,7 +106,7 @@ class RMSNorm(nn.Module):
         if not torch.is_grad_enabled() and x.dtype == weight.dtype == self.dtype:  # in decoding every call counts
             return nn.functional.rms_norm(x, weight.shape, weight, self.eps)
         out, rstd = _RMSNorm.apply(x, weight, self.eps, self.dtype)  # type: ignore[no-untyped-call]
-        return tell(out, Made(partial(_normed, self.dtype), (x, rstd, weight)))
+        return recomputable(out, Recompute(partial(_normed, self.dtype), (x, rstd, weight)))
 
 
 class _Rotate(torch.autograd.Function):
@@ -144,17 +146,17 @@ class Attention(nn.Module):
     ) -> tuple[Tensor, None]:
         """hidden_states (1, N, D), position_embeddings cos and sin (1, N, head_dim) → ((1, N, D), no weights)."""
         x = hidden_states[0]
-        projected = project(x, (self.q_proj, self.k_proj, self.v_proj), how(hidden_states))
+        projected = project(x, (self.q_proj, self.k_proj, self.v_proj), recompute_of(hidden_states))
         q, k, v = (t.view(len(x), -1, self.head_dim) for t in projected)
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
         precision = attention_precision(x.dtype, x.device)
         cos, sin = (t[0, :, None].to(precision) for t in position_embeddings)
         q, k, v = _rotate(q, cos, sin), _rotate(k, cos, sin), _as(precision, v)
-        q, k, v = (tell(t.transpose(0, 1)[None], how(t)) for t in (q, k, v))
+        q, k, v = (recomputable(t.transpose(0, 1)[None], recompute_of(t)) for t in (q, k, v))
         out = attend(self.layer, q, k, v, self.scale, self.window)
         flat = partial(_flat, x.dtype)
-        again = Made(flat, (out.detach(),)) if out.dtype != x.dtype else None
+        again = Recompute(flat, (out.detach(),)) if out.dtype != x.dtype else None
         (y,) = project(flat(out), (self.o_proj,), again)
         return y[None], None
 
@@ -165,15 +167,15 @@ def _flat(dtype: torch.dtype, out: Tensor) -> Tensor:
 
 
 def _as(dtype: torch.dtype, x: Tensor) -> Tensor:
-    return x if x.dtype == dtype else tell(x.to(dtype), Made(partial(_as, dtype), (x,)))
+    return x if x.dtype == dtype else recomputable(x.to(dtype), Recompute(partial(_as, dtype), (x,)))
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """x (N, H, D) rotated; made of x where that is smaller, or itself made of something that is kept."""
     y: Tensor = _Rotate.apply(x, cos, sin)  # type: ignore[no-untyped-call]
-    if (made := how(x)) is not None:
-        return tell(y, made.then(rotated, cos, sin))
-    return y if x.dtype == y.dtype else tell(y, Made(rotated, (x, cos, sin)))
+    if (recompute := recompute_of(x)) is not None:
+        return recomputable(y, recompute.then(rotated, cos, sin))
+    return y if x.dtype == y.dtype else recomputable(y, Recompute(rotated, (x, cos, sin)))
 
 
 def _like_rms_norm(module: nn.Module, precision: torch.dtype) -> RMSNorm | None:
@@ -268,7 +270,7 @@ def same(found: Tensor, expected: Tensor) -> bool:
 
 
 @torch.no_grad()
-def prepare(model: Any, dtype: torch.dtype) -> torch.dtype:
+def replace_modules(model: Any, dtype: torch.dtype) -> torch.dtype:
     """Replaces what can be replaced exactly. Products are then made in `dtype`, whatever weights are kept in.
 
     Where some part of the decoder could not be replaced, products are made in the precision of the weights, widened to

@@ -30,9 +30,9 @@ class Head:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(…, V), at least float32, of hidden (…, D); without a gradient."""
-        made = rows.linear(self._scaled(hidden), self.weight, self.bias)
-        made = made.to(torch.promote_types(made.dtype, torch.float32)).contiguous()
-        return made if self.cap is None else self.cap * torch.tanh(made / self.cap)
+        logits = rows.linear(self._scaled(hidden), self.weight, self.bias)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32)).contiguous()
+        return logits if self.cap is None else self.cap * torch.tanh(logits / self.cap)
 
     def nll(self, hidden: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """-log p(target) in nats, differentiable, and whether no token is likelier, each (P,), of hidden (P, D)."""

@@ -56,7 +56,7 @@ def load_base(
 ) -> Any:
     """The model in evaluation mode, attention over tries, nothing trainable yet changed. Never runs remote code.
 
-    `kept`: what its weights are kept in, where that is narrower than `dtype`; `fused.prepare` has to follow then.
+    `kept`: what its weights are kept in, where that is narrower than `dtype`; `fused.replace_modules` has to follow.
     `quantised`: the linear layers of its blocks in 4 bits, made so one by one; the model is never held whole.
     """
     kept = kept or dtype

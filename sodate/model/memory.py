@@ -29,8 +29,8 @@ import torch
 
 from sodate.adapt.quantise import NF4
 from sodate.core.text import Sentence, size, tr
-from sodate.kernels.linear_cross_entropy import held
-from sodate.model.forecast import Facts
+from sodate.kernels.linear_cross_entropy import peak_logits
+from sodate.model.forecast import ModelSize
 
 PROCESS_BYTES = 450_000_000  # Python, torch, transformers, tokenizer and a few rows
 SAVED = 0.9  # a fused block in float32 keeps 0.6 to 0.7; others more
@@ -69,9 +69,9 @@ def activation_element(dtype: torch.dtype, device: torch.device) -> int:
     return (4 + dtype.itemsize) // 2 if device.type == "cpu" else dtype.itemsize
 
 
-def activations(facts: Facts, tokens: int, element: int, recompute: bool) -> int:
+def activations(facts: ModelSize, tokens: int, element: int, recompute: bool) -> int:
     """Bytes that a micro-batch of `tokens` computed tokens keeps for backward, and of the head's logits."""
-    logits = 4 * held(tokens)
+    logits = 4 * peak_logits(tokens)
     kept = SAVED * facts.width
     if recompute:
         kept = facts.blocks * facts.hidden + SAVED_ONE * facts.width / facts.blocks
@@ -79,7 +79,7 @@ def activations(facts: Facts, tokens: int, element: int, recompute: bool) -> int
 
 
 def need(
-    facts: Facts, *, weights: int, trained: int, element: int, tokens: int, recompute: bool, process: int = 0,
+    facts: ModelSize, *, weights: int, trained: int, element: int, tokens: int, recompute: bool, process: int = 0,
     decoding: int = 0,
 ) -> Memory:  # fmt: skip
     """The estimate: `weights` bytes in all, `trained` of them trainable, `element` bytes of an activation's number, and

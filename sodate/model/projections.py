@@ -2,10 +2,10 @@
 
     yᵢ = x Wᵢᵀ + bᵢ + sᵢ · (x Aᵢᵀ) Bᵢᵀ          Wᵢ (out, in), Aᵢ (r, in), Bᵢ (out, r)
 
-x is saved once for all of them, or made again (made.py); x Aᵀ of all adapters is one product, and kept (r columns: next
-to nothing); every sum happens in place. Weights may be kept in another precision than x (float32 masters under bfloat16
-products, a file's bfloat16 under float32) or quantised: they are converted for the product and again in backward, and
-never saved so.
+x is saved once for all of them, or computed again (kernels/recomputed.py); x Aᵀ of all adapters is one product, and
+kept (r columns: next to nothing); every sum happens in place. Weights may be kept in another precision than x (float32
+masters under bfloat16 products, a file's bfloat16 under float32) or quantised: they are converted for the product and
+again in backward, and never saved so.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from sodate.adapt.lora import LoraLinear
 from sodate.adapt.quantise import dense
 from sodate.kernels.products import add_product_back, operand, product, product_back, product_weight
-from sodate.kernels.recomputed import Made, keep, kept
+from sodate.kernels.recomputed import Recompute, save_for_backward, saved_tensors
 
 
-class Part(NamedTuple):
+class Projection(NamedTuple):
     """One layer: weight (out, in), and where there are any its bias (out,), adapter A (r, in), B (out, r), scale s."""
 
     weight: Any
@@ -35,24 +35,24 @@ class Part(NamedTuple):
 PER_PART = 4  # tensors of a Part
 
 
-def part_of(layer: Any, dtype: torch.dtype) -> Part:
+def part_of(layer: Any, dtype: torch.dtype) -> Projection:
     """A plain or LoRA layer's tensors for products in `dtype`."""
     adapted = isinstance(layer, LoraLinear) and layer.enabled
     a, b = (layer.lora_A.to(dtype), layer.lora_B.to(dtype)) if adapted else (None, None)
-    return Part(layer.weight, layer.bias, a, b, layer.scale if adapted else 0.0)
+    return Projection(layer.weight, layer.bias, a, b, layer.scale if adapted else 0.0)
 
 
-def _stacked(parts: Sequence[Part]) -> Tensor | None:
+def _stacked(parts: Sequence[Projection]) -> Tensor | None:
     """All A (Σr, in), one below the other."""
     factors = [p.a for p in parts if p.a is not None]
     return torch.cat(factors) if len(factors) > 1 else factors[0] if factors else None
 
 
-def _weight(part: Part, dtype: torch.dtype) -> Tensor:
+def _weight(part: Projection, dtype: torch.dtype) -> Tensor:
     return operand(part.weight, dtype) if isinstance(part.weight, Tensor) else dense(part.weight, dtype)
 
 
-def forward(rows: Tensor, parts: Sequence[Part]) -> tuple[list[Tensor], Tensor | None]:
+def forward(rows: Tensor, parts: Sequence[Projection]) -> tuple[list[Tensor], Tensor | None]:
     """(N, in) → each part's (N, out), and x Aᵀ of them all, (N, Σr), for backward."""
     stacked, at, outputs = _stacked(parts), 0, []
     low = None if stacked is None else product(rows, stacked)
@@ -68,7 +68,7 @@ def forward(rows: Tensor, parts: Sequence[Part]) -> tuple[list[Tensor], Tensor |
 
 
 def backward(
-    grads: Sequence[Tensor], rows: Tensor, low: Tensor | None, parts: Sequence[Part], needs_x: bool,
+    grads: Sequence[Tensor], rows: Tensor, low: Tensor | None, parts: Sequence[Projection], needs_x: bool,
     trained: Sequence[bool],
 ) -> tuple[Tensor | None, list[Tensor | None]]:  # fmt: skip
     """dx (N, in) and, flat, each part's (dW, dbias, dA, dB). `trained` says, in the same order, which are wanted."""
@@ -101,28 +101,28 @@ def backward(
     return dx, out
 
 
-def flatten(parts: Sequence[Part]) -> list[Any]:
+def flatten(parts: Sequence[Projection]) -> list[Any]:
     """What an autograd Function takes as its last arguments; `unflatten` makes parts of it again."""
     return [t for p in parts for t in p[:PER_PART]]
 
 
-def unflatten(flat: Sequence[Any], scales: Sequence[float]) -> list[Part]:
+def unflatten(flat: Sequence[Any], scales: Sequence[float]) -> list[Projection]:
     parts = []
     for i, scale in enumerate(scales):
         weight, bias, a, b = flat[PER_PART * i : PER_PART * (i + 1)]
-        parts.append(Part(weight, bias, a, b, scale))
+        parts.append(Projection(weight, bias, a, b, scale))
     return parts
 
 
-def save(ctx: Any, flat: Sequence[Any], made: Made | None, x: Tensor, *tensors: Tensor | None) -> None:
+def save(ctx: Any, flat: Sequence[Any], recompute: Recompute | None, x: Tensor, *tensors: Tensor | None) -> None:
     """Keeps x, `tensors` and parts for backward. A quantised weight is no tensor that autograd could keep."""
-    keep(ctx, (made,), x, *tensors, *(t if isinstance(t, Tensor) else None for t in flat))
+    save_for_backward(ctx, (recompute,), x, *tensors, *(t if isinstance(t, Tensor) else None for t in flat))
     ctx.others = [None if isinstance(t, Tensor) else t for t in flat]
 
 
-def saved(ctx: Any, scales: Sequence[float]) -> tuple[list[Any], list[Part]]:
+def saved(ctx: Any, scales: Sequence[float]) -> tuple[list[Any], list[Projection]]:
     """What `save` kept."""
-    tensors = kept(ctx)
+    tensors = saved_tensors(ctx)
     count = len(tensors) - len(ctx.others)
     flat = [other if t is None else t for t, other in zip(tensors[count:], ctx.others, strict=True)]
     return tensors[:count], unflatten(flat, scales)
@@ -130,9 +130,11 @@ def saved(ctx: Any, scales: Sequence[float]) -> tuple[list[Any], list[Part]]:
 
 class _Projected(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, made: Made | None, scales: tuple[float, ...], *flat: Any) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, x: Tensor, recompute: Recompute | None, scales: tuple[float, ...], *flat: Any
+    ) -> tuple[Tensor, ...]:
         outputs, low = forward(x.reshape(-1, x.shape[-1]), unflatten(flat, scales))
-        save(ctx, flat, made, x, low)
+        save(ctx, flat, recompute, x, low)
         ctx.scales = scales
         return tuple(y.view(*x.shape[:-1], -1) for y in outputs)
 
@@ -145,9 +147,9 @@ class _Projected(torch.autograd.Function):
         return (dx.view(*grads[0].shape[:-1], -1) if dx is not None else None, None, None, *out)
 
 
-def project(x: Tensor, layers: Sequence[nn.Module], made: Made | None = None) -> tuple[Tensor, ...]:
+def project(x: Tensor, layers: Sequence[nn.Module], recompute: Recompute | None = None) -> tuple[Tensor, ...]:
     """Every layer's output for the same x (…, in). `made`: how x is made again, in any shape of the same rows."""
     parts = [part_of(layer, x.dtype) for layer in layers]
     scales = tuple(p.scale for p in parts)
-    outputs: tuple[Tensor, ...] = _Projected.apply(x, made, scales, *flatten(parts))  # type: ignore[no-untyped-call]
+    outputs: tuple[Tensor, ...] = _Projected.apply(x, recompute, scales, *flatten(parts))  # type: ignore[no-untyped-call]
     return outputs

@@ -35,13 +35,13 @@ def widen(model: Any, folder: Path, dtype: torch.dtype) -> None:
 
 def _widen_buffers(model: Any, folder: Path, dtype: torch.dtype) -> None:
     """What a file doesn't hold was made narrow, and was rounded then: Gemma's scale of the embedding, say."""
-    narrow = [name for name, b in model.named_buffers() if b.is_floating_point() and b.dtype.itemsize < dtype.itemsize]
-    if not narrow:
+    smaller = [name for name, b in model.named_buffers() if b.is_floating_point() and b.dtype.itemsize < dtype.itemsize]
+    if not smaller:
         return
-    held, plain = model.state_dict().keys(), stream.empty(folder, dtype)
-    for name in narrow:
+    in_file, plain = model.state_dict().keys(), stream.empty(folder, dtype)
+    for name in smaller:
         buffer = model.get_buffer(name)
-        buffer.data = (buffer if name in held else plain.get_buffer(name)).to(buffer.device, dtype)
+        buffer.data = (buffer if name in in_file else plain.get_buffer(name)).to(buffer.device, dtype)
 
 
 def _widen_lookups(embedding: Any, dtype: torch.dtype) -> None:

@@ -3,7 +3,7 @@
 A plain template is made of the listed constructs only. They have no way to put a list that the template made into
 another one, so nothing can be shared and compared without end; lists have at most MAX_ITEMS items, texts are counted
 (`sodate/render/template.py`), and between two looks at the clock stand a bounded number of steps. Everything else is
-rendered by a process with limits (`sodate/render/apart.py`).
+rendered by a process with limits (`sodate/render/isolated.py`).
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from sodate.core.types import Conversation, Message, Preference
 from sodate.render import sources, toolcalls
 from sodate.render.guard import CUT, Piece, guard_for, is_markup, weighted
 from sodate.render.laws import BrokenTemplate
-from sodate.render.learn import Controls, learn
+from sodate.render.probe import Controls, probe
 from sodate.render.texts import Texts, Turn
 from sodate.render.toolcalls import Tools
 
@@ -91,7 +91,7 @@ class Renderer:
         self._texts = Texts(template, self._forgeable, guard_for(special), tokens, date or datetime.date.today())
         longest_first = sorted(filter(None, special), key=len, reverse=True)
         pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
-        self.why_no_tool_form = learn(self._texts, Controls(pattern, bos_token))
+        self.why_no_tool_form = probe(self._texts, Controls(pattern, bos_token))
         own = (self.tokenizer.token_to_id(token) for token in (*self._texts.stops, eos_token) if token)
         self.stop_ids = tuple(dict.fromkeys([i for i in own if i is not None] + list(stops)))
 
@@ -130,7 +130,7 @@ class Renderer:
     def about(self) -> dict[str, Any]:
         """How tool calls and reasoning are written, and the pinned day: for a version's manifest."""
         return {
-            "tool_calls": "template" if self._texts.given else "text",
+            "tool_calls": "template" if self._texts.conventions else "text",
             **({"why": self.why_no_tool_form} if self.why_no_tool_form else {}),
             "reasoning": "template" if self.thinks else "left out",
         }
@@ -192,9 +192,9 @@ class Renderer:
         """What of a row's tool calls is written in another form than the template's or the row's own."""
         if not conversation.tools and not any(m.tool_calls for m in conversation.messages):
             return []
-        if self._texts.given is None:
+        if self._texts.conventions is None:
             return ["tool-form"]
-        one_a_turn = self._texts.given.one_a_turn and turns > len(conversation.messages)
+        one_a_turn = self._texts.conventions.one_a_turn and turns > len(conversation.messages)
         return ["calls-in-turn"] if one_a_turn else []
 
     def _left_out(self, message: Message, reply: str, tools: Tools) -> set[str]:

@@ -26,7 +26,7 @@ import jinja2.utils
 
 from sodate.core.errors import SodateError
 from sodate.core.text import en, ja, said_by, tr
-from sodate.render import apart
+from sodate.render import isolated
 from sodate.render.plain import is_plain
 
 MAX_CHARS = 20_000_000  # of output
@@ -171,17 +171,17 @@ class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
         if most > MAX_MADE:
             raise _too_much()
 
-    def counted(self, made: Any) -> Any:
+    def counted(self, value: Any) -> Any:
         """`made`, on the account of this rendering."""
-        if isinstance(made, str):
-            self.account.left -= len(made)
-        elif isinstance(made, _MANY):
-            if len(made) > MAX_ITEMS:
+        if isinstance(value, str):
+            self.account.left -= len(value)
+        elif isinstance(value, _MANY):
+            if len(value) > MAX_ITEMS:
                 raise _refused(tr(f"a list of over {MAX_ITEMS} items", f"{MAX_ITEMS} 個を超えるリスト"))
-            self.account.left -= 8 * len(made)
+            self.account.left -= 8 * len(value)
         if self.account.left < 0:
             raise _too_much()
-        return made
+        return value
 
     def text(self, value: Any) -> str:
         """`value` as `{{ }}` and `~` write it."""
@@ -308,8 +308,8 @@ def _ask(source: str, date: datetime.date | None, variables: Mapping[str, Any] |
     limits = {"MAX_CHARS": MAX_CHARS, "MAX_MADE": MAX_MADE, "MAX_SECONDS": MAX_SECONDS}
     request = {"source": source, "date": date and date.isoformat(), "variables": variables, "limits": limits}
     try:
-        answer = apart.ask(request, MAX_SECONDS)
-    except apart.Ended as ended:
+        answer = isolated.ask(request, MAX_SECONDS)
+    except isolated.Ended as ended:
         raise _refused_by(_too_long() if ended.late else MemoryError()) from None
     if "refused" in answer:
         raise TemplateError(tr(*answer["refused"]))

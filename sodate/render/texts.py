@@ -10,11 +10,11 @@ from sodate.core.text import tr
 from sodate.core.types import Message
 from sodate.render import reasoning, toolcalls
 from sodate.render.fold import fold_system
-from sodate.render.given import Given
 from sodate.render.guard import Guard, guarded
 from sodate.render.laws import BrokenTemplate
 from sodate.render.reasoning import ReplyForm
 from sodate.render.template import TemplateError, compile_template
+from sodate.render.tool_conventions import ToolConventions
 from sodate.render.toolcalls import Tools
 from sodate.render.toolforms import Reader
 
@@ -25,7 +25,7 @@ Turn = dict[str, Any]
 
 
 class Texts:
-    """A template with what was learnt of it (`sodate/render/learn.py`): how it wants to be given what messages hold."""
+    """A template with what was learnt of it (`sodate/render/probe.py`): how it wants to be given what messages hold."""
 
     def __init__(
         self, template: str, forgeable: Guard, special: Guard, tokens: Mapping[str, str], date: datetime.date
@@ -46,7 +46,7 @@ class Texts:
         self.emptied = ""  # tags that the reply has instead: an empty thought
         self.closing = ""
         # Tools: how calls are given, and read back; None where the template has no form that can be used.
-        self.given: Given | None = None
+        self.conventions: ToolConventions | None = None
         self.reader: Reader | None = None
         self.lists_tools = False
 
@@ -57,17 +57,17 @@ class Texts:
         if apart and any("</think>" in m.content for m in messages):
             messages = [reasoning.apart(m) for m in messages]
         if tools or any(m.tool_calls or m.role == "tool" for m in messages):
-            if self.given is None:
+            if self.conventions is None:
                 messages, tools = toolcalls.as_text(messages, tools)
             else:
-                if self.given.one_a_turn:
+                if self.conventions.one_a_turn:
                     messages = toolcalls.in_turn(messages)
                     if any(len(m.tool_calls) > 1 for m in messages):
                         raise TemplateError(
                             tr("The chat template writes one tool call a turn.",
                                "このチャットテンプレートは 1 回の発言でツールを 1 つしか呼べません。")
                         )  # fmt: skip
-                messages = self.given.with_ids(list(messages))
+                messages = self.conventions.with_ids(list(messages))
                 if not self.lists_tools:
                     messages, tools = toolcalls.listed(messages, tools), ()
         return (fold_system(messages) if self.folds_system else messages), tools
@@ -117,7 +117,7 @@ class Texts:
             elif self.closing:
                 out[_THOUGHT] = guard(message.reasoning)[0]
         if message.tool_calls:
-            given = self.given or Given()
+            given = self.conventions or ToolConventions()
             if not content:
                 out["content"] = given.empty_content
             out["tool_calls"] = [

@@ -85,10 +85,10 @@ def as_call(value: Any, number: int) -> ToolCall | None:
     if not isinstance(name, str) or given is None or set(about) - known:
         return None
     written = value.get("id", value.get("tool_call_id"))
-    return made(name, given, number, written if isinstance(written, str) else "")
+    return tool_call(name, given, number, written if isinstance(written, str) else "")
 
 
-def made(name: str, given: Any, number: int, written: str = "") -> ToolCall:
+def tool_call(name: str, given: Any, number: int, written: str = "") -> ToolCall:
     """A call as read. Where the model writes no id, calls are numbered: stable, and unique within the message."""
     text = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
     return ToolCall(written or f"call_{number}", name, text)

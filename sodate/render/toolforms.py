@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from sodate.core.types import ToolCall
-from sodate.render.toolcalls import Tools, as_call, made, names_of
+from sodate.render.toolcalls import Tools, as_call, names_of, tool_call
 
 NAME, KEYS, VALUES = "zq_tool", ("zq_one", "zq_two"), ("zqva", "zqvb")
 ARGUMENTS = dict(zip(KEYS, VALUES, strict=True))
@@ -122,7 +122,7 @@ def _channels() -> Reader:
         value = _value(text, match.end()) if match else None
         if match is None or value is None:
             return None
-        return said.sub("", text[: match.start()]) + text[value[1] :], [made(match[1], value[0], 0)]
+        return said.sub("", text[: match.start()]) + text[value[1] :], [tool_call(match[1], value[0], 0)]
 
     return read
 
@@ -295,7 +295,7 @@ def _python(one: str) -> Reader | None:
 def _python_call(node: ast.AST, number: int) -> ToolCall:
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.args:
         raise ValueError
-    return made(node.func.id, {str(word.arg): _literal(word.value) for word in node.keywords}, number)
+    return tool_call(node.func.id, {str(word.arg): _literal(word.value) for word in node.keywords}, number)
 
 
 def _literal(node: ast.expr) -> Any:
@@ -331,7 +331,7 @@ def _sequence(head: str, between: str, tail: str, call: re.Pattern[str], argumen
             found = arguments(text, match.end(), match, tools)
             if found is None:
                 break
-            calls.append(made(match["name"], found[0], len(calls), match.groupdict().get("id") or ""))
+            calls.append(tool_call(match["name"], found[0], len(calls), match.groupdict().get("id") or ""))
             end = found[1]
             joined = joining.match(text, end)
             if joined is None:

@@ -1,4 +1,4 @@
-"""The process that renders templates for `sodate/render/apart.py`: one request a line, one answer a line, in JSON."""
+"""The process that renders templates for `sodate/render/isolated.py`: a request a line, an answer a line, in JSON."""
 
 from __future__ import annotations
 

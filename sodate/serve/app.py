@@ -11,16 +11,16 @@ from sodate.core.errors import SodateError
 from sodate.core.text import tr
 from sodate.serve import chat, completions, embeddings, errors, models, responses, stored
 from sodate.serve.guard import Guard
-from sodate.serve.house import House
 from sodate.serve.metrics import Metrics
 from sodate.serve.settings import Settings
+from sodate.serve.state import ServerState
 
 
-def build(service: Service, settings: Settings) -> tuple[ASGIApp, House]:
+def build(service: Service, settings: Settings) -> tuple[ASGIApp, ServerState]:
     """The application, and what its routes share."""
-    here = House(service, settings, Metrics(service))
+    here = ServerState(service, settings, Metrics(service))
     app = FastAPI(title="sodate", version="1", docs_url=None, redoc_url=None, redirect_slashes=False)
-    app.state.house = here
+    app.state.server_state = here
     errors.install(app)
 
     @app.get("/healthz")

@@ -19,8 +19,8 @@ from sodate.core.errors import UsageError
 from sodate.core.text import tr
 from sodate.serve import stored
 from sodate.serve.asking import check_tools, check_width, numbered, sampling
-from sodate.serve.house import House, house
 from sodate.serve.sending import EventStream, event, primed, told_apart, unless_gone
+from sodate.serve.state import ServerState, server_state
 from sodate.serve.turns import messages
 from sodate.serve.wire import AllowedChoice, ChatRequest, NamedTool
 
@@ -46,7 +46,7 @@ class Job:
 @router.post("/v1/chat/completions", response_model=None)
 async def chat(request: Request, asked: ChatRequest) -> Response:
     """The assistant's next message."""
-    here = house(request)
+    here = server_state(request)
     job = await asyncio.to_thread(_checked, here, asked, request.state.project)
     headers = {"x-sodate-version": job.turn.served.id}
     if asked.stream:
@@ -60,7 +60,7 @@ async def chat(request: Request, asked: ChatRequest) -> Response:
     return JSONResponse(body, headers=headers)
 
 
-def _checked(here: House, asked: ChatRequest, project: str) -> Job:
+def _checked(here: ServerState, asked: ChatRequest, project: str) -> Job:
     """Everything that can be refused is, before anything is put before the engine."""
     served = here.service.find(asked.model)
     if asked.top_logprobs is not None and not asked.logprobs:
@@ -85,7 +85,7 @@ def _checked(here: House, asked: ChatRequest, project: str) -> Job:
     return Job(new_id("chatcmpl-"), int(time.time()), asked, turn, asks)
 
 
-def _turn(asked: ChatRequest, version: str, here: House) -> Turn:
+def _turn(asked: ChatRequest, version: str, here: ServerState) -> Turn:
     choice = asked.tool_choice
     chosen: tuple[str, ...] | None = None
     mode = choice if isinstance(choice, str) else "auto"
@@ -116,7 +116,7 @@ def _schema(asked: ChatRequest) -> Any:
     return form.json_schema.json_schema or {"type": "object"}
 
 
-async def _all(here: House, job: Job) -> list[Finished]:
+async def _all(here: ServerState, job: Job) -> list[Finished]:
     """Every choice, made side by side; if one fails, none goes on."""
 
     async def one(ask: Ask) -> Finished:
@@ -224,7 +224,7 @@ async def _events(
     yield event("[DONE]")
 
 
-async def _merged(here: House, job: Job) -> AsyncGenerator[tuple[int, Delta | Finished], None]:
+async def _merged(here: ServerState, job: Job) -> AsyncGenerator[tuple[int, Delta | Finished], None]:
     """What all choices say, in the order it comes."""
     start = time.monotonic()
     queue: asyncio.Queue[tuple[int, Delta | Finished | BaseException]] = asyncio.Queue(maxsize=64)

@@ -14,14 +14,14 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from sodate.api.answering import Ask, End, Served
-from sodate.api.conversation import fitting, new_id
+from sodate.api.conversation import new_id, within_context
 from sodate.api.text_stream import Scored
 from sodate.core.engine import Sampling
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
 from sodate.serve.asking import check_width, numbered, sampling
-from sodate.serve.house import House, house
 from sodate.serve.sending import EventStream, event, primed, told_apart, unless_gone
+from sodate.serve.state import ServerState, server_state
 from sodate.serve.wire import CompletionRequest
 
 router = APIRouter()
@@ -70,7 +70,7 @@ class Written:
 @router.post("/v1/completions", response_model=None)
 async def complete(request: Request, asked: CompletionRequest) -> Response:
     """The prompt's continuation; of several prompts, each one's."""
-    here = house(request)
+    here = server_state(request)
     job = await asyncio.to_thread(_checked, here, asked, request.state.project)
     headers = {"x-sodate-version": job.served.id}
     if asked.stream:
@@ -80,7 +80,7 @@ async def complete(request: Request, asked: CompletionRequest) -> Response:
     return JSONResponse(body, headers=headers)
 
 
-def _checked(here: House, asked: CompletionRequest, project: str) -> Job:
+def _checked(here: ServerState, asked: CompletionRequest, project: str) -> Job:
     served = here.service.find(asked.model)
     if asked.suffix:
         raise _wrong(tr("suffix is not supported: the models here only go on with a text.",
@@ -94,10 +94,10 @@ def _checked(here: House, asked: CompletionRequest, project: str) -> Job:
     # The chosen token's own log-probability is always told, so one is asked for even where none were.
     base = sampling(asked, served, longest, asked.logprobs or 0)
     if longest == 0:
-        fits = [fitting(served, len(prompt), replace(base, max_new_tokens=1)) for prompt in prompts]
+        fits = [within_context(served, len(prompt), replace(base, max_new_tokens=1)) for prompt in prompts]
         fits = [replace(one, max_new_tokens=0) for one in fits]
     else:
-        fits = [fitting(served, len(prompt), base) for prompt in prompts]
+        fits = [within_context(served, len(prompt), base) for prompt in prompts]
     return Job(new_id("cmpl-"), int(time.time()), asked, served, prompts, tuple(fits), project)
 
 
@@ -110,7 +110,7 @@ def _prompts(asked: CompletionRequest, served: Served) -> tuple[tuple[int, ...],
         listed = [given] if given and isinstance(given[0], int) else list(given)
     tokenizer, renderer = served.renderer.tokenizer, served.renderer
     vocabulary = tokenizer.get_vocab_size()
-    made = []
+    out = []
     for one in listed or [""]:
         if isinstance(one, str):
             starts = bool(renderer.bos_token) and one.startswith(renderer.bos_token)
@@ -123,11 +123,11 @@ def _prompts(asked: CompletionRequest, served: Served) -> tuple[tuple[int, ...],
                    f"prompt に、このモデルのトークン ID (0 から {vocabulary - 1}) でない値があります。"),
                 "prompt",
             )  # fmt: skip
-        made.append(tuple(ids) or (renderer.stop_ids[-1],))  # a model starts from something: the end of another text
-    return tuple(made)
+        out.append(tuple(ids) or (renderer.stop_ids[-1],))  # a model starts from something: the end of another text
+    return tuple(out)
 
 
-async def _all(here: House, job: Job) -> dict[str, Any]:
+async def _all(here: ServerState, job: Job) -> dict[str, Any]:
     gate = asyncio.Semaphore(AT_ONCE)
     scores = await _prompt_scores(here, job)
     most = job.request.best_of or job.n
@@ -136,11 +136,11 @@ async def _all(here: House, job: Job) -> dict[str, Any]:
     async def one(number: int) -> list[Written]:
         if scores is not None and _only_scored(job):
             return [_next(job, scores[number])] * job.n
-        made = []
+        out = []
         for choice in range(most):
             async with gate:
-                made.append(await _written(here, job, number, choice))
-        return sorted(made, key=lambda w: -w.mean)[: job.n] if most > job.n else made
+                out.append(await _written(here, job, number, choice))
+        return sorted(out, key=lambda w: -w.mean)[: job.n] if most > job.n else out
 
     try:
         tasks = [asyncio.create_task(one(number)) for number in range(len(job.prompts))]
@@ -163,7 +163,7 @@ def _only_scored(job: Job) -> bool:
     return one.max_new_tokens <= 1 and one.temperature == 0 and not one.bias and not job.request.stops()
 
 
-async def _prompt_scores(here: House, job: Job) -> list[list[Scored]] | None:
+async def _prompt_scores(here: ServerState, job: Job) -> list[list[Scored]] | None:
     """The prompts' own log-probabilities, a few at a time so that others' replies go on meanwhile."""
     if not (job.request.echo and job.request.logprobs is not None):
         return None
@@ -184,7 +184,7 @@ def _next(job: Job, scores: Sequence[Scored]) -> Written:
     )
 
 
-async def _written(here: House, job: Job, number: int, choice: int) -> Written:
+async def _written(here: ServerState, job: Job, number: int, choice: int) -> Written:
     if job.samplings[number].max_new_tokens == 0:
         return Written("", (), "length", 0)
     text, tokens = "", list[Scored]()
@@ -251,7 +251,7 @@ def _usage(job: Job, written: Sequence[Written]) -> dict[str, Any]:
             "prompt_tokens_details": {"cached_tokens": sum(own.cached for own in written)}}  # fmt: skip
 
 
-async def _events(here: House, job: Job) -> AsyncGenerator[bytes, None]:
+async def _events(here: ServerState, job: Job) -> AsyncGenerator[bytes, None]:
     """Chunks, choice after choice: who wants them side by side asks for them one by one."""
     options = job.request.stream_options
     with_usage = {"usage": None} if options and options.include_usage else {}

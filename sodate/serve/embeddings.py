@@ -14,8 +14,8 @@ from fastapi.responses import JSONResponse, Response
 from sodate.api.answering import Served
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
-from sodate.serve.house import House, house
 from sodate.serve.sending import unless_gone
+from sodate.serve.state import ServerState, server_state
 from sodate.serve.wire import EmbeddingRequest
 
 router = APIRouter()
@@ -24,7 +24,7 @@ router = APIRouter()
 @router.post("/v1/embeddings", response_model=None)
 async def embed(request: Request, asked: EmbeddingRequest) -> Response:
     """A vector for each text."""
-    here = house(request)
+    here = server_state(request)
     served = here.service.find(asked.model)
     rows = await asyncio.to_thread(_ids, asked, served)
     vectors = await unless_gone(request, lambda: _vectors(here, served, rows))
@@ -47,7 +47,7 @@ async def embed(request: Request, asked: EmbeddingRequest) -> Response:
 
 def _ids(asked: EmbeddingRequest, served: Served) -> list[list[int]]:
     texts = [asked.input] if isinstance(asked.input, str) else asked.input
-    made = []
+    out = []
     for number, text in enumerate(texts):
         if not isinstance(text, str):
             raise UsageError(
@@ -64,11 +64,11 @@ def _ids(asked: EmbeddingRequest, served: Served) -> list[list[int]]:
                    f"テキストは 1 から {served.context} トークンまでです。{number} 番目は {len(ids)} トークンです。"),
                 code="invalid_value" if not ids else "context_length_exceeded", param="input",
             )  # fmt: skip
-        made.append(ids)
-    return made
+        out.append(ids)
+    return out
 
 
-async def _vectors(here: House, served: Served, rows: list[list[int]]) -> list[list[float]]:
+async def _vectors(here: ServerState, served: Served, rows: list[list[int]]) -> list[list[float]]:
     """One by one, so that replies under way get their steps in between."""
     return [await here.service.embed(served, row) for row in rows]
 

@@ -21,9 +21,9 @@ from sodate.core.types import Message, ToolCall
 from sodate.db.connection import reading, writing
 from sodate.serve import stored
 from sodate.serve.asking import check_tools, sampling
-from sodate.serve.house import House, house
 from sodate.serve.sending import EventStream, primed, unless_gone
 from sodate.serve.spelling import Spelling, message_item, output
+from sodate.serve.state import ServerState, server_state
 from sodate.serve.turns import text
 from sodate.serve.wire import ResponseAllowed, ResponseItem, ResponseNamed, ResponseRequest
 
@@ -80,7 +80,7 @@ def _usage(done: Finished) -> dict[str, Any]:
 @router.post("", response_model=None)
 async def respond(request: Request, asked: ResponseRequest) -> Response:
     """The assistant's next message, as output items."""
-    here, project = house(request), request.state.project
+    here, project = server_state(request), request.state.project
     job = await asyncio.to_thread(_checked, here, asked, project)
     headers = {"x-sodate-version": job.turn.served.id}
     if asked.stream:
@@ -91,7 +91,7 @@ async def respond(request: Request, asked: ResponseRequest) -> Response:
     return JSONResponse(body, headers=headers)
 
 
-def _checked(here: House, asked: ResponseRequest, project: str) -> Job:
+def _checked(here: ServerState, asked: ResponseRequest, project: str) -> Job:
     served = here.service.find(asked.model)
     choice = asked.tool_choice
     chosen: tuple[str, ...] | None = None
@@ -163,7 +163,7 @@ def _schema(asked: ResponseRequest) -> Any:
     return (form.json_schema if form.type == "json_schema" else None) or {"type": "object"}
 
 
-async def _whole(here: House, job: Job) -> dict[str, Any]:
+async def _whole(here: ServerState, job: Job) -> dict[str, Any]:
     async with contextlib.aclosing(converse(here.service, job.turn, job.ask)) as deltas:
         async for delta in deltas:
             if isinstance(delta, Finished):

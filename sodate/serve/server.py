@@ -21,8 +21,8 @@ from sodate.api.answering import Service
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
 from sodate.serve import app, keys
-from sodate.serve.house import House
 from sodate.serve.settings import Settings
+from sodate.serve.state import ServerState
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 BACKLOG = 2048
@@ -76,7 +76,7 @@ def run(
 ) -> None:
     """Serves until SIGTERM or SIGINT; running replies then have `drain_seconds`. The engine is closed at the end."""
     _allow_many_connections()
-    application, house = app.build(service, settings)
+    application, server_state = app.build(service, settings)
     # Request lines hold what was asked for, and prompts may be in them: uvicorn's own log of them stays off.
     config = uvicorn.Config(
         application, http=_Protocol, ws="none", lifespan="off", access_log=False, log_config=None, backlog=BACKLOG,
@@ -86,7 +86,7 @@ def run(
         logging.getLogger(name).disabled = True
     _Protocol.header_seconds = settings.header_seconds
     try:
-        Server(config, house, on_ready).run(sockets=[listening])
+        Server(config, server_state, on_ready).run(sockets=[listening])
     finally:
         listening.close()
         service.close()
@@ -95,9 +95,9 @@ def run(
 class Server(uvicorn.Server):
     """uvicorn's, which ends with status 0 once it has drained, and tells the house when draining begins."""
 
-    def __init__(self, config: uvicorn.Config, house: House, on_ready: Callable[[Server], None]) -> None:
+    def __init__(self, config: uvicorn.Config, server_state: ServerState, on_ready: Callable[[Server], None]) -> None:
         super().__init__(config)
-        self._house = house
+        self._state = server_state
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -118,12 +118,12 @@ class Server(uvicorn.Server):
                 signal.signal(number, handler)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._house.draining = True
+        self._state.draining = True
         super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._house.draining = True
-        deadline = threading.Timer(self._house.settings.drain_seconds, self._end_replies)
+        self._state.draining = True
+        deadline = threading.Timer(self._state.settings.drain_seconds, self._end_replies)
         deadline.start()
         try:
             await super().shutdown(sockets)
@@ -131,7 +131,7 @@ class Server(uvicorn.Server):
             deadline.cancel()
 
     def _end_replies(self) -> None:
-        for engine in self._house.service.engines:
+        for engine in self._state.service.engines:
             engine.end_all("shutting_down")
 
 

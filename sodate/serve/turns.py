@@ -12,7 +12,7 @@ from sodate.serve.wire import ChatMessage, Part
 
 def messages(given: Sequence[ChatMessage]) -> tuple[Message, ...]:
     """The turns as the house knows them. UsageError for a part that is not text, or a tool result nobody called for."""
-    made: list[Message] = []
+    out: list[Message] = []
     open_calls: dict[str, str] = {}
     for number, turn in enumerate(given):
         where = f"messages[{number}]"
@@ -42,14 +42,14 @@ def messages(given: Sequence[ChatMessage]) -> tuple[Message, ...]:
         role: Role = "system" if turn.role == "developer" else turn.role
         content = text(turn.content, f"{where}.content")
         thought = turn.reasoning_content or "" if role == "assistant" else ""
-        made.append(Message(role, content, calls, turn.tool_call_id, turn.name, reasoning=thought))
+        out.append(Message(role, content, calls, turn.tool_call_id, turn.name, reasoning=thought))
     if open_calls:
         raise _wrong(
             tr(f"These tool calls have no result yet: {', '.join(open_calls)}.",
                f"結果のないツール呼び出しがあります: {', '.join(open_calls)}"),
             "messages",
         )  # fmt: skip
-    return tuple(made)
+    return tuple(out)
 
 
 def text(content: str | list[Part] | None, where: str) -> str:

@@ -7,32 +7,32 @@ from sodate.core.recipe import DPORecipe
 from sodate.losses import preference
 from sodate.train import cached_reference, pairs
 from sodate.train.methods import Setup, TrainingMethod, one_by_one
-from sodate.train.pairs import Batch, Judged, Objective
+from sodate.train.pairs import Batch, PairLoss, PairLosses
 
 
-def objective(recipe: DPORecipe) -> Objective:
+def pair_loss(recipe: DPORecipe) -> PairLoss:
     """The loss of each pair under the recipe's `loss`, `beta` and `label_smoothing`."""
 
-    def judge(batch: Batch) -> Judged:
+    def losses(batch: Batch) -> PairLosses:
         loss = preference.dpo(
             batch.chosen, batch.rejected, batch.reference_chosen, batch.reference_rejected,
             beta=recipe.beta, kind=recipe.loss, label_smoothing=recipe.label_smoothing,
             chosen_tokens=batch.chosen_tokens, rejected_tokens=batch.rejected_tokens,
         )  # fmt: skip
-        return Judged(
+        return PairLosses(
             loss,
             recipe.beta * (batch.chosen - batch.reference_chosen),
             recipe.beta * (batch.rejected - batch.reference_rejected),
         )
 
-    return judge
+    return losses
 
 
 def _build(setup: Setup) -> pairs.Pairs:
     recipe = setup.recipe
     assert isinstance(recipe, DPORecipe)
     start = cached_reference.start_of(setup.run.manifest)
-    return pairs.build(setup, objective(recipe), start=start, likelihood_weight=recipe.sft_weight)
+    return pairs.build(setup, pair_loss(recipe), start=start, likelihood_weight=recipe.sft_weight)
 
 
 METHOD = TrainingMethod(

@@ -18,10 +18,10 @@ from sodate.core.runs import RunFolder
 from sodate.core.text import en, ja, size, tr
 from sodate.core.types import ModelFiles
 from sodate.model import forecast, gradient_checkpointing, memory
-from sodate.model.forecast import Facts
+from sodate.model.forecast import ModelSize
 from sodate.model.memory import Memory
 from sodate.train import parallel
-from sodate.train.loop import Method, Part, Plan, rows_of_step
+from sodate.train.loop import Method, MicroBatchLoss, Plan, rows_of_step
 
 if TYPE_CHECKING:
     from sodate.train.resolve import Resolved
@@ -35,14 +35,14 @@ SPARE = 0.9  # of a machine's free memory that a run may plan with; the rest is 
 
 
 @runtime_checkable
-class Sized(Protocol):
+class Resizable(Protocol):
     """A method whose micro-batches can be made smaller, and looked at without being computed. One that is not (its rows
     come to be while it trains) is only estimated."""
 
     rows: int
     micro_tokens: int
 
-    def heaviest(self, steps: Iterator[Sequence[int]]) -> tuple[int, Callable[[], Part]]:
+    def heaviest(self, steps: Iterator[Sequence[int]]) -> tuple[int, Callable[[], MicroBatchLoss]]:
         """The computed tokens of the largest micro-batch of these steps' rows, and what computes it."""
 
 
@@ -54,7 +54,7 @@ class Decoding(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class MemoryOptions:
     """What the recipe asks. `limit` is the budget in bytes, None for what the machine has."""
 
     limit: int | None
@@ -65,7 +65,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
+class MemoryPlan:
     """What was chosen, the estimate, and the measured need in bytes (None where it left half free or decides alone)."""
 
     micro_tokens: int
@@ -80,7 +80,7 @@ def refuse_too_large(
     recipe: Recipe, files: ModelFiles, device: torch.device, dtype: torch.dtype, quantised: bool
 ) -> None:
     """SodateError, before anything is loaded, for a model whose weights alone do not fit."""
-    facts = forecast.facts(files.folder)
+    facts = forecast.model_size(files.folder)
     blocks = 0.6 if quantised else dtype.itemsize  # NF4: four bits and their scales; the embedding stays as it is
     weights = int(blocks * facts.block_parameters) + dtype.itemsize * (facts.parameters - facts.block_parameters)
     limit = amount_bytes(recipe.memory)
@@ -97,16 +97,16 @@ def refuse_too_large(
         )  # fmt: skip
 
 
-def fit_run(
+def plan_memory(
     recipe: Recipe, files: ModelFiles, model: Any, products: torch.dtype, method: Method, resolved: Resolved,
     longest: int, run: RunFolder,
-) -> Fitted | None:  # fmt: skip
+) -> MemoryPlan | None:  # fmt: skip
     """Chooses and checks what the recipe leaves open. A resumed run keeps what it began with: None."""
     began = parallel.from_main(run.manifest.get("fit"))
     if began:
         if recipe.memory and model.device.type == "cpu":
             memory.return_freed_memory()
-        if isinstance(method, Sized):
+        if isinstance(method, Resizable):
             method.micro_tokens = began["micro_tokens"]
         if isinstance(method, Decoding):
             method.rollouts.slots = began["slots"]
@@ -114,23 +114,25 @@ def fit_run(
             gradient_checkpointing.enable(model)
         return None
     again = None if recipe.gradient_checkpointing == "auto" else recipe.gradient_checkpointing
-    wish = Wish(amount_bytes(recipe.memory), recipe.micro_tokens != "auto", again, longest, recipe.adapter)
-    facts = forecast.facts(files.folder)
-    fitted = fit(model, products, method, resolved.plan, resolved.micro_tokens, facts, wish)
+    options = MemoryOptions(amount_bytes(recipe.memory), recipe.micro_tokens != "auto", again, longest, recipe.adapter)
+    facts = forecast.model_size(files.folder)
+    chosen = choose_sizes(model, products, method, resolved.plan, resolved.micro_tokens, facts, options)
     run.update(fit={
-        "micro_tokens": fitted.micro_tokens, "slots": fitted.slots, "gradient_checkpointing": fitted.recompute,
-        "estimate": asdict(fitted.estimate), "estimated_bytes": fitted.estimate.total,
-        "measured_bytes": fitted.measured,
+        "micro_tokens": chosen.micro_tokens, "slots": chosen.slots, "gradient_checkpointing": chosen.recompute,
+        "estimate": asdict(chosen.estimate), "estimated_bytes": chosen.estimate.total,
+        "measured_bytes": chosen.measured,
     })  # fmt: skip
-    return fitted
+    return chosen
 
 
-def fit(model: Any, products: torch.dtype, method: Method, plan: Plan, whole: int, facts: Facts, wish: Wish) -> Fitted:
+def choose_sizes(
+    model: Any, products: torch.dtype, method: Method, plan: Plan, whole: int, facts: ModelSize, options: MemoryOptions
+) -> MemoryPlan:
     """Chooses, checks, and sets the method's micro_tokens (`whole` at most) and recomputation; SodateError where
     nothing fits."""
     device = model.device
-    limit = parallel.from_main(int(SPARE * memory.available(device)) if wish.limit is None else wish.limit)
-    if wish.limit and device.type == "cpu":
+    limit = parallel.from_main(int(SPARE * memory.available(device)) if options.limit is None else options.limit)
+    if options.limit and device.type == "cpu":
         memory.return_freed_memory()
     element = memory.activation_element(torch.promote_types(model.dtype, products), device)
     weights, trained = memory.weight_bytes(model)
@@ -138,7 +140,7 @@ def fit(model: Any, products: torch.dtype, method: Method, plan: Plan, whole: in
     process = 0 if device.type != "cpu" else max(memory.PROCESS_BYTES, memory.resident() - weights)
     decoding = 0
     if isinstance(method, Decoding):
-        decoding = _fit_slots(model, method.rollouts, facts, limit - process - weights - 3 * trained)
+        decoding = _choose_slots(model, method.rollouts, facts, limit - process - weights - 3 * trained)
 
     def estimate(tokens: int, again: bool) -> Memory:
         return memory.need(
@@ -146,19 +148,19 @@ def fit(model: Any, products: torch.dtype, method: Method, plan: Plan, whole: in
             decoding=decoding,
         )  # fmt: skip
 
-    least = wish.longest if isinstance(method, Sized) and not wish.micro_tokens_given else whole
+    least = options.longest if isinstance(method, Resizable) and not options.micro_tokens_given else whole
     smallest = found_to_need = None
-    for again in (False, True) if wish.recompute is None else (wish.recompute,):
+    for again in (False, True) if options.recompute is None else (options.recompute,):
         for micro in _halves(whole, least):
-            tokens, compute = max(micro, wish.longest), None
-            if isinstance(method, Sized):  # others make rows while they train
+            tokens, compute = max(micro, options.longest), None
+            if isinstance(method, Resizable):  # others make rows while they train
                 method.micro_tokens = micro
                 found, compute = method.heaviest(_first_steps(plan, method.rows))
                 found = max(parallel.gathered(found))
-                later = min(tokens, plan.batch_size * wish.longest) if plan.steps > LOOKED_AT else 0
+                later = min(tokens, plan.batch_size * options.longest) if plan.steps > LOOKED_AT else 0
                 tokens = max(found, later)
             smallest = estimate(tokens, again)
-            tight = wish.limit is not None or 2 * smallest.total > limit
+            tight = options.limit is not None or 2 * smallest.total > limit
             if smallest.total > limit:
                 continue
             if again:
@@ -172,13 +174,15 @@ def fit(model: Any, products: torch.dtype, method: Method, plan: Plan, whole: in
                 if measured > limit:
                     continue
             slots = method.rollouts.slots if isinstance(method, Decoding) else None
-            decisions = _decisions(whole, micro, again, smallest, limit, wish)
-            return Fitted(micro, slots, again, smallest, measured, decisions)
+            decisions = _decisions(whole, micro, again, smallest, limit, options)
+            return MemoryPlan(micro, slots, again, smallest, measured, decisions)
     assert smallest is not None
-    raise _too_large(smallest, found_to_need, limit, whole, wish, lambda tokens, again: estimate(tokens, again).total)
+    raise _too_large(
+        smallest, found_to_need, limit, whole, options, lambda tokens, again: estimate(tokens, again).total
+    )
 
 
-def _fit_slots(model: Any, rollouts: Rollouts, facts: Facts, free: int) -> int:
+def _choose_slots(model: Any, rollouts: Rollouts, facts: ModelSize, free: int) -> int:
     """Halves the replies made at once until they fit in `free` bytes; returns what they then take."""
     copied = facts.block_parameters * model.dtype.itemsize  # decoding.prepared
     one = rollouts.reach * memory.cache_bytes(model)
@@ -200,7 +204,7 @@ def _first_steps(plan: Plan, rows: int) -> Iterator[Sequence[int]]:
     return (rows_of_step(plan, rows, step) for step in range(min(plan.steps, LOOKED_AT)))
 
 
-def _measured(model: Any, compute: Callable[[], Part], device: torch.device) -> int:
+def _measured(model: Any, compute: Callable[[], MicroBatchLoss], device: torch.device) -> int:
     """Peak memory after the micro-batch's forward and backward, UNKNOWN where an earlier peak hides it. Gradients are
     dropped, generators put back."""
     state = torch.get_rng_state()
@@ -218,32 +222,41 @@ def _measured(model: Any, compute: Callable[[], Part], device: torch.device) -> 
         torch.set_rng_state(state)
 
 
-def _decisions(whole: int, micro: int, again: bool, need: Memory, limit: int, wish: Wish) -> tuple[Decision, ...]:
+def _decisions(
+    whole: int, micro: int, again: bool, need: Memory, limit: int, options: MemoryOptions
+) -> tuple[Decision, ...]:
     reason = tr(f"to stay below {size(limit)}", f"{size(limit)} に収めるため")
     out = [Decision("memory", size(need.total), tr("estimated: ", "見積もり: ") + need.sentence())]
     if micro != whole:
         out.append(Decision("micro_tokens", micro, reason))
-    if wish.recompute is None and again:
+    if options.recompute is None and again:
         out.append(Decision("gradient_checkpointing", True, reason))
     return tuple(out)
 
 
 def _too_large(
-    need: Memory, measured: int | None, limit: int, whole: int, wish: Wish, total: Callable[[int, bool], int]
+    need: Memory,
+    measured: int | None,
+    limit: int,
+    whole: int,
+    options: MemoryOptions,
+    total: Callable[[int, bool], int],
 ) -> SodateError:
     """The refusal, with every change that would help and how far it goes."""
     ways = []
-    if wish.micro_tokens_given and whole > wish.longest:
-        fewer = next((m for m in _halves(whole, wish.longest) if total(m, False) <= limit), wish.longest)
+    if options.micro_tokens_given and whole > options.longest:
+        fewer = next((m for m in _halves(whole, options.longest) if total(m, False) <= limit), options.longest)
         ways.append(f"micro_tokens={fewer}")
-    if wish.recompute is False:
+    if options.recompute is False:
         ways.append("gradient_checkpointing=auto")
-    if total(wish.longest, True) > limit:  # even one row alone
-        shorter = next((n for n in (4096, 2048, 1024, 512, 256) if n < wish.longest and total(n, True) <= limit), None)
+    if total(options.longest, True) > limit:  # even one row alone
+        shorter = next(
+            (n for n in (4096, 2048, 1024, 512, 256) if n < options.longest and total(n, True) <= limit), None
+        )
         ways += [f"max_length={shorter}"] if shorter else []
-    if wish.adapter == "full":
+    if options.adapter == "full":
         ways.append("adapter=lora")
-    if need.weights > limit // 4 and wish.adapter != "qlora":
+    if need.weights > limit // 4 and options.adapter != "qlora":
         ways.append("adapter=qlora")
     ways.append(tr("a smaller base model", "より小さなベースモデル"))
     amount = tr(f"{size(need.total)} of memory", f"約 {size(need.total)}")

@@ -19,9 +19,9 @@ from torch import Tensor
 from sodate.core.recipe import GRPORecipe
 from sodate.losses import policy
 from sodate.train import rollout_setup
-from sodate.train.loop import Part, Update, Validation
+from sodate.train.loop import MicroBatchLoss, Update, Validation
 from sodate.train.methods import Setup, TrainingMethod, one_by_one
-from sodate.train.reference import Reference
+from sodate.train.reference import ReferenceModel
 from sodate.train.rollout import Agreement, Pack, Rollouts, Sample, grouped, part_of
 
 CLIP_HIGHER = 0.28  # DAPO's (2503.14476, sec. 4.1)
@@ -29,7 +29,7 @@ ATTEMPTS = 4  # how often DAPO draws before it goes on with the groups it has
 
 
 @dataclass(frozen=True, slots=True)
-class Objective:
+class GRPOSettings:
     """The numbers of the loss; `updates` optimiser updates are made on every rollout."""
 
     variant: policy.Variant
@@ -42,14 +42,14 @@ class Objective:
 class GRPO:
     """The method. A row is a task; a step is a rollout of k replies to each of its tasks."""
 
-    def __init__(self, model: Any, rollouts: Rollouts, objective: Objective, *, names: Sequence[str]) -> None:
+    def __init__(self, model: Any, rollouts: Rollouts, settings: GRPOSettings, *, names: Sequence[str]) -> None:
         self.model = model
         self.rollouts = rollouts
-        self.objective = objective
+        self.settings = settings
         self.names = names
         self.rows = len(rollouts.tasks)
         self.memory = rollouts.memory
-        self.reference = Reference(model) if objective.kl_coefficient > 0 else None
+        self.reference = ReferenceModel(model) if settings.kl_coefficient > 0 else None
 
     def length(self, row: int) -> int:
         return self.rollouts.length(row)
@@ -60,15 +60,15 @@ class GRPO:
         metrics |= base
         k = self.rollouts.samples
         rewards = grouped(samples, k)
-        advantages = policy.group_advantages(rewards, self.objective.variant).view(-1)
+        advantages = policy.group_advantages(rewards, self.settings.variant).view(-1)
         lengths = torch.tensor([len(s.log_p) for s in samples])
-        weights = policy.token_weights(lengths, self.objective.variant, self.rollouts.max_new_tokens)
+        weights = policy.token_weights(lengths, self.settings.variant, self.rollouts.max_new_tokens)
         # Without a divergence to pay for, a reply of no advantage moves nothing.
         useful = [i for i in range(len(samples)) if self.reference is not None or float(advantages[i]) != 0.0]
         packs = self.rollouts.packs([samples[i] for i in useful])
         useful_samples = [samples[i] for i in useful]
         references = self._references(packs)
-        for number in range(self.objective.updates):
+        for number in range(self.settings.updates):
             agreement = Agreement() if number == 0 else None
             seen = metrics if number == 0 else {}
             yield Update(1.0, self._parts(
@@ -88,7 +88,7 @@ class GRPO:
         drawn = self.rollouts.draw([self.rollouts.tasks[r] for r in rows], step)
         k = self.rollouts.samples
         flat = policy.zero_variance(grouped(drawn, k))
-        if self.objective.variant != "dapo":
+        if self.settings.variant != "dapo":
             return drawn, self.rollouts.metrics(drawn, flat)
         kept = _lively(drawn, flat, k)
         others = np.random.Generator(np.random.Philox([self.rollouts.seed, step, 1])).permutation(self.rows)
@@ -119,19 +119,19 @@ class GRPO:
         references: Sequence[Tensor | None],
         agreement: Agreement | None,
         seen: dict[str, float],
-    ) -> Iterator[Part]:
+    ) -> Iterator[MicroBatchLoss]:
         clipped = tokens = 0
         divergence = 0.0
         for pack, reference in zip(packs, references, strict=True):
             log_p = pack.log_p(self.model)
             if agreement is not None:
                 agreement.add(log_p, pack.old)
-            loss, held = self._loss(pack, log_p, advantages, weights)
+            loss, cut = self._loss(pack, log_p, advantages, weights)
             if reference is not None:
                 k3 = policy.k3(log_p, reference)
-                loss = loss + self.objective.kl_coefficient * (pack.spread(weights) * k3).sum()
+                loss = loss + self.settings.kl_coefficient * (pack.spread(weights) * k3).sum()
                 divergence += float(k3.detach().sum())
-            clipped += held
+            clipped += cut
             tokens += len(log_p)
             yield part_of(pack, samples, loss)
         seen["clip_fraction"] = clipped / max(1, tokens)
@@ -142,17 +142,17 @@ class GRPO:
 
     def _loss(self, pack: Pack, log_p: Tensor, advantages: Tensor, weights: Tensor) -> tuple[Tensor, int]:
         """(weighted sum of the clipped surrogate, tokens the clip holds)."""
-        one = self.objective
+        one = self.settings
         if one.variant != "rloo":
-            loss, held = policy.clipped(log_p, pack.old, pack.spread(advantages), one.clip_low, one.clip_high)
-            return (pack.spread(weights) * loss).sum(), int(held.sum())
+            loss, cut = policy.clipped(log_p, pack.old, pack.spread(advantages), one.clip_low, one.clip_high)
+            return (pack.spread(weights) * loss).sum(), int(cut.sum())
         # A whole reply is one action: its log-probability is the sum over its tokens.
         rows = len(pack.samples)
         ratio = torch.zeros(rows, dtype=log_p.dtype, device=log_p.device).index_add(0, pack.row, log_p - pack.old)
         chosen = torch.as_tensor(pack.samples)
         mine, share = (t[chosen].to(ratio) for t in (advantages, weights))
-        loss, held = policy.clipped(ratio, torch.zeros_like(ratio), mine, one.clip_low, one.clip_high)
-        return (share * loss).sum(), int(held[pack.row].sum())
+        loss, cut = policy.clipped(ratio, torch.zeros_like(ratio), mine, one.clip_low, one.clip_high)
+        return (share * loss).sum(), int(cut[pack.row].sum())
 
 
 def _lively(samples: list[Sample], flat: Tensor, k: int) -> list[Sample]:
@@ -164,11 +164,11 @@ def _build(setup: Setup) -> GRPO:
     recipe = setup.recipe
     assert isinstance(recipe, GRPORecipe)
     high = recipe.clip_low if recipe.variant != "dapo" else CLIP_HIGHER
-    objective = Objective(
+    settings = GRPOSettings(
         recipe.variant, recipe.kl_coefficient, recipe.clip_low,
         high if recipe.clip_high == "auto" else recipe.clip_high, recipe.updates,
     )  # fmt: skip
-    return GRPO(setup.model, rollout_setup.rollouts(setup, recipe), objective, names=setup.train.names)
+    return GRPO(setup.model, rollout_setup.rollouts(setup, recipe), settings, names=setup.train.names)
 
 
 METHOD = TrainingMethod(

@@ -22,7 +22,7 @@ from sodate.model.forward import score
 from sodate.render import trie
 from sodate.render.renderer import Rendered, Renderer
 from sodate.train import cached_reference, pair_alarms
-from sodate.train.loop import Part, Update, Validation
+from sodate.train.loop import MicroBatchLoss, Update, Validation
 from sodate.train.methods import Setup, TrainingMethod, one_by_one
 from sodate.train.rows import Rows
 
@@ -99,7 +99,7 @@ class KTO:
         if "margin" in metrics:
             pair_alarms.watch(self.memory, metrics["rewards/chosen"], metrics["margin"], 0.0, self.warn)
 
-    def heaviest(self, steps: Iterator[Sequence[int]]) -> tuple[int, Callable[[], Part]]:
+    def heaviest(self, steps: Iterator[Sequence[int]]) -> tuple[int, Callable[[], MicroBatchLoss]]:
         """The computed tokens of the largest micro-batch of these steps' rows, and what computes it."""
         own = [(sequence,) for sequence, _ in self.train]
         computed, rows = trie.heaviest(steps, own, self.micro_tokens)
@@ -117,7 +117,7 @@ class KTO:
 
     def _parts(
         self, rows: Sequence[list[Rendered]], known: Tensor, wanted: Tensor, metrics: dict[str, float]
-    ) -> Iterator[Part]:
+    ) -> Iterator[MicroBatchLoss]:
         """The micro-batches; z is found first, over all rows. Behind the last one, `metrics` holds the means."""
         strangers = [(stranger,) for _, stranger in rows]
         moved = cached_reference.compute(self.model, strangers, self.micro_tokens)[:, 0]
@@ -135,7 +135,9 @@ class KTO:
             )  # fmt: skip
             policies[numbers] = policy.detach().float().cpu()
             tokens = sum(len(s.ids) for s in group)
-            yield Part(loss.sum(), tokens, supervised_tokens=len(packed.entry_row), computed_tokens=packed.computed)
+            yield MicroBatchLoss(
+                loss.sum(), tokens, supervised_tokens=len(packed.entry_row), computed_tokens=packed.computed
+            )
         rewards = self.recipe.beta * (policies - known[:, 0])
         right = (rewards > self.recipe.beta * divergence) == wanted
         metrics |= {"kl": divergence.item(), "accuracy": right.float().mean().item()}

@@ -32,7 +32,7 @@ from sodate.train.stops import Diverged, Interrupted, diverged, memory_watched, 
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class MicroBatchLoss:
     """One micro-batch's loss, summed and not yet normalised, and what to count of it."""
 
     loss: Tensor
@@ -47,7 +47,7 @@ class Update:
     """One optimiser update. Each part is backpropagated before the next is made; metrics are logged as they are."""
 
     weight: float  # what the summed loss is divided by, e.g. the supervised tokens
-    parts: Iterable[Part]
+    parts: Iterable[MicroBatchLoss]
     metrics: dict[str, float] = field(default_factory=dict)  # read once the parts are used up
 
 

@@ -1,8 +1,8 @@
-"""What DPO, ORPO and SimPO share: a row is a chosen and a rejected reply behind one prompt, computed once.
+"""What DPO, ORPO and SimPO share: a row is a chosen and a rejected reply after one prompt, computed once.
 
-    loss of a step = Σ over pairs of the objective / pairs  +  w · Σ nll of the chosen replies / their tokens
+    loss of a step = Σ over pairs of the pair loss / pairs  +  w · Σ nll of the chosen replies / their tokens
 
-Both replies of a pair lie in one micro-batch, because the objective couples them.
+Both replies of a pair lie in one micro-batch, because the pair loss couples them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sodate.model.forward import score
 from sodate.render import trie
 from sodate.render.renderer import Rendered, Renderer
 from sodate.train import cached_reference, pair_alarms
-from sodate.train.loop import Part, Update, Validation
+from sodate.train.loop import MicroBatchLoss, Update, Validation
 from sodate.train.methods import Setup
 from sodate.train.sft import supervised
 
@@ -41,15 +41,15 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """An objective's loss of each pair, and the rewards it implies; each (pairs,)."""
+class PairLosses:
+    """The loss of each pair, and the rewards it implies; each (pairs,)."""
 
     loss: Tensor
     chosen_reward: Tensor
     rejected_reward: Tensor
 
 
-Objective = Callable[[Batch], Judged]
+PairLoss = Callable[[Batch], PairLosses]
 
 
 def takes(example: Example) -> Sequence[Example]:
@@ -82,7 +82,7 @@ class Pairs:
         model: Any,
         train: Sequence[Pair],
         held_out: Sequence[Pair],
-        objective: Objective,
+        pair_loss: PairLoss,
         *,
         names: Sequence[str],
         micro_tokens: int,
@@ -93,7 +93,7 @@ class Pairs:
         self.model = model
         self.train = train
         self.held_out = held_out
-        self.objective = objective
+        self.pair_loss = pair_loss
         self.micro_tokens = micro_tokens
         self.names = names
         self.rows = len(train)
@@ -121,7 +121,7 @@ class Pairs:
         at_start = 0.0 if self.has_reference else None
         pair_alarms.watch(self.memory, metrics["rewards/chosen"], metrics["margin"], at_start, self.warn)
 
-    def heaviest(self, steps: Iterator[Sequence[int]]) -> tuple[int, Callable[[], Part]]:
+    def heaviest(self, steps: Iterator[Sequence[int]]) -> tuple[int, Callable[[], MicroBatchLoss]]:
         """The computed tokens of the largest micro-batch of these steps' rows, and what computes it."""
         computed, rows = trie.heaviest(steps, self.train, self.micro_tokens)
         return computed, lambda: next(self._parts([self.train[r] for r in rows], self.references[0][rows], {}))
@@ -135,7 +135,7 @@ class Pairs:
             loss = sum(part.loss.item() for part in parts) / len(self.held_out)
         return Validation(loss, {f"eval_{key}": value for key, value in metrics.items()})
 
-    def _parts(self, pairs: Sequence[Pair], known: Tensor, metrics: dict[str, float]) -> Iterator[Part]:
+    def _parts(self, pairs: Sequence[Pair], known: Tensor, metrics: dict[str, float]) -> Iterator[MicroBatchLoss]:
         """The micro-batches of `pairs`. Behind the last one, `metrics` holds the means over the pairs."""
         sums: dict[str, float] = {}
         # The likelihood is a mean over the step's tokens while the loop divides by its pairs.
@@ -145,21 +145,21 @@ class Pairs:
             packed = trie.build(group)
             scored = score(self.model, packed).row_log_probabilities().view(-1, 2)
             batch = _batch(scored, group, known[numbers])
-            judged = self.objective(batch)
-            loss = judged.loss.sum()
+            losses = self.pair_loss(batch)
+            loss = losses.loss.sum()
             if likelihood:
                 loss = loss - likelihood * batch.chosen.sum()
-            for key, value in _logged(batch, judged).items():
+            for key, value in _logged(batch, losses).items():
                 sums[key] = sums.get(key, 0.0) + value
             tokens = sum(len(s.ids) for s in group)
-            yield Part(loss, tokens, supervised_tokens=len(packed.entry_row), computed_tokens=packed.computed)
+            yield MicroBatchLoss(loss, tokens, supervised_tokens=len(packed.entry_row), computed_tokens=packed.computed)
         metrics.update({key: value / len(pairs) for key, value in sums.items()})
 
 
-def build(setup: Setup, objective: Objective, *, start: Any = None, likelihood_weight: float = 0.0) -> Pairs:
-    """`Pairs` of what was prepared, under an objective."""
+def build(setup: Setup, pair_loss: PairLoss, *, start: Any = None, likelihood_weight: float = 0.0) -> Pairs:
+    """`Pairs` of the rows, under a pair loss."""
     return Pairs(
-        setup.model, setup.train.sequences, setup.held_out.sequences, objective, names=setup.train.names,
+        setup.model, setup.train.sequences, setup.held_out.sequences, pair_loss, names=setup.train.names,
         micro_tokens=setup.micro_tokens, warn=setup.say, start=start, likelihood_weight=likelihood_weight,
     )  # fmt: skip
 
@@ -170,9 +170,9 @@ def _batch(scored: Tensor, group: Sequence[Rendered], known: Tensor) -> Batch:
     return Batch(scored[:, 0], scored[:, 1], tokens[:, 0], tokens[:, 1], known[:, 0], known[:, 1])
 
 
-def _logged(batch: Batch, judged: Judged) -> dict[str, float]:
+def _logged(batch: Batch, losses: PairLosses) -> dict[str, float]:
     """Sums over the pairs. A pair whose rewards are equal is half right, as it is before the first step."""
-    chosen, rejected = judged.chosen_reward.detach(), judged.rejected_reward.detach()
+    chosen, rejected = losses.chosen_reward.detach(), losses.rejected_reward.detach()
     margin = chosen - rejected
     sums = {
         "rewards/chosen": chosen,

@@ -18,14 +18,14 @@ from sodate.losses import policy, ppo
 from sodate.model import scalar_head
 from sodate.model.forward import prediction_states, scored
 from sodate.train import rollout_setup
-from sodate.train.loop import Part, Update, Validation
+from sodate.train.loop import MicroBatchLoss, Update, Validation
 from sodate.train.methods import Setup, TrainingMethod, one_by_one
-from sodate.train.reference import Reference
+from sodate.train.reference import ReferenceModel
 from sodate.train.rollout import Agreement, Pack, Rollouts, Sample, grouped, part_of
 
 
 @dataclass(frozen=True, slots=True)
-class Objective:
+class PPOSettings:
     """The numbers of PPO. `kl_target` (nats a reply) and `kl_horizon` (replies) steer the coefficient; None: fixed."""
 
     kl_coefficient: float
@@ -41,7 +41,7 @@ class Objective:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class ScoredPack:
     """A pack with what stays the same during the updates on it: each (E,)."""
 
     pack: Pack
@@ -53,15 +53,15 @@ class Judged:
 class PPO:
     """The method. A row is a task; a step is a rollout with several updates."""
 
-    def __init__(self, model: Any, rollouts: Rollouts, objective: Objective, *, names: Sequence[str]) -> None:
+    def __init__(self, model: Any, rollouts: Rollouts, settings: PPOSettings, *, names: Sequence[str]) -> None:
         self.model = model
         self.rollouts = rollouts
-        self.objective = objective
+        self.settings = settings
         self.names = names
         self.rows = len(rollouts.tasks)
         self.memory = rollouts.memory
-        self.memory["kl_coefficient"] = objective.kl_coefficient
-        self.reference = Reference(model)
+        self.memory["kl_coefficient"] = settings.kl_coefficient
+        self.reference = ReferenceModel(model)
         self.head = scalar_head.add(model)
 
     def length(self, row: int) -> int:
@@ -72,15 +72,15 @@ class PPO:
         samples = self.rollouts.draw([self.rollouts.tasks[r] for r in rows], step)
         flat = policy.zero_variance(grouped(samples, self.rollouts.samples))
         metrics |= self.rollouts.metrics(samples, flat)
-        judged = self._judge(samples, metrics)
+        scored = self._score(samples, metrics)
         tokens = sum(len(s.log_p) for s in samples)
-        for number in range(self.objective.updates):
+        for number in range(self.settings.updates):
             seen = metrics if number == 0 else {}
-            yield Update(float(tokens), self._parts(judged, samples, seen, number), seen)
-        if self.objective.kl_target is not None:
+            yield Update(float(tokens), self._parts(scored, samples, seen, number), seen)
+        if self.settings.kl_target is not None:
             self.memory["kl_coefficient"] = ppo.adapted(
-                self.memory["kl_coefficient"], metrics["kl_reply"], self.objective.kl_target, len(samples),
-                self.objective.kl_horizon,
+                self.memory["kl_coefficient"], metrics["kl_reply"], self.settings.kl_target, len(samples),
+                self.settings.kl_horizon,
             )  # fmt: skip
         self.rollouts.step_done(step, metrics)
 
@@ -94,7 +94,7 @@ class PPO:
         return log_p[pack.prediction], self.head(states)[pack.prediction]
 
     @torch.no_grad()
-    def _judge(self, samples: Sequence[Sample], metrics: dict[str, float]) -> list[Judged]:
+    def _score(self, samples: Sequence[Sample], metrics: dict[str, float]) -> list[ScoredPack]:
         """Values, divergence from the reference, advantages and returns of a rollout."""
         packs = self.rollouts.packs(samples)
         values = self._by_reply(packs, samples, [self._forward(pack)[1] for pack in packs])
@@ -106,7 +106,7 @@ class PPO:
         scores = torch.tensor([s.reward for s in samples], device=values.device)
         coefficient = self.memory["kl_coefficient"]
         rewards = ppo.kl_rewards(scores, log_p, reference, mask, coefficient)
-        advantages, returns = ppo.gae(rewards, values, mask, self.objective.gamma, self.objective.lam)
+        advantages, returns = ppo.gae(rewards, values, mask, self.settings.gamma, self.settings.lam)
         advantages = ppo.whiten(advantages, mask)
         held = mask.bool()
         metrics |= {
@@ -117,7 +117,8 @@ class PPO:
             "return_mean": float(returns[held].mean()),
         }
         return [
-            Judged(pack, *(self._of_pack(pack, samples, t) for t in (values, advantages, returns))) for pack in packs
+            ScoredPack(pack, *(self._of_pack(pack, samples, t) for t in (values, advantages, returns)))
+            for pack in packs
         ]
 
     def _by_reply(self, packs: Sequence[Pack], samples: Sequence[Sample], found: Sequence[Tensor]) -> Tensor:
@@ -137,12 +138,12 @@ class PPO:
         return torch.cat([values[i, : len(samples[i].log_p)] for i in pack.samples])
 
     def _parts(
-        self, judged: Sequence[Judged], samples: Sequence[Sample], seen: dict[str, float], number: int
-    ) -> Iterator[Part]:
-        one, agreement = self.objective, Agreement()
+        self, scored: Sequence[ScoredPack], samples: Sequence[Sample], seen: dict[str, float], number: int
+    ) -> Iterator[MicroBatchLoss]:
+        one, agreement = self.settings, Agreement()
         clipped = value_clipped = tokens = 0
         errors = 0.0
-        for row in judged:
+        for row in scored:
             log_p, values = self._forward(row.pack)
             if number == 0:
                 agreement.add(log_p, row.pack.old)
@@ -166,12 +167,12 @@ class PPO:
 def _build(setup: Setup) -> PPO:
     recipe = setup.recipe
     assert isinstance(recipe, PPORecipe)
-    objective = Objective(
+    settings = PPOSettings(
         recipe.kl_coefficient, recipe.kl_target if recipe.kl_control == "adaptive" else None, recipe.kl_horizon,
         recipe.clip_low, recipe.value_clip, recipe.value_coefficient, recipe.entropy_coefficient, recipe.gamma,
         recipe.gae_lambda, recipe.updates,
     )  # fmt: skip
-    return PPO(setup.model, rollout_setup.rollouts(setup, recipe), objective, names=setup.train.names)
+    return PPO(setup.model, rollout_setup.rollouts(setup, recipe), settings, names=setup.train.names)
 
 
 METHOD = TrainingMethod(

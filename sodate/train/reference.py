@@ -15,7 +15,7 @@ from sodate.adapt import adapters
 from sodate.train import checkpoint
 
 
-class Reference:
+class ReferenceModel:
     """Remembers the model as it is now; `active()` puts it back for as long as the block lasts."""
 
     def __init__(self, model: Any) -> None:

@@ -19,7 +19,7 @@ RATE = {"lora": 1.0, "rslora": 1.0, "dora": 1.0, "qlora": 1.0, "bottleneck": 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class RunFacts:
     """What the autos are decided from. Lengths in tokens."""
 
     rows: int
@@ -75,7 +75,7 @@ def _lr_share(recipe: Recipe) -> tuple[float, str]:
     return 1.0, ""
 
 
-def resolve(recipe: Recipe, facts: Facts) -> Resolved:
+def resolve(recipe: Recipe, facts: RunFacts) -> Resolved:
     decisions: list[Decision] = []
 
     def auto(key: str, value: Any, reason: str) -> Any:

@@ -20,9 +20,9 @@ from sodate.model import scalar_head
 from sodate.render import trie
 from sodate.render.renderer import Rendered, Renderer
 from sodate.train import pairs
-from sodate.train.loop import Part, Update, Validation
+from sodate.train.loop import MicroBatchLoss, Update, Validation
 from sodate.train.methods import Setup, TrainingMethod, one_by_one
-from sodate.train.reward_report import Scored, report
+from sodate.train.reward_report import ScoredReplies, report
 from sodate.train.rows import Rows
 
 
@@ -86,7 +86,7 @@ class Reward:
         metrics: dict[str, float] = {}
         yield Update(len(rows), self._parts([self.train[r] for r in rows], metrics), metrics)
 
-    def heaviest(self, steps: Iterator[Sequence[int]]) -> tuple[int, Callable[[], Part]]:
+    def heaviest(self, steps: Iterator[Sequence[int]]) -> tuple[int, Callable[[], MicroBatchLoss]]:
         """The computed tokens of the largest micro-batch of these steps' rows, and what computes it."""
         sequences = [row.sequences for row in self.train]
         computed, rows = trie.heaviest(steps, sequences, self.micro_tokens)
@@ -104,26 +104,28 @@ class Reward:
         """What the scores are worth on the held-out rows; without any, nothing is known and nothing is trusted."""
         if not self.held_out:
             return {"reward_model": {"prompts": 0, "trustworthy": False}}
-        rows: list[Scored] = []
+        rows: list[ScoredReplies] = []
         with torch.inference_mode():
             for _, group, scores in self._scored(self.held_out):
-                rows += [Scored(s.tolist(), row.lengths, row.ranks) for row, s in zip(group, scores, strict=True)]
+                rows += [
+                    ScoredReplies(s.tolist(), row.lengths, row.ranks) for row, s in zip(group, scores, strict=True)
+                ]
         return {"reward_model": report(rows)}
 
-    def _parts(self, rows: Sequence[Compared], metrics: dict[str, float]) -> Iterator[Part]:
+    def _parts(self, rows: Sequence[Compared], metrics: dict[str, float]) -> Iterator[MicroBatchLoss]:
         """The micro-batches. Behind the last one, `metrics` holds the means over the decided pairs."""
         better: list[Tensor] = []
         worse: list[Tensor] = []
         for packed, group, scores in self._scored(rows):
             losses = []
             for row, score in zip(group, scores, strict=True):
-                decided = list(Scored((), (), row.ranks).decided())
+                decided = list(ScoredReplies((), (), row.ranks).decided())
                 above, below = (score[[pair[side] for pair in decided]] for side in (0, 1))
                 losses.append(self._loss(row, score, above, below))
                 better.append(above.detach())
                 worse.append(below.detach())
             sequences = [sequence for row in group for sequence in row.sequences]
-            yield Part(
+            yield MicroBatchLoss(
                 torch.stack(losses).sum(),
                 tokens=sum(len(s.ids) - 1 for s in sequences),
                 supervised_tokens=len(sequences),

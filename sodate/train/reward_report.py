@@ -18,7 +18,7 @@ BINS = 5  # of the model's confidence, from 0.5 to 1
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ScoredReplies:
     """The replies to one prompt: scores, lengths in tokens, ranks (1 is best, None not ranked)."""
 
     scores: Sequence[float]
@@ -33,7 +33,7 @@ class Scored:
                     yield a, b
 
 
-def report(rows: Sequence[Scored]) -> dict[str, Any]:
+def report(rows: Sequence[ScoredReplies]) -> dict[str, Any]:
     """Accuracy with its Wilson interval, that of "the longer reply is better", calibration, correlation with length.
 
     `beats_chance`: the interval of the accuracy lies above 1/2. `beats_length`: that of the paired difference to the
@@ -63,13 +63,13 @@ def report(rows: Sequence[Scored]) -> dict[str, Any]:
     }
 
 
-def _agreement(values: Sequence[float], row: Scored) -> float:
+def _agreement(values: Sequence[float], row: ScoredReplies) -> float:
     """Share of the decided pairs that `values` order as people did."""
     signs = [np.sign(values[better] - values[worse]) for better, worse in row.decided()]
     return float((np.mean(signs) + 1) / 2)
 
 
-def _length_correlation(rows: Sequence[Scored]) -> float | None:
+def _length_correlation(rows: Sequence[ScoredReplies]) -> float | None:
     """Pearson's r of score and length within prompts (each taken from its prompt's mean); None where nothing varies."""
     scores, lengths = (
         np.concatenate([np.asarray(values, dtype=np.float64) - np.mean(values) for values in column])
@@ -79,7 +79,7 @@ def _length_correlation(rows: Sequence[Scored]) -> float | None:
     return float((scores * lengths).sum() / spread) if spread else None
 
 
-def _calibration(rows: Sequence[Scored]) -> tuple[list[dict[str, float]], float]:
+def _calibration(rows: Sequence[ScoredReplies]) -> tuple[list[dict[str, float]], float]:
     """Reliability table and expected calibration error (Naeini et al., 2015) of P(better beats worse) = σ(difference).
 
     A pair is seen from the side the model favours: its confidence is at least 1/2, and it is right or wrong.

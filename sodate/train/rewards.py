@@ -61,10 +61,10 @@ class Reward:
         ]
         return mixed, by_part
 
-    def told(self, tasks: Sequence[Task]) -> Reward:
+    def with_references(self, tasks: Sequence[Task]) -> Reward:
         """This reward when its graders know every reference of the tasks."""
         references = [one for task in tasks for one in case_of("", task.reference, task.item).references]
-        return Reward(tuple((weight, grader.told(references)) for weight, grader in self.parts))
+        return Reward(tuple((weight, grader.with_references(references)) for weight, grader in self.parts))
 
     @property
     def notes(self) -> list[str]:

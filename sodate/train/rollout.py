@@ -17,13 +17,13 @@ from torch import Tensor
 from sodate.core.engine import Sampling
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
-from sodate.generate.decoding import prepared
+from sodate.generate.decoding import frozen
 from sodate.generate.engine import generate
 from sodate.model.forward import score
 from sodate.render import trie
 from sodate.render.renderer import Rendered
 from sodate.train.alarms import Alarms
-from sodate.train.loop import Part, Validation
+from sodate.train.loop import MicroBatchLoss, Validation
 from sodate.train.rewards import Answer, Reward, Task
 
 SLOTS = 64  # replies decoded at once, where memory allows it
@@ -118,7 +118,7 @@ class Rollouts:
 
     def _answers(self, tasks: Sequence[Task], sampling: Sampling) -> tuple[list[Answer], list[Any]]:
         prompts = [task.prompt for task in tasks]
-        with prepared(self.model):
+        with frozen(self.model):
             replies = generate(self.model, prompts, self.stop_ids, sampling, batch_size=self.slots)
         answers = [Answer(t, r.ids, self.text(r.ids, t.tools)) for t, r in zip(tasks, replies, strict=True)]
         return answers, replies
@@ -126,16 +126,16 @@ class Rollouts:
     def packs(self, samples: Sequence[Sample]) -> list[Pack]:
         """The samples packed into tries of at most `micro_tokens`: a group's prompt is computed once."""
         sequences = [sample.sequence() for sample in samples]
-        made = []
+        packs = []
         for numbers in trie.pack(sequences, self.micro_tokens):
             batch = trie.build([sequences[i] for i in numbers])
             device = self.model.device
             old = [value for i in numbers for value in samples[i].log_p]
-            made.append(Pack(
+            packs.append(Pack(
                 numbers, batch, torch.as_tensor(batch.entry_row, device=device),
                 torch.as_tensor(batch.entry_prediction, device=device), torch.tensor(old, device=device),
             ))  # fmt: skip
-        return made
+        return packs
 
     def score_base(self) -> dict[str, float]:
         """Before the first step: what the model can do already, as metrics of that step's line.
@@ -240,7 +240,7 @@ class Agreement:
         return {"engine_kl": self.divergence / max(1, self.tokens), "engine_gap": self.widest}
 
 
-def part_of(pack: Pack, samples: Sequence[Sample], loss: Tensor) -> Part:
+def part_of(pack: Pack, samples: Sequence[Sample], loss: Tensor) -> MicroBatchLoss:
     """What the loop backpropagates and counts of a pack of these samples."""
     tokens = sum(len(samples[i].answer.task.prompt) + len(samples[i].log_p) for i in pack.samples)
-    return Part(loss, tokens=tokens, supervised_tokens=len(pack.old), computed_tokens=pack.batch.computed)
+    return MicroBatchLoss(loss, tokens=tokens, supervised_tokens=len(pack.old), computed_tokens=pack.batch.computed)

@@ -10,7 +10,7 @@ from typing import overload
 from sodate.core.errors import SodateError
 from sodate.core.types import Example
 from sodate.data.measure import Measure, Measured
-from sodate.data.prepare import Prepared
+from sodate.data.tokenise import TokenisedData
 from sodate.data.tokens import Names, TokenRows
 from sodate.render.renderer import Rendered, Renderer
 from sodate.train.methods import TrainingMethod
@@ -48,7 +48,7 @@ def _measured(rows: Sequence[list[Rendered] | SodateError]) -> Measured | Sodate
     return error or Measured.of([row for row in rows if not isinstance(row, SodateError)])
 
 
-def rows_of(method: TrainingMethod, prepared: Prepared | None) -> Rows:
+def rows_of(method: TrainingMethod, prepared: TokenisedData | None) -> Rows:
     """What a method learns from the prepared files; empty without any."""
     if prepared is None:
         return Rows([], [], [])

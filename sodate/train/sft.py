@@ -20,7 +20,7 @@ from sodate.model.forward import score
 from sodate.render import trie
 from sodate.render.renderer import Rendered, Renderer
 from sodate.train import parallel
-from sodate.train.loop import Part, Update, Validation
+from sodate.train.loop import MicroBatchLoss, Update, Validation
 from sodate.train.methods import Setup, TrainingMethod
 
 
@@ -63,19 +63,19 @@ class SFT:
         sequences = [s for r in rows for s in self.train[r]]
         yield Update(sum(supervised(s) for s in sequences), self._parts(sequences))
 
-    def _parts(self, sequences: list[Rendered]) -> Iterator[Part]:
+    def _parts(self, sequences: list[Rendered]) -> Iterator[MicroBatchLoss]:
         for (group, batch), counts in self._mine(sequences):
             part = self._part(group, batch)
-            yield part if counts else Part(part.loss * 0, 0, 0, 0)
+            yield part if counts else MicroBatchLoss(part.loss * 0, 0, 0, 0)
 
     def _mine(self, sequences: list[Rendered]) -> Iterator[tuple[tuple[list[Rendered], trie.Trie], bool]]:
         """This process's micro-batches, and whether each counts."""
         mine = self._packed(parallel.share(sequences, lambda s: s.ids))
         return parallel.evened(self.model, list(mine), lambda: next(self._packed(sequences[:1])))
 
-    def _part(self, group: list[Rendered], batch: trie.Trie) -> Part:
+    def _part(self, group: list[Rendered], batch: trie.Trie) -> MicroBatchLoss:
         scores = score(self.model, batch)
-        return Part(
+        return MicroBatchLoss(
             scores.weighted_sum(),
             tokens=sum(len(s.ids) for s in group),
             supervised_tokens=len(batch.entry_row),
@@ -83,7 +83,7 @@ class SFT:
             sums={"accuracy": float((scores.right.cpu().numpy() * batch.weight).sum())},
         )
 
-    def heaviest(self, steps: Iterator[Sequence[int]]) -> tuple[int, Callable[[], Part]]:
+    def heaviest(self, steps: Iterator[Sequence[int]]) -> tuple[int, Callable[[], MicroBatchLoss]]:
         """The computed tokens of the largest micro-batch of these steps' rows, and what computes it."""
         mine = (parallel.share([s for r in rows for s in self.train[r]], lambda s: s.ids) for rows in steps)
         batches = (pair for sequences in mine for pair in self._packed(sequences))

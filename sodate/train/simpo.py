@@ -7,29 +7,29 @@ from sodate.core.recipe import SimPORecipe
 from sodate.losses import preference
 from sodate.train import pairs
 from sodate.train.methods import Setup, TrainingMethod, one_by_one
-from sodate.train.pairs import Batch, Judged, Objective
+from sodate.train.pairs import Batch, PairLoss, PairLosses
 
 
-def objective(recipe: SimPORecipe) -> Objective:
+def pair_loss(recipe: SimPORecipe) -> PairLoss:
     """The loss of each pair under the recipe's `beta` and `gamma`."""
 
-    def judge(batch: Batch) -> Judged:
+    def losses(batch: Batch) -> PairLosses:
         loss = preference.simpo(
             batch.chosen, batch.rejected, batch.chosen_tokens, batch.rejected_tokens,
             beta=recipe.beta, gamma=recipe.gamma,
         )  # fmt: skip
-        return Judged(
+        return PairLosses(
             loss,
             recipe.beta * batch.chosen / batch.chosen_tokens,
             recipe.beta * batch.rejected / batch.rejected_tokens,
         )
 
-    return judge
+    return losses
 
 
 def _build(setup: Setup) -> pairs.Pairs:
     assert isinstance(setup.recipe, SimPORecipe)
-    return pairs.build(setup, objective(setup.recipe))
+    return pairs.build(setup, pair_loss(setup.recipe))
 
 
 METHOD = TrainingMethod(takes=pairs.takes, wants=pairs.wants, render=one_by_one(pairs.render), build=_build)

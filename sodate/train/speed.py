@@ -15,12 +15,12 @@ from sodate.train.fit_into_memory import refuse_too_large
 if TYPE_CHECKING:
     import torch
 
-    from sodate.kernels.machine import Choice as Choice
+    from sodate.kernels.machine import SpeedChoice as SpeedChoice
 
 
 def settle(
     recipe: Recipe, files: ModelFiles, device: torch.device, began: Mapping[str, Any], *, whole: bool, quantised: bool
-) -> Choice:
+) -> SpeedChoice:
     """Chooses, and from here on this process makes its products so."""
     from sodate.kernels import machine
 
@@ -31,7 +31,7 @@ def settle(
 
 def choose(
     recipe: Recipe, files: ModelFiles, device: torch.device, began: Mapping[str, Any], *, whole: bool, quantised: bool
-) -> Choice:
+) -> SpeedChoice:
     """What products are made by. A resumed run (`began`: its manifest) goes on as it began, whatever is faster now.
 
     Rollouts stay in float32 on a CPU, where the engine that samples and the forward that learns then agree to rounding.
@@ -47,20 +47,20 @@ def choose(
     if "dtype" in began:
         # With another number of processes sums are split anew anyway.
         threads = began["threads"] if began.get("processes") == parallel.count() else usual.threads
-        kind = machine.Kind(began["dtype"], began.get("products", usual.library), threads)
-        return machine.Choice(kind, began.get("rates", {}))
+        kind = machine.ProductKind(began["dtype"], began.get("products", usual.library), threads)
+        return machine.SpeedChoice(kind, began.get("rates", {}))
     fast = not isinstance(recipe, RolloutRecipe)
     if device.type != "cpu" or recipe.dtype != "auto" or not fast:
         dtype = load.pick_dtype(recipe.dtype, device)
-        return machine.Choice(usual._replace(dtype=str(dtype).removeprefix("torch.")), {})
+        return machine.SpeedChoice(usual._replace(dtype=str(dtype).removeprefix("torch.")), {})
     wide = torch.float32
     kept = wide if whole else stored_precision.precision(files.folder, wide)
-    tried = machine.try_training(forecast.facts(files.folder).largest, kept)
-    choice: Choice = parallel.from_main(tried)  # all processes make their products alike
+    tried = machine.try_training(forecast.model_size(files.folder).largest, kept)
+    choice: SpeedChoice = parallel.from_main(tried)  # all processes make their products alike
     if choice.kind.dtype == "float32" and not whole and not _fits(recipe, files, device, kept, quantised):
-        narrow = stored_precision.precision(files.folder, torch.bfloat16)
-        if _fits(recipe, files, device, narrow, quantised):
-            return machine.Choice(
+        stored = stored_precision.precision(files.folder, torch.bfloat16)
+        if _fits(recipe, files, device, stored, quantised):
+            return machine.SpeedChoice(
                 choice.kind._replace(dtype="bfloat16", library="onednn"), choice.rates, by_memory=True
             )
     return choice
@@ -74,7 +74,7 @@ def _fits(recipe: Recipe, files: ModelFiles, device: torch.device, kept: torch.d
     return True
 
 
-def decisions(choice: Choice, products: str) -> tuple[Decision, ...]:
+def decisions(choice: SpeedChoice, products: str) -> tuple[Decision, ...]:
     """What was chosen, with the rates that decided; `products` is the type that the model could be prepared for."""
     reason = tr("of products; sums and trained weights stay in float32", "積の精度。和と学習する重みは float32")
     if choice.by_memory:

@@ -139,7 +139,7 @@ def test_a_saved_adapter_loads_with_the_same_logits_after_fusing_too(name: str, 
     two = load.load_base(tmp_path / "base", device=CPU, dtype=torch.float32)
     before = logits(trained(one, config))
     exact = logits(in_float64(one))
-    fused.prepare(one, torch.float32)
+    fused.replace_modules(one, torch.float32)
     assert_as_exact(logits(one), before, exact)
     adapter_files.save_adapter(one, config, "tiny", tmp_path)
     assert adapter_files.load_adapter(two, tmp_path) == config

@@ -24,7 +24,7 @@ def test_shards_shrink_the_blocks_and_a_measured_step_says_the_speed(
     write_json(run.path / "run.json", {"status": "done"})
     for seconds in (0.4, 0.5, 9.0):
         run.metric({"step": 1, "seconds": seconds, "tokens": 100})
-    facts = forecast.facts(folder)
+    facts = forecast.model_size(folder)
     rows = {
         (row["adapter"], row["parallel"], row["gradient_checkpointing"]): row
         for row in plan(sodate.pull(str(folder)).id, processes=4, tokens=64, rank=8, link=1e6, run="measured")

@@ -15,8 +15,8 @@ from sodate.core.errors import SodateError, UsageError
 from sodate.core.recipe import load_recipe
 from sodate.core.types import Conversation, Example, Message, Preference, TaskItem, ToolCall
 from sodate.data import check
+from sodate.data.examples import read_examples
 from sodate.data.formats import NoFormatError
-from sodate.data.load import load
 
 U, A, A0 = Message("user", "U"), Message("assistant", "A"), Message("assistant", "A", weight=0.0)
 UD, AD = {"role": "user", "content": "U"}, {"role": "assistant", "content": "A"}
@@ -185,7 +185,7 @@ def test_columns_map_any_other_format(tmp_path: Path) -> None:
     assert aside.code == "unknown-format" and "質問文, 回答文, 番号" in aside.message
     assert "--columns prompt=質問文,completion=回答文" in aside.message
     with pytest.raises(NoFormatError, match="質問文, 回答文, 番号"):
-        load(path)
+        read_examples(path)
     name, example = read_one(row, tmp_path, columns={"prompt": "質問文", "completion": "回答文"})
     assert isinstance(example, Conversation) and (name, example.messages) == ("prompt-completion", (U, A))
     name, example = read_one(row, tmp_path, columns={"prompt": "質問文", "reference_answer": "番号"})
@@ -262,7 +262,7 @@ def test_the_columns_suggested_keep_a_verdict(tmp_path: Path) -> None:
     for label, more in (("0", ",label=label"), (1, ",label=label"), ("billing", "")):
         path.write_text(json.dumps({"prompt": "U", "response": "A", "label": label}))
         with pytest.raises(NoFormatError) as caught:
-            load(path)
+            read_examples(path)
         assert (caught.value.fix or "").endswith(f"--columns prompt=prompt,completion=response{more}")
 
 

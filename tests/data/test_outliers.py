@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sodate.core.errors import SodateError
-from sodate.data import check, load, pii
+from sodate.data import check, examples, pii
 from sodate.data.measure import Measured
 from sodate.data.split import split
 
@@ -64,7 +64,7 @@ class Odd(Exception):
 
 def test_whatever_happens_to_one_row_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path, [{"prompt": f"U{n}", "completion": f"A{n}"} for n in range(4)])
-    parse = load.formats.parse
+    parse = examples.formats.parse
 
     def parse_or_not(row: Any, *more: Any) -> Any:
         if row["prompt"] == "U2":
@@ -76,7 +76,7 @@ def test_whatever_happens_to_one_row_the_others_go_on(tmp_path: Path, monkeypatc
             raise Odd("in rendering")
         return [Measured(1, 1, 1) for _ in examples]
 
-    monkeypatch.setattr(load.formats, "parse", parse_or_not)
+    monkeypatch.setattr(examples.formats, "parse", parse_or_not)
     found = check([path], measure=measure)
     assert sorted((p.line, p.code) for p in found.ledger.set_aside) == [(2, "unforeseen"), (3, "unforeseen")]
     assert {p.message.count("Odd: in") for p in found.ledger.set_aside} == {1}
@@ -108,6 +108,6 @@ def test_what_is_not_about_the_row_still_ends_the_command(
     def fails(*_: Any) -> Any:
         raise error
 
-    monkeypatch.setattr(load.formats, "parse", fails)
+    monkeypatch.setattr(examples.formats, "parse", fails)
     with pytest.raises(type(error)):
         check([write(tmp_path, [{"prompt": "U", "completion": "A"}])])

@@ -12,8 +12,8 @@ import pytest
 from sodate.core.errors import SodateError, UsageError
 from sodate.data import check
 from sodate.data import split as module
+from sodate.data.prompt_groups import LAST, PromptGroups
 from sodate.data.split import split
-from sodate.data.together import LAST, Prompts
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -105,7 +105,7 @@ def test_a_common_greeting_does_not_pull_all_conversations_to_one_side(seed: int
 
 
 def test_keys_and_their_spread_by_hand() -> None:
-    prompts = Prompts()
+    prompts = PromptGroups()
     for turns in ((5,), (5, 7), (4, 5, 8), (6, 9), (5, 7, 9), (3,)):
         prompts.add(turns)
     # 4 and 6 are asked by no row. 5 is the beginning of three longer rows, 7 of one.
@@ -119,11 +119,11 @@ def test_keys_and_their_spread_by_hand() -> None:
 
 
 def test_turns_without_text_begin_nothing_longer() -> None:
-    prompts = Prompts()
+    prompts = PromptGroups()
     for turns in ((5, 5), (7, 7), (8, 8, 9)):
         prompts.add(turns)
     assert prompts.keys(0.3).tolist() == [5, 7, 9]
-    crossed = Prompts()
+    crossed = PromptGroups()
     for turns in ((5, 7), (7, 5)):  # no texts are like this
         crossed.add(turns)
     assert crossed.keys(0).tolist() == [LAST, LAST]

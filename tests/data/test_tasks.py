@@ -10,7 +10,7 @@ import pytest
 from sodate.api import evaluation
 from sodate.core.types import Conversation, Message, Preference, TaskItem
 from sodate.data import tasks
-from sodate.data.load import Loaded, load
+from sodate.data.examples import ParsedRow, read_examples
 from sodate.grade import parse_grader
 from sodate.train import rollout_setup
 from tests.farm import write_rows
@@ -20,8 +20,8 @@ ASKED = {"role": "user", "content": "Weather in Ube?"}
 
 
 def read_one(row: dict[str, Any], tmp_path: Path) -> Any:
-    (loaded,) = load(write_rows(tmp_path / "rows.jsonl", [row]))[1]
-    assert isinstance(loaded, Loaded)
+    (loaded,) = read_examples(write_rows(tmp_path / "rows.jsonl", [row]))[1]
+    assert isinstance(loaded, ParsedRow)
     return loaded.example
 
 

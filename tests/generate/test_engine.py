@@ -11,8 +11,8 @@ import torch
 
 from sodate.core.engine import Sampling
 from sodate.generate import torch_engine
-from sodate.generate.attending import Prefill
 from sodate.generate.engine import Reply, generate
+from sodate.generate.paged_attention import PrefillAttention
 from sodate.generate.sampling import _drawn
 from sodate.model import attention
 from tests.close import assert_as_exact
@@ -83,7 +83,7 @@ def test_prompts_are_prefilled_a_few_at_a_time_with_a_shared_beginning_computed_
     computed: list[int] = []
 
     def decode(model: Any, tokens: torch.Tensor, positions: torch.Tensor, attend: Any) -> torch.Tensor:
-        if isinstance(attend, Prefill):
+        if isinstance(attend, PrefillAttention):
             computed.append(len(tokens))
         return real(model, tokens, positions, attend)
 

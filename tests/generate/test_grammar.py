@@ -117,7 +117,7 @@ def test_free_and_held_requests_run_side_by_side(engine: TorchEngine) -> None:
     def alone(number: int, constraint: Constraint | None) -> list[int]:
         engine.admit(Request(number, [20, 21, 22, 23], [END], Sampling(30), constraint=constraint))
         ids = []
-        while engine.holders.running:
+        while engine.requests.running:
             ids += [event.id for event in engine.step() if isinstance(event, Token)]
         return ids
 
@@ -128,7 +128,7 @@ def test_free_and_held_requests_run_side_by_side(engine: TorchEngine) -> None:
     second = next(numbers)
     engine.admit(Request(first, [20, 21, 22, 23], [END], Sampling(30)))
     engine.admit(Request(second, [20, 21, 22, 23], [END], Sampling(30), constraint=held))
-    while engine.holders.running:
+    while engine.requests.running:
         for event in engine.step():
             if isinstance(event, Token):
                 together.setdefault(event.number, []).append(event.id)
@@ -158,11 +158,11 @@ def test_free_and_held_requests_run_side_by_side(engine: TorchEngine) -> None:
 def test_what_can_not_be_enforced_is_refused_and_says_why(
     engine: TorchEngine, constraint: Constraint, why: str
 ) -> None:
-    running = len(engine.holders.running)
+    running = len(engine.requests.running)
     with pytest.raises(SodateError, match=re.escape(why)) as caught:
         engine.admit(Request(next(numbers), [11], [END], constraint=constraint))
     assert caught.value.code == "constraint_unsupported"
-    assert len(engine.holders.running) == running
+    assert len(engine.requests.running) == running
 
 
 def test_an_engine_without_a_tokenizer_says_so(engine: TorchEngine) -> None:

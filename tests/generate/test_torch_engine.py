@@ -13,8 +13,8 @@ import torch
 from sodate.core.engine import Done, Request, Sampling, Token
 from sodate.core.errors import SodateError
 from sodate.generate import torch_engine
-from sodate.generate.attending import Prefill
-from sodate.generate.drafts import Lookup
+from sodate.generate.drafts import PromptLookup
+from sodate.generate.paged_attention import PrefillAttention
 from sodate.generate.pool import BLOCK
 from sodate.generate.torch_engine import TorchEngine
 from sodate.model import attention
@@ -36,7 +36,7 @@ def tokens(count: int, seed: int) -> list[int]:
 def finish(engine: TorchEngine, replies: dict[int, list[int]] | None = None) -> dict[int, list[int]]:
     """Steps until all is said; the ids of every reply by its number."""
     replies = {} if replies is None else replies
-    while engine.holders.running:
+    while engine.requests.running:
         for event in engine.step():
             if isinstance(event, Token):
                 replies.setdefault(event.number, []).append(event.id)
@@ -61,8 +61,8 @@ def test_requests_join_and_leave_while_others_are_under_way(llama: Models) -> No
     prompts = [tokens(n, n) for n in (5, 40, 17, 70)]
     replies: dict[int, list[int]] = {}
     waiting = list(enumerate(prompts))
-    while waiting or engine.holders.running:
-        if waiting and len(engine.holders.running) < 3:
+    while waiting or engine.requests.running:
+        if waiting and len(engine.requests.running) < 3:
             number, prompt = waiting.pop(0)
             engine.admit(Request(number, prompt, [], Sampling(10 + number)))
         for event in engine.step():
@@ -85,7 +85,7 @@ def test_a_long_prompt_comes_in_pieces_and_nobody_waits_for_all_of_it(
     real = attention.decode
 
     def decode(model: Any, ids: torch.Tensor, positions: torch.Tensor, attend: Any) -> torch.Tensor:
-        if isinstance(attend, Prefill):
+        if isinstance(attend, PrefillAttention):
             pieces.append(len(ids))
         return real(model, ids, positions, attend)
 
@@ -107,10 +107,10 @@ def test_cancelled_requests_are_gone_before_the_next_step(llama: Models) -> None
     engine.admit(Request(0, first, [], Sampling(50)))
     engine.admit(Request(1, second, [], Sampling(6)))
     engine.step()
-    free = engine.holders.pool.available
+    free = engine.requests.pool.available
     engine.cancel(0)
     engine.cancel(77)  # nobody's
-    assert engine.holders.pool.available > free
+    assert engine.requests.pool.available > free
     engine.admit(Request(2, first, [], Sampling(4)))
     replies = finish(engine)
     assert set(replies) == {1, 2} and replies[2] == with_transformers(plain, first, [], 4)
@@ -124,7 +124,7 @@ def test_what_can_not_be_answered_is_refused_and_takes_no_memory(llama: Models) 
     assert refused(engine, Request(0, tokens(4 * BLOCK, 1), [])) == "context_length_exceeded"
     assert refused(engine, Request(0, [3], [], version="orders@1")) == "unknown_version"
     assert refused(TorchEngine(ours), Request(0, tokens(256, 1), [])) == "context_length_exceeded"  # the model's own
-    assert engine._holders is None  # nothing was allocated for any of them
+    assert engine._requests is None  # nothing was allocated for any of them
     engine.admit(Request(1, tokens(2 * BLOCK, 1), [], Sampling(4)))
     assert refused(engine, Request(2, tokens(2 * BLOCK, 2), [])) == "busy"  # no room now
     engine.admit(Request(3, [3], [], Sampling(4)))
@@ -148,7 +148,7 @@ def test_replies_that_outgrow_the_memory_take_turns_and_say_the_same(llama: Mode
     prompts = [tokens(10 + n, n) for n in range(4)]  # each will want four blocks in the end
     found = ask(engine, *prompts, max_new_tokens=45)
     assert found == {n: with_transformers(plain, p, [], 45) for n, p in enumerate(prompts)}
-    assert engine.holders.pool.available == 7
+    assert engine.requests.pool.available == 7
 
 
 def test_known_beginnings_are_found_again_by_the_same_version_and_tenant_only(llama: Models) -> None:
@@ -160,7 +160,7 @@ def test_known_beginnings_are_found_again_by_the_same_version_and_tenant_only(ll
     for number, (prompt, tenant) in enumerate(zip(prompts, ("a", "a", "b"), strict=True)):
         engine.admit(Request(number, prompt, [], Sampling(8), tenant=tenant))
         said: list[int] = []
-        while engine.holders.running:
+        while engine.requests.running:
             for event in engine.step():
                 if isinstance(event, Done):
                     cached.append(event.cached)
@@ -176,7 +176,7 @@ def test_a_conversation_finds_its_own_replies_again(llama: Models) -> None:
     turns = tokens(20, 1)
     for number in range(3):
         engine.admit(Request(number, turns, [], Sampling(16)))
-        while engine.holders.running:
+        while engine.requests.running:
             done = [event for event in engine.step() if isinstance(event, Done)]
         assert done[0].cached == (len(turns) - 7) // BLOCK * BLOCK if number else done[0].cached == 0
         turns = [*turns, *with_transformers(plain, turns, [], 16), *tokens(7, number)]
@@ -189,12 +189,12 @@ def test_requests_that_come_together_hold_what_they_share_once(llama: Models) ->
     for number in range(9):  # nine times eleven blocks would not fit
         engine.admit(Request(number, head + tokens(5, number), [], Sampling(12)))
         engine.step()
-    assert 40 - engine.holders.pool.available == 10 + 9
+    assert 40 - engine.requests.pool.available == 10 + 9
     engine = TorchEngine(ours, tokens=100 * BLOCK)
     for number in range(9):
         engine.admit(Request(number, head + tokens(5, number), [], Sampling(12)))
     engine.step()
-    assert 100 - engine.holders.pool.available == 10 + 9
+    assert 100 - engine.requests.pool.available == 10 + 9
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
@@ -210,7 +210,7 @@ def test_drafts_change_nothing_and_save_steps(llama: Models, temperature: float)
             engine.admit(Request(number, prompt, [], Sampling(60, temperature, seed=5, stream=number)))
         replies: dict[int, list[int]] = {}
         steps.append(0)
-        while engine.holders.running:
+        while engine.requests.running:
             steps[-1] += 1
             for event in engine.step():
                 if isinstance(event, Token):
@@ -230,7 +230,7 @@ def test_with_drafts_every_reply_has_the_models_own_probability(
     engine = TorchEngine(ours, slots=500)
     counts = dict.fromkeys(itertools.product((0, 1), repeat=3), 0)
     guesses: list[bool] = []
-    monkeypatch.setattr(Lookup, "saw", lambda self, right: guesses.append(right))
+    monkeypatch.setattr(PromptLookup, "saw", lambda self, right: guesses.append(right))
     for start in range(0, 3000, 500):
         for number in range(start, start + 500):
             engine.admit(Request(number, prompt, [], Sampling(3, 1.7, seed=9, stream=number)))

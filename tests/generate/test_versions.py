@@ -35,8 +35,8 @@ def base(folder: Path) -> Any:
 
 
 def ready(model: Any) -> Any:
-    fused.prepare(model, torch.float32)
-    decoding.prepare(model)
+    fused.replace_modules(model, torch.float32)
+    decoding.freeze(model)
     return model
 
 
@@ -138,7 +138,7 @@ def test_eight_versions_take_hardly_more_than_one(served: tuple[Path, dict[str, 
         tensors = {id(t): t for m in model.modules() for t in vars(m).values() if isinstance(t, torch.Tensor)}
         tensors |= {id(p): p for p in model.parameters()}
         thin = {id(t): t for m in model.modules() if getattr(m, "thin", None) is not None
-                for pairs in m.thin.pairs.values() for pair in pairs if pair for t in pair}  # fmt: skip
+                for pairs in m.multi_lora.pairs.values() for pair in pairs if pair for t in pair}  # fmt: skip
         return sum(t.nbytes for t in (tensors | thin).values())
 
     before = held()

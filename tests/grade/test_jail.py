@@ -14,7 +14,7 @@ import pytest
 
 from sodate.core.errors import SodateError
 from sodate.grade import Case, parse_grader, programs, sandbox, seccomp
-from sodate.grade.ceiling import ceiling
+from sodate.grade.cgroup import resource_group
 from sodate.grade.sandbox import Limits
 
 
@@ -141,8 +141,8 @@ def shared():
 @pytest.mark.parametrize("grouped", [True, False])
 def test_all_processes_together_have_one_ceiling(grouped: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not grouped:
-        monkeypatch.setattr(sandbox, "ceiling", lambda memory, processes: contextlib.nullcontext([]))
-    with sandbox.ceiling(1 << 20, 1) as groups:
+        monkeypatch.setattr(sandbox, "resource_group", lambda memory, processes: contextlib.nullcontext([]))
+    with sandbox.resource_group(1 << 20, 1) as groups:
         if grouped and not groups:
             pytest.skip("no control group can be made here")
     (answer,) = run(MEMORY, memory=200 << 20)
@@ -152,7 +152,7 @@ def test_all_processes_together_have_one_ceiling(grouped: bool, monkeypatch: pyt
 
 
 def test_a_group_is_gone_with_its_jail() -> None:
-    with ceiling(64 << 20, 8) as groups:
+    with resource_group(64 << 20, 8) as groups:
         folders = [Path(one).parent for one in groups]
         assert all(folder.is_dir() for folder in folders)
     assert not any(folder.exists() for folder in folders)

@@ -14,7 +14,7 @@ from sodate.grade.labels import macro_f1
 
 
 def score(reply: str, reference: str, *labels: str) -> float:
-    return parse_grader("label").told(labels)(reply, reference, {}).score
+    return parse_grader("label").with_references(labels)(reply, reference, {}).score
 
 
 @pytest.mark.parametrize(("reply", "reference"), [
@@ -61,9 +61,9 @@ def test_two_labels_of_the_file_that_fold_alike_are_told_apart(one: str, other: 
 
 def test_the_stricter_comparison_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SODATE_LANG", "en")
-    (note,) = parse_grader("label").told(["US", "us", "third", "US"]).notes
+    (note,) = parse_grader("label").with_references(["US", "us", "third", "US"]).notes
     assert "US, us" in note and "letter by letter" in note
-    assert parse_grader("label").told(["US", "third"]).notes == ()
+    assert parse_grader("label").with_references(["US", "third"]).notes == ()
     items = [EvalItem((), name) for name in ("US", "us", "third")]
     result = evaluate({"a": ["us", "us", "Third"]}, items, [parse_grader("label")])
     assert [grade.score for grade in result.results[0].grades] == [0, 1, 1]
@@ -74,7 +74,7 @@ def test_a_rule_that_is_a_label_grader_knows_the_labels_too(tmp_path) -> None:
     (tmp_path / "r.yaml").write_text("rules: [{kind: grader, grader: label}]", "utf-8")
     rules = parse_grader("rules:r.yaml", tmp_path)
     assert rules("us", "US", {}).score == 1
-    assert rules.told(["us", "US"])("us", "US", {}).score == 0 and rules.told(["us", "US"]).notes
+    assert rules.with_references(["us", "US"])("us", "US", {}).score == 0 and rules.with_references(["us", "US"]).notes
 
 
 @given(st.text(max_size=8), st.text(max_size=8))

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from sodate.kernels import machine, products
-from sodate.kernels.machine import Kind, choose, try_training
+from sodate.kernels.machine import ProductKind, choose, try_training
 
-FLOAT, NARROW = Kind("float32", "mkl", 2), Kind("bfloat16", "onednn", 2)
-ONEDNN = Kind("float32", "onednn", 2)
+FLOAT, NARROW = ProductKind("float32", "mkl", 2), ProductKind("bfloat16", "onednn", 2)
+ONEDNN = ProductKind("float32", "onednn", 2)
 LAYER = (1536, 576)
 
 
@@ -25,17 +25,17 @@ LAYER = (1536, 576)
     ],
 )
 def test_the_fastest_kind_is_taken_and_the_usual_one_where_little_is_won(
-    rates: dict[Kind, float], first: Kind, chosen: Kind
+    rates: dict[ProductKind, float], first: ProductKind, chosen: ProductKind
 ) -> None:
     assert choose(rates, first) == chosen
 
 
 def tried(
     alone: float, dtypes: tuple[str, ...] = ("float32", "bfloat16"), kept: torch.dtype = torch.float32
-) -> machine.Choice:
+) -> machine.SpeedChoice:
     """The choice of a machine of two cores where bfloat16 is twice as fast, and one thread makes so much of two."""
 
-    def rate(kind: Kind, weight: torch.Tensor) -> float:
+    def rate(kind: ProductKind, weight: torch.Tensor) -> float:
         return (200.0 if kind.dtype == "bfloat16" else 100.0) * (alone if kind.threads == 1 else 1.0)
 
     before = torch.get_num_threads()
@@ -47,8 +47,8 @@ def tried(
 
 
 def test_one_thread_is_taken_where_the_second_is_in_the_way() -> None:
-    assert tried(alone=0.5).kind == Kind("bfloat16", "onednn", 2)
-    assert tried(alone=1.3).kind == Kind("bfloat16", "onednn", 1)
+    assert tried(alone=0.5).kind == ProductKind("bfloat16", "onednn", 2)
+    assert tried(alone=1.3).kind == ProductKind("bfloat16", "onednn", 1)
     assert tried(alone=1.05).kind.threads == 2  # within what two measurements differ by
 
 
@@ -61,7 +61,7 @@ def test_every_rate_is_kept_by_its_name() -> None:
 
 def test_layers_too_small_to_tell_are_not_tried_so_that_two_runs_decide_alike() -> None:
     choice = try_training((64, 32), torch.float32, rate=lambda kind, weight: pytest.fail("tried"))
-    assert choice == machine.Choice(machine.usual(torch.get_num_threads()), {})
+    assert choice == machine.SpeedChoice(machine.usual(torch.get_num_threads()), {})
 
 
 @pytest.mark.parametrize("kept", [torch.float32, torch.bfloat16])
@@ -82,7 +82,7 @@ def test_products_go_to_the_library_that_was_chosen(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", lambda *given: seen.append(1) or real(*given))
     x, weight = torch.randn(200, 80), torch.randn(96, 80)
     for library in ("mkl", "onednn"):
-        with machine.using(Kind("float32", library, torch.get_num_threads())):
+        with machine.using(ProductKind("float32", library, torch.get_num_threads())):
             made = products.product(x, weight)
         torch.testing.assert_close(made, x @ weight.t(), rtol=1e-3, atol=1e-4)
         assert bool(seen) == (library == "onednn")

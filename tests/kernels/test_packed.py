@@ -123,8 +123,8 @@ def test_a_model_published_in_4_bits_says_what_its_float32_numbers_say(count: in
                 parameter.copy_(torch.from_numpy(numbers))
     plain.save_pretrained(tmp_path)
     ours = load_base(tmp_path, device=torch.device("cpu"), dtype=torch.float32)
-    fused.prepare(ours, torch.float32)
-    decoding.prepare(ours)
+    fused.replace_modules(ours, torch.float32)
+    decoding.freeze(ours)
     assert ours.get_output_embeddings().weight.packed.shape == (VOCABULARY, 2 * 34)
     assert ours.get_decoder().layers[0].self_attn.qkv.weight.packed is not None
     prompts = [[5 + i, 9, 11, 3 + i] for i in range(count)]

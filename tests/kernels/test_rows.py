@@ -119,8 +119,8 @@ def prompts(count: int) -> list[list[int]]:
 @pytest.mark.parametrize("count", [1, 5, 16, 20])
 def test_prepared_blocks_say_what_transformers_says(family: str, count: int, tmp_path: Path) -> None:
     ours, plain = pair(family, tmp_path)
-    fused.prepare(ours, torch.float32)
-    decoding.prepare(ours)
+    fused.replace_modules(ours, torch.float32)
+    decoding.freeze(ours)
     assert all("forward" in vars(layer) for layer in ours.get_decoder().layers)  # the compiled step is what runs
     for prompt, reply in zip(prompts(count), generate(ours, prompts(count), [], Sampling(12)), strict=True):
         ids = torch.tensor([prompt])
@@ -133,7 +133,7 @@ def test_replies_are_as_probable_as_the_blocks_themselves_say(
     family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours, _ = pair(family, tmp_path, torch.bfloat16)
-    assert fused.prepare(ours, torch.bfloat16) == torch.bfloat16
+    assert fused.replace_modules(ours, torch.bfloat16) == torch.bfloat16
     with decoding.prepared(ours):
         fast = generate(ours, prompts(9), [], Sampling(1))
         monkeypatch.setattr(rows, "FEW", 0)
@@ -145,7 +145,7 @@ def test_replies_are_as_probable_as_the_blocks_themselves_say(
 def test_a_block_that_does_more_keeps_its_own_forward(tmp_path: Path) -> None:
     """One that scales what it adds has the same parts; only what it computes tells it apart."""
     ours, _ = pair("llama", tmp_path)
-    fused.prepare(ours, torch.float32)
+    fused.replace_modules(ours, torch.float32)
     layer = ours.get_decoder().layers[0]
     own = type(layer).forward
 
@@ -153,13 +153,13 @@ def test_a_block_that_does_more_keeps_its_own_forward(tmp_path: Path) -> None:
         return x + 0.5 * (own(layer, x, **given) - x)
 
     layer.forward = scaled
-    decoding.prepare(ours)
+    decoding.freeze(ours)
     assert layer.forward is scaled
 
 
 def test_a_model_in_training_is_afterwards_as_before(tmp_path: Path) -> None:
     ours, _ = pair("gemma3", tmp_path)
-    fused.prepare(ours, torch.float32)
+    fused.replace_modules(ours, torch.float32)
     batch = build([Rendered(prompt, [1.0] * len(prompt)) for prompt in prompts(3)])
     before = score(ours, batch).weighted_sum()
     with decoding.prepared(ours):
@@ -170,7 +170,7 @@ def test_a_model_in_training_is_afterwards_as_before(tmp_path: Path) -> None:
 
 def test_blocks_that_are_recomputed_in_backward_still_are_after_rollouts(tmp_path: Path) -> None:
     ours, _ = pair("llama", tmp_path)
-    fused.prepare(ours, torch.float32)
+    fused.replace_modules(ours, torch.float32)
     gradient_checkpointing.enable(ours)
     own = [vars(block)["forward"] for block in gradient_checkpointing.blocks(ours)]
     with decoding.prepared(ours):

@@ -13,7 +13,7 @@ from tests import tiny
 
 
 def test_the_facts_are_those_of_the_tiny_llama(tmp_path: Path) -> None:
-    facts = forecast.facts(tiny.llama_folder(tmp_path))
+    facts = forecast.model_size(tiny.llama_folder(tmp_path))
     vocabulary = len(tiny.oracle(tiny.CHATML))
     # Per block: q and o 32 x 32, k and v 16 x 32, gate, up and down 64 x 32; two blocks; five norms of 32.
     assert facts.block_parameters == 2 * (2 * 1024 + 2 * 512 + 3 * 2048)
@@ -24,14 +24,14 @@ def test_the_facts_are_those_of_the_tiny_llama(tmp_path: Path) -> None:
 
 
 def test_an_untied_head_is_no_block(tmp_path: Path) -> None:
-    tied = forecast.facts(tiny.llama_folder(tmp_path / "tied"))
-    untied = forecast.facts(tiny.llama_folder(tmp_path / "untied", tie_word_embeddings=False))
+    tied = forecast.model_size(tiny.llama_folder(tmp_path / "tied"))
+    untied = forecast.model_size(tiny.llama_folder(tmp_path / "untied", tie_word_embeddings=False))
     assert untied.block_parameters == tied.block_parameters
     assert untied.parameters == tied.parameters + 32 * tied.vocabulary
 
 
 def test_time_is_the_sum_that_the_module_says() -> None:
-    model = forecast.Facts(
+    model = forecast.ModelSize(
         parameters=2_000_000, block_parameters=1_000_000, blocks=10, width=5000, vocabulary=1000, hidden=64
     )
     work = forecast.Work(computed=30_000, predictions=10_000)

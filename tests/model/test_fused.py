@@ -53,7 +53,7 @@ def test_fused_modules_give_the_losses_and_gradients_of_those_they_replace(
     batch = build(rows(), 8)
     wanted_loss, wanted = loss_and_gradients(load(family, tmp_path / "m", torch.float64, adapter), batch)
     model = load(family, tmp_path / "m", torch.float64, adapter)
-    assert fused.prepare(model, torch.float64) == torch.float64
+    assert fused.replace_modules(model, torch.float64) == torch.float64
     kinds = {type(m) for m in model.get_decoder().modules()}
     assert {fused.Attention, fused.GatedMLP, fused.RMSNorm} <= kinds
     assert not any(type(m).__name__.endswith("RMSNorm") and type(m) is not fused.RMSNorm for m in model.modules())
@@ -75,7 +75,7 @@ def test_what_is_made_again_in_backward_is_what_was_there_to_the_last_bit_and_ne
     def run() -> tuple[dict[str, Tensor], int]:
         model = load_base(tmp_path, device=CPU, dtype=dtype)
         lora.add(model, lora.LoraConfig(4, 8.0, lora.all_targets(model)), 0)
-        fused.prepare(model, dtype)
+        fused.replace_modules(model, dtype)
         kept: dict[int, int] = {}
 
         def note(tensor: Tensor) -> Tensor:
@@ -91,7 +91,7 @@ def test_what_is_made_again_in_backward_is_what_was_there_to_the_last_bit_and_ne
 
     found, less = run()
     for module in (fused, trie_attention):
-        monkeypatch.setattr(module, "how", lambda _: None)
+        monkeypatch.setattr(module, "recompute_of", lambda _: None)
     expected, more = run()
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
@@ -109,7 +109,7 @@ def test_bfloat16_products_stay_near_float32_with_gradients_in_the_weights_own_p
     if adapter:
         for _, layer in adapters.layers(model):
             layer.lora_A.data, layer.lora_B.data = layer.lora_A.data.float(), layer.lora_B.data.float()
-    assert fused.prepare(model, torch.bfloat16) == torch.bfloat16
+    assert fused.replace_modules(model, torch.bfloat16) == torch.bfloat16
     loss, found = loss_and_gradients(model, batch)
     assert loss.item() == pytest.approx(wanted_loss.item(), rel=0.05) and loss.item() != wanted_loss.item()
     flat = [torch.cat([g[name].flatten() for name in wanted]) for g in (found, wanted)]
@@ -132,7 +132,7 @@ def test_real_weights_in_bfloat16_compute_what_they_do_in_float32(smollm2: Model
     hidden = []
     for dtype in (torch.float32, torch.bfloat16):
         loaded = load_base(smollm2.path, device=CPU, dtype=dtype)
-        assert fused.prepare(loaded, dtype) == dtype
+        assert fused.replace_modules(loaded, dtype) == dtype
         with torch.inference_mode():
             hidden.append(hidden_states(loaded, build(rows(), 8)).float())
     assert difference(hidden[1], hidden[0]) < 0.03
@@ -145,7 +145,7 @@ def test_a_part_that_can_not_be_replaced_keeps_the_products_in_the_weights_preci
     batch = build(rows(), 8)
     before = score(model, batch).weighted_sum().item()
     exactly = score(in_float64(model), batch).weighted_sum().item()
-    assert fused.prepare(model, torch.bfloat16) == torch.float32
+    assert fused.replace_modules(model, torch.bfloat16) == torch.float32
     assert type(model.get_decoder().layers[0].mlp) is fused.GatedMLP
     assert type(model.get_decoder().layers[1].mlp) is not fused.GatedMLP
     assert_as_exact(score(model, batch).weighted_sum().item(), before, exactly)
@@ -154,7 +154,7 @@ def test_a_part_that_can_not_be_replaced_keeps_the_products_in_the_weights_preci
 def test_an_adapter_that_is_switched_off_leaves_the_base(tmp_path: Path) -> None:
     model = load("qwen3", tmp_path / "m", torch.float32, adapter=True)
     plain = load_base(tmp_path / "m", device=CPU, dtype=torch.float32)
-    fused.prepare(model, torch.float32)
+    fused.replace_modules(model, torch.float32)
     batch = build(rows(), 8)
     base, exactly = (score(m, batch).weighted_sum().item() for m in (plain, in_float64(plain)))
     assert score(model, batch).weighted_sum().item() != pytest.approx(base, rel=1e-4)

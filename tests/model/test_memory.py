@@ -26,12 +26,12 @@ from sodate.model.forward import score
 from sodate.render import trie
 from sodate.render.renderer import Rendered
 from sodate.train import fit_into_memory
-from sodate.train.loop import Part, Plan
+from sodate.train.loop import MicroBatchLoss, Plan
 from tests import worker
 from tests.families import VOCABULARY, pair
 from tests.farm import Farm, adapter_bytes, curve, plant, the_run, write_rows
 
-FACTS = forecast.Facts(
+FACTS = forecast.ModelSize(
     parameters=2_000_000, block_parameters=1_000_000, blocks=10, width=5000, vocabulary=1000, hidden=64
 )
 
@@ -106,7 +106,7 @@ def test_recomputed_blocks_give_the_same_loss_and_gradients_to_the_last_bit(
     model, _ = pair(family, tmp_path)
     if adapter:
         lora.add(model, lora.LoraConfig(4, 8.0, lora.all_targets(model)), 0)
-        fused.prepare(model, torch.float32)
+        fused.replace_modules(model, torch.float32)
     draw = torch.Generator().manual_seed(1)
     for parameter in model.parameters():
         parameter.requires_grad_(parameter.requires_grad or not adapter)
@@ -142,13 +142,13 @@ class Fixed:
         self.model = model
         self.computed: list[int] = []
 
-    def heaviest(self, steps: Iterator[Sequence[int]]) -> tuple[int, Callable[[], Part]]:
+    def heaviest(self, steps: Iterator[Sequence[int]]) -> tuple[int, Callable[[], MicroBatchLoss]]:
         assert [len(rows) for rows in steps][:2] == [8, 8]
 
-        def compute() -> Part:
+        def compute() -> MicroBatchLoss:
             self.computed.append(self.micro_tokens)
             torch.rand(3)
-            return Part(sum(p.sum() for p in self.model.parameters()), 0, 0, 0)  # type: ignore[arg-type]
+            return MicroBatchLoss(sum(p.sum() for p in self.model.parameters()), 0, 0, 0)  # type: ignore[arg-type]
 
         return self.micro_tokens, compute
 
@@ -162,12 +162,14 @@ PLAN = Plan(
     steps=16, batch_size=8, shuffle=True, seed=0, lr=1.0, schedule="linear", warmup_steps=0, weight_decay=0.0,
     max_grad_norm=1.0, save_every=3, eval_every=100, early_stop=None,
 )  # fmt: skip
-WIDE = forecast.Facts(parameters=10**6, block_parameters=10**6, blocks=20, width=10**6, vocabulary=1000, hidden=1000)
+WIDE = forecast.ModelSize(
+    parameters=10**6, block_parameters=10**6, blocks=20, width=10**6, vocabulary=1000, hidden=1000
+)
 
 
 def fitted(
     limit: int, measured: int | Callable[[int], int] = 0, anew: bool = True, **wish: Any
-) -> tuple[fit_into_memory.Fitted, Fixed, list[bool]]:
+) -> tuple[fit_into_memory.MemoryPlan, Fixed, list[bool]]:
     """`fit` of a model that nearly nothing but its activations need memory for: 3.6 MB a token, 0.58 recomputed."""
     model: Any = torch.nn.Linear(2, 2)
     model.device, model.dtype = torch.device("cpu"), torch.float32
@@ -180,9 +182,9 @@ def fitted(
         patch.setattr(gradient_checkpointing, "enable", lambda model: enabled.append(True))
         asked = {"limit": limit, "micro_tokens_given": False, "recompute": None, "longest": 300, "adapter": "lora"}
         state = torch.get_rng_state()
-        wished: Any = fit_into_memory.Wish(**(asked | wish))  # type: ignore[arg-type]
+        wished: Any = fit_into_memory.MemoryOptions(**(asked | wish))  # type: ignore[arg-type]
         one: Any = method
-        done = fit_into_memory.fit(model, torch.float32, one, PLAN, 2048, WIDE, wished)
+        done = fit_into_memory.choose_sizes(model, torch.float32, one, PLAN, 2048, WIDE, wished)
         assert torch.equal(state, torch.get_rng_state())
         assert all(p.grad is None for p in model.parameters())
     return done, method, enabled
@@ -269,7 +271,7 @@ def test_fewer_replies_are_made_at_once_where_their_cache_does_not_fit() -> None
     copied = 4 * WIDE.block_parameters
     for free, slots in ((copied + 64 * one, 64), (copied + 64 * one - 1, 32), (copied + 9 * one, 8), (0, 1)):
         rollouts: Any = Replies()
-        assert fit_into_memory._fit_slots(model, rollouts, WIDE, free) == copied + slots * one
+        assert fit_into_memory._choose_slots(model, rollouts, WIDE, free) == copied + slots * one
         assert rollouts.slots == slots
 
 

@@ -40,7 +40,7 @@ def both(folder: Path, adapter: str, quantised: bool = False) -> tuple[Any, Any,
     for kept in (None, stored_precision.precision(folder, torch.float32)):
         model = load_base(folder, device=CPU, dtype=torch.float32, kept=kept, quantised=quantised)
         models.append(trained(model, CONFIGS[adapter]))
-        assert fused.prepare(models[-1], torch.float32) == torch.float32
+        assert fused.replace_modules(models[-1], torch.float32) == torch.float32
     judge = dequantised(load_base(folder, device=CPU, dtype=torch.float32), quantised)
     return models[0], models[1], in_float64(trained(judge, CONFIGS[adapter]))
 
@@ -89,7 +89,7 @@ def test_what_is_trained_stays_in_float32_where_products_are_in_bfloat16_and_a_l
     make("llama").save_pretrained(tmp_path)
     in_bfloat16(tmp_path)
     model = trained(load_base(tmp_path, device=CPU, dtype=torch.bfloat16), CONFIGS["dora"])
-    assert fused.prepare(model, torch.bfloat16) == torch.bfloat16
+    assert fused.replace_modules(model, torch.bfloat16) == torch.bfloat16
     assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}
     assert {p.dtype for p in model.parameters() if not p.requires_grad and p.dim() == 2} == {torch.bfloat16}
 
@@ -104,7 +104,7 @@ def test_every_architecture_does_in_a_narrow_file_what_it_does_in_a_wide_one(kin
     judge = doubled(load_base(tmp_path, device=CPU, dtype=torch.float32))
     for model in (wide, kept, judge):
         model.requires_grad_(False)
-        assert model is judge or fused.prepare(model, torch.float32) == torch.float32
+        assert model is judge or fused.replace_modules(model, torch.float32) == torch.float32
         model.get_decoder().get_submodule(_last_norm(model)).requires_grad_(True)
     equal(wide, kept, judge)
 

@@ -121,7 +121,7 @@ def test_greedy_replies_are_those_of_transformers(kind: str, tmp_path: Path) -> 
 def test_an_adapter_trains_where_rows_are_computed_alone(tmp_path: Path) -> None:
     model, _ = load("Gemma2", tmp_path)
     lora.add(model, lora.LoraConfig(2, 4.0, lora.all_targets(model)), seed=0)
-    assert fused.prepare(model, torch.bfloat16) == torch.float32
+    assert fused.replace_modules(model, torch.bfloat16) == torch.float32
     before = score(model, build(rows(), 1)).weighted_sum()
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-3)
     before.backward()  # type: ignore[no-untyped-call]
@@ -136,7 +136,7 @@ def test_a_fresh_adapter_trains_and_changes_nothing_where_parts_can_not_be_repla
     before = score(model, batch).weighted_sum().item()
     exactly = score(doubled(model), batch).weighted_sum().item()
     lora.add(model, lora.LoraConfig(2, 4.0, lora.all_targets(model)), seed=0)
-    fused.prepare(model, torch.float32)
+    fused.replace_modules(model, torch.float32)
     loss = score(model, batch).weighted_sum()
     assert_as_exact(loss, before, exactly)
     found = gradients(model, loss)

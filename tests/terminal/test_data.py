@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sodate.api.data import Piece, ShownRow, ShownSequence
+from sodate.api.data import ShownPiece, ShownRow, ShownSequence
 from sodate.terminal import data
 
 
@@ -17,7 +17,7 @@ def test_durations_are_said_roughly(seconds: float, english: str, monkeypatch: p
 
 
 def test_rows_are_drawn_with_their_place_and_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
-    pieces = (Piece("User: hi\x1b[2J ", False), Piece("[bold]Hello", True))
+    pieces = (ShownPiece("User: hi\x1b[2J ", False), ShownPiece("[bold]Hello", True))
     whole = ShownRow("a[b].jsonl", 3, (ShownSequence(7, 2, pieces),))
     data.print_rows([whole, ShownRow("a.jsonl", 4, problem="cut off")])
     shown = capsys.readouterr().out

@@ -13,7 +13,7 @@ import pytest
 
 from sodate.core.errors import SodateError
 from sodate.core.runs import RunFolder
-from sodate.train.loop import Part, rows_of_step, train
+from sodate.train.loop import MicroBatchLoss, rows_of_step, train
 from tests.train.test_loop import PLAN, Line, fit, lines, new_run, said, same
 
 SHORT = replace(PLAN, steps=5, save_every=2, eval_every=2)
@@ -29,7 +29,7 @@ class Dies(Line):
     def length(self, row: int) -> int:
         return 100 + row
 
-    def parts(self, rows: Sequence[int]) -> Iterator[Part]:
+    def parts(self, rows: Sequence[int]) -> Iterator[MicroBatchLoss]:
         for part in super().parts(rows):
             self.left -= 1
             if self.left == 0:

@@ -16,7 +16,7 @@ from sodate.grade import Case, Grade, Grader
 from sodate.losses import policy
 from sodate.model.attention import TrieAttention
 from sodate.train import rollout as rolling
-from sodate.train.grpo import GRPO, Objective
+from sodate.train.grpo import GRPO, GRPOSettings
 from sodate.train.loop import Plan, train
 from sodate.train.rewards import Reward, Task
 from sodate.train.rollout import Rollouts
@@ -69,15 +69,15 @@ def make(
         ours, prompts(6), prompts(8)[6:], score if isinstance(score, Reward) else reward_of(score),
         text=lambda ids, tools: " ".join(map(str, ids)), stop_ids=[STOP], say=said.append, memory={}, **settings,
     )  # fmt: skip
-    objective = Objective(variant, options.get("kl", 0.1), 0.2, 0.28, options.get("updates", 1))
-    method = GRPO(ours, rollouts, objective, names=[t.name for t in rollouts.tasks])
+    settings = GRPOSettings(variant, options.get("kl", 0.1), 0.2, 0.28, options.get("updates", 1))
+    method = GRPO(ours, rollouts, settings, names=[t.name for t in rollouts.tasks])
     method.said = said  # type: ignore[attr-defined]
     return method, plain
 
 
 def by_hand(method: GRPO, plain: Any, samples: list[rolling.Sample]) -> torch.Tensor:
     """The objective of on-policy replies, one at a time through a plain forward."""
-    variant, k = method.objective.variant, method.rollouts.samples
+    variant, k = method.settings.variant, method.rollouts.samples
     rewards = torch.tensor([s.reward for s in samples]).view(-1, k)
     advantages = policy.group_advantages(rewards, variant).view(-1)
     lengths = torch.tensor([len(s.log_p) for s in samples])
@@ -154,8 +154,8 @@ def test_the_reward_rises(variant: policy.Variant, updates: int, tmp_path: Path)
     with run.locked():
         train(method.model, method, PLAN, run, lambda line: None)
     found = lines(run)
-    # The draws, and with them the path, change with the processor's rounding: of 48 runs of other seeds, thread counts and
-    # instruction sets the least gain was 0.28.
+    # The draws, and with them the path, change with the processor's rounding: of 48 runs of other seeds, thread counts
+    # and instruction sets the least gain was 0.28.
     assert sum(line["reward_mean"] for line in found[-3:]) / 3 > found[0]["base_reward"] + 0.1
     assert max(line.get("eval_reward", 0.0) for line in found) > found[0]["base_eval_reward"] + 0.1
     assert found[-1]["eval_reward_low"] <= found[-1]["eval_reward"] <= found[-1]["eval_reward_high"]

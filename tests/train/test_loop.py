@@ -20,7 +20,7 @@ from sodate.core.errors import SodateError
 from sodate.core.runs import RunFolder
 from sodate.library.weights import read_tensors
 from sodate.train.checkpoint import verified
-from sodate.train.loop import Part, Plan, Update, Validation, learning_rate, rows_of_step, train
+from sodate.train.loop import MicroBatchLoss, Plan, Update, Validation, learning_rate, rows_of_step, train
 
 PLAN = Plan(
     steps=10, batch_size=4, shuffle=True, seed=0, lr=1.0, schedule="linear", warmup_steps=0, weight_decay=0.0,
@@ -89,10 +89,12 @@ class Line:
     def updates(self, step: int, rows: Sequence[int]) -> Iterator[Update]:
         yield Update(float(len(rows)), self.parts(rows))
 
-    def parts(self, rows: Sequence[int]) -> Iterator[Part]:
+    def parts(self, rows: Sequence[int]) -> Iterator[MicroBatchLoss]:
         for row in rows:
             loss = (self.model(self.x[row]) - self.y[row]).square().sum()
-            yield Part(loss, tokens=3, supervised_tokens=2, computed_tokens=3, sums={"accuracy": 2 * loss.item()})
+            yield MicroBatchLoss(
+                loss, tokens=3, supervised_tokens=2, computed_tokens=3, sums={"accuracy": 2 * loss.item()}
+            )
 
     def validate(self) -> Validation | None:
         with torch.inference_mode():

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from sodate.core.errors import SodateError
-from sodate.train.loop import Part, Update, Validation, rows_of_step, train
+from sodate.train.loop import MicroBatchLoss, Update, Validation, rows_of_step, train
 from tests.train.test_loop import PLAN, Line, lines, new_run, same
 
 LONG = replace(PLAN, lr=0.05, eval_every=2, save_every=2, steps=6, max_grad_norm=0.5)
@@ -33,12 +33,16 @@ class Rollouts(Line):
             yield Update(len(rows) + number, self.of(rows, target, number, seen), seen)
         self.memory["coefficient"] *= 0.9
 
-    def of(self, rows: Sequence[int], target: torch.Tensor, number: int, seen: dict[str, float]) -> Iterator[Part]:
+    def of(
+        self, rows: Sequence[int], target: torch.Tensor, number: int, seen: dict[str, float]
+    ) -> Iterator[MicroBatchLoss]:
         for row, goal in zip(rows, target, strict=True):
             loss = (self.model(self.x[row]) - goal).square().sum()
             if number == self.poison_update:
                 loss = loss * float("nan")
-            yield Part(loss, tokens=3, supervised_tokens=2, computed_tokens=1, sums={"accuracy": 2 * loss.item()})
+            yield MicroBatchLoss(
+                loss, tokens=3, supervised_tokens=2, computed_tokens=1, sums={"accuracy": 2 * loss.item()}
+            )
         seen |= {"coefficient": self.memory["coefficient"], f"update_{number}": number}
 
     def validate(self) -> Validation | None:

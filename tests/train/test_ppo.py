@@ -14,20 +14,20 @@ from torch import Tensor
 from sodate.adapt import lora
 from sodate.losses import ppo as losses
 from sodate.train.loop import train
-from sodate.train.ppo import PPO, Objective
+from sodate.train.ppo import PPO, PPOSettings
 from sodate.train.rollout import Rollouts, Sample
 from tests.close import assert_all_as_exact
 from tests.families import in_float64, pair
 from tests.train.test_grpo import PLAN, STOP, prompts, reward_of, share_of_small
 from tests.train.test_loop import lines, new_run
 
-NUMBERS = Objective(
+NUMBERS = PPOSettings(
     kl_coefficient=0.05, kl_target=None, kl_horizon=100, clip=0.2, value_clip=0.2, value_coefficient=0.5,
     entropy_coefficient=0.0, gamma=0.9, lam=0.8, updates=3,
 )  # fmt: skip
 
 
-def make(folder: Path, objective: Objective = NUMBERS, adapter: bool = True, family: str = "llama") -> tuple[PPO, Any]:
+def make(folder: Path, settings: PPOSettings = NUMBERS, adapter: bool = True, family: str = "llama") -> tuple[PPO, Any]:
     ours, plain = pair(family, folder)
     if adapter:
         lora.add(ours, lora.LoraConfig(4, 8.0, lora.all_targets(ours)), seed=0)
@@ -37,7 +37,7 @@ def make(folder: Path, objective: Objective = NUMBERS, adapter: bool = True, fam
         ours, prompts(6), prompts(8)[6:], reward_of(share_of_small), text=lambda ids, tools: str(ids),
         stop_ids=[STOP], samples=4, max_new_tokens=6, seed=5, micro_tokens=60, say=lambda text: None, memory={},
     )  # fmt: skip
-    method = PPO(ours, rollouts, objective, names=[t.name for t in rollouts.tasks])
+    method = PPO(ours, rollouts, settings, names=[t.name for t in rollouts.tasks])
     with torch.no_grad():  # values that are not all alike
         method.head.weight.normal_(0, 0.05, generator=torch.Generator().manual_seed(9))
         method.head.bias.fill_(0.3)

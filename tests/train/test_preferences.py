@@ -72,7 +72,7 @@ def test_losses_and_gradients_of_pairs_are_those_of_whole_rows_one_at_a_time(
     recipe = DPORecipe(model="m", data=("d",), beta=0.7, sft_weight=0.3)
     start = torch.stack([one_row_at_a_time(eager, row) for row in rows]).detach()
     method = Pairs(
-        model, rows, rows, dpo.objective(recipe), names=[str(n) for n in range(5)], micro_tokens=80,
+        model, rows, rows, dpo.pair_loss(recipe), names=[str(n) for n in range(5)], micro_tokens=80,
         warn=lambda text: pytest.fail(text), start="start", likelihood_weight=recipe.sft_weight,
     )  # fmt: skip
     torch.testing.assert_close(method.references[0].double(), start, rtol=1e-5, atol=1e-5)
@@ -135,8 +135,8 @@ def test_the_heaviest_micro_batch_is_the_one_that_training_meets(
     rows, names, warn = drawn(5, 2), ["?"] * 5, lambda text: None
     made: Any
     if method == "pairs":
-        objective = dpo.objective(DPORecipe(model="m", data=("d",)))
-        made = Pairs(model, rows, [], objective, names=names, micro_tokens=80, warn=warn, start="start")
+        pair_loss = dpo.pair_loss(DPORecipe(model="m", data=("d",)))
+        made = Pairs(model, rows, [], pair_loss, names=names, micro_tokens=80, warn=warn, start="start")
     elif method == "kto":
         judged = [row[0] for row in rows], [True, False, True, True, False]
         recipe = KTORecipe(model="m", data=("d",))
@@ -145,7 +145,7 @@ def test_the_heaviest_micro_batch_is_the_one_that_training_meets(
         scalar_head.add(model)
         compared = [reward.Compared([scalar_head.at_the_end(s) for s in row], (1, 2), (3, 3), 0.0) for row in rows]
         made = reward.Reward(model, compared, [], RewardRecipe(model="m", data=("d",)), names=names, micro_tokens=80)
-    assert isinstance(made, fit_into_memory.Sized)
+    assert isinstance(made, fit_into_memory.Resizable)
     steps = [[0, 4, 1], [2, 3]]
     met = [part for rows_ in steps for update in made.updates(0, rows_) for part in update.parts]
     assert len(met) > len(steps)

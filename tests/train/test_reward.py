@@ -18,7 +18,7 @@ from sodate.model import scalar_head
 from sodate.render import trie
 from sodate.render.renderer import Rendered
 from sodate.train import reward
-from sodate.train.reward_report import Scored, report
+from sodate.train.reward_report import ScoredReplies, report
 from tests import worker
 from tests.close import assert_as_exact
 from tests.families import VOCABULARY, exact, pair
@@ -65,8 +65,8 @@ def test_a_head_begins_at_zero_and_is_kept_exactly(tmp_path: Path) -> None:
 def test_what_scores_are_worth_by_hand() -> None:
     # Five prompts: four right, one wrong; the longer reply was better in the first only, and equal in the last.
     gap = math.log(3)  # σ = 3/4
-    rows = [Scored([gap, 0.0], lengths, [1, 2]) for lengths in ([9, 5], [5, 9], [5, 9], [5, 9])]
-    rows.append(Scored([0.0, gap], [4, 4], [1, 2]))
+    rows = [ScoredReplies([gap, 0.0], lengths, [1, 2]) for lengths in ([9, 5], [5, 9], [5, 9], [5, 9])]
+    rows.append(ScoredReplies([0.0, gap], [4, 4], [1, 2]))
     found = report(rows)
     assert (found["prompts"], found["pairs"], found["accuracy"]) == (5, 5, 0.8)
     assert found["longer_is_better_accuracy"] == pytest.approx((1 + 0 + 0 + 0 + 0.5) / 5)
@@ -83,20 +83,20 @@ def test_what_scores_are_worth_by_hand() -> None:
 def test_a_judge_that_only_measures_length_is_not_trusted() -> None:
     # The longer reply was better in 90 of 100 prompts.
     ranks = [[1, 2]] * 90 + [[2, 1]] * 10
-    found = report([Scored([2.0, 1.0], [20, 10], rank) for rank in ranks])
+    found = report([ScoredReplies([2.0, 1.0], [20, 10], rank) for rank in ranks])
     assert found["beats_chance"] and not found["beats_length"] and not found["trustworthy"]
     assert found["length_correlation"] == pytest.approx(1)
     # One that also knows the ten exceptions, though it is wrong elsewhere as often as chance allows, is.
-    fair = report([Scored([2.0, 1.0] if rank[0] == 1 else [1.0, 2.0], [20, 10], rank) for rank in ranks])
+    fair = report([ScoredReplies([2.0, 1.0] if rank[0] == 1 else [1.0, 2.0], [20, 10], rank) for rank in ranks])
     assert fair["trustworthy"] and fair["accuracy"] == 1
 
 
 def test_a_prompt_counts_once_however_many_replies_it_has() -> None:
     # One ranking of four replies all right (6 pairs), one pair wrong: half of the prompts.
-    found = report([Scored([4, 3, 2, 1], [1, 1, 1, 1], [1, 2, 3, 4]), Scored([1, 2], [1, 1], [1, 2])])
+    found = report([ScoredReplies([4, 3, 2, 1], [1, 1, 1, 1], [1, 2, 3, 4]), ScoredReplies([1, 2], [1, 1], [1, 2])])
     assert (found["prompts"], found["pairs"], found["accuracy"]) == (2, 7, 0.5)
     assert found["length_correlation"] is None  # no reply is longer than another
-    tied = report([Scored([3, 3, 1], [1, 2, 3], [1, 1, 2]), Scored([0, 1, 2], [1, 2, 3], [2, None, 1])])
+    tied = report([ScoredReplies([3, 3, 1], [1, 2, 3], [1, 1, 2]), ScoredReplies([0, 1, 2], [1, 2, 3], [2, None, 1])])
     assert (tied["pairs"], tied["accuracy"]) == (3, 1.0)
 
 

@@ -11,7 +11,7 @@ from sodate.adapt import adapters, lora
 from sodate.core.errors import UsageError
 from sodate.grade import Grade, Grader
 from sodate.train.alarms import FLAT_STEPS, Alarms, never_better
-from sodate.train.reference import Reference
+from sodate.train.reference import ReferenceModel
 from sodate.train.rewards import Answer, Task, parse_rewards
 from tests.families import pair
 
@@ -42,7 +42,9 @@ def test_graders_of_other_rooms_are_made_by_name() -> None:
 def test_rewards_know_the_labels_of_all_tasks_and_several_right_replies() -> None:
     reward = parse_rewards(["label"], Path())
     assert reward([answer("us", "US")])[0] == [1.0]
-    knowing = reward.told([answer("", "US").task, Task([1], None, {"reference_answers": ["us"]}, "tasks.jsonl:2")])
+    knowing = reward.with_references(
+        [answer("", "US").task, Task([1], None, {"reference_answers": ["us"]}, "tasks.jsonl:2")]
+    )
     assert knowing([answer("us", "US"), answer("US", "US")])[0] == [0.0, 1.0] and len(knowing.notes) == 1
     several = Task([1], "a", {"reference_answers": ["b", "c"]}, "tasks.jsonl:1")
     assert reward([Answer(several, [5], text) for text in ("a", "c", "d")])[0] == [1.0, 1.0, 0.0]
@@ -136,7 +138,7 @@ def test_the_reference_is_the_model_as_it_began(fresh: bool, tmp_path: Path) -> 
         for layer in layers:
             torch.nn.init.normal_(layer.lora_B, std=0.1)
     began = [layer.merged().clone() for layer in layers]
-    reference = Reference(ours)
+    reference = ReferenceModel(ours)
     with torch.no_grad():
         for layer in layers:
             layer.lora_B += 1.0

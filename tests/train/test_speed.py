@@ -14,13 +14,13 @@ from sodate.core.errors import SodateError
 from sodate.core.recipe import SFTRecipe
 from sodate.core.runs import RunFolder
 from sodate.kernels import machine, products
-from sodate.kernels.machine import Choice, Kind
+from sodate.kernels.machine import ProductKind, SpeedChoice
 from sodate.release.lookup import look_up
 from sodate.train import speed
 from tests.farm import Farm, plant
 
 CPU = torch.device("cpu")
-FAST = Choice(Kind("float32", "mkl", 1), {"float32 mkl 1": 120.0, "bfloat16 onednn 2": 90.0})
+FAST = SpeedChoice(ProductKind("float32", "mkl", 1), {"float32 mkl 1": 120.0, "bfloat16 onednn 2": 90.0})
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +30,12 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Farm:
 
 @pytest.fixture(autouse=True)
 def threads() -> Any:
-    before = Kind("float32", products.library(), torch.get_num_threads())
+    before = ProductKind("float32", products.library(), torch.get_num_threads())
     yield
     machine.use(before)
 
 
-def chosen(farm: Farm, began: dict[str, Any], **keys: Any) -> Choice:
+def chosen(farm: Farm, began: dict[str, Any], **keys: Any) -> SpeedChoice:
     recipe = SFTRecipe(model=farm.model, data=(str(farm.train),), **keys)
     return speed.choose(recipe, look_up(farm.model), CPU, began, whole=False, quantised=False)
 
@@ -44,7 +44,7 @@ def test_a_resumed_run_keeps_what_it_began_with(farm: Farm, monkeypatch: pytest.
     monkeypatch.setenv("SODATE_HOME", str(farm.home))
     monkeypatch.setattr(machine, "try_training", lambda *_: pytest.fail("tried again"))
     began = {"dtype": "bfloat16", "products": "onednn", "threads": 3, "processes": 1, "rates": {"float32 mkl 2": 9.0}}
-    assert chosen(farm, began) == Choice(Kind("bfloat16", "onednn", 3), {"float32 mkl 2": 9.0})
+    assert chosen(farm, began) == SpeedChoice(ProductKind("bfloat16", "onednn", 3), {"float32 mkl 2": 9.0})
     assert chosen(farm, began | {"processes": 2}).kind.threads == torch.get_num_threads()
     del began["products"], began["rates"]  # a run of an earlier version
     assert chosen(farm, began).kind.library == machine.usual(1).library
@@ -67,7 +67,7 @@ def test_memory_may_choose_bfloat16_and_says_so(farm: Farm, monkeypatch: pytest.
     assert chosen(farm, {}) == FAST
     monkeypatch.setattr(speed, "refuse_too_large", refuse)
     choice = chosen(farm, {})
-    assert choice.kind == Kind("bfloat16", "onednn", 1) and choice.by_memory
+    assert choice.kind == ProductKind("bfloat16", "onednn", 1) and choice.by_memory
     (dtype, *_) = speed.decisions(choice, "bfloat16")
     assert "fit in memory" in dtype.reason
 

@@ -10,7 +10,7 @@ from sodate.core.types import Message, ToolCall
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class ToolConventions:
     """How a template wants to be given calls and their results."""
 
     ids: str = "any"  # "nine": letters and digits, nine of them; "counted": functions.NAME:NUMBER
@@ -46,8 +46,8 @@ class Given:
         return sha256(call.id.encode()).hexdigest()[:9]
 
 
-WAYS = [
-    Given(ids, as_text, empty, names)
+CONVENTIONS = [
+    ToolConventions(ids, as_text, empty, names)
     for ids in ("any", "nine", "counted")
     for names in (False, True)
     for empty in ("", None)

@@ -11,11 +11,11 @@ from typing import Any
 from sodate.core.text import tr
 from sodate.core.types import Message, ToolCall
 from sodate.render import reasoning, toolforms
-from sodate.render.given import WAYS, Given
 from sodate.render.laws import BrokenTemplate
 from sodate.render.reasoning import ReplyForm
 from sodate.render.template import TemplateError
 from sodate.render.texts import Texts
+from sodate.render.tool_conventions import CONVENTIONS, ToolConventions
 from sodate.render.toolcalls import arguments
 from sodate.render.toolforms import ARGUMENTS, IDS, NAME, NINE_IDS
 
@@ -56,7 +56,7 @@ class Controls:
         return found[-1] if found else None
 
 
-def learn(texts: Texts, controls: Controls) -> str:
+def probe(texts: Texts, controls: Controls) -> str:
     """Fills `texts`. Returns why tool calls can't be written in the template's own form, "" where they can."""
     tail = _learn_reply(texts, controls)
     _check_bos(texts, controls)
@@ -67,7 +67,7 @@ def learn(texts: Texts, controls: Controls) -> str:
         texts.folds_system = True
     _learn_reasoning(texts, tail)
     why = _learn_tools(texts, controls)
-    if texts.given is not None and not texts.form.close:
+    if texts.conventions is not None and not texts.form.close:
         _learn_reasoning_of_calls(texts, controls)
     return why
 
@@ -182,7 +182,7 @@ def _also_empty(texts: Texts) -> bool:
 def _learn_tools(texts: Texts, controls: Controls) -> str:
     """Tries every way to give the template calls, until what it renders can be read back as it was given."""
     why: str = ""
-    for way in WAYS:
+    for way in CONVENTIONS:
         try:
             failed = _try(texts, controls, way)
         except (TemplateError, BrokenTemplate) as error:
@@ -193,7 +193,7 @@ def _learn_tools(texts: Texts, controls: Controls) -> str:
             return ""
         # What is wrong with calls that it does write says most.
         why = failed if failed != _NONE else why or failed
-    texts.given, texts.reader, texts.lists_tools, texts.stops = None, None, False, texts.stops[:1]
+    texts.conventions, texts.reader, texts.lists_tools, texts.stops = None, None, False, texts.stops[:1]
     return why
 
 
@@ -214,9 +214,9 @@ def _learn_reasoning_of_calls(texts: Texts, controls: Controls) -> None:
     texts.reasoning_key, texts.form = None, form
 
 
-def _try(texts: Texts, controls: Controls, way: Given) -> str | None:
+def _try(texts: Texts, controls: Controls, way: ToolConventions) -> str | None:
     """Takes up one way; returns what is wrong with it, if anything. Raises what rendering raises."""
-    texts.given, texts.reader, texts.lists_tools, texts.stops = way, None, True, texts.stops[:1]
+    texts.conventions, texts.reader, texts.lists_tools, texts.stops = way, None, True, texts.stops[:1]
     prompt = texts.text(texts.turns((_USER,)), texts.tools((TOOL,)), generation=True)
     texts.lists_tools = NAME in prompt
     one, after = _call_text(texts, controls, _ONE)
@@ -231,7 +231,7 @@ def _try(texts: Texts, controls: Controls, way: Given) -> str | None:
     unread = tr("the calls it writes can't be read back", "書き出されたツール呼び出しを読み戻せません")
     if texts.reader is None:
         return unread
-    texts.given = replace(way, one_a_turn=not several)
+    texts.conventions = replace(way, one_a_turn=not several)
     if after is None or (several and after_two != after):  # DeepSeek-R1's forgets it after a single call
         return tr("a call is not followed by a stop token", "ツール呼び出しの後に終了トークンがありません")
     texts.stops = tuple(dict.fromkeys((texts.stops[0], after)))
@@ -254,7 +254,7 @@ def _plain(calls: Sequence[ToolCall]) -> list[tuple[str, Any]]:
 
 def _call_text(texts: Texts, controls: Controls, *calls: ToolCall) -> tuple[str, str | None]:
     """The text of a reply that makes these calls, without its thought, and the control token that ends it."""
-    if texts.given is not None and texts.given.ids == "nine":
+    if texts.conventions is not None and texts.conventions.ids == "nine":
         calls = tuple(replace(call, id=_NINE[call.id]) for call in calls)
     messages, tools = texts.prepared((_USER, Message("assistant", "", calls)), (TOOL,))
     prompt, text = texts.reply(texts.turns(messages), len(messages) - 1, texts.tools(tools))

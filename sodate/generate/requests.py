@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sodate.core.engine import Request
-from sodate.generate.drafts import Lookup
+from sodate.generate.drafts import PromptLookup
 from sodate.generate.grammar import Matcher
 from sodate.generate.pool import BLOCK, Node, Pool
 from sodate.generate.sampling import Stream
@@ -21,7 +21,7 @@ Fresh = dict[tuple[Node, tuple[int, ...]], Node]  # blocks that the coming forwa
 
 
 @dataclass(eq=False, slots=True)
-class Running:
+class RunningRequest:
     """A request under way. Of `ids`, prompt and reply, the first `computed` have keys and values in `nodes`."""
 
     request: Request
@@ -35,7 +35,7 @@ class Running:
     nodes: list[Node] = field(default_factory=list)
     published: int = 0  # of `nodes`, those that stand in the trie
     cached: int = 0  # of the prompt's ids, those that were found computed
-    lookup: Lookup = field(default_factory=Lookup)
+    lookup: PromptLookup = field(default_factory=PromptLookup)
 
     def __post_init__(self) -> None:
         self.ids = list(self.request.prompt)
@@ -60,18 +60,18 @@ class Running:
         self.nodes.append(node)
 
 
-class Holders:
+class RunningRequests:
     """The requests under way, in the order they came, and the pool they share. Whoever came earlier goes first."""
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
-        self.running: list[Running] = []
+        self.running: list[RunningRequest] = []
 
     def wanted(self) -> int:
         """Blocks that those under way will take next, and don't hold yet."""
         return sum(max(0, len(one.ids) // BLOCK + 1 - len(one.nodes)) for one in self.running)
 
-    def find(self, one: Running) -> None:
+    def find(self, one: RunningRequest) -> None:
         """Takes what is known of a request's ids; the last one is computed always, for what comes next."""
         while one.computed == len(one.nodes) * BLOCK < len(one.ids) - BLOCK:
             parent = one.nodes[-1] if one.nodes else one.root
@@ -84,7 +84,7 @@ class Holders:
             if not one.said:
                 one.cached += BLOCK
 
-    def reach(self, one: Running, length: int) -> bool:
+    def reach(self, one: RunningRequest, length: int) -> bool:
         """Gives a request blocks for its first `length` tokens. Those that came later give theirs back if they must; if
         none has any, it gives its own back itself, and goes on when there is room."""
         while len(one.nodes) * BLOCK < length:
@@ -99,7 +99,7 @@ class Holders:
                 return False
         return True
 
-    def reach_together(self, one: Running, length: int, fresh: Fresh) -> bool:
+    def reach_together(self, one: RunningRequest, length: int, fresh: Fresh) -> bool:
         """As `reach`, for `length` more tokens; what others of the same forward fill alike is used together."""
         end = one.computed + length
         while one.computed % BLOCK == 0 and (at := len(one.nodes) * BLOCK) + BLOCK <= end:
@@ -113,7 +113,7 @@ class Holders:
                 return False
         return self.reach(one, end)
 
-    def publish(self, one: Running) -> None:
+    def publish(self, one: RunningRequest) -> None:
         """Puts a request's full blocks where others find them."""
         while one.published < one.computed // BLOCK:
             at = one.published
@@ -122,10 +122,10 @@ class Holders:
             one.nodes[at], one.table[at] = node, node.block
             one.published += 1
 
-    def leave(self, one: Running) -> None:
+    def leave(self, one: RunningRequest) -> None:
         self.running.remove(one)
         self.pool.release(one.nodes)
 
-    def _give_back(self, one: Running) -> None:
+    def _give_back(self, one: RunningRequest) -> None:
         self.pool.release(one.nodes)
         one.nodes, one.computed, one.published = [], 0, 0

@@ -48,7 +48,7 @@ class Selection:
         return self._lanes
 
 
-class Thin:
+class MultiLora:
     """What stands beside one frozen layer, which is one or several linear layers ("parts") with the same input."""
 
     def __init__(self, selection: Selection, sizes: Sequence[int], wide: int) -> None:
@@ -85,12 +85,12 @@ class Thin:
         if active not in self._products:
             down, ups = self._stack()
             self._products[active] = [rows.Product(one, None) for one in (down, *ups)]
-        narrow, *wide = self._products[active]
-        low = narrow(x, count).reshape(len(wide), -1, x.shape[1])
+        shared, *own = self._products[active]
+        low = shared(x, count).reshape(len(own), -1, x.shape[1])
         if self.selection.mask is not None:
             low *= self.selection.lanes(x.shape[1])
         start = 0
-        for size, piece, product in zip(self.sizes, low, wide, strict=True):
+        for size, piece, product in zip(self.sizes, low, own, strict=True):
             y[start : start + size] += product(piece, count)
             start += size
 

@@ -12,7 +12,7 @@ from sodate.serve.settings import Settings
 
 
 @dataclass(slots=True)
-class House:
+class ServerState:
     """One server. `draining` is set once it takes no new requests."""
 
     service: Service
@@ -21,7 +21,7 @@ class House:
     draining: bool = False
 
 
-def house(request: Request) -> House:
-    found = request.app.state.house
-    assert isinstance(found, House)
+def server_state(request: Request) -> ServerState:
+    found = request.app.state.server_state
+    assert isinstance(found, ServerState)
     return found

@@ -21,10 +21,10 @@ import sodate
 from sodate.core.errors import SodateError
 from sodate.core.files import sha256_json
 from sodate.core.types import Example
-from sodate.data import check, prepare
-from sodate.data.load import example_json, fingerprint
+from sodate.data import check, tokenise
+from sodate.data.examples import example_json, fingerprint
 from sodate.data.measure import by_renderer
-from sodate.data.prepare import Prepared
+from sodate.data.tokenise import TokenisedData
 from sodate.data.tokens import Names, TokenRows, Writer
 from sodate.render.renderer import Rendered, Renderer
 from sodate.train import rows as api_rows
@@ -62,9 +62,9 @@ def file(tmp_path: Path) -> Path:
     return farm.write_rows(tmp_path / "orders.jsonl", [farm.order(n) for n in range(11, 25)])
 
 
-def ask(file: Path, measure: Any = None, **options: Any) -> Prepared:
+def ask(file: Path, measure: Any = None, **options: Any) -> TokenisedData:
     options = {"renderer": RENDERER, "method": "sft", **options}
-    return prepare.prepare([file], measure=measure or Counting(options["renderer"]), **options)
+    return tokenise.tokenise([file], measure=measure or Counting(options["renderer"]), **options)
 
 
 def entries(home: Path) -> list[Path]:
@@ -155,7 +155,7 @@ def test_a_change_in_anything_that_decides_what_is_kept_is_another_entry(
     ask(file, columns=COLUMNS)
     options = {"columns": COLUMNS, **change}
     if code := options.pop("code", None):
-        monkeypatch.setattr(prepare, "code_digest", lambda: code)
+        monkeypatch.setattr(tokenise, "code_digest", lambda: code)
     if row := options.pop("row", None):
         farm.write_rows(file, [*rows, row])
     if "against" in options:
@@ -174,16 +174,16 @@ def test_a_template_that_prints_the_date_is_rendered_anew_for_another_day(file: 
 
 
 def test_the_code_digest_sees_every_source_and_the_tokenizer_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = prepare.code_digest.__wrapped__()
-    assert before == prepare.code_digest.__wrapped__()
-    monkeypatch.setattr(prepare.metadata, "version", lambda name: "0.0")
-    assert prepare.code_digest.__wrapped__() != before
+    before = tokenise.code_digest.__wrapped__()
+    assert before == tokenise.code_digest.__wrapped__()
+    monkeypatch.setattr(tokenise.metadata, "version", lambda name: "0.0")
+    assert tokenise.code_digest.__wrapped__() != before
     monkeypatch.undo()
     read = Path.read_bytes
     for name in ("render/template.py", "render/templates/gemma.jinja", "train/rows.py"):
         with monkeypatch.context() as patch:
             patch.setattr(Path, "read_bytes", lambda path, name=name: read(path) + b"#" * path.match(name))
-            assert prepare.code_digest.__wrapped__() != before, name
+            assert tokenise.code_digest.__wrapped__() != before, name
 
 
 @pytest.mark.parametrize("name", ["ids", "runs", "sequences", "rows", "index.json"])
@@ -270,7 +270,7 @@ def test_beyond_its_bound_the_cache_drops_what_was_not_used_for_longest(
         os.utime(home / "cache" / "tokens" / names[n], (age, age))
     (home / "cache" / "tokens" / f".{'0' * 32}.12345678.tmp").mkdir()  # of a writer that is gone
     size = sum(file.stat().st_size for entry in entries(home) for file in entry.iterdir())
-    monkeypatch.setattr(prepare, "MAX_BYTES", size + 100)  # another one does not fit
+    monkeypatch.setattr(tokenise, "MAX_BYTES", size + 100)  # another one does not fit
     ask(files[3])
     left = {entry.name for entry in entries(home)}
     assert len(left) == 3 and names[1] not in left

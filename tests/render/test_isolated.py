@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from sodate.render import apart, template
+from sodate.render import isolated, template
 from sodate.render.template import TemplateError, compile_template
 from tests import templates, tiny
 
@@ -26,13 +26,13 @@ LONG = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% end
 def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The sources that another process was asked about."""
     sources: list[str] = []
-    ask = apart.ask
+    ask = isolated.ask
 
     def told(request: dict[str, str], seconds: float) -> dict[str, str]:
         sources.append(request["source"])
         return ask(request, seconds)
 
-    monkeypatch.setattr(apart, "ask", told)
+    monkeypatch.setattr(isolated, "ask", told)
     compile_template.cache_clear()
     yield sources
     compile_template.cache_clear()
@@ -89,9 +89,9 @@ def test_the_deadline_holds_and_the_rest_of_the_process_goes_on(source: str, mon
 
 
 def test_memory_has_a_ceiling_and_the_next_template_is_rendered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(apart, "MEMORY", 64 << 20)
+    monkeypatch.setattr(isolated, "MEMORY", 64 << 20)
     idle: list[tuple[int, subprocess.Popen[bytes]]] = []
-    monkeypatch.setattr(apart, "_idle", idle)
+    monkeypatch.setattr(isolated, "_idle", idle)
     compile_template.cache_clear()
     try:
         with pytest.raises(TemplateError, match="more memory than there is"):
@@ -99,7 +99,7 @@ def test_memory_has_a_ceiling_and_the_next_template_is_rendered(monkeypatch: pyt
         assert compile_template("{{ [[3]] }}")() == "[[3]]"
     finally:
         for _, worker in idle:
-            apart._end(worker)
+            isolated._end(worker)
 
 
 def test_two_renders_at_once_do_not_share_what_they_may_make(monkeypatch: pytest.MonkeyPatch) -> None:

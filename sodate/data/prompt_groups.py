@@ -20,7 +20,7 @@ _Words = NDArray[np.uint64]
 _Rows = NDArray[np.bool_]
 
 
-class Prompts:
+class PromptGroups:
     """The prompts of every row as 63 hash bits, in mapped temporary files: 8 bytes a turn and 8 a row."""
 
     def __init__(self) -> None:
@@ -63,17 +63,17 @@ class Prompts:
         keys[alone] = LAST
         return keys
 
-    def spread(self, held: _Rows) -> _Rows:
+    def spread(self, held_out: _Rows) -> _Rows:
         """`held` and every row that has, in any turn, what a held row asks.
 
         Rows with one key stand together already. What is left is one text cut into turns in two ways.
         """
-        held = held.copy()
+        held_out = held_out.copy()
         while True:
-            rows = self._rows(np.flatnonzero(_among(self._turns.numpy(), np.sort(self._asked()[held]))))
-            if held[rows].all():
-                return held
-            held[rows] = True
+            rows = self._rows(np.flatnonzero(_among(self._turns.numpy(), np.sort(self._asked()[held_out]))))
+            if held_out[rows].all():
+                return held_out
+            held_out[rows] = True
 
     def _asked(self) -> _Words:
         found: _Words = self._turns.numpy()[self._ends.numpy() - 1]

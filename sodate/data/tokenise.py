@@ -27,8 +27,8 @@ from sodate.core.errors import SodateError
 from sodate.core.files import sha256_file, sha256_json
 from sodate.core.text import Sentence, tr
 from sodate.data.check import Checked, changed, check, stamp_of
+from sodate.data.examples import Fingerprint, ParsedRow
 from sodate.data.ledger import Ledger, Lines, Problem
-from sodate.data.load import Fingerprint, Loaded
 from sodate.data.measure import Measure, Measured
 from sodate.data.tokens import TokenRows, Writer
 from sodate.render.renderer import Renderer
@@ -37,7 +37,7 @@ MAX_BYTES = 20 << 30  # of all entries; beyond it the ones that were not used fo
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class TokenisedData:
     """A data set ready for training: its ledger, the hash of its examples, and its rows."""
 
     checked: Checked
@@ -45,7 +45,7 @@ class Prepared:
     rows: TokenRows
 
 
-def prepare(
+def tokenise(
     files: Sequence[Path],
     *,
     renderer: Renderer,
@@ -55,7 +55,7 @@ def prepare(
     columns: Mapping[str, str] | None = None,
     encoding: str | None = None,
     max_length: int | None = None,
-) -> Prepared:
+) -> TokenisedData:
     """What `check` says of these files, and their rows as `measure`, named by `method`, renders them.
 
     Two processes that ask for the same wait for each other. Raises what `check` raises, SodateError for a full disk.
@@ -82,7 +82,7 @@ def prepare(
                 numbers = {str(path): number for number, path in enumerate(files)}
                 examples = Fingerprint()
 
-                def keep(row: Loaded, found: Measured) -> None:
+                def keep(row: ParsedRow, found: Measured) -> None:
                     examples.add(row.example)
                     for sequences in found.rows:
                         writer.add(sequences, numbers[row.row.file], row.row.line)
@@ -99,7 +99,7 @@ def prepare(
             _trim(root, key)
         os.utime(folder)
     checked = _from_json(rows.about["checked"], files, stamps[: len(files)], columns, encoding)
-    return Prepared(checked, rows.about["data"], rows)
+    return TokenisedData(checked, rows.about["data"], rows)
 
 
 def _opened(folder: Path) -> TokenRows | None:

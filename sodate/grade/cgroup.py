@@ -14,27 +14,27 @@ _COUNT = itertools.count()
 
 
 @contextlib.contextmanager
-def ceiling(memory: int, processes: int) -> Iterator[list[str]]:
+def resource_group(memory: int, processes: int) -> Iterator[list[str]]:
     """The `cgroup.procs` files that a process of the jail writes itself into; none where no group can be made.
 
     `memory` in bytes, shared by all processes, files in memory and the kernel's own tables. All processes must have
     ended when the block does.
     """
-    made: list[Path] = []
+    groups: list[Path] = []
     try:
         try:
             for parent, limits in _places(memory, processes):
                 group = parent / f"sodate-{os.getpid()}-{next(_COUNT)}"
                 group.mkdir()
-                made.append(group)
+                groups.append(group)
                 for name, value, needed in limits:
                     if needed or (group / name).exists():
                         (group / name).write_text(str(value))
         except OSError:
-            _remove(made)
-        yield [str(group / "cgroup.procs") for group in made]
+            _remove(groups)
+        yield [str(group / "cgroup.procs") for group in groups]
     finally:
-        _remove(made)
+        _remove(groups)
 
 
 Limits = list[tuple[str, int, bool]]  # file, value, and whether there is no ceiling without it

@@ -8,11 +8,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sodate.generate import attending
-from sodate.generate.attending import Step, put
+from sodate.generate import paged_attention
+from sodate.generate.paged_attention import DecodeAttention, put
 from sodate.generate.pool import BLOCK, Pool, Shape
 
-compiled = pytest.mark.skipif(attending.compiled is None, reason="installed without a C compiler")
+compiled = pytest.mark.skipif(paged_attention.compiled is None, reason="installed without a C compiler")
 
 
 @given(
@@ -46,8 +46,10 @@ def test_rows_see_their_replys_tokens_wherever_the_blocks_lie(
     held = np.concatenate([n + 1 + np.arange(new) for n in known])
     with pytest.MonkeyPatch.context() as patch:
         if by_torch:
-            patch.setattr(attending, "compiled", None)
-        found = Step(pool, table, owner, held)(0, *rows.split([heads * group, heads, heads], 1), scale, window)
+            patch.setattr(paged_attention, "compiled", None)
+        found = DecodeAttention(pool, table, owner, held)(
+            0, *rows.split([heads * group, heads, heads], 1), scale, window
+        )
     expected = []
     for text, n in zip(texts, known, strict=True):
         q, k, v = text.split([heads * group, heads, heads])
@@ -86,27 +88,27 @@ def arrays() -> dict[str, np.ndarray]:
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(name: str, array: np.ndarray, said: str | None) -> None:
-    assert attending.compiled is not None
+    assert paged_attention.compiled is not None
     given = arrays() | {name: array}
     if said is None:
         given["out"] = np.zeros((2, 3, 16), dtype=np.float32)
-        attending.compiled.attend(*given.values(), 1.0, 0)
+        paged_attention.compiled.attend(*given.values(), 1.0, 0)
     else:
         with pytest.raises(ValueError, match=said):
-            attending.compiled.attend(*given.values(), 1.0, 0)
+            paged_attention.compiled.attend(*given.values(), 1.0, 0)
 
 
 @compiled
 def test_scores_of_any_size_give_finite_weights() -> None:
     """Softmax by hand: scores 0 and -200 are weights 1 and e^-200 = 0; equal scores share."""
-    assert attending.compiled is not None
+    assert paged_attention.compiled is not None
     given = arrays()
     given["query"][:, :, 0] = 1
     given["key"][0, :, 0] = [0, 900]
     given["keys"][2, 0, :2, 0] = [-200, -900]
     given["keys"][0, 0, :2, 0] = [900, 0]
     given["values"][:, 0, 0, 1], given["values"][:, 0, 1, 1], given["value"][0, :, 1] = 3, 5, 7
-    attending.compiled.attend(*given.values(), 1.0, 0)
+    paged_attention.compiled.attend(*given.values(), 1.0, 0)
     np.testing.assert_allclose(given["out"][0, :, 1], 7, rtol=1e-6)
     np.testing.assert_allclose(given["out"][1, :, 1], (3 + 7) / 2, rtol=1e-6)
 
@@ -116,9 +118,9 @@ def test_scores_of_any_size_give_finite_weights() -> None:
 @pytest.mark.parametrize("sign", [1, -1])
 def test_what_is_not_a_number_stays_so(name: str, sign: int) -> None:
     """A broken weight must be seen in the reply, not be hidden in a softmax."""
-    assert attending.compiled is not None
+    assert paged_attention.compiled is not None
     given = arrays()
     given["query"][:], given["keys"][:] = 1, 1
     given[name][(2, 0, 0) if name == "keys" else (slice(None), 0)] = np.copysign(np.nan, sign)
-    attending.compiled.attend(*given.values(), 1.0, 0)
+    paged_attention.compiled.attend(*given.values(), 1.0, 0)
     assert np.isnan(given["out"][0]).all() and not np.isnan(given["out"][1]).any()

@@ -19,7 +19,7 @@ from sodate.data.read import RawRow, read_rows
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class ParsedRow:
     """A row that parsed: the example, the row it came from and the warnings of its parser."""
 
     row: RawRow
@@ -27,9 +27,9 @@ class Loaded:
     notes: Notes
 
 
-def load(
+def read_examples(
     path: Path, columns: Mapping[str, str] | None = None, encoding: str | None = None
-) -> tuple[str, Iterator[Problem | Loaded]]:
+) -> tuple[str, Iterator[Problem | ParsedRow]]:
     """The file's format name ("" if it has no readable row) and its rows in order, read as they are asked for.
 
     Raises what `read_rows` raises, and NoFormatError with the columns found when no format fits.
@@ -52,7 +52,7 @@ def load(
 
 def _parsed(
     rows: Iterable[RawRow | Problem], form: formats.Format, columns: Mapping[str, str]
-) -> Iterator[Problem | Loaded]:
+) -> Iterator[Problem | ParsedRow]:
     for row in rows:
         if isinstance(row, Problem):
             yield row
@@ -60,7 +60,7 @@ def _parsed(
         notes: Notes = []
         try:
             data = renamed(row.data, columns) if columns else row.data
-            yield Loaded(row, formats.parse(data, form, Source(row.file, row.line), notes), notes)
+            yield ParsedRow(row, formats.parse(data, form, Source(row.file, row.line), notes), notes)
         except RowError as error:
             yield error.problem(row.file, row.line)
         except Exception as error:

@@ -15,37 +15,37 @@ from sodate.model.attention import TrieAttention
 from sodate.render.trie import Ints, Trie
 
 
-class Step:
+class DecodeAttention:
     """Few rows: tokens of several replies, of each one or some that follow each other. Their keys and values are put in
     the pool, and each sees its reply's tokens up to itself."""
 
-    def __init__(self, pool: Pool, table: Ints, owner: Ints, held: Ints) -> None:
-        """`table` (replies, most) is the blocks of each reply, `owner` (n,) whose row it is, `held` (n,) its position
-        and 1."""
-        self.pool, self.table, self.owner, self.held = pool, table, owner, held
+    def __init__(self, pool: Pool, table: Ints, owner: Ints, lengths: Ints) -> None:
+        """`table` (replies, most): the blocks of each reply; `owner` (n,): whose row it is; `lengths` (n,): how many
+        tokens it sees, itself included."""
+        self.pool, self.table, self.owner, self.lengths = pool, table, owner, lengths
         self._masks: dict[int, Tensor] = {}
 
     def __call__(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None, window: int | None
     ) -> Tensor:
         keys, values = self.pool.keys[layer], self.pool.values[layer]
-        n, heads, dim = len(self.held), query.shape[1], query.shape[3]
+        n, heads, dim = len(self.lengths), query.shape[1], query.shape[3]
         plain = query.device.type == "cpu" and query.dtype == torch.float32
         if compiled is not None and plain and value.shape[3] == dim:  # for values as wide as keys
-            made = query.new_empty(n, heads, dim)
+            attended = query.new_empty(n, heads, dim)
             given = [t.numpy() for t in (query[0], key[0], value[0], keys, values)]
             factor = dim**-0.5 if scale is None else scale
-            compiled.attend(*given, self.table, self.owner, self.held, made.numpy(), factor, window or 0)
-            return made.transpose(0, 1)[None]
+            compiled.attend(*given, self.table, self.owner, self.lengths, attended.numpy(), factor, window or 0)
+            return attended.transpose(0, 1)[None]
         return self._by_torch(keys, values, query, key, value, scale, window or 0)
 
     def _by_torch(
         self, keys: Tensor, values: Tensor, query: Tensor, key: Tensor, value: Tensor, scale: float | None, window: int
     ) -> Tensor:
-        n, heads, groups = len(self.held), query.shape[1], key.shape[1]
-        last = self.held - 1
+        n, heads, groups = len(self.lengths), query.shape[1], key.shape[1]
+        last = self.lengths - 1
         put(keys, values, self.table[self.owner, last // BLOCK], last % BLOCK, key[0], value[0])
-        blocks = torch.as_tensor(self.table[:, : int(self.held.max() - 1) // BLOCK + 1], device=query.device)
+        blocks = torch.as_tensor(self.table[:, : int(self.lengths.max() - 1) // BLOCK + 1], device=query.device)
         owner = torch.as_tensor(self.owner, device=query.device)
         seen_keys, seen_values = (t[blocks].transpose(1, 2).flatten(2, 3)[owner] for t in (keys, values))
         # Query heads that share a key head become rows of one product: nothing is repeated in memory.
@@ -58,17 +58,17 @@ class Step:
     def _mask(self, window: int, longest: int, like: Tensor) -> Tensor:
         """(n, 1, 1, longest) additive: each row sees its reply's tokens so far, within the sliding window."""
         if window not in self._masks:
-            held = torch.as_tensor(self.held)[:, None]
+            lengths = torch.as_tensor(self.lengths)[:, None]
             cols = torch.arange(longest)[None, :]
-            hidden = cols >= held
+            hidden = cols >= lengths
             if window:
-                hidden |= cols < held - window
+                hidden |= cols < lengths - window
             mask = torch.zeros(hidden.shape, dtype=like.dtype).masked_fill_(hidden, float("-inf"))
             self._masks[window] = mask[:, None, None, :].to(like.device)
         return self._masks[window]
 
 
-class Prefill:
+class PrefillAttention:
     """A trie of prompts below a beginning that is in the pool already (`depth` tokens in `blocks`, maybe none)."""
 
     def __init__(
@@ -97,7 +97,7 @@ class Prefill:
         return self.inner.below(query, key, value, scale, window)
 
 
-class Seen:
+class ShapeProbe:
     """The `attend` of a probe: what every layer would keep of a token."""
 
     def __init__(self) -> None:
