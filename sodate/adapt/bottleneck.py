@@ -76,7 +76,7 @@ def unmergeable() -> SodateError:
 
 
 def places(model: nn.Module, style: Style) -> list[str]:
-    """Full names of the layers that adapters go behind: the last linear layer of each sub-layer of each block."""
+    """Full names of the layers that adapters come after: the last linear layer of each sub-layer of each block."""
     last = {name.rpartition(".")[0]: name for name in decoder_linears(model)}
     attention = {name for owner, name in last.items() if "attn" in owner or "attention" in owner}
     after_mlp = [name for name in last.values() if name not in attention]

@@ -157,7 +157,7 @@ class Service:
         """What `work` gives, run between two steps of the engine."""
         if served.model is None:
             raise UsageError(
-                tr("The engine behind this model gives no scores of prompts and no vectors.",
+                tr("The engine of this model gives no scores of prompts and no vectors.",
                    "このモデルのエンジンでは、プロンプトの対数確率も埋め込みも計算できません。"),
                 tr("Serve it by --engine torch.", "--engine torch で起動してください。"),
                 code="engine_refused", param="model",

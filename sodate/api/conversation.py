@@ -240,7 +240,7 @@ class _Sorter:
         return [Delta(kind, text, tokens)] if text or tokens else []
 
     def close(self) -> list[Delta]:
-        """What had not been given yet of text that is no call."""
+        """What had not been given yet of text that is not a call."""
         if self._state == "reasoning":
             return self._given("reasoning", self._end.flush(), self._tokens)
         begun = self._held if self._state == "begin" else ""

@@ -87,7 +87,7 @@ def rows(
     columns: Mapping[str, str] | None = None,
     encoding: str | None = None,
 ) -> Iterator[ShownRow]:
-    """The rows on these lines (from 1), in order; raises UsageError behind the last line where the file has none."""
+    """The rows on these lines (from 1), in order; raises UsageError after the last line where the file has none."""
     from sodate.data.compare import conversations_of
     from sodate.data.examples import ParsedRow, read_examples
     from sodate.release.lookup import look_up

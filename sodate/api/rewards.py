@@ -134,8 +134,8 @@ def _refuse_unproven(name: str, worth: dict[str, Any]) -> None:
     )
     raise SodateError(
         tr(
-            f"{name} is no judge to learn from: on {n} held-out prompts it is right in {right:.0%} (95 % interval "
-            f"{low:.0%} to {high:.0%}), and the rule that the longer reply is better in {longer:.0%}.",
+            f"{name} is not good enough to learn from: on {n} held-out prompts it is right in {right:.0%} (95 % "
+            f"interval {low:.0%} to {high:.0%}), and the rule that the longer reply is better in {longer:.0%}.",
             f"{name} は学習の基準にできません。検証用のプロンプト {n} 個での正解率は {right:.0%} "
             f"(95% 信頼区間 {low:.0%}〜{high:.0%})、「長い返答ほど良い」という規則では {longer:.0%} です。",
         ),

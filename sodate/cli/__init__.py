@@ -24,7 +24,7 @@ app.add_typer(versions_app, name="versions", help=tr("List and show versions.", 
 app.add_typer(
     models_app, name="models", help=tr("Pull, list and remove base models.", "ベースモデルの取得・一覧・削除。")
 )
-app.add_typer(keys_app, name="keys", help=tr("Keys to the server.", "サーバーの API キー。"))
+app.add_typer(keys_app, name="keys", help=tr("API keys of the server.", "サーバーの API キー。"))
 
 Json = Annotated[bool, typer.Option("--json", help=tr("One JSON document on stdout.", "標準出力に JSON を 1 つ出す。"))]
 Files = Annotated[list[Path], typer.Argument(help=tr("Data files.", "データファイル。"))]
@@ -186,7 +186,7 @@ def train(
     columns: Columns = None,
     encoding: Encoding = None,
     memory: Annotated[
-        str | None, typer.Option(help=tr("What the run may take, e.g. 4GB.", "使ってよいメモリ。例: 4GB"))
+        str | None, typer.Option(help=tr("Memory the run may take, e.g. 4GB.", "使ってよいメモリ。例: 4GB"))
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -217,7 +217,7 @@ def train(
     print_json(result) if as_json else terminal.print_trained(result)
 
 
-@app.command(help=tr("Memory and speed of a cluster, worked out.", "クラスタでのメモリと速度の見積もり。"))
+@app.command(help=tr("Estimate memory and speed on a cluster.", "クラスタでのメモリと速度の見積もり。"))
 def plan(
     model: str,
     processes: Annotated[int, typer.Option(min=1, help=tr("One per GPU.", "GPU ごとに 1 つ。"))] = 1,
@@ -279,11 +279,11 @@ def evaluate(
     encoding: Encoding = None,
     cluster: Annotated[
         str | None,
-        typer.Option(help=tr("Column that rows share which are not independent.", "独立でない行に共通する列。")),
+        typer.Option(help=tr("Related rows share its value and count as one.", "独立でない行に共通する列。")),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help=tr("First N rows.", "先頭の N 行。"))] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help=tr("Longest reply.", "返答の最大トークン数。"))] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help=tr("Replies made at once.", "同時に生成する数。"))] = 64,
+    batch_size: Annotated[int, typer.Option(min=1, help=tr("Replies written at once.", "同時に生成する数。"))] = 64,
     examples: Annotated[int, typer.Option(min=0, help=tr("Before/after examples to print.", "表示する例の数。"))] = 3,
     seed: int = 0,
     as_json: Json = False,

@@ -18,7 +18,7 @@ def wait_briefly() -> None:
 
 
 def watched() -> contextlib.AbstractContextManager[None]:
-    """Progress as lines where stderr is no terminal, by the one of several processes that speaks."""
+    """Progress as lines where stderr is not a terminal, by the one of several processes that speaks."""
     if sys.stderr.isatty() or os.environ.get("RANK", "0") != "0":
         return contextlib.nullcontext()
     from sodate.terminal import lines

@@ -26,7 +26,7 @@ def _need_extra() -> None:
         )  # fmt: skip
 
 
-@app.command(help=tr("Answer on OpenAI's wire.", "OpenAI 互換の API サーバーを動かす。"))
+@app.command(help=tr("Serve versions over OpenAI's API.", "OpenAI 互換の API サーバーを動かす。"))
 def serve(
     versions: Annotated[
         list[str] | None, typer.Argument(help=tr("Default: the newest of every name.", "既定は各名前の最新。"))
@@ -39,7 +39,7 @@ def serve(
     engine: Annotated[str, typer.Option(help="torch | llamacpp | upstream:URL")] = "torch",
     no_auth: Annotated[bool, typer.Option("--no-auth", help=tr("No keys, this machine only.", "キーなし。"))] = False,
     allow_host: Annotated[
-        list[str] | None, typer.Option(help=tr("A name to be asked under.", "許可するホスト名。"))
+        list[str] | None, typer.Option(help=tr("Host name that requests may use.", "許可するホスト名。"))
     ] = None,
 ) -> None:
     _need_extra()

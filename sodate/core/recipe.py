@@ -216,7 +216,7 @@ def amount_bytes(text: str | None) -> int | None:
     found = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*([MGT]I?B)", text.strip().upper(), re.ASCII)
     if found is None or not float(found[1]):
         raise UsageError(
-            tr(f"memory = {text!r} is no amount of memory.", f"memory = {text!r} はメモリ量ではありません。"),
+            tr(f"memory = {text!r} is not an amount of memory.", f"memory = {text!r} はメモリ量ではありません。"),
             tr("Write it like 4GB or 800MB.", "4GB や 800MB のように書いてください。"),
             code="bad_value",
             param="memory",

@@ -58,7 +58,7 @@ def all_messages(example: Example) -> tuple[Message, ...]:
 
 
 def replies_of(example: Example) -> tuple[tuple[Message, ...], ...]:
-    """The replies that stand behind one prompt: two of a preference, k of a ranking, none of a task item."""
+    """The replies to one prompt: two of a preference, k of a ranking, none of a task item."""
     if isinstance(example, Preference):
         return (example.chosen, example.rejected)
     if isinstance(example, Judgement):

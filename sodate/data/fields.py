@@ -27,13 +27,13 @@ def system_of(row: Row) -> tuple[Message, ...]:
 
 
 def with_system(row: Row, messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    """The messages behind the row's system text, unless they begin with it themselves."""
+    """The messages after the row's system text, unless they begin with it themselves."""
     system = system_of(row)
     return messages if messages[:1] == system else (*system, *messages)
 
 
 def asked(row: Row, key: str, notes: Notes) -> tuple[Message, ...]:
-    """A prompt behind the row's system text: text is one user message. It may be empty."""
+    """A prompt after the row's system text: text is one user message. It may be empty."""
     value = row.get(key)
     if isinstance(value, list | dict):
         return with_system(row, openai_messages(message_list(row, key), notes))

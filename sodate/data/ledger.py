@@ -64,7 +64,7 @@ CODES: Mapping[str, Code] = {
         "{0} の内容は名前と異なり、{1}。内容に従って読みます。",
     ),
     "lone-surrogate": _out(
-        "Contains half of a surrogate pair (such as \\ud83d alone), which is no character. Repair the source text.",
+        "Contains half of a surrogate pair (such as \\ud83d alone), which is not a character. Repair the source text.",
         "サロゲートペアの片割れ（\\ud83d 単独など）が含まれています。文字にならないので、元の文を直してください。",
     ),
     "nul": _out(
@@ -308,7 +308,7 @@ class RowError(Exception):
         self.rows = 1  # how many rows are lost by it
 
     def at(self, place: str) -> RowError:
-        """The same, said of a place in the row; a place found further inside comes behind it."""
+        """The same, said of a place in the row; a place found further inside is added after it."""
         self.place = place + ": " + self.place if self.place and place else place or self.place
         return self
 

@@ -31,7 +31,7 @@ def nth(index: int) -> str:
 
 
 def verdict(label: object) -> bool | None:
-    """Whether a `label` calls the reply beside it good, in whatever spelling; None if it is no true or false."""
+    """Whether a `label` calls the reply beside it good, in whatever spelling; None if it is neither true nor false."""
     return _VERDICTS.get(str(label).strip().casefold()) if isinstance(label, str | int | float) else None
 
 
@@ -53,7 +53,7 @@ def weight_of(item: Mapping[str, Any], role: str, index: int) -> float:
 
 
 def row_is_left_out(row: Mapping[str, Any]) -> bool:
-    """Whether a mark of the row as a whole says that it is not trained. Numbers other than 0 and 1 are no marks."""
+    """Whether a mark of the row as a whole says that it is not trained. Numbers other than 0 and 1 are not marks."""
     marks = ((key, verdict(row[key])) for key in _OF_ROWS & row.keys())
     return any(mark is not None and mark == (key in _LEFT_OUT) for key, mark in marks)
 

@@ -31,13 +31,13 @@ def as_task(example: Example) -> TaskItem | None:
 
 
 def reference(task: TaskItem) -> str | None:
-    """The reply to compare with. An answer that is no text is written as JSON."""
+    """The reply to compare with. An answer that is not text is written as JSON."""
     answer = task.item.get(REFERENCE)
     return answer if isinstance(answer, str) or answer is None else json.dumps(answer, ensure_ascii=False)
 
 
 def reply_text(message: Message) -> str:
-    """A reply as graders see it: its content without what was thought before it, tool calls written out behind it."""
+    """A reply as graders see it: its content without what was thought before it, tool calls written out after it."""
     message = reasoning.apart(message)
     if not message.tool_calls:
         return message.content

@@ -95,7 +95,7 @@ class EvalResult:
         return len(set(clusters)) if clusters else self.n
 
     def pairs(self) -> dict[tuple[str, str], list[Comparison]]:
-        """The comparisons by (candidate, baseline), those of candidates that are no baseline themselves first."""
+        """The comparisons by (candidate, baseline), those of candidates that are not a baseline themselves first."""
         found: dict[tuple[str, str], list[Comparison]] = {}
         for one in self.comparisons:
             found.setdefault((one.candidate, one.baseline), []).append(one)

@@ -131,7 +131,7 @@ def case_of(
     reply: str, reference: str | None, item: Mapping[str, Any],
     prompt: tuple[Message, ...] = (), tools: tuple[Mapping[str, Any], ...] = (),
 ) -> Case:  # fmt: skip
-    """The case of a row: `reference` and what the row calls `reference_answers`, values that are no text as JSON."""
+    """The case of a row: `reference` and what the row calls `reference_answers`, values that are not text as JSON."""
     further = item.get(MORE)
     given = ([] if reference is None else [reference]) + (further if isinstance(further, list) else [])
     texts = [one if isinstance(one, str) else json.dumps(one, ensure_ascii=False) for one in given]

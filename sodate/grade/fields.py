@@ -223,7 +223,7 @@ def fields(mode: Mode, order: Order, numbers: Numbers, lenient: bool) -> GradeFu
             expected = read_json(reference or "")
         except NotJsonError as error:
             raise SodateError(
-                tr(f"the reference is no valid JSON: {error}.", f"正解が JSON として不正です: {error}"),
+                tr(f"the reference is not valid JSON: {error}.", f"正解が JSON として不正です: {error}"),
                 tr("Mend the row, or grade it as text.", "行を直すか、文章としての採点に変えてください。"),
             ) from None
 

@@ -49,7 +49,7 @@ def plain(value: Any) -> str:
     if kind is dict:
         pairs = (f"{plain(k)}: {plain(v)}" for k, v in kind.items(value))
         return f"{{{', '.join(pairs)}}}"
-    raise TypeError(f"a {type(value).__name__} is no plain value")
+    raise TypeError(f"a {type(value).__name__} is not a plain value")
 
 
 def execute(source: str, space: dict[str, object]) -> None:

@@ -211,7 +211,7 @@ def _signed(text: str, number: Number) -> Number:
 
 
 def _complete(text: str, number: Number) -> Number:
-    """With the exponent, divisor or scale behind the number, and its sign."""
+    """With the exponent, divisor or scale after the number, and its sign."""
     match = _SUFFIX.match(text, number.end)
     if match and number.value is not None:
         number = replace(
@@ -229,7 +229,7 @@ def _complete(text: str, number: Number) -> Number:
 
 
 def _with(value: Fraction, match: re.Match[str]) -> Fraction | None:
-    """`value` with what `_SUFFIX` found behind it; None where that makes no number."""
+    """`value` with what `_SUFFIX` found after it; None where that is not a number."""
     if under := match["under"]:
         return value / int(under) if int(under) else None
     if over := match["over"]:

@@ -172,7 +172,7 @@ def unwrapped(document: Any) -> Any:
 
 def _draft(document: Any, where: str) -> str:
     if not isinstance(document, dict | bool):
-        raise UsageError(tr(f"{where} is not a JSON Schema: it is no object.",
+        raise UsageError(tr(f"{where} is not a JSON Schema: it is not an object.",
                             f"{where} は JSON Schema ではありません (オブジェクトではありません)。"),
                          code="bad_schema", param="grader")  # fmt: skip
     named = (

@@ -19,7 +19,7 @@
 
 json, json_schema and fields take `lenient=true`: JSON inside a code fence or prose counts.
 The same as an object, in JSON or YAML: {"kind": "fields", "mode": "exact", "name": "all right"}. There the schema of
-json_schema and the words of banned_words may stand in the object itself.
+json_schema and the words of banned_words may be written in the object itself.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def _whole(spec: Spec, name: str, text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise refused(
             tr(
-                f"{name}={text} in {spec.name!r} is no number from 1.",
+                f"{name}={text} in {spec.name!r} is not a number from 1.",
                 f"{spec.name!r} の {name}={text} は 1 以上の数ではありません。",
             ),
         )
@@ -181,7 +181,7 @@ def _honest(spec: Spec, base: Path) -> Grader:
     if not -1 <= idk <= 1:
         raise refused(
             tr(
-                f"idk={text} in {spec.name!r} is no number from -1 to 1.",
+                f"idk={text} in {spec.name!r} is not a number from -1 to 1.",
                 f"{spec.name!r} の idk={text} は -1〜1 の数ではありません。",
             ),
         )

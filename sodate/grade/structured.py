@@ -20,7 +20,7 @@ _MAX_STARTS = 50
 
 
 class NotJsonError(ValueError):
-    """The text is no JSON document; the message says why."""
+    """The text is not a JSON document; the message says why."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -47,7 +47,7 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant,
 
 
 def _checked(value: Any) -> Any:
-    """`value`, if it is no deeper than MAX_DEPTH and its strings are text; NotJsonError otherwise."""
+    """`value`, if it is not deeper than MAX_DEPTH and its strings are text; NotJsonError otherwise."""
     level = [value]
     for _ in range(MAX_DEPTH):
         objects = [one for one in level if isinstance(one, dict)]

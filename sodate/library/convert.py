@@ -130,7 +130,7 @@ def refuse_wrong_kinds(gguf: GgufFile) -> None:
         texts = key in (f"{tokenizer}tokens", f"{tokenizer}merges") and value
         if not isinstance(value, kind) or (texts and not all(isinstance(text, str) for text in value)):
             raise SodateError(
-                tr(f"{gguf.path}: {key} is {str(value)[:40]}, which is no {kind.__name__}.",
+                tr(f"{gguf.path}: {key} is {str(value)[:40]}, which is not a {kind.__name__}.",
                    f"{gguf.path}: {key} の値 {str(value)[:40]} は {kind.__name__} ではありません。"),
                 code="damaged", param=key,
             )  # fmt: skip

@@ -61,7 +61,7 @@ def _convert_tokenizer(folder: Path) -> None:
 
 
 def _template(folder: Path, about: Mapping[str, Any]) -> bool:
-    """Whether the folder has a chat template. SodateError on one that is no text, or far too long for one."""
+    """Whether the folder has a chat template. SodateError on one that is not text, or far too long for one."""
     file, named = folder / "chat_template.jinja", about.get("chat_template")
     texts = (
         [entry.get("template") if isinstance(entry, dict) else entry for entry in named]

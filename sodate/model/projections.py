@@ -115,7 +115,7 @@ def unflatten(flat: Sequence[Any], scales: Sequence[float]) -> list[Projection]:
 
 
 def save(ctx: Any, flat: Sequence[Any], recompute: Recompute | None, x: Tensor, *tensors: Tensor | None) -> None:
-    """Keeps x, `tensors` and parts for backward. A quantised weight is no tensor that autograd could keep."""
+    """Keeps x, `tensors` and parts for backward. A quantised weight is not a tensor that autograd could keep."""
     save_for_backward(ctx, (recompute,), x, *tensors, *(t if isinstance(t, Tensor) else None for t in flat))
     ctx.others = [None if isinstance(t, Tensor) else t for t in flat]
 

@@ -62,7 +62,7 @@ def examine(model: Any) -> Traits:
     if scale is None:
         raise SodateError(
             tr(
-                f"{type(model).__name__} does more behind its decoder than a linear head, which is not supported.",
+                f"{type(model).__name__} does more after its decoder than a linear head, which is not supported.",
                 f"{type(model).__name__} はデコーダーの後段が線形のヘッドだけではないため、対応していません。",
             ),
             tr("Use another base model.", "別のベースモデルを使ってください。"),

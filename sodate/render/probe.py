@@ -121,7 +121,7 @@ def _check_bos(texts: Texts, controls: Controls) -> None:
 
 
 def _learn_reasoning(texts: Texts, plain: str) -> None:
-    """Where the template writes a thought, so that it can be told from the answer again; nowhere is no fault."""
+    """Where the template writes a thought, so that it can be told from the answer again; it need not write one."""
     thinking = replace(_ANSWER, reasoning=_THOUGHT)
     end = texts.form.end
     keys = reasoning.KEYS if "</think>" in texts.source else reasoning.KEYS[:-1]

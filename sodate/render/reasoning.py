@@ -98,7 +98,7 @@ class ReplyForm:
         return text[begin:end].strip(), text[end + len(mark) :].lstrip()
 
     def _begin(self, text: str) -> int | None:
-        """Where the thought begins, behind its mark; None where the reply has none."""
+        """Where the thought begins, after its mark; None where the reply has none."""
         if text.startswith(self.open):
             return len(self.open)
         mark = self.open.strip()

@@ -215,13 +215,13 @@ class Renderer:
         return found
 
     def render_pair(self, pair: Preference) -> RenderedPair:
-        """Both replies behind the same prompt; raises BrokenTemplate where a reply is not one sequence."""
+        """Both replies after the same prompt; raises BrokenTemplate where a reply is not one sequence."""
         return RenderedPair(*self.render_replies(pair.prompt, (pair.chosen, pair.rejected), pair.tools))
 
     def render_replies(
         self, prompt: Sequence[Message], replies: Sequence[Sequence[Message]], tools: Tools = ()
     ) -> list[Rendered]:
-        """Each reply behind the same prompt, its tokens alone supervised; raises BrokenTemplate as `render_pair`."""
+        """Each reply after the same prompt, its tokens alone supervised; raises BrokenTemplate as `render_pair`."""
         asked = tuple(replace(m, weight=0.0) if m.role == "assistant" else m for m in prompt)
         rendered = [self.render(Conversation((*asked, *reply), tuple(tools))) for reply in replies]
         if any(len(sequences) != 1 for sequences in rendered):
@@ -322,7 +322,7 @@ class Renderer:
         return starts
 
     def _reply_end(self, text: str, start: int) -> int:
-        """Offset just behind the stop token that ends the reply beginning at `start`."""
+        """Offset just after the stop token that ends the reply beginning at `start`."""
         ends = [at + len(stop) for stop in self._texts.stops if (at := text.rfind(stop, start)) >= 0]
         if not ends:
             detail = tr("a reply is not followed by the stop token.", "返答の後に終了トークンがありません。")

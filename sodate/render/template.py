@@ -148,7 +148,7 @@ class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
                 if size > MAX_MADE:
                     raise _too_much()
             elif isinstance(one, jinja2.utils.Namespace):
-                raise _refused(tr("a namespace is no text", "namespace は文字列になりません"))
+                raise _refused(tr("a namespace is not text", "namespace は文字列になりません"))
             else:
                 size += 8
         return size

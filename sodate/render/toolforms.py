@@ -316,7 +316,7 @@ Arguments = Callable[[str, int, re.Match[str], Tools], tuple[Any, int] | None]
 
 
 def _sequence(head: str, between: str, tail: str, call: re.Pattern[str], arguments: Arguments) -> Reader | None:
-    """A reader of calls whose name stands behind `head` (a pattern), and behind `between` from the second one on."""
+    """A reader of calls whose name comes after `head` (a pattern), and after `between` from the second one on."""
     if not head.replace(r"\s*", ""):
         return None
     opening, joining, closing = re.compile(rf"\s*{head}"), re.compile(between), re.compile(tail)

@@ -1,4 +1,4 @@
-"""The routes put together, behind the guard."""
+"""The routes put together, after the guard."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def _bias(given: dict[str, float], served: Served) -> dict[int, float]:
     for token, value in given.items():
         if not (token.isascii() and token.isdigit() and len(token) < 10 and int(token) < vocabulary):
             raise UsageError(
-                tr(f"logit_bias has a key that is no token id of this model (0 to {vocabulary - 1}).",
+                tr(f"logit_bias has a key that is not a token id of this model (0 to {vocabulary - 1}).",
                    f"logit_bias のキーは、このモデルのトークン ID (0 から {vocabulary - 1}) にしてください。"),
                 code="invalid_value", param="logit_bias",
             )  # fmt: skip

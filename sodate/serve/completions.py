@@ -119,7 +119,7 @@ def _prompts(asked: CompletionRequest, served: Served) -> tuple[tuple[int, ...],
             ids = one
         if not all(id < vocabulary for id in ids):
             raise _wrong(
-                tr(f"prompt has an id that is no token of this model (0 to {vocabulary - 1}).",
+                tr(f"prompt has an id that is not a token of this model (0 to {vocabulary - 1}).",
                    f"prompt に、このモデルのトークン ID (0 から {vocabulary - 1}) でない値があります。"),
                 "prompt",
             )  # fmt: skip

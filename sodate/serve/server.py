@@ -106,7 +106,7 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """As uvicorn's, but the signal is not raised once more at the end: an end in order is no death by signal."""
+        """As uvicorn's, but the signal is not raised once more at the end: an orderly end is not a death by signal."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return

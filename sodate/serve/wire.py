@@ -15,7 +15,7 @@ MAX_STOPS = 16  # OpenAI has 4; evaluation harnesses send more
 
 
 class Wire(BaseModel):
-    """Strict: a number is no text and a text no number. NaN and infinities are refused."""
+    """Strict: a number is not text, and text is not a number. NaN and infinities are refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 

@@ -122,7 +122,7 @@ class PPO:
         ]
 
     def _by_reply(self, packs: Sequence[Pack], samples: Sequence[Sample], found: Sequence[Tensor]) -> Tensor:
-        """(R, T) of the rollout, zero behind each reply's end, from each pack's (E,)."""
+        """(R, T) of the rollout, zero after each reply's end, from each pack's (E,)."""
         longest = max(len(s.log_p) for s in samples)
         out = torch.zeros(len(samples), longest, device=found[0].device)
         for pack, flat in zip(packs, found, strict=True):

@@ -125,11 +125,11 @@ def relative(name: str, judge: Judge, memory: dict[str, float]) -> Grader:
 
 
 def split(spec: str) -> tuple[float, str, str]:
-    """(weight, grader, the text behind its colon) of `WEIGHT*GRADER:OPTIONS`; UsageError if it is no such thing."""
+    """(weight, grader, the text after its colon) of `WEIGHT*GRADER:OPTIONS`; UsageError if it is not one."""
     match = _WEIGHTED.fullmatch(spec)
     if match is None or (match[1] is not None and float(match[1]) == 0):
         raise UsageError(
-            tr(f"rewards: {spec!r} is no grader with a weight above 0.",
+            tr(f"rewards: {spec!r} is not a grader with a weight above 0.",
                f"rewards: {spec!r} は 0 より大きい重みの採点になっていません。"),
             tr("Write GRADER or WEIGHT*GRADER, such as 0.2*json.", "採点名か、0.2*json のように書いてください。"),
             code="bad_value", param="rewards",

@@ -220,7 +220,7 @@ def test_a_version_answers_in_generate_and_chat(farm: Farm, trained: dict[str, A
         ("train --model M --data D epochs=.inf", "epochs = inf"),
         ("train --model M --data D device=cuda", "device=cuda: "),
         ("train --model M --data D device=abacus", "device=abacus: "),
-        ("train --model M --data D memory=4XB", "memory = '4XB' is no amount of memory"),
+        ("train --model M --data D memory=4XB", "memory = '4XB' is not an amount of memory"),
         (
             "train --method dpo --model M --data D loss=ipo label_smoothing=0.1",
             "only loss=sigmoid has labels to smooth",

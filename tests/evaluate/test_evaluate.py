@@ -135,7 +135,7 @@ def test_a_grader_that_fails_names_file_line_model_and_itself() -> None:
 
     with pytest.raises(SodateError, match=r"test\.jsonl:1: grader bomb failed on the reply of base: ZeroDivisionError"):
         evaluate({"base": ["x"]}, items(1), [Grader("bomb", explode)])
-    with pytest.raises(SodateError, match=r"test\.jsonl:1.*fields.*the reference is no valid JSON"):
+    with pytest.raises(SodateError, match=r"test\.jsonl:1.*fields.*the reference is not valid JSON"):
         evaluate({"base": ["{}"]}, items(1), [parse_grader("fields")])
     with pytest.raises(SodateError, match=r"item 1.*has none"):
         evaluate({"base": ["x"]}, [EvalItem((), None)], [parse_grader("exact")])

@@ -203,7 +203,7 @@ def test_fields_says_what_is_wrong_and_where() -> None:
 
 
 def test_a_reference_that_is_no_json_is_an_error() -> None:
-    with pytest.raises(SodateError, match="the reference is no valid JSON"):
+    with pytest.raises(SodateError, match="the reference is not valid JSON"):
         score("fields", "{}", "not json")
     with pytest.raises(SodateError, match="this row has none"):
         score("fields", "{}", None)
