@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-ja honesty test check bench clean
+.PHONY: help setup demo demo-ja honesty test check coverage docs hooks bench clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,18 @@ check: setup  ## lint, types, import rules, docs that execute
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy sodate bench
 	@$(BIN)/python -m pytest tests/test_house.py tests/test_docs.py
+
+coverage: setup  ## lines that no test runs (TESTS=tests/data for a part of the suite)
+	@rm -f .coverage .coverage.*
+	@$(BIN)/coverage run -m pytest $(TESTS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+
+docs: setup  ## write the generated parts of the documents again
+	@$(BIN)/python docs/generate.py
+
+hooks: setup  ## lint, types and house rules before every commit
+	@$(BIN)/pre-commit install
 
 bench: setup  ## speed and memory beside TRL, in one run
 	@$(BIN)/python bench/train.py
