@@ -72,6 +72,7 @@ def unmergeable() -> SodateError:
            "ボトルネックアダプターは重みに統合できません。加える項が線形ではないためです。"),
         tr("Use the version as it is, or train with adapter=lora.",
            "このバージョンのまま使うか、adapter=lora で学習してください。"),
+        code="adapter_unsupported",
     )  # fmt: skip
 
 
@@ -85,6 +86,7 @@ def places(model: nn.Module, style: Style) -> list[str]:
             tr(f"The blocks of {type(model).__name__} are not one attention and one MLP: no place for bottlenecks.",
                f"{type(model).__name__} のブロックは注意層 1 つと MLP 1 つの形ではなく、ボトルネックを置けません。"),
             tr("Use adapter=lora, full or last.", "adapter=lora、full、last のいずれかを使ってください。"),
+            code="model_unsupported",
         )  # fmt: skip
     return list(last.values()) if style == "houlsby" else after_mlp
 

@@ -204,6 +204,7 @@ def _targeted(model: nn.Module, targets: tuple[str, ...]) -> list[str]:
             tr(f"{type(model).__name__} has no linear layers that an adapter could stand beside.",
                f"{type(model).__name__} にはアダプターを付けられる線形層がありません。"),
             tr("Use adapter=full or adapter=last.", "adapter=full または adapter=last を使ってください。"),
+            code="model_unsupported",
         )  # fmt: skip
     if not targets:
         raise UsageError(

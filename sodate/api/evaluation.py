@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from sodate.api.loading import load
 from sodate.core import home
 from sodate.core.errors import SodateError, UsageError
-from sodate.core.files import read_json, sha256_file, write_json, write_text
-from sodate.core.manifests import SCHEMA_VERSION
+from sodate.core.files import sha256_file, write_json, write_text
+from sodate.core.manifests import SCHEMA_VERSION, ResultManifest, read_manifest
 from sodate.core.text import tr
 from sodate.core.types import Conversation, Example, Message, Preference
 from sodate.data import tasks
@@ -138,11 +138,12 @@ def reports_about(version: str) -> list[str]:
     """Report pages in which `version` was measured, oldest first."""
     root = home.reports_dir()
     results = sorted(root.glob("*/result.json")) if root.exists() else []
-    return [
-        str(path.with_name("report.html"))
-        for path in results
-        if version in read_json(path).get("measured", {}).values()
-    ]
+    return [str(path.with_name("report.html")) for path in results if version in _measured(path).values()]
+
+
+def _measured(path: Path) -> Mapping[str, str]:
+    result: ResultManifest = read_manifest(path)
+    return result.get("measured", {})
 
 
 def _items(

@@ -42,7 +42,10 @@ class RewardModel:
         rows = []
         for one in conversations:
             if one.reply is None:
-                raise UsageError(tr("A conversation without a reply has no score.", "返答のない会話は採点できません。"))
+                raise UsageError(
+                    tr("A conversation without a reply has no score.", "返答のない会話は採点できません。"),
+                    code="wrong_rows",
+                )
             asked = one.prompt
             (rendered,) = self.renderer.render_replies(asked, (one.messages[len(asked) : len(asked) + 1],), one.tools)
             rows.append(scalar_head.at_the_end(rendered))

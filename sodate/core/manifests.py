@@ -70,6 +70,57 @@ class VersionManifest(TypedDict, total=False):
     files: Required[dict[str, str]]  # SHA-256 by path
 
 
+class ModelManifest(TypedDict, total=False):
+    """sodate-model.json of a base model, without its folder, so that SODATE_HOME can be moved."""
+
+    schema_version: int
+    name: Required[str]
+    source: Required[str]
+    revision: Required[str]
+    architecture: Required[str]
+    parameters: Required[int]
+    context_length: Required[int | None]  # tokens
+    vocabulary: Required[int]  # ids of the tokenizer
+    licence: Required[str | None]
+    chat_template: Required[bool]
+    pulled_at: Required[str]
+    sha256: Required[dict[str, str]]  # by file name
+    requested_revision: str | None
+    fingerprint: str | None  # content of a local source
+
+
+class TokensManifest(TypedDict, total=False):
+    """index.json of a tokenised data set"""
+
+    schema_version: int
+    ids: Required[str]  # numpy's name of their type
+    sizes: Required[dict[str, int]]  # bytes by file name
+    sha256: Required[dict[str, str]]  # of the files whose ends decide what is read
+    data: str  # hash of the examples in their order
+    checked: dict[str, Any]  # ledger and statistics
+
+
+class CheckpointManifest(TypedDict, total=False):
+    """state.json of a checkpoint"""
+
+    schema_version: int
+    state: Required[dict[str, Any]]  # of the loop
+    sha256: Required[dict[str, str]]  # of the state and of each file of tensors
+
+
+class ResultManifest(TypedDict, total=False):
+    """result.json of a report: what `eval --json` prints, and what was measured"""
+
+    schema_version: int
+    n: int
+    independent: int
+    cut_off: dict[str, int]
+    notes: list[str]
+    results: list[dict[str, Any]]
+    comparisons: list[dict[str, Any]]
+    measured: dict[str, str]  # version or model by the name it was asked for
+
+
 class Event(TypedDict):
     """A line of events.jsonl; what belongs to its kind stands beside these."""
 

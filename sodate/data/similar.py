@@ -180,6 +180,8 @@ class NearIndex:
                     f"類似重複のしきい値 {threshold} は範囲外です",
                 ),
                 tr("Choose a value from 0.5 to 1.0; 0.8 is usual.", "0.5 から 1.0 の値にしてください(通常は 0.8)。"),
+                code="bad_value",
+                param="threshold",
             )
         self._threshold = threshold
         self._sketch = _Sketch(max(r for r in range(1, _ROWS + 1) if (1 - threshold**r) ** BANDS <= _MISS))

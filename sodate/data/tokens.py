@@ -25,7 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sodate.core.errors import SodateError
-from sodate.core.files import read_json, write_json
+from sodate.core.files import write_json
+from sodate.core.manifests import SCHEMA_VERSION, TokensManifest, read_manifest
 from sodate.core.text import tr
 from sodate.render.renderer import Rendered
 
@@ -68,7 +69,8 @@ class Writer:
             file.close()
         sizes = {name: (self._folder / name).stat().st_size for name in self._files}
         hashes = {name: digest.hexdigest() for name, digest in self._hashes.items()}
-        write_json(self._folder / "index.json", {"ids": self._dtype, "sizes": sizes, "sha256": hashes, **more})
+        own = {"schema_version": SCHEMA_VERSION, "ids": self._dtype, "sizes": sizes, "sha256": hashes}
+        write_json(self._folder / "index.json", {**own, **more})
 
 
 class TokenRows(Sequence[list[Rendered]]):
@@ -78,7 +80,7 @@ class TokenRows(Sequence[list[Rendered]]):
     """
 
     def __init__(self, folder: Path) -> None:
-        self.about: dict[str, Any] = read_json(folder / "index.json")
+        self.about: TokensManifest = read_manifest(folder / "index.json")
         for name, size in self.about["sizes"].items():
             with contextlib.suppress(OSError):
                 if (folder / name).stat().st_size == size:

@@ -82,6 +82,7 @@ def _opened(url: str) -> sa.Engine:
             tr('Give postgresql://USER:PASSWORD@HOST/NAME and install "sodate[postgres]", or unset it for SQLite.',
                'postgresql://USER:PASSWORD@HOST/NAME の形で指定し、"sodate[postgres]" をインストールしてください。'
                "設定を外すと SQLite を使います。"),
+            code="bad_value", param=URL_VARIABLE,
         ) from None  # fmt: skip
     except sa.exc.DBAPIError as error:  # its text may hold the password
         raise SodateError(
@@ -89,6 +90,7 @@ def _opened(url: str) -> sa.Engine:
                f"データベースを開けません ({type(error.orig).__name__})。"),
             tr(f"Check that it runs and that {URL_VARIABLE} or SODATE_HOME is right.",
                f"データベースが動いているか、{URL_VARIABLE} や SODATE_HOME が正しいかを確認してください。"),
+            code="database_unreachable",
         ) from None  # fmt: skip
     return engine
 
@@ -118,5 +120,6 @@ def _migrate(connection: sa.Connection) -> None:
             tr(f"The database was made by a newer sodate ({', '.join(sorted(unknown))}).",
                f"データベースは、より新しい sodate で作られています ({', '.join(sorted(unknown))})。"),
             tr("Update sodate. Nothing was changed.", "sodate を更新してください。変更はしていません。"),
+            code="too_new",
         )  # fmt: skip
     command.upgrade(config, "head")

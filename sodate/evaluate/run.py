@@ -269,7 +269,9 @@ def evaluate(
                 tr(
                     f"{model} has {len(said)} replies for {len(items)} items.",
                     f"{model} の返答は {len(said)} 件で、データの {len(items)} 件と合いません。",
-                )
+                ),
+                code="bad_value",
+                param="replies",
             )
     clusters = _clusters(items)
     graders = with_references(graders, items)

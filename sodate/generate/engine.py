@@ -87,7 +87,7 @@ def run(
                         on_token(i, event.id)
                     continue
                 if event.error is not None:
-                    raise SodateError(event.error)
+                    raise SodateError(event.error, code="engine_failed")
                 replies[i] = Reply(ids, log_probabilities, "stop" if event.finish == "stop" else "length")
                 del under_way[i]
                 if on_reply:

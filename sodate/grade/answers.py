@@ -34,6 +34,7 @@ def number(reply: str, reference: str | None, item: Mapping[str, Any]) -> Grade:
         raise SodateError(
             tr(f"number compares numbers, and the reference {clip(reference or '')!r} has none.",
                f"number は数を比べる採点ですが、正解 {clip(reference or '')!r} に数がありません。"),
+            code="bad_reference",
         )  # fmt: skip
     found = numbers.last(reply, wanted)
     if found is None:

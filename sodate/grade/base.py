@@ -149,4 +149,5 @@ def _no_reference(name: str) -> SodateError:
             "行に reference_answer を書くか最後に assistant のメッセージを置いてください。"
             "正解の要らない採点方法も使えます。",
         ),
+        code="bad_reference",
     )

@@ -225,6 +225,7 @@ def fields(mode: Mode, order: Order, numbers: Numbers, lenient: bool) -> GradeFu
             raise SodateError(
                 tr(f"the reference is not valid JSON: {error}.", f"正解が JSON として不正です: {error}"),
                 tr("Mend the row, or grade it as text.", "行を直すか、文章としての採点に変えてください。"),
+                code="bad_reference",
             ) from None
 
         def judge(value: Any) -> Grade:

@@ -48,13 +48,14 @@ def python(path: Path) -> GradeFunction:
         score = answer.value
         if answer.error is not None or isinstance(score, bool) or not isinstance(score, int | float):
             said = answer.error or tr(
-                f"grade() gave {score!r}, no number", f"grade() の値 {score!r} は数ではありません"
+                f"grade() gave {score!r}, which is not a number", f"grade() の値 {score!r} は数ではありません"
             )
-            raise SodateError(f"{path.name}: {said}")
+            raise SodateError(f"{path.name}: {said}", code="grader_failed", file=path)
         if not 0 <= score <= 1:
             raise SodateError(
                 tr(f"{path.name}: grade() gave {score}, which is not between 0 and 1.",
                    f"{path.name}: grade() の値 {score} が 0〜1 の範囲にありません。"),
+                code="grader_failed", file=path,
             )  # fmt: skip
         return Grade(float(score), f"{path.name}: {score:g}")
 
@@ -150,7 +151,11 @@ def _tests(item: Mapping[str, Any]) -> tuple[list[dict[str, str]], list[Judge]]:
     """(jobs for the sandbox, a judge for each). SodateError for a row whose tests can't be judged from outside."""
     given = item.get("tests")
     if not isinstance(given, list) or not given:
-        raise SodateError(tr("code needs the row's `tests`, a list.", "code には行の `tests` (リスト) が必要です。"))
+        raise SodateError(
+            tr("code needs the row's `tests`, a list.", "code には行の `tests` (リスト) が必要です。"),
+            code="bad_reference",
+            param="tests",
+        )
     jobs, judges = [], []
     for test in given:
         if isinstance(test, str):
@@ -185,4 +190,5 @@ def _unknown(test: Any) -> SodateError:
            f"テスト {clip(str(test), 80)} はサンドボックスの外から判定できません。"),
         tr('Write "assert CALL == LITERAL", {"call", "returns"} or {"stdin", "stdout"}.',
            '"assert 呼び出し == リテラル"、{"call", "returns"}、{"stdin", "stdout"} のいずれかで書いてください。'),
+        code="bad_reference", param="tests",
     )  # fmt: skip

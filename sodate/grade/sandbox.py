@@ -147,7 +147,9 @@ def _command(name: str, groups: Sequence[str], status: int) -> list[str]:
 def _bubblewrap(program: Sequence[str]) -> list[str]:
     tool = shutil.which("bwrap")
     if tool is None:
-        raise SodateError(tr("bubblewrap is not installed", "bubblewrap がインストールされていません"))
+        raise SodateError(
+            tr("bubblewrap is not installed", "bubblewrap がインストールされていません"), code="no_sandbox"
+        )
     words = [tool, "--unshare-all", "--unshare-user", "--die-with-parent", "--new-session", "--clearenv"]
     words += ["--cap-drop", "ALL", "--uid", str(NOBODY), "--gid", str(NOBODY), "--hostname", "jail"]
     if _knows_disable_userns(tool):
@@ -181,7 +183,7 @@ def _run(name: str, source: str, jobs: Sequence[Mapping[str, Any]], limits: Limi
             )  # fmt: skip
         except (OSError, KeyError) as error:
             os.close(status)
-            raise SodateError(str(error)) from error
+            raise SodateError(str(error), code="no_sandbox") from error
         finally:
             os.close(told)
         try:
@@ -211,7 +213,8 @@ def _begun(process: subprocess.Popen[bytes], status: int) -> bool:
     _kill(process)
     heard = (said or process.stderr.read(65536)).decode("utf-8", "replace").strip().rpartition("\n")[2]
     raise SodateError(
-        heard or tr(f"the jail was not built in {BUILDING} s", f"{BUILDING} 秒以内に準備できませんでした")
+        heard or tr(f"the jail was not built in {BUILDING} s", f"{BUILDING} 秒以内に準備できませんでした"),
+        code="no_sandbox",
     )
 
 

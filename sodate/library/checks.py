@@ -50,7 +50,11 @@ def weight_files(folder: Path) -> list[Path]:
     if index_path.exists():
         mapping = read_config(index_path).get("weight_map")
         if not isinstance(mapping, dict) or not mapping:
-            raise SodateError(tr(f"{index_path} has no weight_map.", f"{index_path} に weight_map がありません。"))
+            raise SodateError(
+                tr(f"{index_path} has no weight_map.", f"{index_path} に weight_map がありません。"),
+                code="damaged",
+                file=index_path,
+            )
         names = sorted({str(name) for name in mapping.values()})
         for name in names:
             if (
@@ -64,7 +68,9 @@ def weight_files(folder: Path) -> list[Path]:
                     tr(
                         f"{index_path} names {name!r}, which is not a safetensors file of this folder.",
                         f"{index_path} が、このフォルダーの safetensors ファイルでない {name!r} を指しています。",
-                    )
+                    ),
+                    code="damaged",
+                    file=index_path,
                 )
         files = [folder / name for name in names]
     else:
@@ -73,7 +79,7 @@ def weight_files(folder: Path) -> list[Path]:
             _explain_no_weights(folder)
     for file in files:
         if not file.is_file():
-            raise SodateError(tr(f"{file} is missing.", f"{file} がありません。"))
+            raise SodateError(tr(f"{file} is missing.", f"{file} がありません。"), code="file_missing", file=file)
     return files
 
 
@@ -86,6 +92,8 @@ def _explain_no_weights(folder: Path) -> None:
                 f"Pull its base model, and pass this folder as --init-adapter {folder}.",
                 f"元になるモデルを取り込み、このフォルダーは --init-adapter {folder} として渡してください。",
             ),
+            code="wrong_model",
+            file=folder,
         )
     if pickles := [name for name in names if name.endswith(PICKLE_SUFFIXES)]:
         raise pickle_refusal(str(folder), pickles[0])
@@ -95,6 +103,8 @@ def _explain_no_weights(folder: Path) -> None:
                 f"{folder} holds a GGUF file, not safetensors.", f"{folder} には safetensors ではなく GGUF があります。"
             ),
             f"sodate models pull {folder / ggufs[0]}",
+            code="wrong_model",
+            file=folder,
         )
     raise SodateError(
         tr(f"{folder} has no model.safetensors.", f"{folder} に model.safetensors がありません。"),
@@ -102,6 +112,8 @@ def _explain_no_weights(folder: Path) -> None:
             "Give a model folder saved as safetensors.",
             "safetensors 形式で保存されたモデルのフォルダーを渡してください。",
         ),
+        code="file_missing",
+        file=folder,
     )
 
 
@@ -131,6 +143,8 @@ def read_shapes(file: Path) -> Shapes:
         return SodateError(
             tr(f"{file} is not a sound safetensors file: {en}.", f"{file} は正しい safetensors ではありません: {ja}。"),
             tr("Download it again and compare its hash.", "もう一度ダウンロードし、ハッシュ値を確かめてください。"),
+            code="damaged",
+            file=file,
         )
 
     size = file.stat().st_size
@@ -190,7 +204,8 @@ def check_shapes(config: Mapping[str, Any], shapes: Shapes, where: str) -> None:
             tr(
                 f"{where}: config.json says {layers} layers, but there are only {len(shapes)} tensors.",
                 f"{where}: config.json は {layers} 層ですが、テンソルは {len(shapes)} 個しかありません。",
-            )
+            ),
+            code="damaged",
         )
     described = model_config(config, where)
     try:
@@ -205,7 +220,8 @@ def check_shapes(config: Mapping[str, Any], shapes: Shapes, where: str) -> None:
                 tr(
                     f"{where}: {name} has shape {list(shape)}, config.json says {list(expected[name])}.",
                     f"{where}: {name} の形は {list(shape)} ですが、config.json では {list(expected[name])} です。",
-                )
+                ),
+                code="damaged",
             )
     # Only where the file speaks this model's own names is an absent one certain to be missing.
     tied = set(model._tied_weights_keys or ()) if model.config.get_text_config().tie_word_embeddings else set()
@@ -215,7 +231,8 @@ def check_shapes(config: Mapping[str, Any], shapes: Shapes, where: str) -> None:
             tr(
                 f"{where}: {len(absent)} weights are missing, {absent[0]!r} first.",
                 f"{where}: 重みが {len(absent)} 個足りません (最初は {absent[0]!r})。",
-            )
+            ),
+            code="damaged",
         )
     stored = sum(math.prod(shape) for shape in shapes.values())
     described_count = sum(parameter.numel() for parameter in model.parameters())
@@ -228,7 +245,8 @@ def check_shapes(config: Mapping[str, Any], shapes: Shapes, where: str) -> None:
                 "weights are stored.",
                 f"{where}: config.json では重み {described_count:,} 個、表 {tables:,} バイトですが、"
                 f"ファイルの重みは {stored:,} 個です。",
-            )
+            ),
+            code="damaged",
         )
 
 
@@ -271,6 +289,8 @@ def check_files(folder: Path) -> tuple[dict[str, Any], Shapes]:
         raise SodateError(
             tr(f"{folder} has no config.json.", f"{folder} に config.json がありません。"),
             tr("Give a complete model folder.", "モデル一式の入ったフォルダーを渡してください。"),
+            code="file_missing",
+            file=folder / "config.json",
         )
     for name in CONFIGS:
         if (folder / name).exists():
@@ -305,7 +325,9 @@ def tokenizer_facts(folder: Path) -> dict[str, Any]:
     rows = read_config(folder / "config.json").get("vocab_size")
     if type(rows) is not int:
         raise SodateError(
-            tr(f"{folder}: config.json has no vocab_size.", f"{folder}: config.json に vocab_size がありません。")
+            tr(f"{folder}: config.json has no vocab_size.", f"{folder}: config.json に vocab_size がありません。"),
+            code="damaged",
+            file=folder / "config.json",
         )
     there = [folder / name for name in TOKENIZER_FILES if (folder / name).exists()]
     if not there:
@@ -318,6 +340,8 @@ def tokenizer_facts(folder: Path) -> dict[str, Any]:
                 "Put the base model's tokenizer files beside the weights.",
                 "元のモデルのトークナイザーを重みと同じ場所に置いてください。",
             ),
+            code="file_missing",
+            file=folder,
         )
     if sum(file.stat().st_size for file in there) > MAX_TOKENIZER_BYTES:
         raise unreadable(folder, f"its files are larger than {MAX_TOKENIZER_BYTES // 10**6} MB")

@@ -71,6 +71,7 @@ def check_config(config: Mapping[str, Any], where: str) -> None:
                 f"{where}: {label} は因果言語モデルの出力層を持たないか、この版の transformers では扱えません。",
             ),
             choose,
+            code="model_unsupported",
         )
     if isinstance(config.get("text_config"), Mapping):
         raise SodateError(
@@ -82,6 +83,7 @@ def check_config(config: Mapping[str, Any], where: str) -> None:
                 "Take the family's text-only checkpoint (for Gemma 3: Gemma3ForCausalLM, such as gemma-3-1b-it).",
                 "同系列のテキスト専用版を使ってください (Gemma 3 なら gemma-3-1b-it などの Gemma3ForCausalLM)。",
             ),
+            code="model_unsupported",
         )
     if isinstance(config.get("quantization_config"), Mapping):
         kind = str(config["quantization_config"].get("quant_method"))[:40]
@@ -94,11 +96,14 @@ def check_config(config: Mapping[str, Any], where: str) -> None:
                 "Pull the model in bfloat16 or float32, or as GGUF.",
                 "bfloat16 か float32 のモデル、または GGUF を取り込んでください。",
             ),
+            code="model_unsupported",
         )
     layers = config.get("num_hidden_layers")
     if layers is not None and (type(layers) is not int or not 0 < layers <= MAX_LAYERS):
         raise SodateError(
-            tr(f"{where}: num_hidden_layers is {layers!r}.", f"{where}: num_hidden_layers が {layers!r} です。"), choose
+            tr(f"{where}: num_hidden_layers is {layers!r}.", f"{where}: num_hidden_layers が {layers!r} です。"),
+            choose,
+            code="damaged",
         )
 
 
@@ -133,7 +138,7 @@ def read_config(path: Path) -> dict[str, Any]:
             raise unsound(f"is larger than {limit} MB", f"が {limit} MB を超えています。")
         value = json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise SodateError(tr(f"{path} is missing.", f"{path} がありません。"), file=path) from None
+        raise SodateError(tr(f"{path} is missing.", f"{path} がありません。"), file=path, code="file_missing") from None
     except RecursionError:
         raise unsound("is nested too deeply", "の入れ子が深すぎます。") from None
     except ValueError as error:

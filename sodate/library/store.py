@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from sodate.core.errors import SodateError, UsageError
-from sodate.core.files import atomic_folder, lock, read_json, sha256_file, sha256_json, write_json
+from sodate.core.files import atomic_folder, lock, sha256_file, sha256_json, write_json
 from sodate.core.home import make_folder, models_dir
+from sodate.core.manifests import SCHEMA_VERSION, ModelManifest, read_manifest
 from sodate.core.text import tr
 from sodate.library.recorded import note_recorded
 
@@ -69,8 +70,10 @@ def list_models() -> list[ModelEntry]:
 
 
 def _read(folder: Path) -> ModelEntry:
+    manifest: ModelManifest = read_manifest(folder / MANIFEST)
+    facts: dict[str, Any] = {key: value for key, value in manifest.items() if key != "schema_version"}
     try:
-        return ModelEntry(**{**read_json(folder / MANIFEST), "path": folder})
+        return ModelEntry(**{**facts, "path": folder})
     except TypeError:
         raise SodateError(
             tr(f"{folder / MANIFEST} is damaged.", f"{folder / MANIFEST} が壊れています。"),
@@ -171,7 +174,8 @@ def keep(prepared: Path, revision: str | None, facts: Mapping[str, Any]) -> Mode
             for file in prepared.iterdir():
                 file.replace(stage / file.name)
             # Without the path, so that SODATE_HOME can be moved.
-            write_json(stage / MANIFEST, {key: value for key, value in entry.to_json().items() if key != "path"})
+            manifest = {key: value for key, value in entry.to_json().items() if key != "path"}
+            write_json(stage / MANIFEST, {"schema_version": SCHEMA_VERSION, **manifest})
     except FileExistsError:
         return _read(path)
     note_recorded(path, hashes)

@@ -44,6 +44,8 @@ def check_tokenizer(folder: Path, embeddings: int) -> tuple[int, bool]:
                 "The tokenizer and the weights belong to different models.",
                 "トークナイザーと重みが別のモデルのものです。",
             ),
+            code="damaged",
+            file=folder,
         )
     return len(vocabulary), template
 

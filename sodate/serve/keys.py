@@ -49,6 +49,7 @@ def create(project: str, per_minute: int = PER_MINUTE) -> tuple[str, Key]:
                 "Use up to 64 letters, digits, '.', '_' or '-'.", "英数字・'.'・'_'・'-' の 64 文字以内にしてください。"
             ),
             param="project",
+            code="bad_name",
         )
     id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
     row = ApiKey(
@@ -72,7 +73,10 @@ def revoke(id: str) -> Key:
         row = session.get(ApiKey, id)
         if row is None:
             raise UsageError(
-                tr(f"There is no key {id!r}.", f"キー {id!r} はありません。"), "sodate keys list", param="id"
+                tr(f"There is no key {id!r}.", f"キー {id!r} はありません。"),
+                "sodate keys list",
+                param="id",
+                code="key_not_found",
             )
         row.revoked_at = row.revoked_at or int(time.time())
         return _shown(row)

@@ -40,6 +40,7 @@ def check(settings: Settings) -> None:
             tr("Leave it out, or use --host 127.0.0.1.",
                "--no-auth を外すか、--host 127.0.0.1 を指定してください。"),
             param="no-auth",
+            code="bad_value",
         )  # fmt: skip
     if not keys.any_valid():
         raise UsageError(
@@ -47,6 +48,7 @@ def check(settings: Settings) -> None:
                f"{settings.host} はほかのマシンからも接続できますが、キーがまだありません。"),
             "sodate keys create",
             param="host",
+            code="key_missing",
         )  # fmt: skip
 
 
@@ -64,6 +66,7 @@ def bind(settings: Settings) -> socket.socket:
                f"{settings.host}:{settings.port} で待ち受けできません: {error.strerror}"),
             tr("Choose another --port or --host.", "別の --port または --host を指定してください。"),
             param="port",
+            code="address_unavailable",
         ) from None  # fmt: skip
     return listening
 

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from sodate.core.errors import SodateError
-from sodate.core.files import atomic_folder, read_json, sha256_file, sha256_json, write_json
+from sodate.core.files import atomic_folder, sha256_file, sha256_json, write_json
+from sodate.core.manifests import SCHEMA_VERSION, CheckpointManifest, read_manifest
 from sodate.core.text import tr
 from sodate.library.weights import read_tensors, write_tensors
 
@@ -47,7 +48,8 @@ def save(
             write_tensors(stage / "optimizer.safetensors", moments)
             write_tensors(stage / "rng.safetensors", _rng_state())
             hashes = {part: sha256_file(stage / f"{part}.safetensors") for part in PARTS}
-            write_json(stage / "state.json", {"state": state, "sha256": {"state": sha256_json(state), **hashes}})
+            about = {"state": state, "sha256": {"state": sha256_json(state), **hashes}}
+            write_json(stage / "state.json", {"schema_version": SCHEMA_VERSION, **about})
     steps = sorted(_steps(folder))
     for old in steps[:-2]:
         if old not in keep:
@@ -64,6 +66,8 @@ def restore(
         try:
             state = verified(path)
         except SodateError as error:
+            if error.code == "too_new":  # sound, and not for this sodate
+                raise
             warn(tr(f"Checkpoint removed: {error}", f"チェックポイントを取り除きます: {error}"))
             shutil.rmtree(path)  # its step comes again, and is then written anew
             continue
@@ -77,9 +81,9 @@ def restore(
 
 def verified(path: Path) -> dict[str, Any]:
     """The loop state of a checkpoint whose files all match their hashes; SodateError naming the file otherwise."""
-    about = read_json(path / "state.json")
+    about: CheckpointManifest = read_manifest(path / "state.json")
     try:
-        state: dict[str, Any] = about["state"]
+        state = about["state"]
         found = {"state": sha256_json(state)}
         found |= {part: sha256_file(file) for part in PARTS if (file := path / f"{part}.safetensors").exists()}
         wrong = next((part for part in ("state", *PARTS) if found.get(part) != about["sha256"][part]), None)

@@ -204,7 +204,7 @@ def _load_best(folder: Path, step: int, model: Any, run: RunFolder) -> None:
                 shutil.rmtree(later)
         fix = tr(f"Make it again, the same, with: sodate runs resume {run.name}",
                  f"次のコマンドで同じものを作り直せます: sodate runs resume {run.name}")  # fmt: skip
-        raise SodateError(error.message, fix) from None
+        raise SodateError(error.message, fix, code=error.code, file=error.file) from None
     checkpoint.load_trainable(path, model)
 
 
