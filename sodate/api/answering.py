@@ -79,8 +79,13 @@ class End:
 class Service:
     """The versions that answer, under the names they are asked by."""
 
-    def __init__(self, served: Sequence[Served], names: Mapping[str, Served]) -> None:
+    def __init__(
+        self, served: Sequence[Served], names: Mapping[str, Served], release: Callable[[], None] = lambda: None
+    ) -> None:
+        """`release` is called once nothing of the versions is needed any more."""
         self.served = tuple(served)
+        self.on_end: Callable[[Ask, End], None] = lambda ask, end: None  # told of every reply that was given whole
+        self._release = release
         self.names = {**{one.id: one for one in served}, **names}
         self._numbers = itertools.count(1)
 
@@ -116,16 +121,21 @@ class Service:
                     if piece:
                         yield piece
                     if pieces.stopped:
-                        yield End("stop", tuple(pieces.ids))
+                        yield self._ended(ask, End("stop", tuple(pieces.ids)))
                         return
                 else:
                     last = pieces.flush()
                     if last:
                         yield last
                     cut = event.finish == "length" and not pieces.stopped
-                    yield End("length" if cut else "stop", tuple(pieces.ids), pieces.stop, event.cached)
+                    finish: Literal["stop", "length"] = "length" if cut else "stop"
+                    yield self._ended(ask, End(finish, tuple(pieces.ids), pieces.stop, event.cached))
         finally:
             await stream.aclose()
+
+    def _ended(self, ask: Ask, end: End) -> End:
+        self.on_end(ask, end)
+        return end
 
     async def score(self, served: Served, rows: Sequence[Sequence[int]], top: int) -> list[list[Scored]]:
         """For each row of ids the scores of all but its first token, then that of the token likeliest to follow."""
@@ -209,6 +219,7 @@ class Service:
         """Ends the engines; what they were doing is lost."""
         for engine in self.engines:
             engine.close()
+        self._release()
 
 
 def _failed(error: str) -> SodateError:

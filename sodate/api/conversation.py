@@ -22,6 +22,16 @@ _CALL_BEGINS = "<[{"  # how a call may begin in templates whose form is not know
 
 
 @dataclass(frozen=True, slots=True)
+class Params:
+    """What errors call the parts of a request, which every endpoint has under other names."""
+
+    prompt: str = "messages"
+    reply: str = "max_completion_tokens"
+    schema: str = "response_format.json_schema.schema"
+    tool: str = "tools[{}].function.parameters"
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
     """What is asked for. `tools` may be called, `call` says whether one must be; `schema` is the content's."""
 
@@ -36,6 +46,7 @@ class Turn:
     schema: Any = None
     stop: tuple[str, ...] = ()
     tenant: str = ""
+    params: Params = Params()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +98,7 @@ def prepared(turn: Turn) -> Ask:
     prompt = renderer.prompt(turn.messages, tools)
     constraint = None
     if turn.schema is not None:
-        constraint = structured.json_constraint(turn.schema, "response_format.json_schema.schema")
+        constraint = structured.json_constraint(turn.schema, turn.params.schema)
         if _opens_reasoning(turn.served, prompt):
             constraint = structured.after_reasoning(constraint)
     if tools and (turn.schema is None or turn.call == "required"):
@@ -99,13 +110,13 @@ def prepared(turn: Turn) -> Ask:
                 offered,
                 required=turn.call == "required",
                 parallel=turn.parallel and not turn.named,
+                param=turn.params.tool,
             )
-    return Ask(
-        turn.served, prompt, within_context(turn.served, len(prompt), turn.sampling), turn.stop, constraint, turn.tenant
-    )
+    fits = within_context(turn.served, len(prompt), turn.sampling, turn.params)
+    return Ask(turn.served, prompt, fits, turn.stop, constraint, turn.tenant)
 
 
-def within_context(served: Served, prompt_tokens: int, sampling: Sampling) -> Sampling:
+def within_context(served: Served, prompt_tokens: int, sampling: Sampling, params: Params) -> Sampling:
     """`sampling` with its longest reply worked out where that is 0; UsageError where prompt and reply do not fit."""
     room = served.context - prompt_tokens
     if room < max(1, sampling.max_new_tokens):
@@ -117,7 +128,7 @@ def within_context(served: Served, prompt_tokens: int, sampling: Sampling) -> Sa
                f"合計 {prompt_tokens + wanted} トークンが求められています。"),
             tr("Shorten the prompt or ask for fewer tokens.",
                "プロンプトを短くするか、最大トークン数を減らしてください。"),
-            code="context_length_exceeded", param="max_completion_tokens" if room >= 1 else "messages",
+            code="context_length_exceeded", param=params.reply if room >= 1 else params.prompt,
         )  # fmt: skip
     return sampling if sampling.max_new_tokens else replace(sampling, max_new_tokens=room)
 

@@ -18,7 +18,7 @@ from sodate.core.manifests import SCHEMA_VERSION, ResultManifest, read_manifest
 from sodate.core.text import tr
 from sodate.core.types import Conversation, Example, Message, Preference
 from sodate.data import tasks
-from sodate.evaluate.run import EvalItem, EvalResult
+from sodate.evaluate.run import EvalItem, EvalResult, where
 from sodate.evaluate.run import evaluate as compare
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ def evaluate(
     thoughts: dict[str, list[str]] = {}
     room: dict[str, int] = {}  # tokens a reply might have
     cut_off: dict[str, int] = {}
+    unanswered: dict[str, dict[int, str]] = {}
     measured: dict[str, str] = {}  # what each given name stood for: `orders` → `orders@3`
     loaded: Any = None
     for name, examples in contestants:
@@ -101,10 +102,14 @@ def evaluate(
             loaded = (reference, load(reference))
             measured[reference] = loaded[1].files.name
         room[name] = max_new_tokens or _room(items, loaded[1].renderer, parsed)
+        prompts = [_with_shots(item.prompt, examples) for item in items]
+        unanswered[name] = _overlong(loaded[1], prompts, tools)
+        for number, why in unanswered[name].items():
+            on_event("warning", f"{where(items[number], number)}: {name}: {why}")
         replies[name], thoughts[name], cut_off[name] = _generate(
-            loaded[1], name, items, tools, examples, room[name], batch_size, on_event
+            loaded[1], name, prompts, tools, unanswered[name], room[name], batch_size, on_event
         )
-    result = compare(replies, items, parsed, baselines, cut_off=cut_off, seed=seed)
+    result = compare(replies, items, parsed, baselines, cut_off=cut_off, unanswered=unanswered, seed=seed)
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
     folder = home.reports_dir() / f"{stamp}-{secrets.token_hex(2)}"
     lines = [
@@ -240,13 +245,15 @@ def _room(items: Sequence[EvalItem], renderer: Any, graders: Sequence[Grader]) -
 
 
 def _generate(
-    model: Any, name: str, items: list[EvalItem], tools: list[tuple[Any, ...]], shots: tuple[Message, ...],
+    model: Any, name: str, prompts: list[list[Message]], tools: list[tuple[Any, ...]], overlong: Mapping[int, str],
     max_new_tokens: int, batch_size: int, on_event: Callable[[str, Any], None],
 ) -> tuple[list[str], list[str], int]:  # fmt: skip
-    """The replies, what was thought before them, and how many ended at `max_new_tokens` instead of by themselves."""
+    """The replies, what was thought before them, and how many ended at `max_new_tokens` instead of by themselves.
+    Prompts that are `overlong` have empty ones."""
     from sodate.core.engine import Sampling
 
-    total = len(items)
+    asked = [number for number in range(len(prompts)) if number not in overlong]
+    total = len(asked)
     done = 0
 
     def on_reply(number: int, reply: Any) -> None:
@@ -254,10 +261,23 @@ def _generate(
         done += 1
         on_event("reply", {"model": name, "done": done, "total": total, "tokens": len(reply.ids)})
 
-    prompts = [_with_shots(item.prompt, shots) for item in items]
     replies = model.replies(
-        prompts, Sampling(max_new_tokens=max_new_tokens), tools=tools, batch_size=batch_size, on_reply=on_reply
-    )
-    texts = [tasks.generated(model.renderer, reply.ids, offered) for reply, offered in zip(replies, tools, strict=True)]
-    thoughts = [model.renderer.split(reply.ids)[0] for reply in replies]
+        [prompts[n] for n in asked], Sampling(max_new_tokens=max_new_tokens), tools=[tools[n] for n in asked],
+        batch_size=batch_size, on_reply=on_reply,
+    )  # fmt: skip
+    texts, thoughts = [""] * len(prompts), [""] * len(prompts)
+    for number, reply in zip(asked, replies, strict=True):
+        texts[number] = tasks.generated(model.renderer, reply.ids, tools[number])
+        thoughts[number] = model.renderer.split(reply.ids)[0]
     return texts, thoughts, sum(reply.finish == "length" for reply in replies)
+
+
+def _overlong(model: Any, prompts: list[list[Message]], tools: list[tuple[Any, ...]]) -> dict[int, str]:
+    """The prompts, by number, that leave no room for a reply, and why."""
+    counts = [len(model.renderer.prompt(prompt, offered)) for prompt, offered in zip(prompts, tools, strict=True)]
+    longest = model.engine.context_length
+    return {
+        number: tr(f"no reply: the prompt has {count} tokens, and there is room for {longest} with its reply",
+                   f"返答なし: プロンプトが {count} トークンあり、返答込みの上限 {longest} を超えています")
+        for number, count in enumerate(counts) if count >= longest
+    }  # fmt: skip

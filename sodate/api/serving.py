@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
@@ -13,11 +14,13 @@ from sodate.api.worker import EngineThread
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
 from sodate.library.store import find
-from sodate.release.registry import find_version, list_versions
+from sodate.release.registry import find_version, held, list_versions
 
 
 def open_service(names: Sequence[str] = (), aliases: Sequence[str] = (), engine: str = "torch") -> Service:
     """Loads what is to answer: `names`, or the newest version of every name. `aliases` are NAME=VERSION.
+
+    While it is open, its versions can't be deleted.
 
     UsageError for an alias of another form, for names that are not known, and where there is nothing to serve.
     """
@@ -29,7 +32,18 @@ def open_service(names: Sequence[str] = (), aliases: Sequence[str] = (), engine:
         )  # fmt: skip
     pairs = [_pair(alias) for alias in aliases]
     wanted = list(dict.fromkeys([*(names or _newest(bool(pairs))), *(version for _, version in pairs)]))
-    models = load_together(wanted)
+    holding = contextlib.ExitStack()
+    with holding:
+        for name in wanted:
+            if (version := find_version(name)) is not None:
+                holding.enter_context(held(version))
+        models = load_together(wanted)
+        return _service(wanted, models, pairs, holding.pop_all().close)
+
+
+def _service(
+    wanted: Sequence[str], models: Sequence[Model], pairs: Sequence[tuple[str, str]], release: Callable[[], None]
+) -> Service:
     threads: dict[int, EngineThread] = {}
     served: dict[str, Served] = {}
     known: dict[str, Served] = {}
@@ -38,7 +52,7 @@ def open_service(names: Sequence[str] = (), aliases: Sequence[str] = (), engine:
         one = _served(model, thread)
         served.setdefault(one.id, one)
         known[name] = known[one.id.rpartition("@")[0]] = served[one.id]
-    return Service(list(served.values()), known | {alias: known[version] for alias, version in pairs})
+    return Service(list(served.values()), known | {alias: known[version] for alias, version in pairs}, release)
 
 
 def _pair(alias: str) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from sodate.core.engine import Constraint
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
 from sodate.core.types import Message, ToolCall
+from sodate.generate.grammar import misread
 from sodate.render.renderer import Renderer
 
 MAX_DEPTH = 64
@@ -68,6 +69,8 @@ def _checked(schema: Any, param: str) -> str:
     for _ in range(MAX_DEPTH):
         level = [inner for outer in level for inner in _inside(outer)]
     text = "" if level else json.dumps(schema, ensure_ascii=False)
+    if not level and (why := misread(schema)):
+        raise _not_enforced(why, param)
     if '"x-guidance"' in text:  # it would change how strictly the rest is read
         raise _not_enforced("x-guidance", param)
     if level or len(text) > MAX_SCHEMA:
@@ -122,15 +125,16 @@ def parameters(tool: Mapping[str, Any]) -> Any:
 
 
 def calls_constraint(
-    form: CallForm, tools: Sequence[Mapping[str, Any]], *, required: bool, parallel: bool
+    form: CallForm, tools: Sequence[Mapping[str, Any]], *, required: bool, parallel: bool, param: str = "{}"
 ) -> Constraint:
     """Calls of these tools only, with arguments that fit; unless `required`, any text may stand before or instead.
 
     A tool that is `strict` is refused if its schema cannot be enforced; of another one, any object is an argument then.
+    `param` is what errors call a tool's schema, with {} for its number.
     """
     rules = []
     for number, tool in enumerate(tools):
-        where = f"tools[{number}].function.parameters"
+        where = param.format(number)
         schema = _checked(parameters(tool), where)
         why = _refusal("json_schema", schema)
         if why and tool["function"].get("strict"):

@@ -6,7 +6,8 @@ from typing import Any
 
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
-from sodate.release.registry import find_version, list_versions, verify
+from sodate.release import registry
+from sodate.release.registry import Version, find_version, list_versions, verify
 
 
 def versions() -> list[dict[str, Any]]:
@@ -26,6 +27,29 @@ def version(name: str) -> dict[str, Any]:
     """
     from sodate.api.evaluation import reports_about
 
+    found = _found(name)
+    verify(found)
+    return {**found.manifest, "path": str(found.path), "reports": reports_about(found.id)}
+
+
+def delete_version(name: str) -> str:
+    """Deletes `name@N`, which has to be said whole, and returns its id; what its manifest says stays.
+
+    SodateError `in_use` while it is served, or where another version is an adapter over it.
+    """
+    if "@" not in name:
+        raise UsageError(
+            tr(f"{name!r} does not say which version.", f"{name!r} では、どのバージョンか分かりません。"),
+            tr("Write NAME@N.", "名前@番号 の形で指定してください。"),
+            code="bad_value",
+            param="version",
+        )
+    found = _found(name)
+    registry.delete(found)
+    return found.id
+
+
+def _found(name: str) -> Version:
     found = find_version(name)
     if found is None:
         raise UsageError(
@@ -34,5 +58,4 @@ def version(name: str) -> dict[str, Any]:
             code="version_not_found",
             param="version",
         )
-    verify(found)
-    return {**found.manifest, "path": str(found.path), "reports": reports_about(found.id)}
+    return found

@@ -31,6 +31,16 @@ def versions_show(version: str, as_json: Json = False) -> None:
 
 
 @versions_app.command(
+    "delete", help=tr("Delete NAME@N; its manifest stays.", "名前@番号 を削除する (マニフェストは残る)。")
+)
+def versions_delete(version: str, as_json: Json = False) -> None:
+    from sodate.api.versions import delete_version
+
+    gone = delete_version(version)
+    print_json({"deleted": gone}) if as_json else print(tr(f"{gone} is deleted.", f"{gone} を削除しました。"))
+
+
+@versions_app.command(
     "merge",
     help=tr("Whole weights of a version's adapter, and what changed.", "アダプターを重みに統合し、差を報告する。"),
 )

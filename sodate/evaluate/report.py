@@ -167,7 +167,8 @@ def _row(result: EvalResult, model: str, graders: list[str]) -> dict[str, Any]:
             }
         )
     cut = result.cut_off.get(model, 0)
-    return {"model": model, "baseline": model in result.baselines, "cut_off": cut, "cells": cells}
+    none = result.unanswered.get(model, 0)
+    return {"model": model, "baseline": model in result.baselines, "cut_off": cut, "unanswered": none, "cells": cells}
 
 
 def write_report(

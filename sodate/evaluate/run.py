@@ -71,7 +71,8 @@ class Comparison:
 @dataclass(frozen=True, slots=True)
 class EvalResult:
     """All that was measured. `replies[model][i]` answers `items[i]`; `comparisons` go pair by pair. `cut_off` counts
-    the replies of a model that were ended by a limit, not by the model; `notes` are what graders leave out or do more
+    the replies of a model that were ended by a limit, not by the model, `unanswered` the items that it got no reply to
+    and 0 for; `notes` are what graders leave out or do more
     strictly than usual."""
 
     items: tuple[EvalItem, ...]
@@ -80,6 +81,7 @@ class EvalResult:
     results: tuple[ModelScore, ...]
     comparisons: tuple[Comparison, ...]
     cut_off: Mapping[str, int]
+    unanswered: Mapping[str, int]
     margin: float
     seed: int
     notes: tuple[str, ...] = ()
@@ -110,6 +112,7 @@ class EvalResult:
             "n": self.n,
             "independent": self.independent,
             "cut_off": dict(self.cut_off),
+            "unanswered": dict(self.unanswered),
             "notes": [str(note) for note in self.notes],
             "results": [
                 {"model": one.model, "grader": one.grader, "mean": one.mean, "ci": one.ci and list(one.ci)}
@@ -137,14 +140,25 @@ def where(item: EvalItem, index: int) -> str:
     return f"{item.source.file}:{item.source.line}" if item.source else tr(f"item {index + 1}", f"{index + 1} 件目")
 
 
-def _graded(grader: Grader, replies: Sequence[str], items: Sequence[EvalItem], model: str) -> tuple[Grade, ...]:
-    """One grade an item. A grader that fails is an error that names item, model and grader, never a 0."""
-    pairs = zip(replies, items, strict=True)
+def _graded(
+    grader: Grader,
+    replies: Sequence[str],
+    items: Sequence[EvalItem],
+    model: str,
+    unanswered: Mapping[int, str] | None = None,
+) -> tuple[Grade, ...]:
+    """One grade an item, 0 with its reason where there is no reply. A grader that fails is an error that names item,
+    model and grader, never a 0."""
+    none = unanswered or {}
+    asked = [number for number in range(len(items)) if number not in none]
+    cases = [case_of(replies[n], items[n].reference, items[n].item, items[n].prompt) for n in asked]
     try:
-        return tuple(grader.grade([case_of(reply, one.reference, one.item, one.prompt) for reply, one in pairs]))
+        made = dict(zip(asked, grader.grade(cases) if cases else [], strict=True))
+        return tuple(made[n] if n in made else Grade(0.0, none[n]) for n in range(len(items)))
     except CannotGradeError as error:
-        item, why = items[error.index], error.message
-        place = where(item, error.index)
+        number, why = asked[error.index], error.message
+        item = items[number]
+        place = where(item, number)
         raise SodateError(
             tr(
                 f"{en(place)}: grader {grader.name} failed on the reply of {en(model)}: {en(why)}",
@@ -226,11 +240,13 @@ def evaluate(
     baselines: str | Sequence[str] = (),
     *,
     cut_off: Mapping[str, int] | None = None,
+    unanswered: Mapping[str, Mapping[int, str]] | None = None,
     seed: int = 0,
     margin: float = stats.MARGIN,
 ) -> EvalResult:
     """Grades `replies[model][i]` on `items[i]` and compares every model with each baseline (default: the first model).
-    Baselines are compared with the baselines named before them.
+    Baselines are compared with the baselines named before them. `unanswered[model][i]` says why there is no reply to
+    `items[i]`, which counts 0 then.
 
     Pure: the same replies give the same result. Binary scores get exact McNemar and an Agresti–Min interval, others a
     sign-flip test and a bootstrap; with clusters always the latter, over clusters. Verdicts use p-values that Holm
@@ -275,10 +291,11 @@ def evaluate(
             )
     clusters = _clusters(items)
     graders = with_references(graders, items)
+    none = unanswered or {}
     scored: dict[str, list[ModelScore]] = {}
     for model, said in replies.items():
         for grader in graders:
-            grades = _graded(grader, said, items, model)
+            grades = _graded(grader, said, items, model, none.get(model))
             scores = [grade.score for grade in grades]
             scored.setdefault(model, []).append(
                 ModelScore(
@@ -300,7 +317,15 @@ def evaluate(
         results=tuple(one for rows in scored.values() for one in rows),
         comparisons=tuple(comparisons),
         cut_off=cut_off or {},
+        unanswered={model: len(missing) for model, missing in none.items() if missing},
         margin=margin,
         seed=seed,
-        notes=tuple(dict.fromkeys(note for grader in graders for note in grader.notes)),
+        notes=(
+            *dict.fromkeys(note for grader in graders for note in grader.notes),
+            *(
+                tr(f"{en(where(items[n], n))}: {model}: {en(why)}", f"{ja(where(items[n], n))}: {model}: {ja(why)}")
+                for model, missing in none.items()
+                for n, why in missing.items()
+            ),
+        ),
     )

@@ -19,6 +19,7 @@ from sodate.core.text import en, ja, tr
 
 DEEPEST = 64  # levels of a schema: what reads it is recursive
 LONGEST = 1 << 20  # characters of a constraint
+LARGEST = 1 << 53  # integers up to here are floats, too
 _STYLE: Any = {"whitespace_flexible": False, "key_separator": ": ?", "item_separator": ", ?"}
 
 
@@ -122,6 +123,8 @@ def _grammar(constraint: Constraint) -> str:
     if constraint.kind == "lark":  # made by api/structured.py, which has looked at the schemas in it
         return str(LLMatcher.grammar_from_lark(constraint.value))
     if constraint.kind == "regex":
+        if odd := _odd_class(constraint.value):
+            raise unsupported(f"{odd} in a class of {constraint.value[:100]!r}")
         return str(LLMatcher.grammar_from_regex(constraint.value))
     try:
         if _depth(constraint.value) > DEEPEST:
@@ -135,7 +138,54 @@ def _grammar(constraint: Constraint) -> str:
         schema = {}
     if not isinstance(schema, dict):
         raise unsupported(tr("a schema is a JSON object", "スキーマは JSON オブジェクトです"))
+    if why := misread(schema):
+        raise unsupported(why)
     return str(LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=_STYLE))
+
+
+def misread(schema: Any) -> str:
+    """What of a schema llguidance reads otherwise than JSON Schema does, or "": numbers that a float does not hold, and
+    expressions whose classes are sets of sets in Rust's dialect and plain characters in ECMA's.
+
+    `schema` may be nested as deep as `DEEPEST`.
+    """
+    level: list[tuple[Any, bool]] = [(schema, True)]  # a value, and whether it is a schema or one of its constants
+    while level:
+        value, written = level.pop()
+        if isinstance(value, list):
+            level += [(inner, written) for inner in value]
+        elif isinstance(value, dict):
+            expressions = [value["pattern"]] if isinstance(value.get("pattern"), str) else []
+            named = value.get("patternProperties")
+            expressions += list(named) if isinstance(named, dict) else []
+            for expression in expressions if written else ():
+                if odd := _odd_class(expression):
+                    return f"pattern: {odd} in a class of {expression[:100]!r}"
+            level += [(inner, written and key not in ("const", "enum")) for key, inner in value.items()
+                      if key not in ("default", "examples")]  # fmt: skip
+        elif isinstance(value, int | float) and not -LARGEST <= value <= LARGEST:
+            return f"{str(value)[:40]}: beyond 2^53"
+    return ""
+
+
+def _odd_class(expression: str) -> str:
+    """What in a bracketed class means another thing in each dialect: a set within, a set operation, ] at its start."""
+    inside, at = False, 0
+    while at < len(expression):
+        two = expression[at : at + 2]
+        if two[0] == "\\":
+            at += 1
+        elif inside:
+            if two[0] == "[" or two in ("--", "~~", "&&"):
+                return two if two[0] != "[" else "["
+            inside = two[0] != "]"
+        elif two[0] == "[":
+            inside = True
+            at += two == "[^"
+            if expression[at + 1 : at + 2] == "]":
+                return "[]"
+        at += 1
+    return ""
 
 
 def _plain(part: dict[str, Any]) -> dict[str, Any]:

@@ -4,13 +4,19 @@ version.json     base, template source, data hash, recipe, run, code version, ha
 adapter/         PEFT format, or model/ with all weights
 head.safetensors the scalar head, of a reward model only
 template.jinja   the chat template it was trained with
+
+Of a deleted version version.json stays, as deleted.json: its number is never given to another one.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import functools
+import os
+import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -18,10 +24,10 @@ from typing import Any
 
 from sodate.core import home
 from sodate.core.errors import SodateError, UsageError
-from sodate.core.files import atomic_folder, sha256_file, write_json, write_text
+from sodate.core.files import atomic_folder, fsync_dir, sha256_file, write_json, write_text
 from sodate.core.manifests import SCHEMA_VERSION, VersionManifest, read_manifest
 from sodate.core.runs import now
-from sodate.core.text import tr
+from sodate.core.text import en, ja, tr
 from sodate.library.recorded import note_recorded
 
 
@@ -58,7 +64,7 @@ def register(name: str, manifest: dict[str, Any], template: str, write_weights: 
     """Makes the next version of `name`; `write_weights(folder)` puts adapter/ or model/ inside. All or nothing."""
     home.checked_name(name, tr("Version name", "バージョン名"))
     while True:
-        number = max((v.number for v in list_versions(name)), default=0) + 1
+        number = max((number for number, _ in _numbers(home.versions_dir() / name)), default=0) + 1
         path = home.versions_dir() / name / str(number)
         try:
             with atomic_folder(path) as stage:
@@ -79,13 +85,79 @@ def list_versions(name: str | None = None) -> list[Version]:
     root = home.versions_dir()
     names = [root / name] if name else sorted(root.iterdir()) if root.exists() else []
     found = [
-        Version(folder.name, int(p.name), p)
+        Version(folder.name, number, path)
         for folder in names
-        if folder.is_dir()
-        for p in folder.iterdir()
-        if p.name.isdigit() and (p / "version.json").exists()
+        for number, path in _numbers(folder)
+        if (path / "version.json").exists()
     ]
     return sorted(found, key=lambda v: (v.name, v.number))
+
+
+def _numbers(folder: Path) -> list[tuple[int, Path]]:
+    """The numbers of a name that are given, to versions that were deleted since, too."""
+    return [(int(p.name), p) for p in folder.iterdir() if p.name.isdigit()] if folder.is_dir() else []
+
+
+@contextlib.contextmanager
+def held(version: Version) -> Iterator[None]:
+    """While this lasts, no process can delete the version. SodateError if it has just been deleted.
+
+    The kernel lets go with the process, however that ends.
+    """
+    with _opened(version) as folder:
+        fcntl.flock(folder, fcntl.LOCK_SH)
+        if not (version.path / "version.json").exists():
+            raise _gone(version)
+        yield
+
+
+def delete(version: Version) -> None:
+    """Deletes a version for good, in one rename; what is left is its manifest, as deleted.json.
+
+    SodateError `in_use` while it is `held`, or where another version is an adapter over it.
+    """
+    above = [v.id for v in list_versions() if v.adapter is not None and v.manifest["base"] == version.id]
+    with _opened(version) as folder:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            above = above or [tr("a server, or another process", "サーバーなどのプロセス")]
+        if above:
+            raise SodateError(
+                tr(f"{version.id} is in use: {en(', '.join(above))}.",
+                   f"{version.id} は使用中です: {ja(', '.join(above))}"),
+                tr("Stop that first, or delete the versions over it.",
+                   "先にそれを止めるか、その上のバージョンを削除してください。"),
+                code="in_use", param="version",
+            )  # fmt: skip
+        try:
+            (version.path / "version.json").rename(version.path / "deleted.json")
+        except FileNotFoundError:
+            raise _gone(version) from None
+        fsync_dir(version.path)
+        for part in version.path.iterdir():
+            if part.name != "deleted.json":
+                shutil.rmtree(part) if part.is_dir() else part.unlink()
+
+
+@contextlib.contextmanager
+def _opened(version: Version) -> Iterator[int]:
+    try:
+        folder = os.open(version.path, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        raise _gone(version) from None
+    try:
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def _gone(version: Version) -> SodateError:
+    return UsageError(
+        tr(f"There is no version {version.id} any more.", f"バージョン {version.id} はもうありません。"),
+        code="version_not_found",
+        param="version",
+    )
 
 
 def find_version(reference: str) -> Version | None:

@@ -36,7 +36,7 @@ def build(service: Service, settings: Settings) -> tuple[ASGIApp, ServerState]:
         return JSONResponse({"status": "ready", "versions": [one.id for one in service.served]})
 
     @app.get("/metrics", response_model=None)
-    def metrics(request: Request) -> Response:
+    async def metrics(request: Request) -> Response:
         """Counters for Prometheus."""
         return Response(here.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 

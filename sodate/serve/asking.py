@@ -29,6 +29,15 @@ def sampling(request: Choosing | ResponseRequest, served: Served, longest: int |
     )
 
 
+def check_stream_options(request: Choosing | ResponseRequest) -> None:
+    """UsageError where something is said about a stream that was not asked for."""
+    if request.stream_options is not None and not request.stream:
+        raise UsageError(
+            tr("stream_options needs stream: true.", "stream_options には stream: true が必要です。"),
+            code="invalid_value", param="stream_options",
+        )  # fmt: skip
+
+
 def numbered(sampling: Sampling, choice: int) -> Sampling:
     """The sampling of one of several choices: one seed, and a stream of its own."""
     return replace(sampling, stream=choice)

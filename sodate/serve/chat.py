@@ -18,7 +18,7 @@ from sodate.api.text_stream import Scored
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
 from sodate.serve import stored
-from sodate.serve.asking import check_tools, check_width, numbered, sampling
+from sodate.serve.asking import check_stream_options, check_tools, check_width, numbered, sampling
 from sodate.serve.sending import EventStream, event, primed, told_apart, unless_gone
 from sodate.serve.state import ServerState, server_state
 from sodate.serve.turns import messages
@@ -63,6 +63,7 @@ async def chat(request: Request, asked: ChatRequest) -> Response:
 def _checked(here: ServerState, asked: ChatRequest, project: str) -> Job:
     """Everything that can be refused is, before anything is put before the engine."""
     served = here.service.find(asked.model)
+    check_stream_options(asked)
     if asked.top_logprobs is not None and not asked.logprobs:
         raise UsageError(
             tr("top_logprobs needs logprobs.", "top_logprobs には logprobs: true が必要です。"),

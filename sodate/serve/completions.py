@@ -14,17 +14,18 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from sodate.api.answering import Ask, End, Served
-from sodate.api.conversation import new_id, within_context
+from sodate.api.conversation import Params, new_id, within_context
 from sodate.api.text_stream import Scored
 from sodate.core.engine import Sampling
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
-from sodate.serve.asking import check_width, numbered, sampling
+from sodate.serve.asking import check_stream_options, check_width, numbered, sampling
 from sodate.serve.sending import EventStream, event, primed, told_apart, unless_gone
 from sodate.serve.state import ServerState, server_state
 from sodate.serve.wire import CompletionRequest
 
 router = APIRouter()
+PARAMS = Params(prompt="prompt", reply="max_tokens")
 AT_ONCE = 32  # replies of one request before the engine together
 
 
@@ -82,6 +83,7 @@ async def complete(request: Request, asked: CompletionRequest) -> Response:
 
 def _checked(here: ServerState, asked: CompletionRequest, project: str) -> Job:
     served = here.service.find(asked.model)
+    check_stream_options(asked)
     if asked.suffix:
         raise _wrong(tr("suffix is not supported: the models here only go on with a text.",
                         "suffix には対応していません。ここのモデルは文章の続きだけを書きます。"), "suffix")  # fmt: skip
@@ -94,10 +96,10 @@ def _checked(here: ServerState, asked: CompletionRequest, project: str) -> Job:
     # The chosen token's own log-probability is always told, so one is asked for even where none were.
     base = sampling(asked, served, longest, asked.logprobs or 0)
     if longest == 0:
-        fits = [within_context(served, len(prompt), replace(base, max_new_tokens=1)) for prompt in prompts]
+        fits = [within_context(served, len(prompt), replace(base, max_new_tokens=1), PARAMS) for prompt in prompts]
         fits = [replace(one, max_new_tokens=0) for one in fits]
     else:
-        fits = [within_context(served, len(prompt), base) for prompt in prompts]
+        fits = [within_context(served, len(prompt), base, PARAMS) for prompt in prompts]
     return Job(new_id("cmpl-"), int(time.time()), asked, served, prompts, tuple(fits), project)
 
 

@@ -22,8 +22,11 @@ log = logging.getLogger("sodate.serve")
 STATUS: Mapping[str, int] = {
     "model_not_found": 404,
     "not_found": 404,
+    "previous_response_not_found": 404,
     "method_not_allowed": 405,
     "request_timeout": 408,
+    "in_use": 409,
+    "model_in_use": 409,
     "request_too_large": 413,
     "invalid_api_key": 401,
     "forbidden": 403,
@@ -33,7 +36,7 @@ STATUS: Mapping[str, int] = {
     "schema_violation": 500,
     "shutting_down": 503,
 }
-_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+_TYPES = {403: "permission_error", 429: "rate_limit_error"}
 _WORTH_RETRYING = {429, 503}
 
 

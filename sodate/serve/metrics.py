@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+import asyncio
 
-from sodate.api.answering import Service
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+from sodate.api.answering import Ask, End, Service
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
@@ -26,6 +28,9 @@ class Metrics:
             buckets=_SECONDS, registry=self._registry,
         )  # fmt: skip
         self.tokens = Counter("sodate_tokens", "Tokens read and written", ["version", "kind"], registry=self._registry)
+        ProcessCollector(registry=self._registry)  # memory, open files, processor seconds
+        self._tasks = Gauge("sodate_tasks", "Tasks of the event loop", registry=self._registry)
+        service.on_end = self._counted
         running = Gauge("sodate_running_requests", "Replies being made", registry=self._registry)
         running.set_function(lambda: sum(engine.running for engine in service.engines))
         waiting = Gauge("sodate_waiting_requests", "Replies not begun", registry=self._registry)
@@ -35,9 +40,11 @@ class Metrics:
         self.requests.labels(route, method, str(status)).inc()
         self.seconds.labels(route).observe(seconds)
 
-    def counted(self, version: str, prompt: int, reply: int, cached: int) -> None:
-        for kind, number in (("prompt", prompt), ("reply", reply), ("cached", cached)):
-            self.tokens.labels(version, kind).inc(number)
+    def _counted(self, ask: Ask, end: End) -> None:
+        for kind, number in (("prompt", len(ask.prompt)), ("reply", len(end.ids)), ("cached", end.cached)):
+            self.tokens.labels(ask.served.id, kind).inc(number)
 
     def text(self) -> bytes:
+        """What Prometheus reads. Called on the event loop."""
+        self._tasks.set(len(asyncio.all_tasks()))
         return generate_latest(self._registry)

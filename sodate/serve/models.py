@@ -7,8 +7,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from sodate.core.errors import UsageError
+from sodate.api.versions import delete_version
+from sodate.core.errors import SodateError
 from sodate.core.text import tr
+from sodate.serve.settings import DEFAULT_PROJECT
 from sodate.serve.state import ServerState, server_state
 
 router = APIRouter(prefix="/v1/models")
@@ -37,10 +39,21 @@ def retrieved(request: Request, model: str) -> JSONResponse:
 
 @router.delete("/{model:path}", response_model=None)
 def deleted(request: Request, model: str) -> JSONResponse:
-    """A version that answers is not deleted: replies may be on their way, and the next start would miss it."""
-    served = server_state(request).service.find(model)
-    raise UsageError(
-        tr(f"{served.id} is being served and cannot be deleted.", f"{served.id} は提供中のため削除できません。"),
-        tr("Start the server without it first.", "先に、このバージョンを外してサーバーを起動してください。"),
-        code="model_in_use", param="model",
-    )  # fmt: skip
+    """Deletes a version that nothing serves. One that answers can't be: replies may be on their way."""
+    service = server_state(request).service
+    if model in service.names:
+        served = service.find(model)
+        raise SodateError(
+            tr(f"{served.id} is being served and cannot be deleted.", f"{served.id} は提供中のため削除できません。"),
+            tr("Start the server without it first.", "先に、このバージョンを外してサーバーを起動してください。"),
+            code="model_in_use", param="model",
+        )  # fmt: skip
+    # Versions belong to the machine, not to a project: others are not even told which there are.
+    if "@" not in model or request.state.project != DEFAULT_PROJECT:
+        service.find(model)
+    try:
+        return JSONResponse({"id": delete_version(model), "object": "model", "deleted": True})
+    except SodateError as error:
+        if error.code == "version_not_found":
+            service.find(model)
+        raise

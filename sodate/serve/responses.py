@@ -14,21 +14,23 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from sodate.api.answering import Ask
-from sodate.api.conversation import Delta, Finished, Turn, converse, new_id, prepared
+from sodate.api.conversation import Delta, Finished, Params, Turn, converse, new_id, prepared
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
 from sodate.core.types import Message, ToolCall
 from sodate.db.connection import reading, writing
 from sodate.serve import stored
-from sodate.serve.asking import check_tools, sampling
+from sodate.serve.asking import check_stream_options, check_tools, sampling
 from sodate.serve.sending import EventStream, primed, unless_gone
-from sodate.serve.spelling import Spelling, message_item, output
+from sodate.serve.spelling import Spelling, input_item, message_item, output
 from sodate.serve.state import ServerState, server_state
 from sodate.serve.turns import text
 from sodate.serve.wire import ResponseAllowed, ResponseItem, ResponseNamed, ResponseRequest
 
 router = APIRouter(prefix="/v1/responses")
 KIND = "response"
+PARAMS = Params("input", "max_output_tokens", "text.format.schema", "tools[{}].parameters")
+_SCORES = "message.output_text.logprobs"  # what `include` may ask for; top_logprobs asks for it, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,11 @@ class Job:
     turn: Turn
     ask: Ask
     items: list[dict[str, Any]]  # the whole input, that of earlier responses among it
+
+    @property
+    def scores(self) -> bool:
+        """Whether the text's log-probabilities were asked for."""
+        return bool(self.request.top_logprobs) or _SCORES in (self.request.include or ())
 
     def body(
         self, status: str, items: list[dict[str, Any]], done: Finished | None, error: Any = None
@@ -59,7 +66,8 @@ class Job:
             "service_tier": "default", "store": asked.store is not False, "system_fingerprint": self.turn.served.id,
             "temperature": self.turn.sampling.temperature, "top_p": self.turn.sampling.top_p,
             "text": {"format": form.model_dump(exclude_none=True, by_alias=True) if form else {"type": "text"}},
-            "tool_choice": _plain(asked.tool_choice) or "auto", "tools": [_plain(tool) for tool in asked.tools or ()],
+            "tool_choice": _plain(asked.tool_choice) or "auto",
+            "tools": [tool.model_dump() for tool in asked.tools or ()],
             "top_logprobs": asked.top_logprobs or 0, "truncation": "disabled", "user": asked.user,
             "usage": _usage(done) if done else None,
         }  # fmt: skip
@@ -71,7 +79,8 @@ def _plain(value: Any) -> Any:
 
 def _usage(done: Finished) -> dict[str, Any]:
     return {
-        "input_tokens": done.prompt_tokens, "input_tokens_details": {"cached_tokens": done.cached},
+        "input_tokens": done.prompt_tokens,
+        "input_tokens_details": {"cached_tokens": done.cached, "cache_write_tokens": 0},
         "output_tokens": done.reply_tokens, "output_tokens_details": {"reasoning_tokens": done.reasoning_tokens},
         "total_tokens": done.prompt_tokens + done.reply_tokens,
     }  # fmt: skip
@@ -93,6 +102,7 @@ async def respond(request: Request, asked: ResponseRequest) -> Response:
 
 def _checked(here: ServerState, asked: ResponseRequest, project: str) -> Job:
     served = here.service.find(asked.model)
+    check_stream_options(asked)
     choice = asked.tool_choice
     chosen: tuple[str, ...] | None = None
     mode = choice if isinstance(choice, str) else "auto"
@@ -107,10 +117,10 @@ def _checked(here: ServerState, asked: ResponseRequest, project: str) -> Job:
     turns = _turns([ResponseItem.model_validate(item) for item in items])
     if asked.instructions:
         turns = (Message("system", asked.instructions), *turns)
-    wants = asked.top_logprobs or 0
     turn = Turn(
-        served, turns, sampling(asked, served, asked.max_output_tokens, wants), tools, chosen,
+        served, turns, sampling(asked, served, asked.max_output_tokens, asked.top_logprobs or 0), tools, chosen,
         isinstance(choice, ResponseNamed), mode, asked.parallel_tool_calls is not False, _schema(asked), tenant=project,
+        params=PARAMS,
     )  # fmt: skip
     return Job(new_id("resp_"), int(time.time()), asked, turn, prepared(turn), items)
 
@@ -119,9 +129,15 @@ def _earlier(id: str | None, project: str) -> list[dict[str, Any]]:
     """What an earlier response was asked and what it said, as input items."""
     if id is None:
         return []
-    with reading() as session:
-        row = stored.get(session, KIND, id, project)
-        return [*json.loads(row.asked), *json.loads(row.body)["output"]]
+    try:
+        with reading() as session:
+            row = stored.get(session, KIND, id, project)
+            return [*json.loads(row.asked), *json.loads(row.body)["output"]]
+    except UsageError:
+        raise UsageError(
+            tr(f"Previous response with id {id[:64]!r} not found.", f"以前の応答 {id[:64]!r} はありません。"),
+            code="previous_response_not_found", param="previous_response_id",
+        ) from None  # fmt: skip
 
 
 def _turns(items: list[ResponseItem]) -> tuple[Message, ...]:
@@ -160,7 +176,15 @@ def _schema(asked: ResponseRequest) -> Any:
     form = asked.text.format if asked.text else None
     if form is None or form.type == "text":
         return None
-    return (form.json_schema if form.type == "json_schema" else None) or {"type": "object"}
+    if form.type == "json_object":
+        return {"type": "object"}
+    for part, given in (("name", form.name), ("schema", form.json_schema)):
+        if given is None:
+            raise UsageError(
+                tr(f"Missing required parameter: text.format.{part}.", f"必須の text.format.{part} がありません。"),
+                code="missing_parameter", param=f"text.format.{part}",
+            )  # fmt: skip
+    return form.json_schema
 
 
 async def _whole(here: ServerState, job: Job) -> dict[str, Any]:
@@ -168,7 +192,7 @@ async def _whole(here: ServerState, job: Job) -> dict[str, Any]:
         async for delta in deltas:
             if isinstance(delta, Finished):
                 status = "incomplete" if delta.finish == "length" else "completed"
-                return job.body(status, output(delta, status), delta)
+                return job.body(status, output(delta, status, job.scores), delta)
     raise AssertionError("a reply has an end")
 
 
@@ -176,7 +200,7 @@ async def _events(
     deltas: AsyncGenerator[Delta | Finished, None], job: Job, project: str
 ) -> AsyncGenerator[bytes, None]:
     """The events of a response, numbered from 0."""
-    spelling = Spelling()
+    spelling = Spelling(job.scores)
     yield spelling.event("response.created", response=job.body("in_progress", [], None))
     yield spelling.event("response.in_progress", response=job.body("in_progress", [], None))
     try:
@@ -224,10 +248,7 @@ def input_items(
     """What a stored response was asked."""
     with reading() as session:
         asked = json.loads(stored.get(session, KIND, id, request.state.project).asked)
-    items = [{"type": "message", **item, "id": item.get("id") or f"{id}-{n}"} for n, item in enumerate(asked)]
-    items = items if order == "asc" else items[::-1]
-    start = next((n + 1 for n, item in enumerate(items) if item["id"] == after), 0)
-    return JSONResponse(stored.page(items[start : start + limit], start + limit < len(items)))
+    return stored.paged([input_item(item, f"{id}-{n}") for n, item in enumerate(asked)], after, limit, order)
 
 
 def _wrong(message: str, param: str) -> UsageError:

@@ -40,19 +40,33 @@ def _call_item(call: ToolCall, status: str = "completed", id: str = "") -> dict[
             "arguments": call.arguments, "status": status}  # fmt: skip
 
 
-def output(done: Finished, status: str) -> list[dict[str, Any]]:
-    """The items of a whole reply: reasoning, text, calls. Log-probabilities only where the likeliest were asked for."""
-    tokens = done.tokens if any(token.top for token in done.tokens) else ()
+def output(done: Finished, status: str, scores: bool) -> list[dict[str, Any]]:
+    """The items of a whole reply: reasoning, text with its log-probabilities if `scores`, calls."""
+    tokens = done.tokens if scores else ()
     items = [_reasoning_item(done.message.reasoning)] if done.message.reasoning else []
     if done.message.content or not done.message.tool_calls:
         items.append(message_item(done.message.content, tokens, status))
     return items + [_call_item(call) for call in done.message.tool_calls]
 
 
+def input_item(item: dict[str, Any], id: str) -> dict[str, Any]:
+    """An item of the input as it is told again: a message's text in parts, everything with an id."""
+    told = {"type": "message", "status": "completed", **item, "id": item.get("id") or id}
+    if told["type"] == "reasoning":
+        return {"summary": [], **told}
+    if told["type"] != "message":
+        return told
+    own = told["role"] == "assistant"
+    parts = [{"type": "text", "text": item["content"]}] if isinstance(item["content"], str) else item["content"]
+    said = {"type": "output_text", "annotations": [], "logprobs": []} if own else {"type": "input_text"}
+    return {**told, "content": [{**part, **(said if part["type"] == "text" else {})} for part in parts]}
+
+
 class Spelling:
     """The events of one response; `items` are those that are complete."""
 
-    def __init__(self) -> None:
+    def __init__(self, scores: bool) -> None:
+        self._scores = scores  # whether log-probabilities are told
         self.items: list[dict[str, Any]] = []
         self._number = 0
         self._open: tuple[str, str] | None = None  # kind and id of the item that grows
@@ -75,13 +89,14 @@ class Spelling:
             yield from self.ended("completed")
             yield from self._begun(delta.kind)
         self._text += delta.text
-        self._tokens += delta.tokens if any(token.top for token in delta.tokens) else ()
+        told = delta.tokens if self._scores and delta.kind == "content" else ()
+        self._tokens += told
         if not delta.text:
             return
         if delta.kind == "reasoning":
             yield self._within("response.reasoning_text.delta", delta=delta.text)
         else:
-            scores = [_scored(token) for token in delta.tokens if token.top]
+            scores = [_scored(token) for token in told]
             yield self._within("response.output_text.delta", delta=delta.text, logprobs=scores)
 
     def ended(self, status: str) -> Iterator[bytes]:

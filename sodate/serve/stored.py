@@ -74,6 +74,20 @@ def page(items: Sequence[dict[str, Any]], more: bool) -> dict[str, Any]:
     return {"object": "list", "data": list(items), "first_id": ids[0], "last_id": ids[-1], "has_more": more}
 
 
+def paged(items: Sequence[dict[str, Any]], after: str | None, limit: int, order: str) -> JSONResponse:
+    """The page of `items` that comes after the one of that id; UsageError where there is none of it."""
+    items = items if order == "asc" else items[::-1]
+    start = 0
+    if after is not None:
+        start = next((n + 1 for n, item in enumerate(items) if item["id"] == after), 0)
+        if not start:  # the first page once more would go on for ever
+            raise UsageError(
+                tr("There is nothing of that id to go on after.", "その ID の項目はありません。"),
+                code="not_found", param="after",
+            )  # fmt: skip
+    return JSONResponse(page(items[start : start + limit], start + limit < len(items)))
+
+
 @router.get("", response_model=None)
 def listed(
     request: Request,
@@ -131,11 +145,7 @@ def asked(request: Request, id: str, after: After = None, limit: Limit = 20, ord
     """The messages that a stored reply answers."""
     with reading() as session:
         turns = json.loads(get(session, CHAT, id, request.state.project).asked)
-    messages = [_message(turn, f"{id}-{number}") for number, turn in enumerate(turns)]
-    messages = messages if order == "asc" else messages[::-1]
-    start = next((n + 1 for n, message in enumerate(messages) if message["id"] == after), 0)
-    shown = messages[start : start + limit]
-    return JSONResponse(page(shown, start + limit < len(messages)))
+    return paged([_message(turn, f"{id}-{number}") for number, turn in enumerate(turns)], after, limit, order)
 
 
 def _message(turn: dict[str, Any], id: str) -> dict[str, Any]:

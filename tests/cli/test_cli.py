@@ -133,6 +133,35 @@ def test_eval_reads_the_columns_it_is_told_as_far_as_it_is_told(
     assert [json.loads(line)["line"] for line in done.out.splitlines()] == [2, 3, 4]
 
 
+def test_a_row_longer_than_the_context_counts_0_and_the_others_are_measured(
+    farm: Farm, trained: dict[str, Any], tmp_path: Path
+) -> None:
+    long = {"prompt": "apples " * 20_000, "completion": "yes"}
+    data = write_rows(tmp_path / "long.jsonl", [{"prompt": "Apples?", "completion": "yes"}, long])
+    words = ["eval", "orders@1", "--data", str(data), "--grader", "exact", "--max-tokens", "3", "--json"]
+    done = worker.run(*words, home=farm.home)
+    found = one_document(done)
+    assert done.code == 0 and (found["n"], found["unanswered"]) == (2, {"orders@1": 1})
+    (note,) = found["notes"]
+    assert "long.jsonl:2: orders@1: no reply" in note
+
+
+def test_a_version_that_is_served_is_not_deleted(
+    farm: Farm, trained: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sodate.api.serving import open_service
+
+    monkeypatch.setenv("SODATE_HOME", str(farm.home))
+    service = open_service(["orders"])
+    try:
+        done = worker.run("versions", "delete", "orders@1", "--json", home=farm.home)
+    finally:
+        service.close()
+    assert done.code == 1 and one_document(done)["error"]["code"] == "in_use"
+    vague = worker.run("versions", "delete", "orders", home=farm.home)
+    assert vague.code == 2 and "NAME@N" in vague.err
+
+
 def test_examples_without_a_conversation_are_refused(farm: Farm, tmp_path: Path) -> None:
     shots = write_rows(tmp_path / "tasks.jsonl", [{"prompt": "1 + 1?", "reference_answer": 2}])
     words = ["eval", farm.model, "--data", str(farm.held), "--grader", "exact", "--shots", str(shots)]

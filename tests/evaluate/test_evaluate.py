@@ -179,6 +179,18 @@ def test_replies_that_were_cut_off_are_counted_wherever_scores_stand(tmp_path: P
     assert page.count("replies cut off") == 1 and "7 replies cut off" in page
 
 
+def test_an_item_without_a_reply_counts_0_with_its_reason_and_is_never_graded(tmp_path: Path) -> None:
+    replies = {"base": [""] * 9, "short": [""] * 9}  # which would all be right
+    why = {0: "no reply: too long", 8: "no reply: too long"}
+    result = evaluate(replies, items(9, ""), [parse_grader("exact")], unanswered={"base": {}, "short": why})
+    grades = result.score("short", "exact").grades
+    assert [(g.score, g.reason) for g in (grades[0], grades[8])] == [(0.0, why[0])] * 2
+    assert (result.score("base", "exact").mean, result.score("short", "exact").mean) == (1, 7 / 9)
+    assert result.to_json()["unanswered"] == {"short": 2}
+    page = write_report(result, tmp_path / "report.html", title="t").read_text("utf-8")
+    assert page.count("prompts too long") == 1 and "2 prompts too long" in page
+
+
 def test_a_reply_has_room_for_its_reference_or_for_an_explanation() -> None:
     class Letters:
         thinks = False

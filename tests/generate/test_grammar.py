@@ -16,7 +16,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
 
 from sodate.core.engine import Constraint, Done, Request, Sampling, Token
 from sodate.core.errors import SodateError
-from sodate.generate.grammar import Grammars
+from sodate.generate.grammar import Grammars, misread
 from sodate.generate.torch_engine import TorchEngine
 from sodate.model.load import load_base
 from tests.tiny import llama_folder, tokenizer
@@ -149,6 +149,23 @@ def test_free_and_held_requests_run_side_by_side(engine: TorchEngine) -> None:
         (Constraint("json_schema", '["a"]'), "object"),
         (Constraint("json_schema", '{"oneOf": [{"x-guidance": {"coerce_one_of": true}}]}'), "x-guidance"),
         (Constraint("json_schema", json.dumps({"enum": ["a" * (1 << 20)]})), "characters"),
+        (Constraint("json_schema", '{"const": 9007199254740993}'), "9007199254740993"),
+        (Constraint("json_schema", '{"type": "integer", "maximum": 1e300}'), "2^53"),
+        (Constraint("json_schema", '{"items": {"enum": [{"a": [-9007199254740993]}]}}'), "2^53"),
+        *[
+            (Constraint("json_schema", json.dumps({"properties": {"a": {"pattern": f"^x[{held}]$"}}})), said)
+            for held, said in (
+                ("a-z--b", "--"),
+                ("a~~b", "~~"),
+                ("a&&b", "&&"),
+                ("a[b", "[ in"),
+                ("]a", "[]"),
+                ("^]a", "[]"),
+                (r"\]a&&b", "&&"),
+            )
+        ],
+        (Constraint("json_schema", '{"patternProperties": {"[a--b]": {}}}'), "--"),
+        (Constraint("regex", "[a&&b]"), "&&"),
         (Constraint("regex", "(a|"), "unclosed"),
         (Constraint("regex", "a(?=b)"), "look"),
         (Constraint("choice", ()), "nothing"),
@@ -163,6 +180,15 @@ def test_what_can_not_be_enforced_is_refused_and_says_why(
         engine.admit(Request(next(numbers), [11], [END], constraint=constraint))
     assert caught.value.code == "constraint_unsupported"
     assert len(engine.requests.running) == running
+
+
+@pytest.mark.parametrize("schema", [
+    {"const": 9007199254740992}, {"enum": [{"pattern": "[a&&b]"}]}, {"type": "string", "pattern": "^[a-z-]-+&&[~]$"},
+    {"type": "string", "pattern": r"^[\[\]a\-\-b]$"}, {"type": "string", "default": {"x": 10**30}},
+    {"type": "object", "properties": {"pattern": {"type": "string"}}},
+])  # fmt: skip
+def test_what_every_dialect_reads_alike_is_taken(schema: dict[str, Any]) -> None:
+    assert misread(schema) == ""
 
 
 def test_an_engine_without_a_tokenizer_says_so(engine: TorchEngine) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from sodate.core.errors import SodateError, UsageError
-from sodate.release.registry import Version, find_version, list_versions, register, verify
+from sodate.core.files import read_json
+from sodate.release.registry import Version, delete, find_version, held, list_versions, register, verify
 
 ABOUT: dict[str, Any] = {"base": "tiny@1", "recipe": {"method": "sft"}, "data": {"rows_used": 3}}
 
@@ -117,3 +118,46 @@ def test_what_a_killed_writer_left_is_no_version(home: Path) -> None:
     left.mkdir()
     (home / "versions" / "orders" / "7").mkdir()  # no manifest
     assert [v.id for v in list_versions()] == ["orders@1"]
+
+
+def test_a_deleted_version_is_gone_and_its_number_is_never_given_again(home: Path) -> None:
+    make()
+    second = make(marker="mine")
+    delete(second)
+    assert [v.id for v in list_versions()] == ["orders@1"] and find_version("orders") == list_versions()[0]
+    assert [file.name for file in second.path.iterdir()] == ["deleted.json"]
+    assert read_json(second.path / "deleted.json")["marker"] == "mine"
+    assert make().id == "orders@3"
+    with pytest.raises(UsageError, match="orders@2"):
+        delete(second)
+
+
+def _hold(version: Version, ready: Any, end: Any) -> None:
+    with held(version):
+        ready.set()
+        end.wait(60)
+
+
+def test_a_version_that_a_process_holds_is_not_deleted_until_that_has_ended(home: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    ready, end, version = context.Event(), context.Event(), make()
+    holder = context.Process(target=_hold, args=(version, ready, end))
+    holder.start()
+    assert ready.wait(60)
+    with held(version), pytest.raises(SodateError) as refused:  # any number may hold it
+        delete(version)
+    assert refused.value.code == "in_use" and find_version("orders@1") is not None
+    holder.kill()  # the kernel lets go with the process
+    holder.join(60)
+    delete(version)
+    with pytest.raises(UsageError), held(version):
+        pass
+
+
+def test_what_others_stand_on_is_not_deleted(home: Path) -> None:
+    whole, above = make(), make("short", base="orders@1")
+    with pytest.raises(SodateError, match=above.id):
+        delete(whole)
+    delete(above)
+    delete(whole)
+    assert list_versions() == []

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from sodate.api.conversation import Turn, prepared
 from sodate.core.engine import Sampling
 from sodate.core.types import Message
-from tests.serve.running import CREATED, Running
+from sodate.release import registry
+from sodate.serve import keys
+from tests.serve.running import CREATED, Running, running, service_of
 
 ASKED = [{"role": "user", "content": "Dear shop, please send twelve red apples."}]
 GREEDY = {"model": "orders", "temperature": 0, "max_tokens": 12}
@@ -191,7 +194,27 @@ def test_an_unknown_model_is_404_and_says_what_is_known(served: Running, name: s
 def test_a_version_that_answers_cannot_be_deleted(served: Running) -> None:
     import openai
 
-    with pytest.raises(openai.BadRequestError) as refused:
-        served.client().models.delete("orders@1")
-    assert refused.value.code == "model_in_use"
-    assert refused.value.response.headers["x-should-retry"] == "false"
+    for name in ("orders@1", "gpt-4o-mini"):
+        with pytest.raises(openai.ConflictError) as refused:
+            served.client().models.delete(name)
+        assert refused.value.code == "model_in_use"
+        assert refused.value.response.headers["x-should-retry"] == "false"
+
+
+def test_a_version_that_nothing_serves_is_deleted_by_the_houses_own_project_only(tiny_folder: Path, home: Path) -> None:
+    import openai
+
+    for _ in range(2):
+        registry.register("old", {"base": "tiny@1"}, "", lambda folder: (folder / "adapter").mkdir())
+    ours, theirs = keys.create("default")[0], keys.create("shop")[0]
+    with running(*service_of(tiny_folder), auth=True) as one:
+        for key, name in ((theirs, "old@1"), (ours, "old"), (ours, "old@7"), (ours, "none@1"), (ours, "../old@1")):
+            with pytest.raises(openai.NotFoundError) as refused:
+                one.client(key).models.delete(name)
+            assert refused.value.code == "model_not_found" and "orders@1" in str(refused.value)
+        with registry.held(registry.list_versions("old")[0]), pytest.raises(openai.ConflictError) as busy:
+            one.client(ours).models.delete("old@1")
+        assert busy.value.code == "in_use" and busy.value.response.headers["x-should-retry"] == "false"
+        gone = one.client(ours).models.delete("old@1")
+    assert (gone.id, gone.object, gone.deleted) == ("old@1", "model", True)
+    assert [version.id for version in registry.list_versions()] == ["old@2"]

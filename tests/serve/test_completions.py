@@ -91,9 +91,10 @@ def test_a_streamed_completion_says_what_the_whole_one_says(served: Running) -> 
     ({"prompt": "a", "suffix": "b"}, "suffix"), ({"prompt": "a", "best_of": 1, "n": 2}, "best_of"),
     ({"prompt": [10**6]}, "prompt"), ({"prompt": "a", "logprobs": 50}, "logprobs"), ({"prompt": "a", "n": 999}, "n"),
     ({"prompt": "a", "max_tokens": 10**9}, "max_tokens"), ({"prompt": "a", "best_of": 21}, "best_of"),
-    ({"prompt": "a", "max_tokens": 5000}, "max_completion_tokens"), ({"prompt": [5] * 1100}, "messages"),
+    ({"prompt": "a", "max_tokens": 5000}, "max_tokens"), ({"prompt": [5] * 1100}, "prompt"),
     ({"prompt": "a", "logit_bias": {"99999": 1}}, "logit_bias"), ({"prompt": "a", "temperature": 3}, "temperature"),
     ({"prompt": "a", "colour": 1}, "colour"),
+    ({"prompt": "a", "stream_options": {"include_usage": True}}, "stream_options"),
 ])  # fmt: skip
 def test_what_cannot_be_done_is_refused_by_name_before_anything_is_made(
     served: Running, body: dict[str, Any], param: str

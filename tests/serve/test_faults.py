@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -105,15 +106,39 @@ def test_a_body_that_never_ends_is_given_up_and_a_large_one_refused(slow: Runnin
             assert large.headers["x-request-id"]
 
 
-def test_many_connections_at_once_harm_nobody(slow: Running) -> None:
+def test_a_thousand_connections_at_once_harm_nobody(slow: Running) -> None:
     host, port = slow.url.removeprefix("http://").split(":")
-    idle = [socket.create_connection((host, int(port))) for _ in range(300)]
+    idle = [socket.create_connection((host, int(port))) for _ in range(1000)]
     try:
         with slow.http() as http:
             assert http.get("/healthz").status_code == 200
     finally:
         for one in idle:
             one.close()
+
+
+def test_a_body_of_100_mb_is_refused_and_not_kept(served: Running) -> None:
+    with served.http() as http:
+        content = (b"x" * 1_000_000 for _ in range(100))
+        large = http.post("/v1/chat/completions", content=content, headers={"content-type": "application/json"})
+    assert large.status_code == 413 and large.json()["error"]["code"] == "request_too_large"
+
+
+@pytest.mark.parametrize("head", [
+    "".join(f"x-{n}: {'y' * 100}\r\n" for n in range(5000)), "x: " + "y" * 500_000 + "\r\n",
+    "range: bytes=" + ",".join(f"{n}-" for n in range(5000)) + "\r\n",
+])  # fmt: skip
+def test_a_flood_of_headers_or_ranges_is_answered_or_hung_up_on_and_the_next_one_answered(
+    served: Running, head: str
+) -> None:
+    host, port = served.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as one:
+        one.settimeout(10)
+        with contextlib.suppress(ConnectionError):
+            one.sendall(f"GET /v1/models HTTP/1.1\r\nhost: {host}\r\n{head}\r\n".encode())
+            assert one.recv(100)[:10] in (b"", b"HTTP/1.1 2", b"HTTP/1.1 4")
+    with served.http() as http:
+        assert http.get("/healthz").status_code == 200
 
 
 def test_more_requests_than_may_wait_are_told_to_come_again(slow: Running) -> None:
@@ -129,6 +154,7 @@ def test_more_requests_than_may_wait_are_told_to_come_again(slow: Running) -> No
     {"top_logprobs": 3}, {"messages": [{"role": "user", "content": "word " * 9000}]}, {"stop": ["x"] * 99},
     {"logit_bias": {str(n): 1 for n in range(2000)}}, {"temperature": 9}, {"metadata": {"k" * 65: "v"}}, {"n": True},
     {"seed": "7"}, {"messages": "hi"}, {"model": 7}, {"stream_options": {"x": 1}},
+    {"stream_options": {"include_usage": True}},
 ])  # fmt: skip
 def test_what_is_too_much_or_no_sense_is_refused_before_the_engine_hears_of_it(
     served: Running, changes: dict[str, Any]
@@ -209,6 +235,7 @@ def test_keys_and_prompts_are_in_no_log_of_an_ordinary_request(
         metrics = httpx.get(f"{one.url}/metrics").text
     logged = "\n".join(r.getMessage() for r in caplog.records if not r.name.startswith(("http", "openai")))
     assert "/v1/chat/completions" in logged
+    assert 'sodate_tokens_total{kind="reply",version="orders@1"} 2.0' in metrics
     for text in (logged, metrics):
         assert key not in text and key.rpartition("-")[2] not in text and "canary" not in text
 

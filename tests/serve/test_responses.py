@@ -84,6 +84,64 @@ def test_a_function_streams_its_arguments(served: Running) -> None:
     assert events[-1].response.output[0].arguments == done.arguments
 
 
+@pytest.mark.parametrize(("body", "param"), [
+    ({"text": {"format": {"type": "json_schema", "schema": {}}}}, "text.format.name"),
+    ({"text": {"format": {"type": "json_schema", "name": "x"}}}, "text.format.schema"),
+    ({"text": {"format": {"type": "json_schema", "name": "x", "schema": {"not": {}}}}}, "text.format.schema"),
+    ({"tools": [{"type": "function", "name": "f", "strict": True, "parameters": {"not": {}}}],
+      "tool_choice": "required"}, "tools[0].parameters"),
+    ({"max_output_tokens": 5000}, "max_output_tokens"), ({"input": "word " * 9000}, "input"),
+    ({"stream_options": {"include_obfuscation": False}}, "stream_options"),
+])  # fmt: skip
+def test_what_cannot_be_done_is_refused_in_this_endpoints_own_words(
+    served: Running, body: dict[str, Any], param: str
+) -> None:
+    with served.http() as http:
+        answer = http.post("/v1/responses", json={"model": "orders", "input": "x", **body})
+    assert answer.status_code == 400 and answer.json()["error"]["param"] == param
+
+
+def test_log_probabilities_come_if_they_or_the_likeliest_are_asked_for(served: Running) -> None:
+    asked = {"input": "apples", **GREEDY}
+    chat = served.client().chat.completions.create(
+        model="orders", messages=[{"role": "user", "content": "apples"}], temperature=0, max_tokens=10, logprobs=True
+    )
+    values = [entry.logprob for entry in chat.choices[0].logprobs.content]
+    for more, likeliest in (({"include": ["message.output_text.logprobs"]}, 0), ({"top_logprobs": 2}, 2), ({}, None)):
+        told = served.client().responses.create(**asked, **more).output[0].content[0].logprobs
+        events = list(served.client().responses.create(**asked, **more, stream=True))
+        streamed = [one for event in events if event.type == "response.output_text.delta" for one in event.logprobs]
+        assert (
+            [one.logprob for one in told]
+            == [one.logprob for one in streamed]
+            == ([] if likeliest is None else pytest.approx(values))
+        )
+        assert all(len(one.top_logprobs) == likeliest for one in told)
+
+
+def test_the_input_is_told_again_in_parts_with_ids_and_page_by_page(served: Running) -> None:
+    given = [
+        {"role": "system", "content": "Be short."}, {"role": "user", "content": [{"type": "input_text", "text": "hi"}]},
+        {"type": "message", "role": "assistant", "content": "Hello."}, {"role": "user", "content": "time?"},
+    ]  # fmt: skip
+    done = served.client().responses.create(model="orders", input=given, max_output_tokens=2)
+    listed = served.client().responses.input_items
+    items = list(listed.list(done.id, order="asc", limit=1))  # page after page
+    assert [item.content[0].text for item in items] == ["Be short.", "hi", "Hello.", "time?"]
+    assert [item.content[0].type for item in items] == ["input_text", "input_text", "output_text", "input_text"]
+    assert len({item.id for item in items}) == 4
+    with pytest.raises(openai.NotFoundError) as refused:
+        listed.list(done.id, after="msg_none")
+    assert refused.value.param == "after"
+
+
+def test_an_earlier_response_that_is_not_there_is_named(served: Running) -> None:
+    with pytest.raises(openai.NotFoundError) as refused:
+        served.client().responses.create(model="orders", input="x", previous_response_id="resp_none")
+    assert (refused.value.code, refused.value.param) == ("previous_response_not_found", "previous_response_id")
+    assert "resp_none" in str(refused.value)
+
+
 # ── what is stored ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 

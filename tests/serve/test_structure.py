@@ -79,7 +79,8 @@ def test_the_client_parses_into_its_own_model(served: Running) -> None:
     ({"type": "array", "uniqueItems": True}, "uniqueItems"), ({"not": {"type": "string"}}, "not"),
     ({"type": "object", "properties": {"a": {"type": "array", "contains": {"type": "null"}}}}, "contains"),
     ({"$ref": "http://example.com/schema"}, "example.com"), ({"type": "strin"}, "strin"),
-    ({"type": "string", "format": "colour"}, "colour"),
+    ({"type": "string", "format": "colour"}, "colour"), ({"const": 2**53 + 1}, "2^53"),
+    ({"type": "string", "pattern": "[a-z&&x]"}, "&&"),
 ])  # fmt: skip
 def test_a_schema_that_cannot_be_enforced_is_refused_naming_why(served: Running, schema: Any, named: str) -> None:
     with served.http() as http:

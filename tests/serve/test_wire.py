@@ -1,0 +1,84 @@
+"""Every answer as raw JSON, validated by the types that OpenAI's client has from its specification: the client itself
+forgives."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+from openai.types import Completion, CreateEmbeddingResponse, Model
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.responses import Response, ResponseStreamEvent, response_item
+from pydantic import TypeAdapter
+
+from tests.serve.running import Running
+
+SAID = [{"role": "user", "content": "hi"}]
+TOOL = {"name": "clock", "parameters": {"type": "object", "properties": {"utc": {"type": "boolean"}},
+                                         "required": ["utc"], "additionalProperties": False}}  # fmt: skip
+SCHEMA = {"type": "object", "properties": {"utc": {"type": "boolean"}}, "required": ["utc"],
+          "additionalProperties": False}  # fmt: skip
+
+
+def post(served: Running, path: str, **body: Any) -> httpx.Response:
+    with served.http() as http:
+        answer = http.post(f"/v1/{path}", json={"model": "orders", "temperature": 0, **body})
+    assert answer.status_code == 200, answer.text
+    return answer
+
+
+def events(answer: httpx.Response) -> list[dict[str, Any]]:
+    lines = [line for line in answer.text.splitlines() if line.startswith("data: ")]
+    return [json.loads(line[6:]) for line in lines if line != "data: [DONE]"]
+
+
+@pytest.mark.parametrize("more", [
+    {"logprobs": True, "top_logprobs": 2}, {"n": 2},
+    {"tools": [{"type": "function", "function": TOOL}], "tool_choice": "required", "max_tokens": 60},
+])  # fmt: skip
+def test_chat(served: Running, more: dict[str, Any]) -> None:
+    given = {"messages": SAID, "max_tokens": 5, **more}
+    ChatCompletion.model_validate_json(post(served, "chat/completions", **given).content)
+    chunks = events(post(served, "chat/completions", **given, stream=True, stream_options={"include_usage": True}))
+    for chunk in chunks:
+        ChatCompletionChunk.model_validate(chunk)
+    assert chunks[-1]["choices"] == []
+
+
+def test_completions_and_embeddings_and_models(served: Running) -> None:
+    Completion.model_validate_json(post(served, "completions", prompt="hi", max_tokens=3, logprobs=2).content)
+    for chunk in events(post(served, "completions", prompt="hi", max_tokens=3, logprobs=2, stream=True)):
+        (choice,) = chunk["choices"]
+        choice["finish_reason"] = choice["finish_reason"] or "stop"  # null until the last, which the types don't know
+        Completion.model_validate(chunk)
+    with served.http() as http:
+        vectors = http.post("/v1/embeddings", json={"model": "orders", "input": ["a", "b"]})
+        CreateEmbeddingResponse.model_validate_json(vectors.content)
+        for model in http.get("/v1/models").json()["data"]:
+            Model.model_validate(model)
+
+
+FUNCTION = {"type": "function", **TOOL}
+
+
+@pytest.mark.parametrize("more", [
+    {"top_logprobs": 2}, {"instructions": "Be short.", "metadata": {"k": "v"}},
+    {"text": {"format": {"type": "json_schema", "name": "clock", "schema": SCHEMA}}, "max_output_tokens": 60},
+    {"tools": [FUNCTION], "tool_choice": "required", "max_output_tokens": 60},
+    {"tools": [FUNCTION], "tool_choice": {"type": "function", "name": "clock"}, "max_output_tokens": 60},
+])  # fmt: skip
+def test_responses(served: Running, more: dict[str, Any]) -> None:
+    given = {"input": "hi", "max_output_tokens": 5, **more}
+    body = post(served, "responses", **given).json()
+    Response.model_validate(body)
+    one = TypeAdapter(ResponseStreamEvent)
+    for number, event in enumerate(events(post(served, "responses", **given, stream=True))):
+        one.validate_python(event)
+        assert event["sequence_number"] == number
+    with served.http() as http:
+        assert http.get(f"/v1/responses/{body['id']}").json() == body
+        items = http.get(f"/v1/responses/{body['id']}/input_items").json()
+    for item in items["data"]:
+        TypeAdapter(response_item.ResponseItem).validate_python(item)
