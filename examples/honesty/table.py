@@ -14,7 +14,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from sodate.evaluate.stats import mean_ci, paired_bootstrap
+from sodate.evaluate.stats import mean_ci, paired_interval
 from sodate.grade import parse_grader
 
 CELLS = ("right", "wrong", "over-refused", "rightly unsure", "made up")
@@ -62,7 +62,7 @@ def table(replies: dict[str, list[str]], references: list[str]) -> str:
 
 def _gain(diffs: Sequence[float], scale: int, form: str) -> str:
     """The mean difference with its interval, times `scale`: 2 makes points of scores, the number of rows counts."""
-    low, high = paired_bootstrap(diffs, seed=0) or (-1.0, 1.0)
+    low, high = paired_interval(diffs) or (-1.0, 1.0)
     mean = sum(diffs) / len(diffs)
     return f"{scale * mean:{form}} ({scale * low:{form}} to {scale * high:{form}})"
 

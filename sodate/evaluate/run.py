@@ -54,7 +54,8 @@ class ModelScore:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Candidate minus baseline under one grader. `p` is Holm-adjusted over the graders of this pair, `p_raw` is not."""
+    """Candidate minus baseline under one grader. `p` is Holm-adjusted over the graders of this pair, `p_raw` is not.
+    `smallest` is the true difference that these items would show four times in five."""
 
     candidate: str
     baseline: str
@@ -66,6 +67,10 @@ class Comparison:
     verdict: Verdict
     fixed: int
     broken: int
+
+    @property
+    def smallest(self) -> float | None:
+        return stats.shown_by(self.ci)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +116,8 @@ class EvalResult:
         return {
             "n": self.n,
             "independent": self.independent,
+            "smallest": stats.smallest_difference(self.independent),
+            "margin": self.margin,
             "cut_off": dict(self.cut_off),
             "unanswered": dict(self.unanswered),
             "notes": [str(note) for note in self.notes],
@@ -129,6 +136,7 @@ class EvalResult:
                     "verdict": one.verdict,
                     "fixed": one.fixed,
                     "broken": one.broken,
+                    "smallest": one.smallest,
                 }
                 for one in self.comparisons
             ],
@@ -212,7 +220,7 @@ def _compared(
             ci = paired_proportion_ci(fixed, broken, len(diffs)) if len(diffs) > 1 else None
         else:
             p = stats.sign_flip_p(diffs, seed=seed, clusters=clusters)
-            ci = stats.paired_bootstrap(diffs, seed=seed, clusters=clusters)
+            ci = stats.paired_interval(diffs, clusters=clusters)
         raw.append((sum(diffs) / len(diffs), ci, p, fixed, broken))
     independent = len(set(clusters)) if clusters else len(candidate[0].grades)
     adjusted = stats.holm([p for _, _, p, _, _ in raw])
@@ -249,7 +257,7 @@ def evaluate(
     `items[i]`, which counts 0 then.
 
     Pure: the same replies give the same result. Binary scores get exact McNemar and an Agresti–Min interval, others a
-    sign-flip test and a bootstrap; with clusters always the latter, over clusters. Verdicts use p-values that Holm
+    sign-flip test and a t interval; with clusters always the latter, over clusters. Verdicts use p-values that Holm
     adjusted over the graders of one candidate and one baseline.
     Raises UsageError for no items, graders or replies, and SodateError where an item cannot be graded.
     """
@@ -302,7 +310,7 @@ def evaluate(
                     model=model,
                     grader=grader.name,
                     mean=sum(scores) / len(scores),
-                    ci=stats.mean_ci(scores, seed=seed, clusters=clusters),
+                    ci=stats.mean_ci(scores, clusters=clusters),
                     grades=grades,
                     extra=grader.aggregate(said, [item.reference for item in items]) if grader.aggregate else {},
                 )
