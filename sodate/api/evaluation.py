@@ -53,6 +53,7 @@ def evaluate(
     columns: Mapping[str, str] | None = None,
     encoding: str | None = None,
     cluster: str | None = None,
+    margin: float = 0.03,
     max_new_tokens: int | None = None,
     batch_size: int = 64,
     seed: int = 0,
@@ -64,11 +65,12 @@ def evaluate(
 
     Every model is compared with `baseline` (default: the first). `shots` adds a second baseline: the first one with the
     rows of that file as examples in its prompt. `limit` takes the first rows. Rows with the same value in the column
-    `cluster` are not independent, and count so. `max_new_tokens` defaults to the longest reference, a quarter more and
-    8 tokens, or to 256 where a right reply may say more than its reference; what was cut off is counted.
+    `cluster` are not independent, and count so. Differences within ±`margin` count as none.
+    `max_new_tokens` defaults to the longest reference, a quarter more and 8 tokens,
+    or to 256 where a right reply may say more than its reference; what was cut off is counted.
     """
     from sodate.evaluate.report import write_report
-    from sodate.evaluate.run import check_references, with_references
+    from sodate.evaluate.run import can_show, check_references, independent, with_references
     from sodate.grade import parse_grader
 
     names = [models] if isinstance(models, str) else list(models)
@@ -87,6 +89,7 @@ def evaluate(
     check_references(items, parsed)
     for note in dict.fromkeys(note for grader in parsed for note in grader.notes):
         on_event("warning", note)
+    on_event("planned", can_show(independent(items)))
     replies: dict[str, list[str]] = {}
     thoughts: dict[str, list[str]] = {}
     room: dict[str, int] = {}  # tokens a reply might have
@@ -109,7 +112,9 @@ def evaluate(
         replies[name], thoughts[name], cut_off[name] = _generate(
             loaded[1], name, prompts, tools, unanswered[name], room[name], batch_size, on_event
         )
-    result = compare(replies, items, parsed, baselines, cut_off=cut_off, unanswered=unanswered, seed=seed)
+    result = compare(
+        replies, items, parsed, baselines, cut_off=cut_off, unanswered=unanswered, seed=seed, margin=margin
+    )
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
     folder = home.reports_dir() / f"{stamp}-{secrets.token_hex(2)}"
     lines = [

@@ -281,6 +281,9 @@ def evaluate(
         str | None,
         typer.Option(help=tr("Related rows share its value and count as one.", "独立でない行に共通する列。")),
     ] = None,
+    margin: Annotated[
+        float, typer.Option(min=0, max=1, help=tr("Differences so small count as none.", "差がないとみなす幅。"))
+    ] = 0.03,
     limit: Annotated[int | None, typer.Option(min=1, help=tr("First N rows.", "先頭の N 行。"))] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help=tr("Longest reply.", "返答の最大トークン数。"))] = None,
     batch_size: Annotated[int, typer.Option(min=1, help=tr("Replies written at once.", "同時に生成する数。"))] = 64,
@@ -299,8 +302,8 @@ def evaluate(
     with terminal.evaluating(quiet=as_json) as listen:
         done = sodate.evaluate(
             models, data, grader, baseline=baseline, limit=limit, shots=shots, columns=_pairs(columns),
-            encoding=encoding, cluster=cluster, max_new_tokens=max_tokens, batch_size=batch_size, seed=seed,
-            replay=shlex.join(["sodate", *sys.argv[1:]]), on_event=listen,
+            encoding=encoding, cluster=cluster, margin=margin, max_new_tokens=max_tokens, batch_size=batch_size,
+            seed=seed, replay=shlex.join(["sodate", *sys.argv[1:]]), on_event=listen,
         )  # fmt: skip
     if as_json:
         print_json({**done.result.to_json(), "report": str(done.report)})

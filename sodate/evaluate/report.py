@@ -14,8 +14,7 @@ from markupsafe import Markup
 
 from sodate.core.files import write_text
 from sodate.core.text import en, ja, language, visible
-from sodate.evaluate import stats
-from sodate.evaluate.run import PASS, VERDICT_JA, Comparison, EvalResult, where
+from sodate.evaluate.run import PASS, VERDICT_JA, Comparison, EvalResult, can_show, where
 
 _FLIPS = (
     ("fixed", "fixed", "新たに正解"),
@@ -124,6 +123,7 @@ def _comparison(result: EvalResult, one: Comparison, reach: float) -> dict[str, 
         "p": "<\u00a00.001" if one.p < 0.001 else f"{one.p:.3f}",
         "fixed": one.fixed,
         "broken": one.broken,
+        "smallest": "" if one.smallest is None else f"{100 * one.smallest:.1f}",
         "plot": None,
         "flips": [
             {
@@ -208,7 +208,7 @@ def write_report(
         n=result.n,
         independent=result.independent,
         notes=[{"en": en(note), "ja": ja(note)} for note in result.notes],
-        smallest=f"{min(100, 100 * stats.smallest_difference(result.independent)):.1f}",
+        can_show={"en": en(can_show(result.independent)), "ja": ja(can_show(result.independent))},
         margin=f"{100 * result.margin:g}",
         reach=f"{100 * reach:.0f}",
         verdict_ja=VERDICT_JA,

@@ -97,9 +97,7 @@ class EvalResult:
 
     @property
     def independent(self) -> int:
-        """Items, those of one cluster counted once."""
-        clusters = _clusters(self.items)
-        return len(set(clusters)) if clusters else self.n
+        return independent(self.items)
 
     def pairs(self) -> dict[tuple[str, str], list[Comparison]]:
         """The comparisons by (candidate, baseline), those of candidates that are not a baseline themselves first."""
@@ -141,6 +139,27 @@ class EvalResult:
                 for one in self.comparisons
             ],
         }
+
+
+def independent(items: Sequence[EvalItem]) -> int:
+    """How many items there are, those of one cluster counted once."""
+    return len(set(_clusters(items) or range(len(items))))
+
+
+def can_show(independent: int) -> str:
+    """What so many items can show, in a sentence: said before a run and in its report."""
+    smallest = stats.smallest_difference(independent)
+    points = f"{100 * smallest:.0f}"
+    if smallest == 1:
+        return tr(f"{independent} independent items are too few to show any difference; it takes six at least.",
+                  f"独立な {independent} 件では、どんな差も示せません。最低でも 6 件必要です。")  # fmt: skip
+    flips = tr("if one item in five flips", "5 件に 1 件で正誤が入れ替わる場合")
+    flips = tr("if all flips go one way", "入れ替わりがすべて同じ向きの場合") if smallest > 0.2 else flips
+    return tr(
+        f"These {independent} independent items can show a difference of {points} points or more (four times in five, "
+        f"{en(flips)}).",
+        f"独立な {independent} 件で示せる差は、{points} ポイント以上です (検出力 80 %、{ja(flips)})。",
+    )
 
 
 def where(item: EvalItem, index: int) -> str:

@@ -151,6 +151,8 @@ def evaluating(quiet: bool) -> Iterator[Callable[[str, Any], None]]:
                 bar.update(tasks[data["model"]], completed=data["done"])
             elif kind == "warning":
                 bar.console.print(f"[yellow]{shown(data)}[/]", soft_wrap=True)
+            elif kind == "planned":
+                bar.console.print(shown(data), style="dim", soft_wrap=True)
 
         yield listen
 

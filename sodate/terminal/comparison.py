@@ -11,8 +11,7 @@ from rich.text import Text
 
 from sodate.core.intervals import Interval
 from sodate.core.text import tr
-from sodate.evaluate import stats
-from sodate.evaluate.run import PASS, VERDICT_JA, Comparison, EvalResult
+from sodate.evaluate.run import PASS, VERDICT_JA, Comparison, EvalResult, can_show
 from sodate.evaluate.stats import Verdict
 from sodate.terminal import out, shown
 
@@ -48,20 +47,12 @@ def print_result(result: EvalResult, console: Console) -> None:
         console.print(Text(tr(f"{candidate} vs {baseline}", f"{candidate} と {baseline} の比較"), style="bold"))
         console.print(_pair(rows))
     if result.comparisons:
-        independent = result.independent
-        smallest = f"{min(100, 100 * stats.smallest_difference(independent)):.1f}"
-        for en, ja in (
-            (
-                "\nPaired item by item; p is Holm-adjusted over the graders of a pair.",
-                "\n同じデータどうしの比較。p は一組の採点方法全体で Holm 法により補正。",
-            ),
-            (
-                f"{independent} independent items show differences of about {smallest} points or more",
-                f"独立な {independent} 件で示せる差は、およそ {smallest} ポイント以上",
-            ),
-            ("(80 % power, if one item in five flips).", "(検出力 80 %、5 件に 1 件で正誤が入れ替わる場合)。"),
-        ):
-            console.print(Text(tr(en, ja), style="dim"))
+        said = tr(
+            "\nPaired item by item; p is Holm-adjusted over the graders of a pair.",
+            "\n同じデータどうしの比較。p は一組の採点方法全体で Holm 法により補正。",
+        )
+        console.print(Text(said, style="dim"))
+        console.print(Text(can_show(result.independent), style="dim"))
 
 
 def _means(result: EvalResult, width: int) -> Table:

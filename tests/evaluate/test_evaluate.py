@@ -52,7 +52,7 @@ def test_the_json_document_is_the_contract() -> None:
     assert document["results"][0]["mean"] == 0.25
     assert document["results"][0]["ci"] == pytest.approx(wilson(10, 40))
     (row,) = document["comparisons"]
-    assert set(row) == {"candidate", "baseline", "grader", "diff", "ci", "p", "verdict", "fixed", "broken"}
+    assert set(row) >= {"candidate", "baseline", "grader", "diff", "ci", "p", "verdict", "fixed", "broken"}
     assert (row["candidate"], row["baseline"], row["grader"]) == ("tuned", "base", "exact")
     assert (row["fixed"], row["broken"]) == (20, 2)  # 10…29 fixed, 0 and 1 broken
     assert row["diff"] == pytest.approx(0.45)
@@ -125,8 +125,8 @@ def test_items_of_one_cluster_count_once(tmp_path: Path) -> None:
     print_result(result, Console(file=out, width=120))
     assert result.to_json()["independent"] == result.independent == 2
     page = write_report(result, tmp_path / "report.html", title="t").read_text("utf-8")
-    assert "40 held-out items, in 2 independent groups. With so many" in page
-    assert "2 independent items show differences of about 88.6 points" in out.getvalue()  # 2.8016 * sqrt(0.2 / 2)
+    assert "40 held-out items, in 2 independent groups. 2 independent items are too few" in page
+    assert "2 independent items are too few to show any difference" in out.getvalue()
 
 
 def test_a_grader_that_fails_names_file_line_model_and_itself() -> None:
@@ -165,7 +165,7 @@ def test_the_terminal_table_prints_model_names_as_they_are() -> None:
     print_result(result, Console(file=out, width=120))
     text = out.getvalue()
     assert "b vs [red]base" in text and "inconclusive" in text and "1/0" in text
-    assert "41.8 points" in text  # 2.8016 * sqrt(0.2 / 9)
+    assert "can show a difference of 73 points or more" in text and "all flips go one way" in text
 
 
 def test_replies_that_were_cut_off_are_counted_wherever_scores_stand(tmp_path: Path) -> None:
