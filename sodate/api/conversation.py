@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
-import string
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -14,6 +12,7 @@ from sodate.api.answering import Ask, End, Piece, Served, Service
 from sodate.api.text_stream import Scored, StopStrings
 from sodate.core.engine import Sampling
 from sodate.core.errors import SodateError, UsageError
+from sodate.core.ids import new_id
 from sodate.core.text import tr
 from sodate.core.types import Message, ToolCall
 
@@ -193,11 +192,6 @@ def _check(text: str, schema: Any) -> None:
             tr(f"The reply does not fit its schema ({wrong}).", f"返答がスキーマに合いません ({wrong})。"),
             code="schema_violation",
         )
-
-
-def new_id(prefix: str) -> str:
-    """A name that nobody can guess: `prefix` and 24 letters and digits."""
-    return prefix + "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(24))
 
 
 class _Sorter:

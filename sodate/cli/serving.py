@@ -12,7 +12,7 @@ from sodate.cli.failures import print_json
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
 
-_EXTRA = ("fastapi", "uvicorn", "prometheus_client", "sqlalchemy", "alembic")
+_EXTRA = ("fastapi", "uvicorn", "prometheus_client", "sqlalchemy", "alembic", "python_multipart")
 
 
 def _need_extra() -> None:

@@ -13,9 +13,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from sodate.api.answering import Ask
-from sodate.api.conversation import Delta, Finished, Turn, converse, new_id, prepared
+from sodate.api.conversation import Delta, Finished, Turn, converse, prepared
 from sodate.api.text_stream import Scored
 from sodate.core.errors import UsageError
+from sodate.core.ids import new_id
 from sodate.core.text import tr
 from sodate.serve import stored
 from sodate.serve.asking import check_stream_options, check_tools, check_width, numbered, sampling

@@ -14,10 +14,11 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from sodate.api.answering import Ask, End, Served
-from sodate.api.conversation import Params, new_id, within_context
+from sodate.api.conversation import Params, within_context
 from sodate.api.text_stream import Scored
 from sodate.core.engine import Sampling
 from sodate.core.errors import UsageError
+from sodate.core.ids import new_id
 from sodate.core.text import tr
 from sodate.serve.asking import check_stream_options, check_width, numbered, sampling
 from sodate.serve.sending import EventStream, event, primed, told_apart, unless_gone

@@ -31,6 +31,7 @@ STATUS: Mapping[str, int] = {
     "invalid_api_key": 401,
     "forbidden": 403,
     "rate_limit_exceeded": 429,
+    "quota_exceeded": 429,
     "engine_failed": 500,
     "internal_error": 500,
     "schema_violation": 500,
@@ -50,9 +51,9 @@ def body(status: int, message: str, code: str | None, param: str | None = None) 
     return {"error": {"message": str(message), "type": kind, "param": param, "code": code}}
 
 
-def headers(status: int) -> dict[str, str]:
+def headers(status: int, code: str | None = None) -> dict[str, str]:
     """Clients retry 408, 409, 429 and everything from 500 on, unless they are told that it is useless."""
-    if status in _WORTH_RETRYING:
+    if status in _WORTH_RETRYING and code != "quota_exceeded":
         return {"retry-after": "1", "x-should-retry": "true"}
     return {"x-should-retry": "false"}
 
@@ -89,7 +90,7 @@ def install(app: FastAPI) -> None:
     async def ours(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, SodateError)
         status, content = known(error)
-        return JSONResponse(content, status, headers(status))
+        return JSONResponse(content, status, headers(status, error.code))
 
     async def invalid(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)

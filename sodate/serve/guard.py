@@ -73,8 +73,10 @@ class Guard:
                 raise SodateError(tr("Too many requests at once.", "同時のリクエストが多すぎます。"),
                                   code="rate_limit_exceeded")  # fmt: skip
             if scope["path"] not in OPEN_PATHS:
-                scope.setdefault("state", {})["project"] = await self._project(scope, headers)
-            receive = await self._received(headers, receive)
+                state = scope.setdefault("state", {})
+                state["project"], state["actor"] = await self._asker(scope, headers)
+            streams = headers.get("content-type", "").startswith("multipart/") and scope["path"] not in OPEN_PATHS
+            receive = self._streamed(receive) if streams else await self._received(headers, receive)
             await self.app(scope, receive, answer.send)
         except SodateError as error:
             status, body = errors.known(error)
@@ -102,10 +104,10 @@ class Guard:
                 code="forbidden", param="origin",
             )  # fmt: skip
 
-    async def _project(self, scope: Scope, headers: Headers) -> str:
-        """Whose request this is. The rate counts for a project, wrong keys for an address."""
+    async def _asker(self, scope: Scope, headers: Headers) -> tuple[str, str]:
+        """Whose request this is: project and key's id. The rate counts for a project, wrong keys for an address."""
         if not self.settings.auth:
-            return DEFAULT_PROJECT
+            return DEFAULT_PROJECT, "nobody"
         kind, _, given = headers.get("authorization", "").partition(" ")
         given = given.strip() if kind.lower() == "bearer" else ""
         digest = hashlib.sha256(given.encode()).digest()
@@ -135,7 +137,19 @@ class Guard:
                    f"プロジェクト {key.project} のリクエストが 1 分あたり {key.per_minute} 件を超えました。"),
                 code="rate_limit_exceeded",
             )  # fmt: skip
-        return key.project
+        return key.project, key.id
+
+    def _streamed(self, receive: Receive) -> Receive:
+        """A form with a file in it, which its route reads piece by piece: none may keep us waiting too long."""
+
+        async def next_piece() -> Message:
+            try:
+                async with asyncio.timeout(self.settings.body_seconds):
+                    return await receive()
+            except TimeoutError:
+                raise _too_slow() from None
+
+        return next_piece
 
     async def _received(self, headers: Headers, receive: Receive) -> Receive:
         """The body, read whole before a route is asked: no larger than allowed, and not letter by letter."""
@@ -160,9 +174,7 @@ class Guard:
                     else:
                         body += message.get("body", b"")
         except TimeoutError:
-            raise SodateError(
-                tr("The body came too slowly.", "本文の送信が遅すぎます。"), code="request_timeout"
-            ) from None
+            raise _too_slow() from None
         if too_large:
             raise SodateError(
                 tr(f"The body is larger than {limit} bytes.", f"本文が {limit} バイトを超えています。"),
@@ -174,6 +186,10 @@ class Guard:
             return first.pop() if first else await receive()
 
         return replay
+
+
+def _too_slow() -> SodateError:
+    return SodateError(tr("The body came too slowly.", "本文の送信が遅すぎます。"), code="request_timeout")
 
 
 class _Answer:

@@ -14,8 +14,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from sodate.api.answering import Ask
-from sodate.api.conversation import Delta, Finished, Params, Turn, converse, new_id, prepared
+from sodate.api.conversation import Delta, Finished, Params, Turn, converse, prepared
 from sodate.core.errors import UsageError
+from sodate.core.ids import new_id
 from sodate.core.text import tr
 from sodate.core.types import Message, ToolCall
 from sodate.db.connection import reading, writing

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sodate.api.conversation import Delta, Finished, new_id
+from sodate.api.conversation import Delta, Finished
 from sodate.api.text_stream import Scored
 from sodate.core.errors import SodateError
+from sodate.core.ids import new_id
 from sodate.core.types import ToolCall
 from sodate.serve import errors
 from sodate.serve.sending import event

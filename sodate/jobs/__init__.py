@@ -1,0 +1,1 @@
+"""What a project has beside its replies: files, jobs, quotas; the queue, and the workers that empty it."""
