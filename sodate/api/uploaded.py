@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sodate.core.errors import SodateError
 from sodate.core.text import en, ja, tr
-from sodate.data import load
+from sodate.data import examples
 from sodate.data.encodings import UTF8_BOM
 from sodate.data.formats import NoFormatError
 from sodate.data.jsontext import MAX_ROW_BYTES
@@ -39,7 +39,7 @@ def examine(path: Path) -> Examined:
     if not _first_line(path):
         raise _broken(1, tr("it is not one object a line", "1 行に 1 つのオブジェクトではありません"))
     try:
-        name, items = load.load(path)
+        name, items = examples.read_examples(path)
     except NoFormatError as error:
         rows = [_sound(item) for item in read_rows(path)]
         return Examined(sum(rows), "", 1, str(error.reason))
