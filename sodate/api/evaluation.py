@@ -20,6 +20,7 @@ from sodate.core.types import Conversation, Example, Message, Preference
 from sodate.data import tasks
 from sodate.evaluate.run import EvalItem, EvalResult, where
 from sodate.evaluate.run import evaluate as compare
+from sodate.release.lookup import identity
 
 if TYPE_CHECKING:
     from sodate.grade import Grader
@@ -123,11 +124,16 @@ def evaluate(
         for i, (text, thought) in enumerate(zip(texts, thoughts[name], strict=True))
     ]
     write_text(folder / "replies.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
-    write_json(folder / "result.json", {"schema_version": SCHEMA_VERSION, **result.to_json(), "measured": measured})
+    digest = sha256_file(Path(data))
+    held_out = {"file": str(data), "sha256": digest, "limit": limit}
+    about = {"measured": measured, "bytes": {name: identity(exact) for name, exact in measured.items()}}
+    write_json(
+        folder / "result.json", {"schema_version": SCHEMA_VERSION, **result.to_json(), **about, "data": held_out}
+    )
     meta = {
         str(tr("models", "モデル")): ", ".join(dict.fromkeys(measured.values())),
         str(tr("data", "データ")): str(data),
-        str(tr("data sha256", "データの sha256")): sha256_file(Path(data)),
+        str(tr("data sha256", "データの sha256")): digest,
         str(tr("graders", "採点方法")): ", ".join(grader.name for grader in parsed),
         str(tr("longest reply, tokens", "返答の上限（トークン）")): ", ".join(
             str(tokens) for tokens in dict.fromkeys(room.values())

@@ -49,6 +49,14 @@ def reports_dir() -> Path:
     return home() / "reports"
 
 
+def aliases_dir() -> Path:
+    return home() / "aliases"
+
+
+def gates_dir() -> Path:
+    return home() / "gates"
+
+
 def cache_dir() -> Path:
     """What can be made again at any time; deleting it loses nothing."""
     return home() / "cache"

@@ -119,6 +119,37 @@ class ResultManifest(TypedDict, total=False):
     results: list[dict[str, Any]]
     comparisons: list[dict[str, Any]]
     measured: dict[str, str]  # version or model by the name it was asked for
+    bytes: dict[str, str]  # what each of these is, as `release.lookup.identity` says
+    data: dict[str, Any]  # the file, its SHA-256, and how many rows were taken where not all
+
+
+class Move(TypedDict, total=False):
+    """A line of an alias's log.jsonl."""
+
+    schema_version: int
+    at: Required[str]
+    alias: Required[str]
+    kind: Required[str]  # promote or rollback
+    version: Required[str]
+    before: Required[str | None]
+    by: str
+    reason: str
+    override: bool
+    bytes: str  # what the version is, as `release.lookup.identity` says
+    gate: str | None  # the record that let it pass
+
+
+class GateRecord(TypedDict, total=False):
+    """gates/*.json"""
+
+    schema_version: int
+    at: Required[str]
+    version: Required[str]
+    bytes: Required[str]
+    gate: Required[dict[str, str]]  # path and SHA-256
+    looks: int
+    passes: Required[bool]
+    tiers: Required[list[dict[str, Any]]]
 
 
 class Event(TypedDict):

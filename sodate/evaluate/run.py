@@ -120,7 +120,13 @@ class EvalResult:
             "unanswered": dict(self.unanswered),
             "notes": [str(note) for note in self.notes],
             "results": [
-                {"model": one.model, "grader": one.grader, "mean": one.mean, "ci": one.ci and list(one.ci)}
+                {
+                    "model": one.model,
+                    "grader": one.grader,
+                    "mean": one.mean,
+                    "ci": one.ci and list(one.ci),
+                    "failures": sum(grade.score < 1 for grade in one.grades),
+                }
                 for one in self.results
             ],
             "comparisons": [

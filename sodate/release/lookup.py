@@ -1,4 +1,4 @@
-"""From a name to files: a version (`orders@1`, or `orders` for its newest) or a base model in the store.
+"""From a name to files: a version (`orders@1`, `orders` for its newest, or an alias) or a base model in the store.
 
 A name never does anything: looking one up fetches nothing, converts nothing and touches no path outside SODATE_HOME,
 so that it may come from a request or from somebody else's recipe. `sodate.pull` is the act that fetches.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 
 from sodate.core.errors import SodateError, UsageError
+from sodate.core.files import sha256_json
 from sodate.core.text import tr
 from sodate.core.types import ModelFiles
 from sodate.library.recorded import check_recorded
@@ -20,6 +21,21 @@ from sodate.release.registry import find_version
 def is_known(name: str) -> bool:
     """Whether the name means a version or a model that is in the store."""
     return find_version(name) is not None or find(name) is not None
+
+
+def identity(name: str) -> str:
+    """What a version or model is, as one hash: of the recorded hashes of its files and of the weights below it.
+
+    SodateError or UsageError for what is not known.
+    """
+    version = find_version(name)
+    if version is not None:
+        below = None if version.adapter is None else identity(version.manifest["base"])
+        return sha256_json({"files": version.manifest["files"], "base": below})
+    entry = find(name)
+    if entry is None:
+        raise _not_here(name)
+    return sha256_json(dict(entry.sha256))
 
 
 def look_up(name: str) -> ModelFiles:

@@ -29,6 +29,7 @@ from sodate.core.manifests import SCHEMA_VERSION, VersionManifest, read_manifest
 from sodate.core.runs import now
 from sodate.core.text import en, ja, tr
 from sodate.library.recorded import note_recorded
+from sodate.release import aliases
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,12 @@ class Version:
 def register(name: str, manifest: dict[str, Any], template: str, write_weights: Callable[[Path], None]) -> Version:
     """Makes the next version of `name`; `write_weights(folder)` puts adapter/ or model/ inside. All or nothing."""
     home.checked_name(name, tr("Version name", "バージョン名"))
+    if aliases.moves(name):
+        raise UsageError(
+            tr(f"{name} is an alias; a version needs another name.",
+               f"{name} はエイリアスです。バージョンには別の名前を付けてください。"),
+            code="bad_name", param="name",
+        )  # fmt: skip
     while True:
         number = max((number for number, _ in _numbers(home.versions_dir() / name)), default=0) + 1
         path = home.versions_dir() / name / str(number)
@@ -114,9 +121,11 @@ def held(version: Version) -> Iterator[None]:
 def delete(version: Version) -> None:
     """Deletes a version for good, in one rename; what is left is its manifest, as deleted.json.
 
-    SodateError `in_use` while it is `held`, or where another version is an adapter over it.
+    SodateError `in_use` while it is `held`, where another version is an adapter over it, or where an alias means it or
+    would after a rollback.
     """
     above = [v.id for v in list_versions() if v.adapter is not None and v.manifest["base"] == version.id]
+    above += aliases.leading_to(version.id)
     with _opened(version) as folder:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -126,8 +135,8 @@ def delete(version: Version) -> None:
             raise SodateError(
                 tr(f"{version.id} is in use: {en(', '.join(above))}.",
                    f"{version.id} は使用中です: {ja(', '.join(above))}"),
-                tr("Stop that first, or delete the versions over it.",
-                   "先にそれを止めるか、その上のバージョンを削除してください。"),
+                tr("Stop that first, delete the versions over it, or move the alias.",
+                   "先にそれを止める、その上のバージョンを削除する、エイリアスを移す、のいずれかを行ってください。"),
                 code="in_use", param="version",
             )  # fmt: skip
         try:
@@ -161,7 +170,10 @@ def _gone(version: Version) -> SodateError:
 
 
 def find_version(reference: str) -> Version | None:
-    """`name@N`, or `name` for its newest; None when no version has that name. UsageError when only N is wrong."""
+    """`name@N`, `name` for its newest, or what an alias means; None when no version has that name. UsageError when only
+    N is wrong.
+    """
+    reference = aliases.target(reference) or reference
     name, _, number = reference.partition("@")
     if not home.NAME.fullmatch(name):
         return None

@@ -48,7 +48,8 @@ def test_the_json_document_is_the_contract() -> None:
     document = json.loads(json.dumps(made().to_json()))
     assert document["n"] == 40
     assert [row["model"] for row in document["results"]] == ["base", "tuned"]
-    assert set(document["results"][0]) == {"model", "grader", "mean", "ci"}
+    assert set(document["results"][0]) == {"model", "grader", "mean", "ci", "failures"}
+    assert document["results"][0]["failures"] == 30
     assert document["results"][0]["mean"] == 0.25
     assert document["results"][0]["ci"] == pytest.approx(wilson(10, 40))
     (row,) = document["comparisons"]

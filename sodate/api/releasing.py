@@ -1,0 +1,197 @@
+"""Releases: a version is held against a gate, an alias is moved to it, and moved back."""
+
+from __future__ import annotations
+
+import datetime
+import getpass
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sodate.core import home
+from sodate.core.errors import SodateError, UsageError
+from sodate.core.files import sha256_file, write_json
+from sodate.core.manifests import SCHEMA_VERSION, GateRecord, Move, ResultManifest, read_manifest
+from sodate.core.runs import now
+from sodate.core.text import en, ja, tr
+from sodate.library.store import find
+from sodate.release import aliases
+from sodate.release.gate import hold, read_gate, same_data
+from sodate.release.lookup import identity, look_up
+from sodate.release.registry import Version, find_version, held, verify
+
+
+def check_gate(version: str, gate: str | Path) -> dict[str, Any]:
+    """Holds a version against a gate by the reports that measured exactly its bytes, and keeps the record.
+
+    Of each metric the newest report counts. `looks` is how many reports there are on the same held-out rows.
+    UsageError for a gate or version that is not there.
+    """
+    asked, found = read_gate(Path(gate)), _version(version)
+    own = identity(found.id)
+    below = None if asked.baseline is None else identity(asked.baseline)
+    reports = [(path, report) for path, report in _reports() if same_data(asked, report)]
+    rows, used = [], []
+    for tier, metric in asked.asked:
+        path, report, names = _measured(reports, tier, metric, own, below)
+        rows.append(hold(asked, tier, metric, *names, report))
+        used += [str(path.parent)] if path else []
+    record: GateRecord = {
+        "schema_version": SCHEMA_VERSION,
+        "at": now(),
+        "version": found.id,
+        "bytes": own,
+        "gate": {"path": str(asked.path), "sha256": sha256_file(asked.path)},
+        "looks": _looks(used),
+        "passes": all(row.passes for row in rows),
+        "tiers": [row.to_json() for row in rows],
+    }
+    stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S-%f")
+    path = home.gates_dir() / f"{stamp}-{secrets.token_hex(2)}.json"
+    write_json(path, record)
+    return {**record, "reports": list(dict.fromkeys(used)), "record": str(path)}
+
+
+def promote(
+    version: str, alias: str, *, gate: str | Path | None = None, override: str = "", by: str = ""
+) -> dict[str, Any]:
+    """Makes an alias mean a version, if it passed: `gate` now, or else at its last check, with exactly these bytes.
+
+    `override` is a reason to move it without that; `by` then has to name who decided. Both stand in the log.
+    Raises SodateError `gate_not_passed`, or where a file of the version is not what was registered.
+    """
+    aliases.folder(alias)  # a name that can't be one is refused before anything is looked at
+    found = _version(version)
+    if override and not by.strip():
+        raise UsageError(
+            tr("An override needs a name: who decided?", "--override には、決めた人の名前 (--by) が必要です。"),
+            "--by NAME",
+            code="bad_value", param="by",
+        )  # fmt: skip
+    if taken := _taken(alias):
+        raise UsageError(
+            tr(f"{alias} is the name of {en(taken)}; an alias needs another.",
+               f"{alias} は {ja(taken)}の名前です。エイリアスには別の名前を付けてください。"),
+            tr(f"For example {alias.partition('@')[0]}@production.", f"例: {alias.partition('@')[0]}@production"),
+            code="bad_name", param="alias",
+        )  # fmt: skip
+    with held(found), aliases.moving(alias):
+        verify(found)
+        look_up(found.id)  # the weights below it, too
+        record = check_gate(found.id, gate) if gate is not None else _last_record(found)
+        passes = record is not None and record["passes"]
+        if not passes and not override:
+            raise _not_passed(found, record)
+        move = aliases.move(
+            alias, "promote", found.id, by=by or getpass.getuser(), reason=override, override=not passes,
+            bytes=identity(found.id), gate=None if record is None else record["record"],
+        )  # fmt: skip
+    return _shown(move)
+
+
+def rollback(alias: str, *, reason: str = "", by: str = "") -> dict[str, Any]:
+    """Makes an alias mean what it meant before, in one move. SodateError where it is not an alias, or meant nothing."""
+    if aliases.target(alias) is None:
+        raise _no_alias(alias)
+    with aliases.moving(alias):
+        return _shown(aliases.undo(alias, by=by or getpass.getuser(), reason=reason))
+
+
+def release_log(alias: str) -> list[Move]:
+    """Every move of an alias, oldest first. UsageError where there is no such alias."""
+    found = aliases.moves(alias)
+    if not found:
+        raise _no_alias(alias)
+    return found
+
+
+def _shown(move: Move) -> dict[str, Any]:
+    return {key: value for key, value in move.items() if key != "schema_version"}
+
+
+def _version(name: str) -> Version:
+    found = find_version(name)
+    if found is None:
+        raise UsageError(
+            tr(f"There is no version {name!r}.", f"バージョン {name!r} はありません。"),
+            "sodate versions list",
+            code="version_not_found", param="version",
+        )  # fmt: skip
+    return found
+
+
+def _taken(alias: str) -> str:
+    """What has this name already, other than an alias."""
+    if aliases.target(alias) is not None:
+        return ""
+    if "@" not in alias and find_version(alias) is not None:
+        return tr("versions", "バージョン")
+    return tr("a model", "モデル") if find(alias) is not None else ""
+
+
+def _reports() -> list[tuple[Path, ResultManifest]]:
+    """Every report with its result.json, newest first."""
+    root = home.reports_dir()
+    paths = sorted(root.glob("*/result.json"), reverse=True) if root.exists() else []
+    return [(path, read_manifest(path)) for path in paths]
+
+
+def _measured(
+    reports: list[tuple[Path, ResultManifest]], tier: str, metric: str, own: str, below: str | None
+) -> tuple[Path | None, Mapping[str, Any] | None, tuple[str, str | None]]:
+    """The newest report of a metric, and what version and baseline are called there."""
+    for path, report in reports:
+        names = {content: name for name, content in report.get("bytes", {}).items()}
+        version, baseline = names.get(own), names.get(below or "")
+        if tier == "blocking":
+            there = any((one["model"], one["grader"]) == (version, metric) for one in report["results"])
+        else:
+            wanted = (version, baseline, metric)
+            there = any((c["candidate"], c["baseline"], c["grader"]) == wanted for c in report["comparisons"])
+        if version is not None and there:
+            return path, report, (version, baseline)
+    return None, None, ("", None)
+
+
+def _looks(folders: list[str]) -> int:
+    """How many reports there are on the held-out files of these."""
+    reports = _reports()
+    files = {report.get("data", {}).get("sha256") for path, report in reports if str(path.parent) in folders}
+    return sum(report.get("data", {}).get("sha256") in files for _, report in reports)
+
+
+def _last_record(version: Version) -> dict[str, Any] | None:
+    """The last check of exactly these bytes, under whatever gate."""
+    own, root = identity(version.id), home.gates_dir()
+    for path in sorted(root.glob("*.json"), reverse=True) if root.exists() else []:
+        record: GateRecord = read_manifest(path)
+        if record["bytes"] == own:
+            return {**record, "record": str(path)}
+    return None
+
+
+def _not_passed(version: Version, record: Mapping[str, Any] | None) -> SodateError:
+    if record is None:
+        return SodateError(
+            tr(f"{version.id} was not held against a gate yet.", f"{version.id} はまだゲートで確認されていません。"),
+            f"sodate gate check {version.id} --gate gate.yaml",
+            code="gate_not_passed", param="version",
+        )  # fmt: skip
+    failed = [f"{row['tier']} {row['metric']}: {row['why']}" for row in record["tiers"] if not row["passes"]]
+    return SodateError(
+        tr(f"{version.id} did not pass the gate {record['gate']['path']}: {' '.join(failed)}",
+           f"{version.id} はゲート {record['gate']['path']} に合格していません: {' '.join(failed)}"),
+        tr("To release it all the same: --override REASON --by NAME.",
+           "それでも公開する場合は、--override 理由 --by 名前 を指定してください。"),
+        code="gate_not_passed", param="version",
+    )  # fmt: skip
+
+
+def _no_alias(alias: str) -> UsageError:
+    known = ", ".join(aliases.list_aliases())
+    return UsageError(
+        tr(f"There is no alias {alias!r}.", f"エイリアス {alias!r} はありません。"),
+        tr("Aliases: ", "エイリアス: ") + (known or tr("none yet", "まだありません")),
+        code="alias_not_found", param="alias",
+    )  # fmt: skip

@@ -1,0 +1,93 @@
+"""Verbs that let a version out: gates, and the moves of aliases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sodate.cli import Json, app
+from sodate.cli.failures import print_json
+from sodate.core.text import tr
+
+gate_app, release_app = typer.Typer(no_args_is_help=True), typer.Typer(no_args_is_help=True)
+app.add_typer(gate_app, name="gate", help=tr("Hold a version against a gate.", "バージョンをゲートで確認する。"))
+app.add_typer(release_app, name="release", help=tr("Move an alias, and move it back.", "エイリアスを移す、戻す。"))
+
+By = Annotated[str, typer.Option(help=tr("Who decided (default: the login name).", "決めた人 (既定はログイン名)。"))]
+
+
+@gate_app.command("check", help=tr("Whether a version passes, by its reports.", "評価の記録から合否を出す。"))
+def gate_check(
+    version: str,
+    gate: Annotated[Path, typer.Option(help=tr("gate.yaml", "gate.yaml"))],
+    as_json: Json = False,
+) -> None:
+    from sodate.api.releasing import check_gate
+
+    record = check_gate(version, gate)
+    if as_json:
+        print_json(record)
+    else:
+        from sodate.terminal.releases import print_gate
+
+        print_gate(record)
+    if not record["passes"]:
+        raise typer.Exit(1)
+
+
+@release_app.command(
+    "promote", help=tr("Make an alias mean a version that passed.", "合格したバージョンにエイリアスを移す。")
+)
+def release_promote(
+    version: str,
+    alias: Annotated[str, typer.Argument(help=tr("For example support@production.", "例: support@production"))],
+    gate: Annotated[
+        Path | None, typer.Option(help=tr("Checked now (default: its last check).", "今確認する (既定は前回の確認)。"))
+    ] = None,
+    override: Annotated[
+        str, typer.Option(metavar="REASON", help=tr("Why it is released all the same.", "合格なしで公開する理由。"))
+    ] = "",
+    by: By = "",
+    as_json: Json = False,
+) -> None:
+    from sodate.api.releasing import promote
+
+    _show(promote(version, alias, gate=gate, override=override, by=by), as_json)
+
+
+@release_app.command(
+    "rollback", help=tr("Make an alias mean what it meant before.", "エイリアスを前のバージョンに戻す。")
+)
+def release_rollback(
+    alias: str,
+    reason: Annotated[str, typer.Option(help=tr("Kept in the log.", "記録に残す理由。"))] = "",
+    by: By = "",
+    as_json: Json = False,
+) -> None:
+    from sodate.api.releasing import rollback
+
+    _show(rollback(alias, reason=reason, by=by), as_json)
+
+
+@release_app.command("log", help=tr("Every move of an alias.", "エイリアスの全履歴。"))
+def release_log(alias: str, as_json: Json = False) -> None:
+    from sodate.api import releasing
+
+    moves = releasing.release_log(alias)
+    if as_json:
+        print_json({"alias": alias, "version": moves[-1]["version"], "moves": moves})
+    else:
+        from sodate.terminal.releases import print_moves
+
+        print_moves(moves)
+
+
+def _show(move: dict[str, object], as_json: bool) -> None:
+    if as_json:
+        print_json(move)
+    else:
+        from sodate.terminal.releases import print_move
+
+        print_move(move)

@@ -1,0 +1,122 @@
+"""Aliases: movable names on versions, `support` or `support@production`. What an alias means is its log's last line.
+
+    aliases/support@production/
+      log.jsonl     a line a move, only ever added to: version, before, by whom, why, what measured it
+      lock          one mover at a time
+
+A move is one line in one write, so that a reader sees the alias as it was or as it is, and never in between.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+from sodate.core import home
+from sodate.core.errors import SodateError, UsageError
+from sodate.core.files import full_disk, full_disk_said, lock
+from sodate.core.manifests import SCHEMA_VERSION, Move
+from sodate.core.runs import now
+from sodate.core.text import json_text, tr
+
+# `name`, or `name@word`; a number after the @ is a version.
+ALIAS = re.compile(home.NAME.pattern + r"(@[A-Za-z][A-Za-z0-9._-]{0,63})?")
+
+
+def folder(alias: str) -> Path:
+    """Where an alias lies. UsageError for what can't be one."""
+    if not ALIAS.fullmatch(alias):
+        raise UsageError(
+            tr(f"{alias!r} can't be an alias.", f"{alias!r} はエイリアスとして使えません。"),
+            tr("Write a name, or NAME@WORD such as support@production.",
+               "名前、または support@production のような 名前@語 の形にしてください。"),
+            code="bad_name", param="alias",
+        )  # fmt: skip
+    return home.aliases_dir() / alias
+
+
+def moves(alias: str) -> list[Move]:
+    """Every move of an alias, oldest first; none for what is no alias. A line that a full disk cut off is no move."""
+    if not ALIAS.fullmatch(alias):
+        return []
+    try:
+        text = (home.aliases_dir() / alias / "log.jsonl").read_text("utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    found: list[Move] = []
+    for line in text.splitlines(keepends=True):
+        with contextlib.suppress(ValueError):
+            if line.endswith("\n"):
+                found.append(json.loads(line))
+    return found
+
+
+def target(alias: str) -> str | None:
+    """The version that an alias means now, None for what is no alias."""
+    made = moves(alias)
+    return made[-1]["version"] if made else None
+
+
+def stack(alias: str) -> list[str]:
+    """The versions that an alias meant, without those that were rolled back: the last one is what it means now."""
+    found: list[str] = []
+    for move in moves(alias):
+        if move["kind"] == "rollback":
+            found.pop()
+        else:
+            found.append(move["version"])
+    return found
+
+
+def list_aliases() -> list[str]:
+    """Every alias that means something."""
+    root = home.aliases_dir()
+    return sorted(path.name for path in root.iterdir() if moves(path.name)) if root.exists() else []
+
+
+def leading_to(version: str) -> list[str]:
+    """The aliases that mean `version`, or would after a rollback."""
+    return [alias for alias in list_aliases() if version in stack(alias)[-2:]]
+
+
+@contextlib.contextmanager
+def moving(alias: str) -> Iterator[None]:
+    """While this lasts nobody else moves the alias; a second mover waits."""
+    with lock(folder(alias) / "lock", tr(f"Alias {alias}", f"エイリアス {alias}"), wait=True):
+        yield
+
+
+def move(alias: str, kind: str, version: str, **about: Any) -> Move:
+    """Adds the move that makes the alias mean `version`; call it while `moving`. All of it is on disk, or nothing."""
+    path = folder(alias) / "log.jsonl"
+    own = {"schema_version": SCHEMA_VERSION, "at": now(), "alias": alias, "kind": kind, "version": version}
+    line = cast(Move, {**own, "before": target(alias), **about})
+    with full_disk_said(path):
+        log = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            size = os.fstat(log).st_size
+            cut = size > 0 and os.pread(log, 1, size - 1) != b"\n"  # a full disk was met here
+            data = ("\n" * cut + json_text(line) + "\n").encode()
+            if os.write(log, data) != len(data):
+                raise full_disk(path)
+            os.fsync(log)
+        finally:
+            os.close(log)
+    return line
+
+
+def undo(alias: str, **about: Any) -> Move:
+    """The move back to the version before; call it while `moving`. SodateError where there is none."""
+    before = stack(alias)[:-1]
+    if not before:
+        raise SodateError(
+            tr(f"{alias} meant no other version before.", f"{alias} には、戻る先のバージョンがありません。"),
+            f"sodate release log {alias}",
+            code="nothing_to_roll_back", param="alias",
+        )  # fmt: skip
+    return move(alias, "rollback", before[-1], **about)
