@@ -12,12 +12,13 @@ import typer
 from sodate.cli import failures, process
 from sodate.cli.failures import print_json
 from sodate.cli.lines import line_numbers
+from sodate.cli.parser_words import Verbs
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None,
-                  help=tr("Raise a language model you own.", "自分のものになる言語モデルを育てる。"))  # fmt: skip
-data_app, runs_app, versions_app, models_app, keys_app = (typer.Typer(no_args_is_help=True) for _ in range(5))
+app = Verbs(pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None,
+            help=tr("Raise a language model you own.", "自分のものになる言語モデルを育てる。"))  # fmt: skip
+data_app, runs_app, versions_app, models_app, keys_app = (Verbs() for _ in range(5))
 app.add_typer(data_app, name="data", help=tr("Check, show and split data.", "データの検査・表示・分割。"))
 app.add_typer(runs_app, name="runs", help=tr("List and resume training runs.", "学習の一覧と再開。"))
 app.add_typer(versions_app, name="versions", help=tr("List and show versions.", "バージョンの一覧と表示。"))

@@ -18,6 +18,7 @@ from typing import Any, TextIO
 import typer
 from typer.exceptions import TyperException
 
+from sodate.cli.parser_words import said
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import json_text, tr, visible
 
@@ -113,12 +114,10 @@ def _usage(raised: Any) -> UsageError:
     """What the parser says, with the command whose help explains it."""
     option = getattr(raised, "param", None)
     param = getattr(raised, "option_name", None) or (option.opts[0] if option else None)
-    english = raised.format_message()
-    japanese = {
-        "NoSuchOption": f"オプション {param} はありません。",
-        "MissingParameter": f"{param} を指定してください。",
-        "BadParameter": f"{param} の値が正しくありません: {raised.message}",
-    }.get(type(raised).__name__, english)
+    english = raised.format_message().replace("Value error, ", "")
+    japanese = said(english)
+    if type(raised).__name__ == "MissingParameter":
+        japanese = f"{param} を指定してください。"
     command = raised.ctx.command_path if raised.ctx else "sodate"
     return UsageError(tr(english, japanese), f"{command} --help", param=param)
 

@@ -225,7 +225,7 @@ def test_little_is_not_nothing(document: Any) -> None:
         ({"$defs": {"a": {"pattern": r"a\Z"}}, "type": "string"}, r"ECMA-262[\s\S]*Write \$ here"),
         ({"$schema": "http://json-schema.org/draft-03/schema#", "type": "string"}, "unknown"),
         ({"$schema": "https://example.com/mine", "type": "string"}, "unknown"),
-        ([1], "no object"),
+        ([1], "not an object"),
     ],
 )
 def test_a_schema_that_is_wrong_or_reaches_out_is_refused(tmp_path: Path, schema: object, why: str) -> None:

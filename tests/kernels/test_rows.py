@@ -134,7 +134,7 @@ def test_replies_are_as_probable_as_the_blocks_themselves_say(
 ) -> None:
     ours, _ = pair(family, tmp_path, torch.bfloat16)
     assert fused.replace_modules(ours, torch.bfloat16) == torch.bfloat16
-    with decoding.prepared(ours):
+    with decoding.frozen(ours):
         fast = generate(ours, prompts(9), [], Sampling(1))
         monkeypatch.setattr(rows, "FEW", 0)
         slow = generate(ours, prompts(9), [], Sampling(1))
@@ -162,7 +162,7 @@ def test_a_model_in_training_is_afterwards_as_before(tmp_path: Path) -> None:
     fused.replace_modules(ours, torch.float32)
     batch = build([Rendered(prompt, [1.0] * len(prompt)) for prompt in prompts(3)])
     before = score(ours, batch).weighted_sum()
-    with decoding.prepared(ours):
+    with decoding.frozen(ours):
         generate(ours, prompts(3), [], Sampling(3))
     assert torch.equal(score(ours, batch).weighted_sum(), before)
     assert not any("forward" in vars(module) for module in ours.modules())
@@ -173,6 +173,6 @@ def test_blocks_that_are_recomputed_in_backward_still_are_after_rollouts(tmp_pat
     fused.replace_modules(ours, torch.float32)
     gradient_checkpointing.enable(ours)
     own = [vars(block)["forward"] for block in gradient_checkpointing.blocks(ours)]
-    with decoding.prepared(ours):
+    with decoding.frozen(ours):
         generate(ours, prompts(3), [], Sampling(3))
     assert [vars(block)["forward"] for block in gradient_checkpointing.blocks(ours)] == own

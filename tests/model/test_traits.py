@@ -192,7 +192,7 @@ def test_a_head_that_is_no_linear_layer_is_refused(tmp_path: Path, monkeypatch: 
         return output
 
     monkeypatch.setattr(LlamaForCausalLM, "forward", squared)
-    with pytest.raises(SodateError, match="LlamaForCausalLM does more behind its decoder"):
+    with pytest.raises(SodateError, match="LlamaForCausalLM does more after its decoder"):
         load_base(tmp_path, device=torch.device("cpu"), dtype=torch.float32)
 
 
