@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sodate.api import judging, recorded
 from sodate.api.loading import load
 from sodate.core import home
 from sodate.core.errors import SodateError, UsageError
@@ -49,6 +50,7 @@ def evaluate(
     graders: Sequence[str | Mapping[str, Any]] | str | Mapping[str, Any],
     *,
     baseline: str | None = None,
+    replies: Sequence[str | Path] | str | Path = (),
     limit: int | None = None,
     shots: str | Path | None = None,
     columns: Mapping[str, str] | None = None,
@@ -64,7 +66,9 @@ def evaluate(
 ) -> Evaluation:
     """Generates greedily for every held-out row and grades against its last assistant message.
 
-    Every model is compared with `baseline` (default: the first). `shots` adds a second baseline: the first one with the
+    `replies` are FILE[:NAME], answers to the same rows that were made elsewhere (`sodate/api/recorded.py`); with them
+    there need be no model. Every contestant is compared with `baseline` (default: the first model, else the first
+    file). `shots` adds a second baseline: the first one with the
     rows of that file as examples in its prompt. `limit` takes the first rows. Rows with the same value in the column
     `cluster` are not independent, and count so. Differences within ±`margin` count as none.
     `max_new_tokens` defaults to the longest reference, a quarter more and 8 tokens,
@@ -75,23 +79,40 @@ def evaluate(
     from sodate.grade import parse_grader
 
     names = [models] if isinstance(models, str) else list(models)
+    files = [recorded.named(one) for one in ([replies] if isinstance(replies, str | Path) else replies)]
+    elsewhere = [name for _, name in files]
+    recorded.check_names(elsewhere, list(dict.fromkeys(names)))
+    if not names and not files:
+        raise UsageError(
+            tr("There is nobody to evaluate.", "評価する対象がありません。"),
+            tr("Name a model, or give --replies FILE.", "モデルか --replies ファイル を指定してください。"),
+            code="bad_value", param="models",
+        )  # fmt: skip
     specs = [graders] if isinstance(graders, str | Mapping) else list(graders)
-    baseline = baseline or names[0]
-    contestants: list[tuple[str, tuple[Message, ...]]] = [(name, ()) for name in dict.fromkeys([baseline, *names])]
+    baseline = baseline or [*names, *elsewhere][0]
+    asked = [name for name in dict.fromkeys([baseline, *names]) if name not in elsewhere]
+    contestants: list[tuple[str, tuple[Message, ...]]] = [(name, ()) for name in asked]
     baselines = [baseline]
     if shots is not None:
+        if baseline in elsewhere:
+            raise UsageError(
+                tr("--shots needs a model as the baseline.", "--shots には、比較の基準となるモデルが必要です。"),
+                code="bad_value", param="shots",
+            )  # fmt: skip
         examples = _shots(Path(shots), columns, encoding)
         count = sum(m.role == "assistant" and m.weight != 0 for m in examples)
         baselines.append(f"{baseline} + {count} shots")
         contestants.insert(1, (baselines[1], examples))
-    parsed = [parse_grader(spec) for spec in specs]
+    parsed = [parse_grader(spec, judges=judging.Local()) for spec in specs]
     items, tools = _items(Path(data), limit, columns, encoding, cluster)
     parsed = with_references(parsed, items)
     check_references(items, parsed)
     for note in dict.fromkeys(note for grader in parsed for note in grader.notes):
         on_event("warning", note)
     on_event("planned", can_show(independent(items)))
-    replies: dict[str, list[str]] = {}
+    said: dict[str, list[str]] = {
+        name: recorded.read(file, items, encoding, some=limit is not None) for file, name in files
+    }
     thoughts: dict[str, list[str]] = {}
     room: dict[str, int] = {}  # tokens a reply might have
     cut_off: dict[str, int] = {}
@@ -110,18 +131,17 @@ def evaluate(
         unanswered[name] = _overlong(loaded[1], prompts, tools)
         for number, why in unanswered[name].items():
             on_event("warning", f"{where(items[number], number)}: {name}: {why}")
-        replies[name], thoughts[name], cut_off[name] = _generate(
+        said[name], thoughts[name], cut_off[name] = _generate(
             loaded[1], name, prompts, tools, unanswered[name], room[name], batch_size, on_event
         )
-    result = compare(
-        replies, items, parsed, baselines, cut_off=cut_off, unanswered=unanswered, seed=seed, margin=margin
-    )
+    said = {name: said[name] for name in [*(name for name, _ in contestants), *elsewhere]}
+    result = compare(said, items, parsed, baselines, cut_off=cut_off, unanswered=unanswered, seed=seed, margin=margin)
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
     folder = home.reports_dir() / f"{stamp}-{secrets.token_hex(2)}"
     lines = [
         {"model": name, "item": i, "reply": text, **({"reasoning": thought} if thought else {})}
-        for name, texts in replies.items()
-        for i, (text, thought) in enumerate(zip(texts, thoughts[name], strict=True))
+        for name, texts in said.items()
+        for i, (text, thought) in enumerate(zip(texts, thoughts.get(name) or [""] * len(texts), strict=True))
     ]
     write_text(folder / "replies.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
     digest = sha256_file(Path(data))
@@ -131,19 +151,24 @@ def evaluate(
         folder / "result.json", {"schema_version": SCHEMA_VERSION, **result.to_json(), **about, "data": held_out}
     )
     meta = {
-        str(tr("models", "モデル")): ", ".join(dict.fromkeys(measured.values())),
+        str(tr("models", "モデル")): ", ".join(dict.fromkeys(measured.values())) or "-",
+        **{
+            str(tr(f"replies of {name}", f"{name} の返答")): f"{file} (sha256 {sha256_file(file)})"
+            for file, name in files
+        },
         str(tr("data", "データ")): str(data),
         str(tr("data sha256", "データの sha256")): digest,
         str(tr("graders", "採点方法")): ", ".join(grader.name for grader in parsed),
         str(tr("longest reply, tokens", "返答の上限（トークン）")): ", ".join(
             str(tokens) for tokens in dict.fromkeys(room.values())
-        ),
+        )
+        or "-",
         str(tr("seed", "シード")): str(seed),
     }
     page = write_report(
         result,
         folder / "report.html",
-        title=title or f"{', '.join(names)}: {Path(data).stem}",
+        title=title or f"{', '.join([*names, *elsewhere])}: {Path(data).stem}",
         meta=meta,
         replay=replay,
     )

@@ -17,7 +17,7 @@ SLOTS = 64  # replies that a model makes at once, where memory allows it
 
 if TYPE_CHECKING:
     from sodate.adapt.files import AdapterConfig
-    from sodate.core.engine import Sampling
+    from sodate.core.engine import Constraint, Sampling
     from sodate.generate.engine import Reply
     from sodate.generate.torch_engine import TorchEngine
     from sodate.render.renderer import Renderer
@@ -47,16 +47,21 @@ class Model:
         sampling: Sampling,
         *,
         tools: Sequence[Sequence[Mapping[str, Any]]] | None = None,
+        constraint: Constraint | None = None,
         batch_size: int = 32,
         on_reply: Callable[[int, Reply], None] | None = None,
         on_token: Callable[[int, int], None] | None = None,
     ) -> list[Reply]:
-        """A reply to each prompt, as token ids. What prompts begin with is remembered, for those of later calls too."""
+        """A reply to each prompt, as token ids, each held to the `constraint`.
+
+        What prompts begin with is remembered, for those of later calls too.
+        """
         from sodate.generate.engine import numbered, run
 
         ids = [self.renderer.prompt(p, tools[i] if tools else ()) for i, p in enumerate(prompts)]
         self._numbers -= len(ids)
         requests = numbered(ids, self.renderer.stop_ids, sampling, first=self._numbers, version=self.version)
+        requests = [replace(one, constraint=constraint) for one in requests]
         finished = 0
 
         def reply_done(number: int, reply: Reply) -> None:

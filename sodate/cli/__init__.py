@@ -262,9 +262,15 @@ def runs_resume(run: str, as_json: Json = False) -> None:
 
 @app.command("eval", help=tr("Compare models on held-out rows.", "評価用の行でモデルを比べる。"))
 def evaluate(
-    models: Annotated[list[str], typer.Argument(help=tr("Versions or base models.", "バージョンまたはベースモデル。"))],
     data: Annotated[Path, typer.Option(help=tr("Held-out file.", "評価用ファイル。"))],
     grader: Annotated[list[str], typer.Option(help="exact, json_schema:FILE, fields, label, rules:FILE …")],
+    models: Annotated[
+        list[str] | None, typer.Argument(help=tr("Versions or base models.", "バージョンまたはベースモデル。"))
+    ] = None,
+    replies: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE[:NAME]", help=tr("Replies made elsewhere.", "ほかで作った返答のファイル。")),
+    ] = None,
     baseline: Annotated[
         str | None, typer.Option(help=tr("Compared with (default: the first).", "比較の基準 (既定は先頭)。"))
     ] = None,
@@ -298,13 +304,13 @@ def evaluate(
     from sodate import terminal
     from sodate.cli.at_hand import at_hand
 
-    models = [at_hand(model, quiet=as_json) for model in models]
+    models = [at_hand(model, quiet=as_json) for model in models or ()]
     baseline = at_hand(baseline, quiet=as_json) if baseline else None
     with terminal.evaluating(quiet=as_json) as listen:
         done = sodate.evaluate(
-            models, data, grader, baseline=baseline, limit=limit, shots=shots, columns=_pairs(columns),
-            encoding=encoding, cluster=cluster, margin=margin, max_new_tokens=max_tokens, batch_size=batch_size,
-            seed=seed, replay=shlex.join(["sodate", *sys.argv[1:]]), on_event=listen,
+            models, data, grader, replies=replies or (), baseline=baseline, limit=limit, shots=shots,
+            columns=_pairs(columns), encoding=encoding, cluster=cluster, margin=margin, max_new_tokens=max_tokens,
+            batch_size=batch_size, seed=seed, replay=shlex.join(["sodate", *sys.argv[1:]]), on_event=listen,
         )  # fmt: skip
     if as_json:
         print_json({**done.result.to_json(), "report": str(done.report)})

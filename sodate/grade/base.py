@@ -37,7 +37,8 @@ class Grade:
 class Case:
     """One reply to judge. `references` are replies that would be right; `item` is the row's other columns.
 
-    `prompt` and `tools` are what was asked, for graders that read it.
+    `prompt` and `tools` are what was asked, for graders that read it. `sample` is the reply as OpenAI's graders see it,
+    where more is known of it than its text (`sodate/grade/templates.py`).
     """
 
     reply: str
@@ -45,6 +46,7 @@ class Case:
     item: Mapping[str, Any] = field(default_factory=dict)
     prompt: tuple[Message, ...] = ()
     tools: tuple[Mapping[str, Any], ...] = ()
+    sample: Mapping[str, Any] = field(default_factory=dict)
 
 
 GradeFunction = Callable[[str, str | None, Mapping[str, Any]], Grade]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import yaml
 
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
+from sodate.grade.outcome import Judges
 
 FREE: tuple[str, ...] = ()  # an option that takes any text
 BOOLEAN = ("false", "true")
@@ -17,12 +19,17 @@ BOOLEAN = ("false", "true")
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """`name` is what reports call the grader; `rest` is the text after the colon, `members` those of an object."""
+    """`name` is what reports call the grader; `rest` is the text after the colon, `members` those of an object.
+
+    `typed`: the object is one of OpenAI's, with `type` instead of `kind`. `judges` are the models that may be asked.
+    """
 
     kind: str
     name: str
     rest: str = ""
     members: Mapping[str, Any] | None = None
+    typed: bool = False
+    judges: Judges | None = None
 
     def options(
         self, known: Mapping[str, Sequence[str]], positional: str = "", inline: tuple[type, ...] = ()
@@ -73,21 +80,32 @@ def read_spec(given: str | Mapping[str, Any]) -> Spec:
         text = given.strip()
         kind, _, rest = text.partition(":")
         return Spec(kind, text, rest)
-    if isinstance(given, str):
-        try:
-            given = yaml.safe_load(given)
-        except yaml.YAMLError as error:
-            raise refused(tr(f"The grader {given!r} can't be read: {error}.",
-                             f"採点 {given!r} を読めません: {error}")) from None  # fmt: skip
-    if not isinstance(given, Mapping) or not isinstance(given.get("kind"), str):
+    read: Any = read_object(given, given) if isinstance(given, str) else given
+    named = read.get("kind", read.get("type")) if isinstance(read, Mapping) else None
+    if not isinstance(read, Mapping) or not isinstance(named, str):
         raise refused(
             tr(f"The grader {given!r} names no kind.", f"採点 {given!r} に kind がありません。"),
             tr('Write {"kind": "exact"} or exact.', '{"kind": "exact"} か exact のように書いてください。'),
         )
-    members = {str(name): value for name, value in given.items() if name not in ("kind", "name")}
+    members = {str(name): value for name, value in read.items() if name not in ("kind", "type", "name")}
     shown = ",".join(f"{name}={_plain(value)}" for name, value in members.items() if not isinstance(value, list | dict))
-    name = given.get("name") or given["kind"] + (f":{shown}" if shown else "")
-    return Spec(given["kind"], str(name), members=members)
+    name = read.get("name") or named + (f":{shown}" if shown else "")
+    return Spec(named, str(name), members=members, typed="kind" not in read)
+
+
+def read_object(text: str, name: str) -> Any:
+    """The value of JSON or YAML text; UsageError, calling it `name`, for text that is neither."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise yaml.YAMLError("*")
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise refused(tr(f"The grader {name!r} can't be read: {error}.",
+                         f"採点 {name!r} を読めません: {error}")) from None  # fmt: skip
 
 
 def _plain(value: Any) -> Any:

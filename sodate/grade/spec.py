@@ -7,7 +7,8 @@
     json_schema:schema.json                  … and fits the schema
     fields:mode=exact                        field-wise against the row's JSON: mode=f1|exact order=any|same
                                              numbers=strict|loose
-    text_similarity:metric=char_f1           fuzzy_match char_f1 bleu gleu rouge_1…5 rouge_l
+    text_similarity:metric=char_f1           fuzzy_match char_f1 bleu gleu meteor cosine rouge_1…5
+                                             rouge_l
     banned_words:words.txt                   or banned_words:安全,絶対
     number                                   the last number of the reply is the reference's
     length:min=1,max=80                      characters; outside the range the score falls in proportion
@@ -16,26 +17,34 @@
     python:grader.py                         your own grade(sample, item), run in a sandbox
     code                                     the reply's code against the row's tests, run in a sandbox
     rules:rules.yaml                         several rules with weights
+    score_model                              a model gives a number; as an object only, docs/graders.md
+    label_model                              a model chooses a label; as an object only
+    multi                                    a formula over several graders; as an object only
+    grader.json                              a file with a grader as an object (or .yaml)
 
 json, json_schema and fields take `lenient=true`: JSON inside a code fence or prose counts.
 The same as an object, in JSON or YAML: {"kind": "fields", "mode": "exact", "name": "all right"}. There the schema of
-json_schema and the words of banned_words may be written in the object itself.
+json_schema and the words of banned_words may be written in the object. With "type" instead of "kind" it is one of
+OpenAI's: {"type": "string_check", "name": "same", "input": "{{sample.output_text}}", "reference":
+"{{item.reference_answer}}", "operation": "eq"}.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
-from sodate.grade import answers, programs, sandbox, strings
+from sodate.grade import answers, programs, reading, sandbox, strings
 from sodate.grade.base import Grader
 from sodate.grade.fields import fields
 from sodate.grade.labels import label
 from sodate.grade.normalise import fold
-from sodate.grade.options import BOOLEAN, FREE, Spec, read_spec, refused
+from sodate.grade.options import BOOLEAN, FREE, Spec, read_object, read_spec, refused
+from sodate.grade.outcome import Judges
 from sodate.grade.rules import load_rules
 from sodate.grade.schemas import Schema, read_schema
 from sodate.grade.similarity import METRICS, text_similarity
@@ -143,7 +152,7 @@ def _banned_words(spec: Spec, base: Path) -> Grader:
 
 def _rules(spec: Spec, base: Path) -> Grader:
     options = spec.options({"file": FREE}, positional="file")
-    return load_rules(spec.name, base / options["file"], parse_grader)
+    return load_rules(spec.name, base / options["file"], lambda one, beside: parse_grader(one, beside, spec.judges))
 
 
 def _number(spec: Spec, base: Path) -> Grader:
@@ -200,6 +209,29 @@ def _code(spec: Spec, base: Path) -> Grader:
     return Grader(spec.name, programs.code, needs_reference=False, whole=False, many=programs.at_once(programs.code))
 
 
+def _object(spec: Spec, base: Path) -> Grader:
+    """One of OpenAI's, which only an object can describe."""
+    if spec.members is None:
+        raise refused(
+            tr(f"{spec.kind} is written as an object.", f"{spec.kind} はオブジェクトで書いてください。"),
+            tr("docs/graders.md shows how.", "書き方は docs/graders.md にあります。"),
+        )
+    given = {"type": spec.kind, "name": spec.name, **spec.members}
+    kind = reading.read(given, ours=lambda one: parse_grader(one, base, spec.judges))
+    return reading.grader_of(kind, spec.judges)
+
+
+def _from_file(path: Path, judges: Judges | None) -> Grader:
+    try:
+        text = path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            tr(f"The grader {path} cannot be read: {error}.", f"採点 {path} を読めません: {error}"),
+            code="file_unreadable", param="grader", file=path,
+        ) from None  # fmt: skip
+    return parse_grader(read_object(text, str(path)), path.parent, judges)
+
+
 KINDS: Mapping[str, Callable[[Spec, Path], Grader]] = {
     "exact": _exact,
     "string_check": _string_check,
@@ -215,16 +247,22 @@ KINDS: Mapping[str, Callable[[Spec, Path], Grader]] = {
     "python": _python,
     "code": _code,
     "rules": _rules,
+    "score_model": _object,
+    "label_model": _object,
+    "multi": _object,
 }
 
 
-def parse_grader(spec: str | Mapping[str, Any], base: Path = Path()) -> Grader:
-    """The grader that `spec` describes, `KIND[:options]` or an object; its paths start at `base`.
+def parse_grader(spec: str | Mapping[str, Any], base: Path = Path(), judges: Judges | None = None) -> Grader:
+    """The grader that `spec` describes: `KIND[:options]`, an object, or a file with one. Its paths start at `base`, and
+    `judges` are the models it may ask.
 
     UsageError names an unknown kind, option or value and lists the known ones; files are read here, not later.
     """
-    asked = read_spec(spec)
-    maker = KINDS.get(asked.kind)
+    asked = replace(read_spec(spec), judges=judges)
+    if not asked.rest and asked.members is None and Path(asked.kind).suffix in (".json", ".yaml", ".yml"):
+        return _from_file(base / asked.kind, judges)
+    maker = _object if asked.typed and asked.kind in reading.TYPES else KINDS.get(asked.kind)
     if maker is None:
         raise refused(
             tr(f"There is no grader {asked.kind!r}.", f"採点方法 {asked.kind!r} はありません。"),

@@ -16,6 +16,7 @@ from sodate.render.renderer import Rendered, Renderer
 from sodate.train.loop import Method
 
 if TYPE_CHECKING:
+    from sodate.grade.outcome import Judges
     from sodate.train.rewards import Judge
     from sodate.train.rows import Rows
 
@@ -33,6 +34,7 @@ class Setup:
     micro_tokens: int
     say: Callable[[str], None]  # a warning for the person: kept with the run and shown
     judge: Callable[[str], Judge]  # the scores of a reward model by its name
+    judges: Judges  # the models that graders may ask
 
 
 @dataclass(frozen=True, slots=True)

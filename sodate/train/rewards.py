@@ -13,6 +13,7 @@ from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import en, ja, tr
 from sodate.core.types import Conversation, Message
 from sodate.grade import CannotGradeError, Case, Grade, Grader, case_of, parse_grader
+from sodate.grade.outcome import Judges
 
 MODEL = "reward_model"  # the kind of reward that a version gives: reward_model:judge@1
 _WEIGHTED = re.compile(r"\s*(?:([0-9]*\.?[0-9]+)\s*\*\s*)?(.+?)\s*")
@@ -139,17 +140,21 @@ def split(spec: str) -> tuple[float, str, str]:
 
 
 def parse_rewards(
-    specs: Sequence[str], base: Path, others: Mapping[str, Callable[[str], Grader]] | None = None
+    specs: Sequence[str],
+    base: Path,
+    others: Mapping[str, Callable[[str], Grader]] | None = None,
+    judges: Judges | None = None,
 ) -> Reward:
     """From specs like `exact` or `0.2*length:max=80` (weight * grader; paths start at `base`) to one reward.
 
-    `others` makes the graders that other rooms give, such as a reward model, from the text after the colon.
+    `others` makes the graders that other rooms give, such as a reward model, from the text after the colon; `judges`
+    are the models that graders may ask.
     """
     parts: list[tuple[float, Grader]] = []
     for spec in specs:
         weight, kind, rest = split(spec)
         name = f"{kind}:{rest}" if rest else kind
-        parts.append((weight, others[kind](rest) if others and kind in others else parse_grader(name, base)))
+        parts.append((weight, others[kind](rest) if others and kind in others else parse_grader(name, base, judges)))
     if len({grader.name for _, grader in parts}) < len(parts):
         raise UsageError(
             tr("rewards names a grader twice.", "rewards に同じ採点が二度あります。"), code="bad_value", param="rewards"

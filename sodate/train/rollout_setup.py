@@ -70,7 +70,9 @@ def rollouts(setup: Setup, recipe: RolloutRecipe) -> Rollouts:
         )  # fmt: skip
     memory: dict[str, float] = {}
     others = {MODEL: lambda name: relative(f"{MODEL}:{name}", setup.judge(name), memory)}
-    reward = parse_rewards(recipe.rewards, Path(recipe.rewards_from or ""), others).with_references([*train, *held_out])
+    reward = parse_rewards(recipe.rewards, Path(recipe.rewards_from or ""), others, setup.judges).with_references(
+        [*train, *held_out]
+    )
     for note in reward.notes:
         setup.say(note)
     renderer = setup.renderer()

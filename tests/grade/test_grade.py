@@ -114,9 +114,9 @@ def test_similarities_worked_by_hand() -> None:
 
 @given(st.text("abあい ", max_size=8), st.text("abあい ", max_size=8))
 def test_every_similarity_stays_in_range_and_is_one_for_the_same_text(left: str, right: str) -> None:
-    for metric in METRICS.values():
+    for name, metric in METRICS.items():
         assert -1e-9 <= metric(left, right) <= 1 + 1e-9
-        assert metric(left, left) == pytest.approx(1.0)
+        assert name == "meteor" or metric(left, left) == pytest.approx(1.0)  # METEOR takes something off any match
 
 
 # JSON
