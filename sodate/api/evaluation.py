@@ -75,7 +75,7 @@ def evaluate(
     or to 256 where a right reply may say more than its reference; what was cut off is counted.
     """
     from sodate.evaluate.report import write_report
-    from sodate.evaluate.run import can_show, check_references, independent, with_references
+    from sodate.evaluate.run import can_show, check_references, independent, with_references, with_shots
     from sodate.grade import parse_grader
 
     names = [models] if isinstance(models, str) else list(models)
@@ -101,7 +101,7 @@ def evaluate(
             )  # fmt: skip
         examples = _shots(Path(shots), columns, encoding)
         count = sum(m.role == "assistant" and m.weight != 0 for m in examples)
-        baselines.append(f"{baseline} + {count} shots")
+        baselines.append(with_shots(baseline, count))
         contestants.insert(1, (baselines[1], examples))
     parsed = [parse_grader(spec, judges=judging.Local()) for spec in specs]
     items, tools = _items(Path(data), limit, columns, encoding, cluster)

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from sodate.core.files import write_text
 from sodate.core.text import en, ja, language, visible
-from sodate.evaluate.run import PASS, VERDICT_JA, Comparison, EvalResult, can_show, where
+from sodate.evaluate.run import PASS, VERDICT_JA, Comparison, EvalResult, can_show, display_name, where
 
 _FLIPS = (
     ("fixed", "fixed", "新たに正解"),
@@ -88,17 +88,18 @@ def _example(result: EvalResult, index: int, models: list[str], graders: list[st
 
 def _sentence(one: Comparison, margin: float) -> tuple[str, str]:
     """The verdict in words: (English, Japanese)."""
-    new, old = one.candidate, one.baseline
+    names = display_name(one.candidate), display_name(one.baseline)
+    (new, old), (new_ja, old_ja) = map(en, names), map(ja, names)
     return {
-        "better": (f"{new} is better than {old}", f"{new} は {old} より良い"),
-        "worse": (f"{new} is worse than {old}", f"{new} は {old} より悪い"),
+        "better": (f"{new} is better than {old}", f"{new_ja} は {old_ja} より良い"),
+        "worse": (f"{new} is worse than {old}", f"{new_ja} は {old_ja} より悪い"),
         "equivalent": (
             f"{new} and {old} are equivalent within ±{100 * margin:g} points",
-            f"{new} と {old} は ±{100 * margin:g} ポイントの範囲で同等",
+            f"{new_ja} と {old_ja} は ±{100 * margin:g} ポイントの範囲で同等",
         ),
         "inconclusive": (
             f"These items cannot tell {new} from {old}",
-            f"このデータでは {new} と {old} の優劣を判定できない",
+            f"このデータでは {new_ja} と {old_ja} の優劣を判定できない",
         ),
     }[one.verdict]
 
@@ -200,6 +201,7 @@ def write_report(
         trim_blocks=True,
         finalize=lambda value: visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
     )
+    environment.filters |= {"en": lambda model: en(display_name(model)), "ja": lambda model: ja(display_name(model))}
     page = environment.get_template("report.html.jinja").render(
         language=language(),
         style=Markup(style),  # our own file; the hash below is of exactly these bytes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +21,19 @@ VERDICT_JA: Mapping[Verdict, str] = {
     "equivalent": "同等",
     "inconclusive": "判定できず",
 }
+_SHOTS = re.compile(r"(.*) \+ ([0-9]+) shots", re.DOTALL)
 PASS = 0.5  # an item is right from this score on: what `fixed` and `broken` count
+
+
+def with_shots(model: str, count: int) -> str:
+    """The name of a baseline with so many examples in its prompt, the same in every language."""
+    return f"{model} + {count} shots"
+
+
+def display_name(model: str) -> str:
+    """A model's name as people read it."""
+    shots = _SHOTS.fullmatch(model)
+    return tr(model, f"{shots[1]} + 例 {shots[2]} 件") if shots else model
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from sodate.core.intervals import Interval
-from sodate.core.text import tr
-from sodate.evaluate.run import PASS, VERDICT_JA, Comparison, EvalResult, can_show
+from sodate.core.text import en, ja, tr
+from sodate.evaluate.run import PASS, VERDICT_JA, Comparison, EvalResult, can_show, display_name
 from sodate.evaluate.stats import Verdict
 from sodate.terminal import out, shown
 
@@ -38,13 +38,16 @@ def print_result(result: EvalResult, console: Console) -> None:
     )
     console.print(_means(result, console.width))
     for model, count in result.cut_off.items():
+        name = display_name(model)
         if count:
-            said = tr(f"{model}: {count} of {result.n} replies were cut off (see --max-tokens)",
-                      f"{model}: {result.n} 件中 {count} 件の返答が途中で切れました (--max-tokens で延長)")  # fmt: skip
+            said = tr(f"{en(name)}: {count} of {result.n} replies were cut off (see --max-tokens)",
+                      f"{ja(name)}: {result.n} 件中 {count} 件の返答が途中で切れました "
+                      "(--max-tokens で延長)")  # fmt: skip
             console.print(Text(said, style="dim"))
     for (candidate, baseline), rows in result.pairs().items():
         console.print()
-        console.print(Text(tr(f"{candidate} vs {baseline}", f"{candidate} と {baseline} の比較"), style="bold"))
+        new, old = display_name(candidate), display_name(baseline)
+        console.print(Text(tr(f"{en(new)} vs {en(old)}", f"{ja(new)} と {ja(old)} の比較"), style="bold"))
         console.print(_pair(rows))
     if result.comparisons:
         said = tr(
@@ -62,7 +65,7 @@ def _means(result: EvalResult, width: int) -> Table:
     table.add_column(justify="right", no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
     table.add_column(no_wrap=True)
-    longest = max(Text(model).cell_len for model in result.replies)
+    longest = max(Text(str(display_name(model))).cell_len for model in result.replies)
     bar = min(_WIDEST_BAR, width - longest - 32)  # what name, mean and interval leave
     for grader in dict.fromkeys(one.grader for one in result.results):
         table.add_row(Text(grader, style="cyan"))
@@ -71,7 +74,10 @@ def _means(result: EvalResult, width: int) -> Table:
             filled = round(bar * one.mean) if bar >= 8 else 0
             style = "dim" if model in result.baselines else "green"
             table.add_row(
-                Text(f"  {model}"), f"{100 * one.mean:.1f}", _interval(one.ci, ".1f"), Text("━" * filled, style)
+                Text(f"  {display_name(model)}"),
+                f"{100 * one.mean:.1f}",
+                _interval(one.ci, ".1f"),
+                Text("━" * filled, style),
             )
             for name, value in one.extra.items():
                 table.add_row(Text(f"    {name}", style="dim"), Text(f"{100 * value:.1f}", style="dim"))
@@ -118,7 +124,9 @@ def print_evaluation(done: Evaluation, examples: int) -> None:
         for model, replies in result.replies.items():
             score = result.results[0].grader
             mark = "✓" if result.score(model, score).grades[index].score >= PASS else "✗"
-            out.print(f"[bold]{mark} {shown(model)}[/]  {shown(_clip(replies[index]))}", soft_wrap=True)
+            out.print(
+                f"[bold]{mark} {shown(str(display_name(model)))}[/]  {shown(_clip(replies[index]))}", soft_wrap=True
+            )
         out.print(f"[dim]  {tr('reference', '正解')}  {shown(_clip(item.reference or ''))}[/]", soft_wrap=True)
     out.print(f"\n{tr('Report', 'レポート')}: {shown(str(done.report))}", soft_wrap=True)
 

@@ -20,7 +20,7 @@ from sodate.core.intervals import wilson
 from sodate.core.types import Message, Source
 from sodate.evaluate import stats
 from sodate.evaluate.report import flips, pick_examples, write_report
-from sodate.evaluate.run import EvalItem, EvalResult, check_references, evaluate
+from sodate.evaluate.run import EvalItem, EvalResult, check_references, evaluate, with_shots
 from sodate.grade import Grade, Grader, parse_grader
 from sodate.terminal.comparison import print_result
 from tests import tiny
@@ -225,6 +225,20 @@ def test_at_80_columns_no_word_of_the_table_is_broken(language: str, monkeypatch
     assert [row[-2] for row in rows] == ["100/0", "99/0", "1/0"]
     # The columns of all pairs stand under one another.
     assert len({line.index("/0") for line in lines if "/0 " in line}) == 1
+
+
+def test_a_baseline_with_examples_is_named_in_the_readers_language_and_alike_in_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SODATE_LANG", "ja")
+    out, shots = io.StringIO(), with_shots("base", 3)
+    replies = {"base": ["no"] * 4, shots: ["no"] * 4, "new": ["yes"] * 4}
+    result = evaluate(replies, items(4), [parse_grader("exact")], ["base", shots], cut_off={shots: 1})
+    print_result(result, Console(file=out, width=80))
+    assert "new と base + 例 3 件 の比較" in out.getvalue() and "shots" not in out.getvalue()
+    assert {row["baseline"] for row in result.to_json()["comparisons"]} == {"base", "base + 3 shots"}
+    page = write_report(result, tmp_path / "r.html", title="t").read_text("utf-8")
+    assert '<span lang="en">base + 3 shots</span><span lang="ja">base + 例 3 件</span>' in page
 
 
 def test_examples_are_taken_from_every_kind_of_flip() -> None:
