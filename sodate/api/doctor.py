@@ -9,7 +9,7 @@ from typing import Any
 
 from sodate.core.errors import SodateError
 from sodate.core.home import home, models_dir
-from sodate.core.text import tr
+from sodate.core.text import en, ja, tr
 
 LITTLE_BYTES = 2_000_000_000
 NAMED = 5  # of the files that others may read
@@ -42,14 +42,14 @@ def _readable_by_others() -> list[Diagnosis]:
     if not root.exists() or not root.stat().st_mode & 0o077:
         return []
     wide = [path for path in sorted(root.rglob("*")) if not path.is_symlink() and path.stat().st_mode & 0o077]
-    names = ", ".join(str(path.relative_to(root)) for path in wide[:NAMED]) or "-"
+    names = ", ".join(str(path.relative_to(root)) for path in wide[:NAMED])
+    more = tr(f" {len(wide)} files and folders in it are open too: {names}.",
+              f"中の {len(wide)} 個のファイルとフォルダーも同様です: {names}") if wide else ""  # fmt: skip
     return [
         Diagnosis(
             "readable_by_others",
-            tr(f"Other users of this machine may look into {root}, where prompts and replies lie. {len(wide)} files "
-               f"and folders in it are open too: {names}.",
-               f"{root} にはプロンプトと返答が保存されますが、ほかの利用者にも開かれています。"
-               f"中の {len(wide)} 個のファイルとフォルダーも開かれています: {names}"),
+            tr(f"Other users of this machine may look into {root}, where prompts and replies lie.{en(more)}",
+               f"{root} にはプロンプトと返答が保存されますが、ほかの利用者も中を見られます。{ja(more)}"),
             f"chmod -R go= {root}",
         )
     ]  # fmt: skip

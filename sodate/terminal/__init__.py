@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRe
 from rich.table import Table
 
 from sodate.core.text import en, ja, json_text, size, tr, visible
+from sodate.terminal.words import cell, word
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -32,9 +33,9 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
         return
     table = Table(box=None, header_style="bold")
     for key in rows[0]:
-        table.add_column(key, overflow="fold")
+        table.add_column(str(word(key)), overflow="fold")
     for row in rows:
-        table.add_row(*(shown("–" if value is None else str(value)) for value in row.values()))
+        table.add_row(*(shown(cell(key, value)) for key, value in row.items()))
     out.print(table)
 
 
@@ -92,7 +93,8 @@ def training(quiet: bool) -> Iterator[Callable[[str, Any], None]]:
     if quiet:
         yield lambda kind, data: None
         return
-    with _bar("{task.completed}/{task.total}", "loss {task.fields[loss]}", "{task.fields[rate]} tok/s") as bar:
+    loss, rate = tr("loss", "損失"), tr("tokens/s", "トークン/秒")
+    with _bar("{task.completed}/{task.total}", f"{loss} {{task.fields[loss]}}", f"{{task.fields[rate]}} {rate}") as bar:
         task = bar.add_task(tr("Loading", "読み込み中"), total=None, loss="–", rate="–")
         totals = {"tokens": 0, "seconds": 0.0}
 

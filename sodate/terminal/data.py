@@ -10,6 +10,7 @@ from rich.text import Text
 
 from sodate.core.text import en, ja, tr, visible
 from sodate.terminal import SHOWN, out, rows_line, shown
+from sodate.terminal.words import figures, word
 
 if TYPE_CHECKING:
     from sodate.api.data import ShownRow
@@ -36,16 +37,12 @@ def print_check(checked: Any, model: str | None) -> None:
                 )
     flat = {k: v for k, v in checked.stats.items() if not isinstance(v, dict) and v is not None}
     nested = {k: v for k, v in checked.stats.items() if isinstance(v, dict) and v and k not in ("codes", "forecast")}
-    out.print("  ".join(f"[dim]{k}[/] {shown(str(v))}" for k, v in flat.items()), soft_wrap=True)
     for key, values in nested.items():
-        text = ", ".join(f"{k} {_short(v)}" for k, v in islice(values.items(), 12))
-        out.print(f"[dim]{key}[/] {shown(text)}{' …' if len(values) > 12 else ''}", soft_wrap=True)
+        out.print(f"[dim]{word(key)}[/]  {shown(figures(key, values))}", soft_wrap=True)
+    for key, value in flat.items():
+        out.print(f"[dim]{word(key)}[/]  {shown(str(value))}", soft_wrap=True)
     if "forecast" in checked.stats:
         out.print(shown(forecast_sentence(str(model), checked.stats["forecast"])), soft_wrap=True)
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def forecast_sentence(model: str, ahead: Mapping[str, Any]) -> str:

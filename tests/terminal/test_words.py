@@ -1,0 +1,68 @@
+"""Headings in the reader's language: every key that a table or a check shows has one."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from sodate.core.types import Conversation, Judgement, Message, Preference, Ranking, Source, TaskItem
+from sodate.data.stats import Stats
+from sodate.serve.keys import Key
+from sodate.terminal import data, print_table
+from sodate.terminal.words import WORDS, cell, figures, word
+
+SAID = (Message("user", "やあ"), Message("assistant", "はい"))
+
+
+def summary() -> dict[str, object]:
+    stats, here = Stats(), Source("f", 1)
+    pair = (SAID[1:], (Message("assistant", "いいえ"),))
+    for example in (
+        Conversation(SAID, source=here),
+        Preference(SAID[:1], *pair, source=here),
+        Judgement(SAID[:1], SAID[1:], True, source=here),
+        Judgement(SAID[:1], SAID[1:], False, source=here),
+        Ranking(SAID[:1], pair, (1, 2), source=here),
+        TaskItem(SAID[:1], {}, source=here),
+    ):
+        stats.add(example, SAID, "やあはい", (4, 2))
+    return stats.summary()
+
+
+def test_every_key_of_a_check_and_of_a_table_has_a_heading() -> None:
+    found = summary()
+    keys = set(found)
+    for name, inner in found.items():
+        if isinstance(inner, dict) and name not in ("languages", "user_turns", "labels"):
+            keys |= set(inner)
+    keys |= {field.name for field in dataclasses.fields(Key)} - {"hash"}
+    keys |= {"run", "status", "version", "run_dir", "base", "method", "rows", "created_at", "path"}
+    assert keys - set(WORDS) == set()
+
+
+def test_a_check_is_read_in_japanese(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SODATE_LANG", "ja")
+    assert figures("user_turns", {"1": 20}) == "1 20"
+    assert figures("languages", {"ja": 0.95, "en": 0.05}) == "ja 95 %, en 5 %"
+    assert figures("chars", {"min": 3, "median": 2.5, "max": 1234}) == "最小 3, 中央値 2.5, 最大 1,234"
+    assert word("nobody_named_this") == "nobody named this"
+
+
+def test_tables_show_dates_and_say_how_a_run_stands(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SODATE_LANG", "ja")
+    assert cell("created_at", 0) == "1970-01-01 00:00+00:00" and cell("revoked_at", None) == "–"
+    print_table([{"run": "sft-1", "status": "done"}])
+    assert capsys.readouterr().out.split() == ["実行", "状態", "sft-1", "完了"]
+
+
+def test_a_file_is_checked_and_shown_with_headings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import sodate
+
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"prompt": "q", "completion": "a"}\n')
+    data.print_check(sodate.check(str(file)), None)
+    assert "characters of replies  min 1" in capsys.readouterr().out
