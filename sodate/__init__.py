@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sodate.api.data import check as check
     from sodate.api.evaluation import evaluate as evaluate
+    from sodate.api.exporting import export as export
     from sodate.api.loading import load as load
     from sodate.api.merging import merge as merge
     from sodate.api.models import pull as pull
@@ -28,13 +29,14 @@ if TYPE_CHECKING:
     __version__: str
 
 _WHERE = {
-    "check": "api.data", "evaluate": "api.evaluation", "load": "api.loading", "load_reward": "api.rewards",
-    "merge": "api.merging", "pull": "api.models", "resume": "api.training", "train": "api.training",
+    "check": "api.data", "evaluate": "api.evaluation", "export": "api.exporting", "load": "api.loading",
+    "load_reward": "api.rewards", "merge": "api.merging", "pull": "api.models", "resume": "api.training",
+    "train": "api.training",
     "Message": "core.types", "Recipe": "core.recipe", "Sampling": "core.engine", "SodateError": "core.errors",
     "UsageError": "core.errors",
 }  # fmt: skip
 __all__ = [
-    "Message", "Recipe", "Sampling", "SodateError", "UsageError", "__version__", "check", "evaluate", "load",
+    "Message", "Recipe", "Sampling", "SodateError", "UsageError", "__version__", "check", "evaluate", "export", "load",
     "load_reward", "merge", "pull", "resume", "train",
 ]  # fmt: skip
 

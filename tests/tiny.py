@@ -61,21 +61,23 @@ def tokenizer(vocabulary: int = 420, *, gpt2: bool = False) -> Tokenizer:
     return made
 
 
-def oracle(template: str) -> PreTrainedTokenizerFast:
+def oracle(template: str, *, gpt2: bool = False) -> PreTrainedTokenizerFast:
     """transformers' own tokenizer over the same vocabulary and template."""
     named = {"bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>"}
-    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer(), **named)
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer(gpt2=gpt2), **named)
     wrapped.chat_template = template
     return wrapped
 
 
-def llama_folder(folder: Path, template: str | None = CHATML, seed: int = 0, **config: object) -> Path:
-    """A Llama of two layers with random weights, saved as transformers saves it."""
+def llama_folder(
+    folder: Path, template: str | None = CHATML, seed: int = 0, *, gpt2: bool = False, **config: object
+) -> Path:
+    """A Llama of two layers with random weights, saved as transformers saves it. `gpt2`: how its tokenizer splits."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(seed)
-    wrapped = oracle(template or "")
+    wrapped = oracle(template or "", gpt2=gpt2)
     if template is None:
         wrapped.chat_template = None
     sizes: dict[str, object] = {

@@ -64,6 +64,33 @@ def versions_merge(
     print_json(done) if as_json else terminal.print_tree(done)
 
 
+@app.command(
+    "export",
+    help=tr(
+        "A version as files for another engine, tried there before they appear.",
+        "別のエンジンで使うファイルに書き出す。そのエンジンで確認してから置く。",
+    ),
+)
+def export(
+    version: str,
+    to: Annotated[
+        Literal["adapter", "merged", "gguf", "gguf-lora", "ollama"],
+        typer.Option(
+            help=tr("For peft, transformers, llama.cpp, Ollama.", "peft、transformers、llama.cpp、Ollama 用。")
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help=tr("A new folder.", "新しいフォルダー。"))],
+    format: Annotated[str, typer.Option(help="f32, f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0")] = "auto",
+    as_json: Json = False,
+) -> None:
+    import sodate
+    from sodate import terminal
+    from sodate.cli.at_hand import at_hand
+
+    done = sodate.export(at_hand(version, quiet=as_json), to=to, out=out, format=format)
+    print_json(done) if as_json else terminal.print_export(done)
+
+
 @models_app.command(
     "pull",
     help=tr(

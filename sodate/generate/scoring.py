@@ -63,3 +63,17 @@ def embed(model: Any, rows: Sequence[Sequence[int]]) -> list[list[float]]:
         mean = forward.hidden_states(model, trie).float().mean(0)
         found.append(torch.nn.functional.normalize(mean, dim=0).tolist())
     return found
+
+
+@torch.inference_mode()
+def following(model: Any, rows: Sequence[Sequence[int]]) -> Tensor:
+    """(rows, V) log-probabilities of what follows each row of ids. Beginnings that they share are computed once."""
+    found: list[Tensor] = [torch.empty(0)] * len(rows)
+    rendered = [Rendered([*row, 0], [0.0] * len(row) + [1.0]) for row in rows]  # 0 stands for what follows
+    for group in pack(rendered, TOKENS):
+        trie = build([rendered[number] for number in group])
+        states = forward.prediction_states(model, trie)
+        for owner, prediction in zip(trie.entry_row.tolist(), trie.entry_prediction.tolist(), strict=True):
+            logits = forward.head(model).logits(states[prediction : prediction + 1])
+            found[group[owner]] = torch.log_softmax(logits[0], -1).cpu()
+    return torch.stack(found)

@@ -135,6 +135,13 @@ class Renderer:
             "reasoning": "template" if self.thinks else "left out",
         }
 
+    def given(self, messages: Sequence[Message], tools: Tools = ()) -> tuple[list[Turn], list[Any] | None]:
+        """Turns and tools as another program gives them to this template: in the form that it takes, unguarded."""
+        prepared, offered = self._texts.prepared(messages, tools)
+        given = json.dumps([self._texts.turns(prepared), self._texts.tools(offered)], ensure_ascii=False)
+        turns, listed = json.loads(given.replace(CUT, ""))
+        return turns, listed
+
     # ── messages → ids ───────────────────────────────────────────────────────────────────────────────────────────
 
     def prompt(self, messages: Sequence[Message], tools: Tools = ()) -> list[int]:

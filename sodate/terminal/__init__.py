@@ -43,6 +43,25 @@ def print_tree(value: Mapping[str, Any]) -> None:
     out.print(JSONHighlighter()(json_text(value, indent=2)), soft_wrap=True)
 
 
+def print_export(done: Mapping[str, Any]) -> None:
+    """The files of an export, what is to be known of them, and how far they answer as the version does."""
+    one = done["agreement"]
+    for file in done["files"]:
+        out.print(shown(file), soft_wrap=True)
+    for note in done["notes"]:
+        out.print(f"[dim]{shown(note)}[/]", soft_wrap=True)
+    same = round(one["greedy_equal"] * one["conversations"])
+    out.print(
+        tr(f"{one['engine']} answers as {done['version']} does: token ids of {one['conversations']} conversations "
+           f"identical, {same} greedy replies identical, KL {one['kl_mean']:.2g} nats on average and "
+           f"{one['kl_max']:.2g} at most, and it stops by itself.",
+           f"{one['engine']} は {done['version']} と同じように答えます。会話 {one['conversations']} 件の"
+           f"トークン ID が一致、貪欲な返答は {same} 件が一致、KL は平均 {one['kl_mean']:.2g}、"
+           f"最大 {one['kl_max']:.2g} ナット。返答は自分で終わります。"),
+        soft_wrap=True,
+    )  # fmt: skip
+
+
 def print_plan(rows: Sequence[Mapping[str, Any]]) -> None:
     amounts = ("bytes", "weights", "gradients", "optimizer", "activations")
     print_table([{key: size(v) if key in amounts else v for key, v in row.items()} for row in rows])
