@@ -167,19 +167,25 @@ def test_nothing_that_arrives_can_run_code() -> None:
 def test_only_the_modules_that_fetch_a_model_reach_the_network() -> None:
     reach = {(name_of(file), name) for file in FILES for name in roots(file) & NETWORK}
     # core/files asks the socket module for this host's name, to say who holds a lock.
-    # serve/server.py listens, and calls nobody.
+    # serve/server.py listens, and calls nobody. An export's reader asks llama.cpp over a socket that is a file.
     assert reach == {
         ("sodate/library/hub.py", "huggingface_hub"), ("sodate/core/files.py", "socket"),
-        ("sodate/serve/server.py", "socket"),
+        ("sodate/serve/server.py", "socket"), ("sodate/api/reader_llamacpp.py", "http"),
+        ("sodate/api/reader_llamacpp.py", "socket"),
     }  # fmt: skip
     used = {name for name, _ in calls(TREES[PACKAGE / "core" / "files.py"]) if name.startswith("socket.")}
     assert used == {"socket.gethostname"}
     # pip fetches the two built-in models; git says which commit this is; graders that run code do it in a jail;
-    # templates that are not plain are rendered by a process with limits.
+    # templates that are not plain are rendered by a process with limits; exports are tried by one of their own engine.
     started = {name_of(file) for file in FILES if "subprocess" in roots(file)}
     assert started == {"sodate/library/wheels.py", "sodate/release/registry.py", "sodate/grade/sandbox.py",
-                       "sodate/render/isolated.py"}  # fmt: skip
-    scripts = {"sodate.grade.inside", "sodate.grade.jail"}
+                       "sodate/render/isolated.py", "sodate/api/agreement.py"}  # fmt: skip
+    scripts = {
+        "sodate.grade.inside",
+        "sodate.grade.jail",
+        "sodate.api.reader_llamacpp",
+        "sodate.api.reader_transformers",
+    }
     assert not scripts & {name for tree in TREES.values() for name, _ in imports(tree)}
 
 

@@ -167,7 +167,7 @@ def _asked(made: Export, own: agreement.Own, stage: Path, aside: Path) -> tuple[
     from sodate.library.gguf_write import write_model
 
     job: dict[str, Any] = {
-        "gguf": str(stage / made.file), "lora": None, "texts": [],
+        "gguf": str(stage / made.file), "lora": None, "texts": [], "exact": made.format == "f32",
         "context": max(len(place) for place in own.places) + agreement.REPLY + 8,
         "whole": made.renderer.tokenizer.encode("a", add_special_tokens=False).ids[-1],
     }  # fmt: skip

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import xllamacpp
 
-TOLD = 16_384  # likeliest tokens it is asked for at each place; what is left of its distribution counts as one
+TOLD = 16_384  # likeliest tokens that it is asked for at each place
 WHOLE = 1000.0  # bias in nats, with which a token comes whatever the model thinks
 
 
@@ -29,6 +29,7 @@ class Local(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
+        """Opens the file, in place of a host and a port."""
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
@@ -45,6 +46,9 @@ def server(job: dict[str, Any], path: str) -> Any:
     params.swa_full = True  # else what a sliding window has left behind is computed again for every question
     params.warmup = params.fit_params = False
     params.use_jinja = True
+    if job["exact"]:  # its usual attention rounds to 16 bits, which is not the file's doing
+        params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+        params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     params.verbosity = 1  # errors alone
     if job["lora"] is not None:
         params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(job["lora"], 1.0)]

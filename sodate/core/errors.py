@@ -34,6 +34,7 @@ CODES: Mapping[str, str] = {
     "encoding": "the file is in another encoding than UTF-8",
     "engine_failed": "the engine failed while it answered",
     "engine_refused": "the engine can't do what was asked",
+    "export_differs": "the exported files do not answer as the version does; the sentence says in what",
     "export_unsupported": "the version can't be exported in this form",
     "extra_missing": "packages of an optional part are not installed",
     "failed": "anything that has no code of its own",

@@ -30,12 +30,25 @@ def test_divergence_is_the_sum_of_p_log_p_over_q() -> None:
     assert found == pytest.approx([by_hand, 0.0], abs=1e-6)
 
 
-def test_what_an_engine_did_not_tell_counts_as_one_event() -> None:
-    """Of q = (½, ⅜, ⅛) the last two are not told: together they have ½, and p gives them ¾."""
+def test_what_an_engine_did_not_tell_is_left_out_on_either_side() -> None:
+    """Of (½, ⅜, ⅛) the last is not told, of which p = (0.6, 0.396, 0.004) has next to nothing."""
     told = logs([0.5, 0.375, 0.125])
-    told[0, 1:] = np.nan
-    by_hand = 0.25 * math.log(0.25 / 0.5) + 0.75 * math.log(0.75 / 0.5)
-    assert divergence(logs([0.25, 0.5, 0.25]), told) == pytest.approx([by_hand], abs=1e-6)
+    told[0, 2] = np.nan
+    p, q = (0.6 / 0.996, 0.396 / 0.996), (0.5 / 0.875, 0.375 / 0.875)
+    by_hand = sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+    assert divergence(logs([0.6, 0.396, 0.004]), told) == pytest.approx([by_hand], abs=1e-6)
+
+
+def test_an_engine_whose_likeliest_tokens_are_others_is_infinitely_far() -> None:
+    told = logs([0.5, 0.375, 0.125])
+    told[0, 2] = np.nan
+    assert divergence(logs([0.5, 0.3, 0.2]), told) == [math.inf]
+
+
+def test_log_probabilities_that_sum_to_more_than_one_are_brought_back() -> None:
+    """llama.cpp adds up 49,152 of them in float32 and is a ten-thousandth off."""
+    same = logs([0.5, 0.25, 0.25])
+    assert divergence(same, same + np.float32(1e-4))[0] < 1e-9
 
 
 def test_what_cannot_follow_at_all_diverges_by_nothing() -> None:

@@ -71,7 +71,7 @@ def test_a_merged_folder_answers_in_transformers_and_older_ones_read_it(version:
 @pytest.mark.parametrize(
     ("kind", "to", "format", "largest"),
     [
-        ("dora", "gguf", "f32", 1e-5), ("full", "gguf", "q4_0", 3.0), ("rslora", "gguf-lora", "f32", 1e-5),
+        ("dora", "gguf", "f32", 1e-8), ("full", "gguf", "q4_0", 3.0), ("rslora", "gguf-lora", "f32", 1e-8),
         ("lora", "ollama", "q8_0", 5e-2),
     ],
 )  # fmt: skip

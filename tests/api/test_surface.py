@@ -13,6 +13,7 @@ VERBS = {
     "check": "(files, *, against, model, columns, encoding, max_length)",
     "evaluate": "(models, data, graders, *, baseline, limit, shots, columns, encoding, cluster, max_new_tokens, "
     "batch_size, seed, title, replay, on_event)",
+    "export": "(name, *, to, out, format)",
     "load": "(name, *, device, dtype)",
     "load_reward": "(name, *, device, dtype)",
     "merge": "(name, *, into, data, dtype, device)",
