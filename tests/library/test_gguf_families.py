@@ -72,4 +72,4 @@ def test_llama_cpp_gives_the_distributions_of_transformers(name: str, tmp_path: 
     reader = [sys.executable, "-m", "sodate.api.reader_llamacpp", str(tmp_path / "job.json")]
     subprocess.run(reader, check=True, stdin=subprocess.DEVNULL)
     there = np.fromfile(tmp_path / "answers.f32", np.float32).reshape(3, 424)
-    assert divergence(own.numpy(), there).max() < 1e-7
+    assert divergence(own.numpy(), there).max() < 1e-6  # GELU is a table of 16-bit numbers there
