@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -86,6 +86,7 @@ class Service:
         self.served = tuple(served)
         self.on_end: Callable[[Ask, End], None] = lambda ask, end: None  # told of every reply that was given whole
         self._release = release
+        self._stops: list[Callable[[], None]] = []
         self.names = {**{one.id: one for one in served}, **names}
         self._numbers = itertools.count(1)
 
@@ -109,6 +110,21 @@ class Service:
                 code="model_not_found", param="model",
             )  # fmt: skip
         return found
+
+    def on_close(self, stop: Callable[[], None]) -> None:
+        """`stop` is called when the service ends, before its engines do."""
+        self._stops.append(stop)
+
+    def put(self, served: Served, names: Iterable[str]) -> None:
+        """`served` answers under `names` from the next request on; a reply under way ends on what it began with."""
+        if served not in self.served:
+            self.served = (*self.served, served)
+        self.names = {**self.names, served.id: served, **dict.fromkeys(names, served)}
+
+    def drop(self, served: Served) -> None:
+        """Takes away what no alias means any more."""
+        self.names = {name: one for name, one in self.names.items() if one is not served}
+        self.served = tuple(one for one in self.served if one is not served)
 
     async def reply(self, ask: Ask) -> AsyncGenerator[Piece | End, None]:
         """The reply in pieces, its End last. Raises SodateError where there is no room or the engine gave up."""
@@ -217,6 +233,8 @@ class Service:
 
     def close(self) -> None:
         """Ends the engines; what they were doing is lost."""
+        for stop in self._stops:
+            stop()
         for engine in self.engines:
             engine.close()
         self._release()

@@ -131,20 +131,20 @@ def _ready(files: ModelFiles, device: str, dtype: str) -> Model:
 
     model, config = with_adapter(replace(files, adapter=None), device, dtype)
     # Weights that were published in few bits stay so, and their adapter beside them: folded in, they would need all.
-    beside = files.adapter is not None and _shares(files) and decoding.packs(model)
+    beside = files.adapter is not None and shares(files) and decoding.packs(model)
     if files.adapter is not None and not beside:
         config = adapter_files.load_adapter(model, files.adapter)
     if config is None or adapter_files.merges(config):
         adapters.merge(model)
     fused.replace_modules(model, model.get_input_embeddings().weight.dtype)
     decoding.freeze(model)
-    ready = Model(files, _renderer(files), model, version=files.name if beside else "")
+    ready = Model(files, renderer_of(files), model, version=files.name if beside else "")
     if beside and files.adapter is not None:
         ready.engine.add_version(files.name, files.adapter)
     return ready
 
 
-def _shares(files: ModelFiles) -> bool:
+def shares(files: ModelFiles) -> bool:
     """Whether these weights, with the adapter if there is one, can be used by several versions at once."""
     from sodate.adapt import files as adapter_files
     from sodate.adapt.lora import LoraConfig
@@ -153,29 +153,32 @@ def _shares(files: ModelFiles) -> bool:
     return not files.quantised and (config is None or (isinstance(config, LoraConfig) and not config.dora))
 
 
-def _renderer(files: ModelFiles) -> Renderer:
+def renderer_of(files: ModelFiles) -> Renderer:
+    """The renderer that belongs to a version or base model."""
     from sodate.render.renderer import Renderer
 
     return Renderer.from_folder(files.folder, files.template, date=files.date)
 
 
-def load_together(names: Sequence[str], *, device: str = "auto", dtype: str = "auto") -> list[Model]:
+def load_together(
+    names: Sequence[str], *, more: bool = False, device: str = "auto", dtype: str = "auto"
+) -> list[Model]:
     """Versions and base models, ready to answer, in the order of their names.
 
     LoRA and rsLoRA versions of one base share its weights and one engine, each beside the others; so does the base
-    itself. All else has weights and an engine of its own, as by `load`.
+    itself. All else has weights and an engine of its own, as by `load`; with `more` to come, only what can't share.
     """
 
     def base(name: str) -> str | None:
         """The folder of the weights that the name could share, if it could."""
         files, version = look_up(name), find_version(name)
-        return str(files.folder) if _shares(files) and (version is None or version.head is None) else None
+        return str(files.folder) if shares(files) and (version is None or version.head is None) else None
 
     folders = [base(name) for name in names]
     ready: dict[str, Model] = {}
     models = []
     for name, folder in zip(names, folders, strict=True):
-        if folder is None or folders.count(folder) == 1:
+        if folder is None or (folders.count(folder) == 1 and not more):
             models.append(load(name, device=device, dtype=dtype))
             continue
         files = look_up(name)
@@ -186,8 +189,7 @@ def load_together(names: Sequence[str], *, device: str = "auto", dtype: str = "a
         version = "" if files.adapter is None else files.name
         if files.adapter is not None and version not in first.engine.versions:
             first.engine.add_version(version, files.adapter)
-        renderer = _renderer(files)
-        models.append(Model(files, renderer, first.model, first.engine, version))
+        models.append(Model(files, renderer_of(files), first.model, first.engine, version))
     return models
 
 

@@ -8,19 +8,24 @@ from datetime import datetime
 from typing import Any
 
 from sodate.api.answering import Served, Service
-from sodate.api.loading import Model, load_together
+from sodate.api.following import Follower
+from sodate.api.loading import Model, load, load_together, renderer_of, shares
 from sodate.api.text_stream import TokenBytes
 from sodate.api.worker import EngineThread
-from sodate.core.errors import UsageError
+from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
 from sodate.library.store import find
+from sodate.release.aliases import list_aliases, target
+from sodate.release.lookup import look_up
 from sodate.release.registry import find_version, held, list_versions
 
 
 def open_service(names: Sequence[str] = (), aliases: Sequence[str] = (), engine: str = "torch") -> Service:
-    """Loads what is to answer: `names`, or the newest version of every name. `aliases` are NAME=VERSION.
+    """Loads what is to answer: `names`, or the newest version of every name and every alias. `aliases` are
+    NAME=VERSION, for this service alone.
 
-    While it is open, its versions can't be deleted.
+    While it is open, its versions can't be deleted. Where a version is named by an alias that `release promote` moves,
+    the service follows it.
 
     UsageError for an alias of another form, for names that are not known, and where there is nothing to serve.
     """
@@ -37,8 +42,13 @@ def open_service(names: Sequence[str] = (), aliases: Sequence[str] = (), engine:
         for name in wanted:
             if (version := find_version(name)) is not None:
                 holding.enter_context(held(version))
-        models = load_together(wanted)
-        return _service(wanted, models, pairs, holding.pop_all().close)
+        moving = {name: name for name in wanted if target(name) is not None}
+        moving |= {name: version for name, version in pairs if version in moving}
+        models = load_together(wanted, more=bool(moving))
+        service = _service(wanted, models, pairs, holding.pop_all().close)
+    if moving:
+        service.on_close(Follower(service, moving, lambda version: _beside(service, version), _shut).close)
+    return service
 
 
 def _service(
@@ -51,7 +61,9 @@ def _service(
         thread = threads.setdefault(id(model.engine), EngineThread(model.engine))
         one = _served(model, thread)
         served.setdefault(one.id, one)
-        known[name] = known[one.id.rpartition("@")[0]] = served[one.id]
+        known[name] = served[one.id]
+        if target(name) is None:  # what an alias means need not be the newest
+            known[one.id.rpartition("@")[0]] = served[one.id]
     return Service(list(served.values()), known | {alias: known[version] for alias, version in pairs}, release)
 
 
@@ -66,8 +78,9 @@ def _pair(alias: str) -> tuple[str, str]:
 
 
 def _newest(enough: bool) -> list[str]:
-    """The newest version of each name that writes replies."""
+    """The newest version of each name that writes replies, and every alias."""
     found = {version.name: version.id for version in list_versions() if version.head is None}
+    found |= {alias: alias for alias in list_aliases()}
     if not found and not enough:
         raise UsageError(
             tr("There is no version to serve.", "提供できるバージョンがありません。"),
@@ -90,6 +103,31 @@ def _served(model: Model, thread: EngineThread) -> Served:
         model.engine.context_length, seconds, model.model,
         _selecting(model.engine),
     )  # fmt: skip
+
+
+def _beside(service: Service, name: str) -> Served:
+    """A version loaded beside those that answer: over weights that are there, where it can share them."""
+    files = look_up(name)
+    host = next((one for one in service.served if one.base == files.base and one.model is not None), None)
+    if host is None or files.adapter is None or not shares(files):
+        model = load(name)
+        return _served(model, EngineThread(model.engine))
+    adapter, engine = files.adapter, host.engine.engine
+    if files.name not in engine.versions:  # type: ignore[attr-defined]  # it computes here: the torch engine
+        host.engine.call(lambda: engine.add_version(files.name, adapter)).result()  # type: ignore[attr-defined]
+    return _served(Model(files, renderer_of(files), host.model, engine, files.name), host.engine)  # type: ignore[arg-type]
+
+
+def _shut(served: Served) -> None:
+    """Frees what nobody asks for any more: the version beside others, or its engine. SodateError `busy` while its last
+    replies are under way."""
+    engine: Any = served.engine.engine
+    if served.version:
+        served.engine.call(lambda: engine.remove_version(served.version)).result()
+    elif served.engine.running or served.engine.waiting:
+        raise SodateError(tr(f"{served.id} still answers.", f"{served.id} はまだ応答中です。"), code="busy")
+    else:
+        served.engine.close()
 
 
 def _selecting(engine: Any) -> Callable[[str], None]:

@@ -73,6 +73,15 @@ def stack(alias: str) -> list[str]:
     return found
 
 
+def stamp(alias: str) -> tuple[int, int]:
+    """Changes when the alias moves: time and size of its log."""
+    try:
+        found = (folder(alias) / "log.jsonl").stat()
+    except FileNotFoundError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_size
+
+
 def list_aliases() -> list[str]:
     """Every alias that means something."""
     root = home.aliases_dir()

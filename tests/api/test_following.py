@@ -1,0 +1,154 @@
+"""A running service follows its alias: no request fails, every reply is that of the version it names."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sodate.adapt.lora import LoraConfig
+from sodate.api import following
+from sodate.api.answering import Ask, Piece, Served, Service
+from sodate.api.loading import load
+from sodate.api.releasing import promote, rollback
+from sodate.api.serving import open_service
+from sodate.core.engine import Sampling
+from sodate.core.errors import SodateError
+from sodate.core.types import Message
+from sodate.library.store import find
+from sodate.release import aliases
+from sodate.release.registry import delete, find_version, register
+from tests import farm as farms
+from tests.generate.test_versions import ALL
+from tests.generate.test_versions import plant as plant_adapter
+
+MOVES = 20  # 500 pass as well, in a minute
+QUESTION = [Message("user", "Dear shop, please send 12 apples to our office.")]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home with orders@1 to orders@3, adapters over one base, and whole@1 with weights of its own."""
+    farm = farms.plant(tmp_path_factory.mktemp("farm"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SODATE_HOME", str(farm.home))
+        patch.setenv("SODATE_LANG", "en")
+        entry = find(farm.model)
+        assert entry is not None
+        about: dict[str, Any] = {"base": entry.id, "recipe": {"method": "sft"}, "data": {"rows_used": 3}}
+        template = load(farm.model).renderer.template
+        for seed in range(3):
+            made = plant_adapter(farm.folder, LoraConfig(4, 12.0, ALL), seed)
+            register("orders", about, template, lambda folder, made=made: shutil.copytree(made, folder / "adapter"))
+            shutil.rmtree(made)
+        register("whole", about, template, lambda folder: shutil.copytree(farm.folder, folder / "model"))
+        yield farm.home
+
+
+@pytest.fixture
+def service(home: Path) -> Iterator[Service]:
+    shutil.rmtree(home / "aliases", ignore_errors=True)
+    promote("orders@1", "live", override="the first", by="a test")
+    opened = open_service(["live"])
+    yield opened
+    opened.close()
+
+
+def greedy(version: str, tokens: int) -> str:
+    model = load(version)
+    (made,) = model.replies([QUESTION], Sampling(max_new_tokens=tokens))
+    return model.renderer.decode(made.ids)
+
+
+async def answer(service: Service, served: Served, tokens: int) -> str:
+    ask = Ask(served, served.renderer.prompt(QUESTION), Sampling(max_new_tokens=tokens))
+    return "".join([piece.text async for piece in service.reply(ask) if isinstance(piece, Piece)])
+
+
+def until(true: Any, seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_promotions_and_rollbacks_under_load_fail_no_request(service: Service) -> None:
+    said = {version: greedy(version, 6) for version in ("orders@1", "orders@2")}
+    assert len(set(said.values())) == 2
+    seen: list[tuple[str, str]] = []
+    moving = True
+
+    async def client() -> None:
+        while moving or len(seen) < 8:
+            served = service.find("live")
+            seen.append((served.id, await answer(service, served, 6)))
+
+    async def clients() -> None:
+        await asyncio.gather(*(client() for _ in range(4)))
+
+    thread = threading.Thread(target=lambda: asyncio.run(clients()))
+    thread.start()
+    try:
+        for _ in range(MOVES // 2):
+            promote("orders@2", "live", override="r", by="b")
+            until(lambda: service.find("live").id == "orders@2")
+            rollback("live")
+            until(lambda: service.find("live").id == "orders@1")
+    finally:
+        moving = False
+        thread.join(60)
+    assert {version for version, _ in seen} <= set(said)
+    assert all(text == said[version] for version, text in seen)
+
+
+def test_a_reply_under_way_ends_on_the_version_it_began_with(service: Service) -> None:
+    whole = greedy("orders@1", 60)
+
+    async def talk() -> str:
+        ask = Ask(service.find("live"), service.find("live").renderer.prompt(QUESTION), Sampling(max_new_tokens=60))
+        text = ""
+        async for piece in service.reply(ask):
+            if isinstance(piece, Piece):
+                if not text:
+                    promote("orders@3", "live", override="r", by="b")
+                    await asyncio.to_thread(until, lambda: service.find("live").id == "orders@3")
+                text += piece.text
+        return text
+
+    assert asyncio.run(talk()) == whole
+    assert asyncio.run(answer(service, service.find("live"), 8)) == greedy("orders@3", 8)
+
+
+def test_a_version_with_its_own_weights_gets_its_own_engine_and_goes_when_nothing_leads_to_it(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promote("whole@1", "live", override="r", by="b")
+    until(lambda: service.find("live").id == "whole@1")
+    assert asyncio.run(answer(service, service.find("live"), 8)) == greedy("whole@1", 8)
+    assert len(service.engines) == 2
+    whole = find_version("whole@1")
+    assert whole is not None
+    with pytest.raises(SodateError, match="in use"):
+        delete(whole)
+    monkeypatch.setattr(following, "GRACE", 0.0)
+    for version in ("orders@2", "orders@3"):  # now a rollback leads to orders@2
+        promote(version, "live", override="r", by="b")
+        until(lambda version=version: service.find("live").id == version)
+    until(lambda: "whole@1" not in service.names and len(service.engines) == 1)
+    assert {"orders@2", "orders@3", "live"} <= set(service.names)
+
+
+def test_a_version_that_cannot_be_loaded_leaves_the_one_before_answering(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    aliases.move("live", "promote", "orders@9")  # as if somebody had taken it away by hand
+    until(lambda: "moved to orders@9, which could not be loaded" in caplog.text)
+    assert service.find("live").id == "orders@1"
+    promote("orders@2", "live", override="r", by="b")
+    until(lambda: service.find("live").id == "orders@2")
