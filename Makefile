@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-ja honesty test check coverage docs hooks bench clean
+.PHONY: help setup demo demo-ja honesty test check coverage docs hooks bench bench-serve clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -49,6 +49,9 @@ hooks: setup  ## lint, types and house rules before every commit
 
 bench: setup  ## speed and memory beside TRL, in one run
 	@$(BIN)/python bench/train.py
+
+bench-serve: setup  ## what answers cost, beside llama.cpp's server and transformers serve
+	@$(BIN)/python bench/serve.py
 
 clean:  ## remove .venv and caches (models and runs in SODATE_HOME stay)
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis sodate.egg-info

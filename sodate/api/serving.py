@@ -13,6 +13,7 @@ from sodate.api.loading import Model, load, load_together, renderer_of, shares
 from sodate.api.text_stream import TokenBytes
 from sodate.api.worker import EngineThread
 from sodate.core.errors import SodateError, UsageError
+from sodate.core.giving_way import Sign
 from sodate.core.text import tr
 from sodate.library.store import find
 from sodate.release.aliases import list_aliases, target
@@ -45,20 +46,23 @@ def open_service(names: Sequence[str] = (), aliases: Sequence[str] = (), engine:
         moving = {name: name for name in wanted if target(name) is not None}
         moving |= {name: version for name, version in pairs if version in moving}
         models = load_together(wanted, more=bool(moving))
-        service = _service(wanted, models, pairs, holding.pop_all().close)
+        sign = Sign()
+        holding.callback(sign.close)
+        service = _service(wanted, models, pairs, sign, holding.pop_all().close)
     if moving:
-        service.on_close(Follower(service, moving, lambda version: _beside(service, version), _shut).close)
+        service.on_close(Follower(service, moving, lambda version: _beside(service, version, sign), _shut).close)
     return service
 
 
 def _service(
-    wanted: Sequence[str], models: Sequence[Model], pairs: Sequence[tuple[str, str]], release: Callable[[], None]
-) -> Service:
+    wanted: Sequence[str], models: Sequence[Model], pairs: Sequence[tuple[str, str]], sign: Sign,
+    release: Callable[[], None],
+) -> Service:  # fmt: skip
     threads: dict[int, EngineThread] = {}
     served: dict[str, Served] = {}
     known: dict[str, Served] = {}
     for name, model in zip(wanted, models, strict=True):
-        thread = threads.setdefault(id(model.engine), EngineThread(model.engine))
+        thread = threads.setdefault(id(model.engine), EngineThread(model.engine, sign=sign))
         one = _served(model, thread)
         served.setdefault(one.id, one)
         known[name] = served[one.id]
@@ -105,13 +109,13 @@ def _served(model: Model, thread: EngineThread) -> Served:
     )  # fmt: skip
 
 
-def _beside(service: Service, name: str) -> Served:
+def _beside(service: Service, name: str, sign: Sign) -> Served:
     """A version loaded beside those that answer: over weights that are there, where it can share them."""
     files = look_up(name)
     host = next((one for one in service.served if one.base == files.base and one.model is not None), None)
     if host is None or files.adapter is None or not shares(files):
         model = load(name)
-        return _served(model, EngineThread(model.engine))
+        return _served(model, EngineThread(model.engine, sign=sign))
     adapter, engine = files.adapter, host.engine.engine
     if files.name not in engine.versions:  # type: ignore[attr-defined]  # it computes here: the torch engine
         host.engine.call(lambda: engine.add_version(files.name, adapter)).result()  # type: ignore[attr-defined]

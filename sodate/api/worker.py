@@ -13,6 +13,7 @@ from typing import Any
 
 from sodate.core.engine import Done, Engine, Event, Request
 from sodate.core.errors import SodateError
+from sodate.core.giving_way import Sign
 
 log = logging.getLogger("sodate.serve")
 
@@ -34,10 +35,12 @@ class _Asked:
 
 
 class EngineThread:
-    """The engine behind a queue of at most `room` requests that it has not admitted yet."""
+    """The engine behind a queue of at most `room` requests that it has not admitted yet. Jobs of this machine are shown
+    the `sign`, if there is one, while it is at work."""
 
-    def __init__(self, engine: Engine, *, room: int = 256) -> None:
+    def __init__(self, engine: Engine, *, room: int = 256, sign: Sign | None = None) -> None:
         self.engine = engine
+        self._sign = sign
         self.room = room
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._waiting: deque[_Asked] = deque()
@@ -65,6 +68,7 @@ class EngineThread:
         """Puts a request before the engine, or returns False where too many wait already."""
         if not self._open or self.waiting >= self.room:
             return False
+        self._show()
         self._commands.put(lambda: self._waiting.append(_Asked(request, listener)))
         return True
 
@@ -99,6 +103,7 @@ class EngineThread:
     def _run(self) -> None:
         while self._open:
             self._obey()
+            self._show()
             try:
                 self._admit()
                 self._tell(self.engine.step())
@@ -107,10 +112,14 @@ class EngineThread:
                 self._fail("engine_failed")
         self._fail("shutting_down")
         self.engine.close()
+        if self._sign is not None:
+            self._sign.hide()
 
     def _obey(self) -> None:
         """Runs what was asked of the thread; waits for something where there is nothing to do."""
         if not self._running and not self._waiting:
+            if self._sign is not None and self._commands.empty():
+                self._sign.hide()
             self._commands.get()()
         while self._open:
             try:
@@ -118,6 +127,10 @@ class EngineThread:
             except queue.Empty:
                 return
             command()
+
+    def _show(self) -> None:
+        if self._sign is not None:
+            self._sign.show()
 
     def _admit(self) -> None:
         while self._waiting:

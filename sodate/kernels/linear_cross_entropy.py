@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from sodate.core.giving_way import give_way
 from sodate.kernels.products import add_product_back, product, product_weight
 
 # A tile has this many logits, or this many tokens where rows are many: it stays in reach of a CPU's caches, and its
@@ -58,6 +59,7 @@ def _tiles(hidden: Tensor, head: Tensor, bias: Tensor | None, softcap: float | N
     width = _width(len(hidden)) * (1 if hidden.device.type == "cpu" else ELSEWHERE)
     dtype = torch.promote_types(hidden.dtype, torch.float32)
     for start in range(0, len(head), width):
+        give_way()
         tokens = slice(start, min(start + width, len(head)))
         rows = head[tokens].to(hidden.dtype)
         logits = product(hidden, rows).to(dtype)

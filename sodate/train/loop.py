@@ -28,6 +28,7 @@ from sodate.core.home import make_folder
 from sodate.core.runs import RunFolder
 from sodate.core.text import tr
 from sodate.train import checkpoint, parallel
+from sodate.train.giving_way import between_blocks
 from sodate.train.stops import Diverged, Interrupted, diverged, memory_watched, stop_requests
 
 
@@ -165,7 +166,7 @@ def train(model: Any, method: Method, plan: Plan, run: RunFolder, on_step: Calla
         parallel.wait()
 
     progress.report("steps", state.step, plan.steps)
-    with stop_requests() as stop:
+    with stop_requests() as stop, between_blocks(model):
         while state.step < plan.steps and not state.stopped:
             line = _step(method, plan, optimizer, parameters, state, run)
             validated = _maybe_validate(method, plan, state, line)
