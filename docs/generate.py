@@ -20,7 +20,7 @@ import typer
 from typer.testing import CliRunner
 
 from sodate.cli import app
-from sodate.core.errors import CODES as ERROR_CODES
+from sodate.core.error_codes import CODES as ERROR_CODES
 from sodate.core.text import tr
 from sodate.data.columns import TARGETS
 from sodate.data.formats import FORMATS
@@ -102,9 +102,8 @@ def help_texts() -> str:
 
 
 def errors() -> str:
-    return "\n".join(
-        ["| code | says |", "|---|---|", *(f"| `{code}` | {cell(says)} |" for code, says in ERROR_CODES.items())]
-    )
+    head = str(tr("| code | says |", "| コード | 意味 |"))
+    return "\n".join([head, "|---|---|", *(f"| `{code}` | {cell(str(says))} |" for code, says in ERROR_CODES.items())])
 
 
 PARTS = {
@@ -113,7 +112,11 @@ PARTS = {
         "data.md": {"formats": formats, "codes": codes},
         "cli.md": {"graders": graders, "help": help_texts},
     },
-    "ja": {"data.ja.md": {"formats": formats, "codes": codes}, "cli.ja.md": {"help": help_texts}},
+    "ja": {
+        "errors.ja.md": {"errors": errors},
+        "data.ja.md": {"formats": formats, "codes": codes},
+        "cli.ja.md": {"help": help_texts},
+    },
 }
 
 

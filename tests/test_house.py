@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sodate.core.errors import CODES
+from sodate.core.error_codes import CODES
 from sodate.core.recipe import METHODS
 
 ROOT = Path(__file__).parents[1]

@@ -11,7 +11,8 @@ import pytest
 import typer
 
 from sodate.cli import app, failures
-from sodate.core.errors import CODES, SodateError, UsageError
+from sodate.core.error_codes import CODES
+from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
 from sodate.data.ledger import CODES as ROW_CODES
 from tests import worker
