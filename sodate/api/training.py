@@ -235,7 +235,8 @@ def _train_locked(job: TrainingJob) -> dict[str, Any]:
         job.on_event("decisions", memory_plan.decisions)
     if recipe.parallel == "fsdp" and parallel.count() > 1:
         parallel.shard(model, last_blocks.blocks(model))
-    state = loop.train(model, method, resolved.plan, run, lambda line: job.on_event("step", line))
+    with speed.adapting(choice, model, start.kind):
+        state = loop.train(model, method, resolved.plan, run, lambda line: job.on_event("step", line))
     if not parallel.is_main():
         return parallel.from_main({})
     if (text := never_better(run.metrics())) is not None:

@@ -74,7 +74,7 @@ def _stepping(block: Any, step: BlockStep) -> Callable[..., Tensor]:
         hidden_states: Tensor, position_embeddings: Any = None, attend: Attend | None = None, **others: Any
     ) -> Tensor:
         count = hidden_states.shape[1]
-        if attend is None or not 0 < count <= rows.FEW or hidden_states.dtype != torch.float32:
+        if attend is None or not rows.takes(count) or hidden_states.dtype != torch.float32:
             out: Tensor = whole(hidden_states, position_embeddings=position_embeddings, attend=attend, **others)
             return out
         cos, sin = (rows.side_by_side(t[0].float()) for t in position_embeddings)

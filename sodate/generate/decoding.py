@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sodate.adapt.adapters import Adapted
 from sodate.generate import block
 from sodate.generate.frozen import FrozenAttention, FrozenLinear, FrozenMLP
-from sodate.kernels import packed
+from sodate.kernels import machine, packed, rows
 from sodate.model.fused import Attention, GatedMLP
 
 
@@ -69,6 +69,7 @@ def freeze(model: Any) -> None:
         layer.weight.packed = packed.pack(layer.weight)  # None, where it has other numbers
     for module in model.get_decoder().modules():
         block.speed_up(module)
+    rows.leave_to_torch(machine.try_decoding(model.get_output_embeddings().weight))
 
 
 @contextmanager

@@ -30,6 +30,7 @@ from sodate.generate.pool import BLOCK, Pool, Shape
 from sodate.generate.requests import RunningRequest, RunningRequests
 from sodate.generate.sampling import ChosenToken, Stream, TokenChoice, choose
 from sodate.generate.versions import Versions
+from sodate.kernels import threads
 from sodate.model import attention, forward, memory, traits
 
 # Tokens computed in one forward of a prefill: enough for products at full speed, and little beside weights and cache.
@@ -76,6 +77,7 @@ class TorchEngine:
         self._grammars = None if tokenizer is None else Grammars(tokenizer, len(self.head.weight))
         self._requests: RunningRequests | None = None
         self._step_times = StepTimes()
+        self._watch = threads.Watch(torch.get_num_threads())
 
     # ── the protocol ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -124,8 +126,12 @@ class TorchEngine:
         root, stream = pool.root(request.version, request.tenant), Stream(sampling.seed, sampling.stream)
         self.requests.running.append(RunningRequest(request, root, most, stream, matcher))
 
-    @torch.inference_mode()
     def step(self) -> list[Event]:
+        with threads.adapting(self._watch):
+            return self._step()
+
+    @torch.inference_mode()
+    def _step(self) -> list[Event]:
         events: list[Event] = []
         if (requests := self._requests) is None:
             return events

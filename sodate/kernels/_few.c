@@ -149,7 +149,7 @@ static int multiply(const float *x, const Py_buffer *weight, float *out, Py_ssiz
         if (buffer == NULL)
 #pragma omp atomic write
             enough = 0;
-#pragma omp for schedule(static)
+#pragma omp for schedule(dynamic, 2)
         for (Py_ssize_t at = 0; at < rows; at += TOGETHER) {
             const Py_ssize_t some = rows - at < TOGETHER ? rows - at : TOGETHER;
             if (buffer == NULL)

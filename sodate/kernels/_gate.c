@@ -56,7 +56,7 @@ static void run(const Py_buffer *a, int back, int kind)
 {
     const Py_ssize_t size = a[0].len / 4;
     float *const x = a[0].buf, *const up = a[1].buf, *const third = a[2].buf, *const d_gate = back ? a[3].buf : NULL;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(dynamic)
     for (Py_ssize_t at = 0; at < size; at += AT_ONCE) {
         const Py_ssize_t some = size - at < AT_ONCE ? size - at : AT_ONCE;
         if (back)

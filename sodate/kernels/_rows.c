@@ -120,7 +120,7 @@ static int multiply(const float *x, const Py_buffer *weight, float *out, Py_ssiz
             for (Py_ssize_t i = 0; i < k / 2; i++)
                 paired(x + 2 * i * lanes, lanes, (uint32_t *)room + i * lanes);
         }
-#pragma omp for schedule(static)
+#pragma omp for schedule(dynamic, 2)
         for (Py_ssize_t at = 0; at < count; at += TOGETHER) {
             const Py_ssize_t rows = count - at < TOGETHER ? count - at : TOGETHER;
             if (narrow)

@@ -8,15 +8,17 @@ size of the model's largest layer are made for about a tenth of a second, and th
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from sodate.kernels import products
+from sodate.kernels import products, rows
+from sodate.kernels.threads import Watch
 
 # Another kind than the usual one is taken where it is so much faster: two runs of a recipe should decide alike.
 MARGIN = 1.15
@@ -24,6 +26,8 @@ ROWS = 512  # of the products that are tried, fewer where the layer is large
 NUMBERS = 1 << 22  # of the weight that is tried, at most
 SMALL = 1 << 18  # numbers of a weight whose products say nothing: they end before a thread has begun
 SECONDS = 0.012  # for each kind
+HEAD = 1 << 23  # numbers of the head that is tried
+ALIKE_ROWS = (5, 33, 400)  # of products that are compared bit by bit
 
 
 class ProductKind(NamedTuple):
@@ -74,17 +78,51 @@ def try_training(
     if shape[0] * shape[1] < SMALL:
         return SpeedChoice(first, {})
     weight = torch.ones(min(shape[0], max(64, NUMBERS // shape[1])), shape[1])
+    watch = Watch(threads)
     measured = rate or (lambda kind, weight: _rate(kind, weight, kept))
     libraries = ("mkl", "onednn") if products.ONEDNN else ("mkl",)
     kinds = [ProductKind("float32", library, threads) for library in libraries if "float32" in dtypes]
     kinds += [ProductKind("bfloat16", "onednn", threads)] if "bfloat16" in dtypes else []
     rates = {kind: measured(kind, weight) for kind in kinds}
     best = choose(rates, first)
-    if threads > 1:
+    watch.look()
+    if threads == watch.threads > 1:  # beside others one thread is faster for now: that is threads.py's to follow
         alone = best._replace(threads=1)
         rates[alone] = measured(alone, weight)
         best = choose(rates, best)
     return SpeedChoice(best, {str(kind): round(value, 1) for kind, value in rates.items()})
+
+
+def try_decoding(head: Tensor) -> frozenset[int]:
+    """Steps of few rows (some of rows.STEPS) that torch computes clearly faster than compiled code, by the model's
+    largest product: the head (vocabulary, hidden), of which a part that no cache holds is tried.
+    While other programs are busy nothing can be told."""
+    weight = head.detach()[: max(1, HEAD // head.shape[1])]
+    if not rows.multiplies(weight) or weight.numel() < HEAD // 2:
+        return frozenset()
+    compiled, watch = rows.Product(weight, None), Watch(max(2, torch.get_num_threads()))
+    slower = set()
+    for step in rows.STEPS[1:] if getattr(head, "packed", None) is not None else rows.STEPS:
+        count = 1 if step == rows.VERY_FEW else step
+        x = torch.ones(count, weight.shape[1])
+        side, narrow = rows.side_by_side(x), x.to(weight.dtype)
+        ours = _fastest(partial(compiled, side, count))
+        theirs = _fastest(partial(products.product, narrow, weight))
+        if ours > MARGIN * theirs:
+            slower.add(step)
+    watch.look()
+    return frozenset(slower) if watch.threads == watch.most else frozenset()
+
+
+def _fastest(work: Callable[[], object]) -> float:
+    """Seconds of the fastest of three, after one that prepares."""
+    work()
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)
 
 
 @contextmanager
@@ -104,6 +142,27 @@ def use(kind: ProductKind) -> None:
     if kind.threads != torch.get_num_threads():
         torch.set_num_threads(kind.threads)
     products.use_library(kind.library)
+
+
+def adaptable(kind: ProductKind, shapes: Iterable[tuple[int, int]]) -> bool:
+    """Whether products of training with weights of these shapes (out, in) are the same to the last bit by one thread
+    and by the kind's number of them: a run's sums may not depend on who else was busy."""
+    random = torch.Generator().manual_seed(0)
+    dtype: torch.dtype = getattr(torch, kind.dtype)
+    for out, into in sorted(shapes):
+        weight = torch.randn(out, into, generator=random).to(dtype)
+        for count in ALIKE_ROWS:
+            x = torch.randn(count, into, generator=random).to(dtype)
+            dy = torch.randn(count, out, generator=random).to(dtype)
+            made = []
+            for threads in (1, kind.threads):
+                with using(kind._replace(threads=threads)):
+                    made.append(
+                        (products.product(x, weight), products.product_back(dy, weight), products.product_weight(dy, x))
+                    )
+            if not all(torch.equal(one, other) for one, other in zip(*made, strict=True)):
+                return False
+    return True
 
 
 def _operands(kind: ProductKind, weight: Tensor, kept: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:

@@ -16,9 +16,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from sodate.kernels import threads
+
 ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 AVX512 = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 _THIN = 64
+_ALIKE = 16
 _VOCABULARY = 8192  # logits: oneDNN is the faster one without AVX-512 as well
 _WIDENED = 1 << 21  # numbers: a narrow weight of no more is widened whole
 _BLOCK = 1024  # rows of a larger one that are widened at once, so that they stay in reach of the caches
@@ -38,6 +41,7 @@ def library() -> str:
 
 def product(x: Tensor, weight: Tensor) -> Tensor:
     """x Wᵀ: (N, in), (out, in) → (N, out); with few rows or outputs maybe a transposed view of W xᵀ."""
+    threads.adapt()
     if weight.dtype != x.dtype:
         if weight.numel() <= _WIDENED:
             return product(x, weight.to(x.dtype))
@@ -54,6 +58,12 @@ def product(x: Tensor, weight: Tensor) -> Tensor:
         if len(weight) >= _VOCABULARY:  # the passes of a softmax want whole rows
             return _large(x, weight, True)
         return _large(weight, x, _onednn).t() if len(x) < _FEW_ROWS else _large(x, weight, _onednn)
+    if len(x) < _ALIKE:  # as many rows that MKL sums alike by one thread and by several (threads.py)
+        return _thin(torch.cat([x, x.new_zeros(_ALIKE - len(x), x.shape[1])]), weight)[: len(x)]
+    return _thin(x, weight)
+
+
+def _thin(x: Tensor, weight: Tensor) -> Tensor:
     if len(weight) < _THIN and not weight.is_contiguous():  # an adapter's B lies this way: twice as fast
         return torch.mm(weight, x.t()).t()
     return torch.mm(x, weight.t())

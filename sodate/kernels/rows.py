@@ -6,6 +6,7 @@ Rows lie side by side here: arrays are (features, L), L the rows rounded up to 1
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from sodate.kernels.gate import KINDS
 
 FEW = 64  # as many as _rows.c has room for; its products are faster than oneDNN's up to here (bench/decode.py)
 VERY_FEW = 4  # rows for which products are as fast as memory gives the weight
+STEPS = (VERY_FEW, 16, FEW)  # up to each of these numbers of rows another piece of code is at work
 Array = NDArray[Any]
 
 
@@ -28,6 +30,20 @@ def multiplies(weight: Tensor) -> bool:
     if weight.dtype == torch.bfloat16:
         return bool(compiled.BFLOAT16) and weight.shape[1] % 2 == 0
     return weight.dtype == torch.float32 and bool(compiled.FLOAT32)
+
+
+_slower: frozenset[int] = frozenset()
+
+
+def leave_to_torch(steps: Collection[int]) -> None:
+    """From here on torch computes what has so many rows (some of STEPS), as it is faster here (machine.py tries)."""
+    global _slower
+    _slower = frozenset(steps)
+
+
+def takes(count: int) -> bool:
+    """Whether so many rows are computed by compiled code."""
+    return 0 < count <= FEW and next(step for step in STEPS if count <= step) not in _slower
 
 
 def side_by_side(x: Tensor) -> Array:
@@ -70,7 +86,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x Wᵀ + b for x (…, in), W (out, in), without a gradient. Few rows on a CPU give float32, whatever the weight's
     precision."""
     flat = x.reshape(-1, x.shape[-1])
-    if 0 < len(flat) <= FEW and flat.dtype != torch.float64 and multiplies(weight):
+    if takes(len(flat)) and flat.dtype != torch.float64 and multiplies(weight):
         side = Product(weight, bias)(side_by_side(flat.float()), len(flat))
         return apart(side, len(flat)).view(*x.shape[:-1], -1)
     y = products.product(flat, products.operand(weight, x.dtype))

@@ -4,6 +4,7 @@ recipe says, or the run began with another."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from sodate.core.errors import SodateError
@@ -27,6 +28,20 @@ def settle(
     choice = choose(recipe, files, device, began, whole=whole, quantised=quantised)
     machine.use(choice.kind)
     return choice
+
+
+def adapting(choice: SpeedChoice, model: Any, kind: str) -> AbstractContextManager[None]:
+    """Within, a run takes fewer threads while other programs need the cores, where that changes no sum.
+
+    `kind`: a key of ADAPTER_KEYS. A bottleneck's products are torch's own, which split some sums by threads.
+    """
+    from sodate.kernels import machine, threads
+    from sodate.train import parallel
+
+    most, alone = choice.kind.threads, parallel.count() == 1
+    shapes = {(len(p), p.shape[1]) for p in model.parameters() if p.dim() == 2 and p.numel() <= machine.NUMBERS}
+    able = model.device.type == "cpu" and most > 1 and alone and kind != "bottleneck"
+    return threads.adapting(threads.Watch(most) if able and machine.adaptable(choice.kind, shapes) else None)
 
 
 def choose(

@@ -5,12 +5,18 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sodate.kernels import machine, products
+from sodate.kernels import machine, products, rows, threads
 from sodate.kernels.machine import ProductKind, choose, try_training
 
 FLOAT, NARROW = ProductKind("float32", "mkl", 2), ProductKind("bfloat16", "onednn", 2)
 ONEDNN = ProductKind("float32", "onednn", 2)
 LAYER = (1536, 576)
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody tells what other programs take, such as the rest of the tests."""
+    monkeypatch.setattr(threads, "look_around", lambda: None)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +58,14 @@ def test_one_thread_is_taken_where_the_second_is_in_the_way() -> None:
     assert tried(alone=1.05).kind.threads == 2  # within what two measurements differ by
 
 
+def test_beside_another_program_the_number_of_threads_is_left_to_the_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = iter([threads.Look(0.0, 0.0, 0.0), threads.Look(1.0, 2.0, 1.0)])
+    monkeypatch.setattr(threads, "look_around", lambda: next(looks))
+    monkeypatch.setattr(threads, "cores", lambda: {0, 1})
+    choice = tried(alone=1.3)
+    assert choice.kind.threads == 2 and "bfloat16 onednn 1" not in choice.rates
+
+
 def test_every_rate_is_kept_by_its_name() -> None:
     rates = tried(alone=0.5).rates
     assert rates["bfloat16 onednn 2"] == 200 and rates["bfloat16 onednn 1"] == 100
@@ -86,3 +100,32 @@ def test_products_go_to_the_library_that_was_chosen(monkeypatch: pytest.MonkeyPa
             made = products.product(x, weight)
         torch.testing.assert_close(made, x @ weight.t(), rtol=1e-3, atol=1e-4)
         assert bool(seen) == (library == "onednn")
+
+
+@pytest.mark.parametrize("others", [0.0, 1.0])
+def test_rows_that_torch_computes_faster_are_left_to_it_unless_others_were_busy(
+    others: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = iter([2.0, 1.0, 1.0, 1.0, 1.0, 2.0])  # compiled, torch; at 4, 16 and 64 rows
+    monkeypatch.setattr(machine, "_fastest", lambda work: next(seconds))
+    monkeypatch.setattr(machine, "HEAD", 64 * 32)
+    monkeypatch.setattr(rows, "multiplies", lambda weight: True)
+    monkeypatch.setattr(threads, "cores", lambda: {0, 1})
+    looks = iter([threads.Look(0.0, 0.0, 0.0), threads.Look(1.0, 1.0 + others, 1.0)])
+    monkeypatch.setattr(threads, "look_around", lambda: next(looks))
+    assert machine.try_decoding(torch.ones(100, 32)) == (frozenset() if others else {4})
+
+
+def test_a_number_of_rows_belongs_to_the_step_that_has_room_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "_slower", frozenset())
+    rows.leave_to_torch({16})
+    assert [rows.takes(count) for count in (0, 1, 4, 5, 16, 17, 64, 65)] == [
+        False,
+        True,
+        True,
+        False,
+        False,
+        True,
+        True,
+        False,
+    ]

@@ -80,7 +80,7 @@ def test_outputs_and_gradients_are_those_of_the_definition(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trie_attention, "compiled", None)
         expected = outcome(shape, given, scale, window, torch.float32)
-    least = 0.01 * float(exactly[0].norm())  # a gradient may be 0
+    least = 0.3 * float(exactly[0].norm())  # a gradient may be 0, the difference of terms as large as the output
     for ours, theirs, exact in zip(found, expected, exactly, strict=True):
         assert_as_exact(ours, theirs, exact, least=least)
 

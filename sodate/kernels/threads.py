@@ -1,0 +1,98 @@
+"""As many threads as the machine has cores to spare, looked at again while it computes.
+
+Threads that share a product wait for the slowest of them. Beside one busy program of another user a training step took
+4 to 30 times as long with two threads, and with one thread less than twice as long as alone (bench/shared.py). Sums
+don't change with it: machine.py asks first whether the libraries' products are the same with another number.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+EVERY = 0.2  # seconds between two looks: the kernel counts in hundredths
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+class Look(NamedTuple):
+    """Seconds: the clock's, of programs on the cores we may use, and our own among them."""
+
+    clock: float
+    busy: float
+    own: float
+
+
+class Watch:
+    """Tells how many of `most` threads have a core to themselves, from what others took since it last looked."""
+
+    def __init__(self, most: int, look: Callable[[], Look | None] | None = None) -> None:
+        self.most = self.threads = most
+        self._look = look or look_around
+        self._last = self._look() if most > 1 else None
+
+    def adapt(self) -> None:
+        """Gives this thread's products as many threads, and looks around first if it is time."""
+        if self._last is not None and time.monotonic() - self._last.clock > EVERY:
+            self.look()
+        if self.threads != torch.get_num_threads():
+            torch.set_num_threads(self.threads)
+
+    def look(self) -> None:
+        before, now = self._last, self._look()
+        if before is None or now is None:
+            return
+        self._last = now
+        passed = max(now.clock - before.clock, 1e-3)
+        others = ((now.busy - before.busy) - (now.own - before.own)) / passed
+        self.threads = max(1, min(self.most, int(len(cores()) - others + 0.5)))
+
+
+_watch: Watch | None = None
+_decided = False
+
+
+def adapt() -> None:
+    """Called between two products, and before a step of decoding."""
+    if _watch is not None:
+        _watch.adapt()
+
+
+@contextmanager
+def adapting(watch: Watch | None) -> Iterator[None]:
+    """Within, this thread takes as many threads as `watch` tells; None: as many as it has, whatever is called within.
+    The outermost decides."""
+    global _watch, _decided
+    if _decided:
+        yield
+        return
+    before = torch.get_num_threads()
+    _watch, _decided = watch, True
+    try:
+        adapt()
+        yield
+    finally:
+        _watch, _decided = None, False
+        torch.set_num_threads(before)
+
+
+def cores() -> set[int]:
+    """Those this process may run on."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+
+
+def look_around(stat: Path = Path("/proc/stat")) -> Look | None:
+    """None where nobody tells what other programs take, as on systems other than Linux."""
+    try:
+        lines = [line.split() for line in stat.read_text().splitlines() if line.startswith("cpu")]
+    except OSError:
+        return None
+    ours = {f"cpu{n}" for n in cores()}
+    # user, nice, system, (idle, iowait,) irq, softirq; not what a hypervisor took: fewer threads would not help there
+    ticks = sum(int(line[at]) for line in lines if line[0] in ours for at in (1, 2, 3, 6, 7))
+    return Look(time.monotonic(), ticks / TICK, time.process_time())
