@@ -9,7 +9,19 @@ from starlette.types import ASGIApp
 from sodate.api.answering import Service
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
-from sodate.serve import chat, completions, embeddings, errors, files, graders, models, responses, stored
+from sodate.serve import (
+    chat,
+    completions,
+    embeddings,
+    errors,
+    files,
+    graders,
+    models,
+    moderations,
+    not_yet,
+    responses,
+    stored,
+)
 from sodate.serve.guard import Guard
 from sodate.serve.metrics import Metrics
 from sodate.serve.settings import Settings
@@ -40,6 +52,6 @@ def build(service: Service, settings: Settings) -> tuple[ASGIApp, ServerState]:
         """Counters for Prometheus."""
         return Response(here.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    for room in (chat, stored, completions, embeddings, responses, models, files, graders):
+    for room in (chat, stored, completions, embeddings, responses, models, files, graders, moderations, not_yet):
         app.include_router(room.router)
     return Guard(app, settings, here.metrics), here

@@ -35,6 +35,7 @@ STATUS: Mapping[str, int] = {
     "engine_failed": 500,
     "internal_error": 500,
     "schema_violation": 500,
+    "not_implemented": 501,
     "shutting_down": 503,
 }
 _TYPES = {403: "permission_error", 429: "rate_limit_error"}
