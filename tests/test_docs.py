@@ -186,7 +186,19 @@ def test_the_japanese_page_of_commands_names_every_grader() -> None:
     assert named == set(KINDS)
 
 
-@pytest.mark.parametrize("page", ["data", "recipe"])
+TWINS = ["data", "errors", "glossary", "graders", "python", "recipe", "security"]
+
+
+@pytest.mark.parametrize("page", TWINS)
+def test_a_page_in_two_languages_has_the_same_keys_in_its_tables(page: str) -> None:
+    keys = [
+        re.findall(r"^\| (`[^|]*`) \|", (ROOT / "docs" / f"{page}{language}.md").read_text("utf-8"), re.MULTILINE)
+        for language in ("", ".ja")
+    ]
+    assert [re.findall(r"`[^`]+`", key) for key in keys[0]] == [re.findall(r"`[^`]+`", key) for key in keys[1]]
+
+
+@pytest.mark.parametrize("page", TWINS)
 def test_a_page_in_two_languages_has_the_same_commands(page: str) -> None:
     assert commands(ROOT / "docs" / f"{page}.md") == commands(ROOT / "docs" / f"{page}.ja.md")
 
