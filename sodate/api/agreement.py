@@ -46,13 +46,13 @@ class Bound:
 # Twice to four times what the furthest of both real models came to: docs/export.md has the figures and their command.
 BOUNDS = {
     "f32": Bound(1e-6, 1e-5, 0.01),
-    "f16": Bound(1e-4, 1e-3, 0.05),
-    "bf16": Bound(5e-3, 5e-2, 0.5),
-    "q8_0": Bound(5e-3, 5e-2, 0.5),
-    "q5_1": Bound(0.05, 0.5, 2.0),
-    "q5_0": Bound(0.05, 0.5, 2.0),
-    "q4_1": Bound(0.3, 3.0, 5.0),
-    "q4_0": Bound(0.3, 3.0, 5.0),
+    "f16": Bound(1e-3, 2e-2, 0.2),
+    "bf16": Bound(1e-2, 0.2, 0.5),
+    "q8_0": Bound(0.05, 1.0, 1.0),
+    "q5_1": Bound(0.5, 5.0, 3.0),
+    "q5_0": Bound(0.5, 5.0, 3.0),
+    "q4_1": Bound(1.0, 8.0, 6.0),
+    "q4_0": Bound(1.0, 8.0, 6.0),
 }
 
 

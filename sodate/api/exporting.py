@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -38,7 +40,7 @@ def export(name: str, *, to: Kind, out: str | Path, format: str = "auto") -> dic
     from sodate.api.loading import load
 
     target = Path(out).expanduser()
-    with _placed(target) as stage:
+    with _ended_by_sigterm(), _placed(target) as stage:
         made = _prepared(name, to, format)
         progress.report("export", 0, 3)
         own = agreement.ask_own(load(made.files.name, device="cpu"), made.merged, made.asked)
@@ -49,11 +51,29 @@ def export(name: str, *, to: Kind, out: str | Path, format: str = "auto") -> dic
         progress.report("export", 2, 3)
         found = agreement.compare(own, made.merged, answers, logs, agreement.BOUNDS[made.format])
         found["engine"] = NEEDS[to]
+        notes += _warned(found, made.format)
         _finish(made, stage, found, notes)
     progress.report("export", 3, 3)
     files = [str(file) for file in sorted(target.rglob("*")) if file.is_file()]
     about = {"version": made.files.name, "to": to, "format": made.format, "out": str(target), "files": files}
     return {**about, "notes": [str(note) for note in notes], "agreement": found}
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends what is within as Ctrl-C does, so that nothing half-made is left."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are not this thread's
+        return
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
@@ -183,6 +203,15 @@ def _asked(made: Export, own: agreement.Own, stage: Path, aside: Path) -> tuple[
     if answers["texts"] != expected:
         raise agreement.differs("what TEMPLATE writes has other token ids", "TEMPLATE の文字列が別のトークンになります")
     return answers, logs
+
+
+def _warned(found: dict[str, Any], format: str) -> list[str]:
+    """What of the figures a person should not have to look for."""
+    same, of = round(found["greedy_equal"] * found["conversations"]), found["conversations"]
+    if 2 * same >= of:
+        return []
+    return [tr(f"In {format} only {same} of {of} greedy replies are the version's: measure the file before you use it.",
+               f"{format} で一致した貪欲な返答は {of} 件中 {same} 件だけです。使う前に測ってください。")]  # fmt: skip
 
 
 def _finish(made: Export, stage: Path, found: dict[str, Any], notes: list[str]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from sodate.library.gguf_file import read_gguf
 from sodate.library.weights import read_tensors
 from sodate.release.registry import find_version
 from tests import farm as farming
+from tests import tiny
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +92,32 @@ def test_files_for_llama_cpp_answer_in_llama_cpp(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_a_base_model_leaves_as_it_is(farm: farming.Farm, tmp_path: Path) -> None:
+    done = sodate.export(farm.model, to="gguf", out=tmp_path / "out")
+    assert done["format"] == "f16" and done["agreement"]["token_ids"] is True
+    assert "## Data" not in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_the_day_that_a_template_prints_is_written_into_it() -> None:
+    """Elsewhere it would be the day's own, and its tokens others than in training."""
+    from types import SimpleNamespace
+
+    from sodate.render.renderer import Renderer
+
+    dated = "{{ 'Today: ' + strftime_now(\"%d %b %Y\") }}" + tiny.CHATML
+    renderer = Renderer(tiny.tokenizer(), dated, bos_token="<bos>", eos_token="<eos>", date=datetime.date(2026, 3, 2))
+    made: Any = SimpleNamespace(renderer=renderer)
+    template, notes = export_files._template(made)
+    assert template == "{{ 'Today: ' + '02 Mar 2026' }}" + tiny.CHATML and "2026-03-02" in notes[0]
+
+
+def test_few_equal_replies_are_said_aloud() -> None:
+    from sodate.api.exporting import _warned
+
+    assert _warned({"greedy_equal": 0.5, "conversations": 20}, "q8_0") == []
+    assert "only 2 of 20" in _warned({"greedy_equal": 0.1, "conversations": 20}, "q4_0")[0]
+
+
 def test_the_modelfile_says_template_stops_and_file(version: Any, tmp_path: Path) -> None:
     done = sodate.export(version("lora"), to="ollama", out=tmp_path / "out")
     said = (tmp_path / "out" / "Modelfile").read_text()
@@ -130,10 +159,13 @@ def test_a_file_that_does_not_load_is_named_and_does_not_appear(
     assert not list(tmp_path.iterdir())
 
 
-def test_an_interrupted_export_leaves_nothing(version: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_export_leaves_nothing(
+    number: int, version: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def stop(*_: Any) -> None:
         assert list(tmp_path.glob(".out.*"))  # it was under way
-        raise KeyboardInterrupt
+        signal.raise_signal(number)
 
     monkeypatch.setattr(agreement, "ask_reader", stop)
     with pytest.raises(KeyboardInterrupt):
