@@ -13,8 +13,8 @@ router = APIRouter()
 METHODS = ["GET", "POST", "DELETE"]
 
 
-@router.api_route("/v1/vector_stores", methods=METHODS, include_in_schema=False)
-@router.api_route("/v1/vector_stores/{rest:path}", methods=METHODS, include_in_schema=False)
+@router.api_route("/v1/vector_stores", methods=METHODS, include_in_schema=False, response_model=None)
+@router.api_route("/v1/vector_stores/{rest:path}", methods=METHODS, include_in_schema=False, response_model=None)
 def vector_stores(rest: str = "") -> NoReturn:
     """Retrieval is not there yet."""
     raise SodateError(
