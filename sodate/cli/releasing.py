@@ -9,9 +9,10 @@ import typer
 
 from sodate.cli import Json, app
 from sodate.cli.failures import print_json
+from sodate.cli.parser_words import Verbs
 from sodate.core.text import tr
 
-gate_app, release_app = typer.Typer(no_args_is_help=True), typer.Typer(no_args_is_help=True)
+gate_app, release_app = Verbs(), Verbs()
 app.add_typer(gate_app, name="gate", help=tr("Hold a version against a gate.", "バージョンをゲートで確認する。"))
 app.add_typer(release_app, name="release", help=tr("Move an alias, and move it back.", "エイリアスを移す、戻す。"))
 

@@ -86,7 +86,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x Wᵀ + b for x (…, in), W (out, in), without a gradient. Few rows on a CPU give float32, whatever the weight's
     precision."""
     flat = x.reshape(-1, x.shape[-1])
-    if takes(len(flat)) and flat.dtype != torch.float64 and multiplies(weight):
+    rounded = flat.dtype == torch.float32 and weight.dtype == torch.bfloat16  # x would be, to the weight's type
+    if takes(len(flat)) and flat.dtype != torch.float64 and not rounded and multiplies(weight):
         side = Product(weight, bias)(side_by_side(flat.float()), len(flat))
         return apart(side, len(flat)).view(*x.shape[:-1], -1)
     y = products.product(flat, products.operand(weight, x.dtype))
