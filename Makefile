@@ -4,10 +4,11 @@ BIN := .venv/bin
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-ja honesty test check coverage docs hooks bench bench-serve clean
 
-help:  ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+help:  ## this list | この一覧
+	@case "$${SODATE_LANG:-$${LC_ALL:-$${LC_MESSAGES:-$$LANG}}}" in ja*) keep='s/\t.* | /\t/';; *) keep='s/ | .*//';; esac; \
+	  grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -e 's/:.*## /\t/' -e "$$keep" | expand -t 14
 
-setup: .venv/.done  ## make .venv and install what constraints.txt pins
+setup: .venv/.done  ## make .venv and install what constraints.txt pins | .venv を作り、constraints.txt のとおりにインストールする
 
 .venv/.done: pyproject.toml constraints.txt $(wildcard sodate/*/*.[ch])
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -17,41 +18,41 @@ setup: .venv/.done  ## make .venv and install what constraints.txt pins
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: setup  ## order mails → JSON: train SmolLM2-135M, measure it on held-out mails
+demo: setup  ## order mails → JSON: train SmolLM2-135M, measure it on held-out mails | 注文メールを JSON に: SmolLM2-135M を学習し、評価用のメールで測る
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh orders
 
-demo-ja: setup  ## Japanese support replies with Gemma-3-270M
+demo-ja: setup  ## Japanese support replies with Gemma-3-270M | Gemma-3-270M で日本語のサポート返信
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh support-ja
 
-honesty: setup  ## SFT → DPO → GRPO: say "I don't know" instead of inventing, measured on held-out questions
+honesty: setup  ## SFT → DPO → GRPO: say "I don't know" instead of inventing, measured on held-out questions | SFT → DPO → GRPO: 作り話をせず「分かりません」と言えるようにし、評価用の質問で測る
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/honesty/run.sh
 
-test: setup  ## the whole test suite
+test: setup  ## the whole test suite | テストをすべて実行する
 	@$(BIN)/python -m pytest
 
-check: setup  ## lint, types, import rules, docs that execute
+check: setup  ## lint, types, import rules, docs that execute | リンター、型、構成の規則、文書の検査
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy sodate bench
 	@$(BIN)/python -m pytest tests/test_house.py tests/test_docs.py
 
-coverage: setup  ## lines that no test runs (TESTS=tests/data for a part of the suite)
+coverage: setup  ## lines that no test runs (TESTS=tests/data for a part of the suite) | どのテストも通らない行を示す (一部だけなら TESTS=tests/data)
 	@rm -f .coverage .coverage.*
 	@$(BIN)/coverage run -m pytest $(TESTS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
-docs: setup  ## write the generated parts of the documents again
+docs: setup  ## write the generated parts of the documents again | 文書の自動生成部分を書き直す
 	@$(BIN)/python docs/generate.py
 
-hooks: setup  ## lint, types and house rules before every commit
+hooks: setup  ## lint, types and house rules before every commit | コミット前にリンター、型、構成の規則を検査する
 	@$(BIN)/pre-commit install
 
-bench: setup  ## speed and memory beside TRL, in one run
+bench: setup  ## speed and memory beside TRL, in one run | TRL と比べた速さとメモリ
 	@$(BIN)/python bench/train.py
 
-bench-serve: setup  ## what answers cost, beside llama.cpp's server and transformers serve
+bench-serve: setup  ## what answers cost, beside llama.cpp's server and transformers serve | 返答の速さを llama.cpp のサーバー、transformers serve と比べる
 	@$(BIN)/python bench/serve.py
 
-clean:  ## remove .venv and caches (models and runs in SODATE_HOME stay)
+clean:  ## remove .venv and caches (models and runs in SODATE_HOME stay) | .venv とキャッシュを消す (SODATE_HOME のモデルと実行は残す)
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis sodate.egg-info

@@ -25,9 +25,19 @@ run sodate data check train.jsonl --against heldout.jsonl --model $model || true
 run sodate train recipe.yaml
 run sodate eval "$1" --baseline $model $extra --data heldout.jsonl $graders
 seconds=$(($(date +%s) - started))
-bold "Done in $((seconds / 60)) min $((seconds % 60)) s. Next:"
+minutes=$((seconds / 60)) rest=$((seconds % 60))
+case "${SODATE_LANG:-${LC_ALL:-${LC_MESSAGES:-${LANG:-}}}}" in
+ja*)
+  bold "$minutes 分 $rest 秒で終わりました。次は:"
+  talk="学習したモデルと話す" check="自分の行を検査する" train="自分の行で学習する"
+  ;;
+*)
+  bold "Done in $minutes min $rest s. Next:"
+  talk="talk with the tuned model" check="check your own rows" train="train on them"
+  ;;
+esac
 cat <<EOF
-  sodate chat $1                                   talk with the tuned model
-  sodate data check your.jsonl                     check your own rows
-  sodate train --model $model --data your.jsonl    train on them
+  sodate chat $1                                   $talk
+  sodate data check your.jsonl                     $check
+  sodate train --model $model --data your.jsonl    $train
 EOF

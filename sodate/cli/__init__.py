@@ -32,6 +32,10 @@ Files = Annotated[list[Path], typer.Argument(help=tr("Data files.", "データ�
 Columns = Annotated[str | None, typer.Option(help="prompt=質問,completion=回答")]
 By = Annotated[Literal["hash", "group", "time"], typer.Option(help=tr("How rows are assigned.", "分け方。"))]
 Encoding = Annotated[str | None, typer.Option(help="shift_jis, euc_jp, utf-16 …")]
+Limit = Annotated[int | None, typer.Option(min=1, help=tr("First N rows.", "先頭の N 行。"))]
+Longest = Annotated[int, typer.Option(min=1, help=tr("Longest reply in tokens.", "返答の最大トークン数。"))]
+Seed = Annotated[int, typer.Option(help=tr("Of random choices.", "乱数のシード。"))]
+Temperature = Annotated[float, typer.Option(min=0, help=tr("0: the likeliest token.", "0 なら確率最大のトークン。"))]
 
 
 @app.callback()
@@ -146,7 +150,7 @@ def data_split(
     column: Annotated[
         str | None, typer.Option(help=tr("Column of the group or time.", "グループまたは時刻の列。"))
     ] = None,
-    seed: int = 0,
+    seed: Seed = 0,
     columns: Columns = None,
     encoding: Encoding = None,
     as_json: Json = False,
@@ -176,7 +180,7 @@ def train(
     ] = None,
     data: Annotated[list[str] | None, typer.Option(help=tr("Training file(s).", "学習ファイル。"))] = None,
     held_out: Annotated[
-        str | None, typer.Option("--eval", help=tr("File watched during training.", "学習中に見る評価ファイル。"))
+        str | None, typer.Option("--eval", help=tr("File watched during training.", "学習中の検証に使うファイル。"))
     ] = None,
     name: Annotated[str | None, typer.Option(help=tr("Name of the version.", "バージョンの名前。"))] = None,
     method: Annotated[str | None, typer.Option(help="sft | dpo | kto | orpo | simpo | reward | ppo | grpo")] = None,
@@ -276,26 +280,22 @@ def evaluate(
     ] = None,
     shots: Annotated[
         Path | None,
-        typer.Option(
-            help=tr(
-                "A second baseline: these examples in the prompt.", "第二の基準: 例をプロンプトに入れた基準モデル。"
-            )
-        ),
+        typer.Option(help=tr("A second baseline: these examples in the prompt.", "第二の基準: 例を入れたプロンプト。")),
     ] = None,
     columns: Columns = None,
     encoding: Encoding = None,
     cluster: Annotated[
         str | None,
-        typer.Option(help=tr("Related rows share its value and count as one.", "独立でない行に共通する列。")),
+        typer.Option(help=tr("Related rows share its value and count as one.", "関係する行を 1 件と数えるための列。")),
     ] = None,
     margin: Annotated[
         float, typer.Option(min=0, max=1, help=tr("Differences so small count as none.", "差がないとみなす幅。"))
     ] = 0.03,
-    limit: Annotated[int | None, typer.Option(min=1, help=tr("First N rows.", "先頭の N 行。"))] = None,
+    limit: Limit = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help=tr("Longest reply.", "返答の最大トークン数。"))] = None,
     batch_size: Annotated[int, typer.Option(min=1, help=tr("Replies written at once.", "同時に生成する数。"))] = 64,
     examples: Annotated[int, typer.Option(min=0, help=tr("Before/after examples to print.", "表示する例の数。"))] = 3,
-    seed: int = 0,
+    seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
     import shlex
@@ -324,8 +324,8 @@ def evaluate(
 def chat(
     model: str,
     system: Annotated[str | None, typer.Option(help=tr("System prompt.", "システムプロンプト。"))] = None,
-    temperature: Annotated[float, typer.Option(min=0)] = 0.0,
-    max_tokens: Annotated[int, typer.Option(min=1)] = 512,
+    temperature: Temperature = 0.0,
+    max_tokens: Longest = 512,
     date: Annotated[
         Literal["trained", "today"], typer.Option(help=tr("Date in prompts.", "プロンプトの日付。"))
     ] = "trained",
@@ -348,11 +348,13 @@ def generate(
     columns: Columns = None,
     encoding: Encoding = None,
     samples: Annotated[int, typer.Option(min=1, help=tr("Replies per prompt.", "プロンプトごとの返答の数。"))] = 1,
-    temperature: Annotated[float, typer.Option(min=0)] = 0.0,
-    top_p: Annotated[float, typer.Option(min=0, max=1)] = 1.0,
-    max_tokens: Annotated[int, typer.Option(min=1)] = 256,
-    limit: Annotated[int | None, typer.Option(min=1)] = None,
-    seed: int = 0,
+    temperature: Temperature = 0.0,
+    top_p: Annotated[
+        float, typer.Option(min=0, max=1, help=tr("Of the likeliest tokens.", "候補にする確率の合計。"))
+    ] = 1.0,
+    max_tokens: Longest = 256,
+    limit: Limit = None,
+    seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
     from sodate import terminal

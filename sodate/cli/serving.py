@@ -31,13 +31,15 @@ def serve(
     versions: Annotated[
         list[str] | None, typer.Argument(help=tr("Default: the newest of every name.", "既定は各名前の最新。"))
     ] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
-    host: str = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help=tr("0: a free one.", "0 なら空いている番号。"))] = 8000,
+    host: Annotated[str, typer.Option(help=tr("Address to listen on.", "待ち受けるアドレス。"))] = "127.0.0.1",
     alias: Annotated[
         list[str] | None, typer.Option(help=tr("NAME=VERSION, e.g. gpt-4o-mini=orders.", "名前=バージョン。"))
     ] = None,
     engine: Annotated[str, typer.Option(help="torch | llamacpp | upstream:URL")] = "torch",
-    no_auth: Annotated[bool, typer.Option("--no-auth", help=tr("No keys, this machine only.", "キーなし。"))] = False,
+    no_auth: Annotated[
+        bool, typer.Option("--no-auth", help=tr("No keys, this machine only.", "キーなしで、このマシンからだけ。"))
+    ] = False,
     allow_host: Annotated[
         list[str] | None, typer.Option(help=tr("Host name that requests may use.", "許可するホスト名。"))
     ] = None,

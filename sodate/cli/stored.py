@@ -98,7 +98,13 @@ def export(
         "ベースモデルを取り込む: 組み込み名、ハブ ID、フォルダー、.gguf。",
     ),
 )
-def models_pull(name: str, revision: str | None = None, as_json: Json = False) -> None:
+def models_pull(
+    name: str,
+    revision: Annotated[
+        str | None, typer.Option(help=tr("Commit or tag on the hub.", "ハブのコミットかタグ。"))
+    ] = None,
+    as_json: Json = False,
+) -> None:
     import sodate
     from sodate import terminal
 
