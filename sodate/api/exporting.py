@@ -8,6 +8,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
@@ -25,6 +26,7 @@ from sodate.release.registry import Version, find_version
 
 USUAL = {"adapter": "f32", "gguf": "f16", "gguf-lora": "f32", "ollama": "q8_0"}  # formats; merged: as its base
 NEEDS = {"adapter": "peft", "merged": "transformers", **dict.fromkeys(("gguf", "gguf-lora", "ollama"), "xllamacpp")}
+ENGINES = {"xllamacpp": "llama.cpp"}  # by another name than their package's
 EXTRA = {"peft": "peft", "xllamacpp": "llamacpp"}
 ROOM = 4096  # tokens of context that an export is tried with
 
@@ -50,7 +52,7 @@ def export(name: str, *, to: Kind, out: str | Path, format: str = "auto") -> dic
             answers, logs = _asked(made, own, stage, Path(aside))
         progress.report("export", 2, 3)
         found = agreement.compare(own, made.merged, answers, logs, agreement.BOUNDS[made.format])
-        found["engine"] = NEEDS[to]
+        found |= {"engine": ENGINES.get(NEEDS[to], NEEDS[to]), "package": f"{NEEDS[to]} {metadata.version(NEEDS[to])}"}
         notes += _warned(found, made.format)
         _finish(made, stage, found, notes)
     progress.report("export", 3, 3)

@@ -55,19 +55,20 @@ def _quoted(text: str) -> str:
 
 
 def _what(facts: Facts) -> str:
-    licence, source = facts.licence, facts.base_source
-    base = tr(f"Base: {facts.base} ({source}). Licence of the base: {licence or 'not known'}; its text lies beside "
+    licence, source = facts.licence, "" if facts.base_source == facts.base else f" ({facts.base_source})"
+    form = tr(f"Form: {facts.kind}, {facts.format}.", f"形式: {facts.kind}、{facts.format}")
+    base = tr(f"Base: {facts.base}{source}. Licence of the base: {licence or 'not known'}; its text lies beside "
               "this file where the base brought one, and holds for what is made from it.",
-              f"ベース: {facts.base} ({source})。ベースのライセンス: {licence or '不明'}。"
+              f"ベース: {facts.base}{source}。ベースのライセンス: {licence or '不明'}。"
               "ベースに付属するライセンス文書は同じ場所にあり、派生物にも適用されます。")  # fmt: skip
     if facts.version is None:
-        return base
+        return f"{form} {base}"
     recipe = facts.version["recipe"]
     code, day = facts.version.get("code", "?"), str(facts.version.get("created_at"))[:10]
     adapter, seed = facts.version.get("adapter", "full"), recipe.get("seed")
     made = tr(f"Trained by sodate {code} on {day}: method {recipe['method']}, adapter {adapter}, seed {seed}.",
               f"sodate {code} で {day} に学習: {recipe['method']}、アダプター {adapter}、シード {seed}")  # fmt: skip
-    return f"{base}\n\n{made}"
+    return f"{form} {base}\n\n{made}"
 
 
 def _loading(facts: Facts) -> str:
@@ -145,10 +146,10 @@ def _agreement(facts: Facts) -> str:
     return (
         tr("## Agreement with the version", "## バージョンとの一致")
         + "\n\n"
-        + tr(f"Loaded again by its own engine ({one['engine']}) over {one['conversations']} conversations: token ids "
+        + tr(f"Loaded again by its own engine ({one['package']}) over {one['conversations']} conversations: token ids "
              f"identical; {same} of the greedy replies identical; KL of the next token {one['kl_mean']:.2g} nats on "
              f"average, {one['kl_max']:.2g} at most ({one['places']} places); it stops by itself.",
-             f"実際に使うエンジン ({one['engine']}) で読み込み直し、{one['conversations']} 件の会話で確認: "
+             f"実際に使うエンジン ({one['package']}) で読み込み直し、{one['conversations']} 件の会話で確認: "
              f"トークン ID はすべて一致。貪欲な返答の {same} が一致。KL は平均 {one['kl_mean']:.2g}、最大 "
              f"{one['kl_max']:.2g} ナット ({one['places']} か所)。返答は自分で終わります。")
     )  # fmt: skip

@@ -208,7 +208,14 @@ def test_a_report_that_measured_the_version_is_on_its_card(version: Any, farm: f
     name = version("full")
     sodate.evaluate([farm.model, name], farm.held, ["exact"], limit=2, max_new_tokens=2)
     reports = _reports(name)
-    found = {"engine": "xllamacpp", "greedy_equal": 1.0, "conversations": 20, "kl_mean": 0, "kl_max": 0, "places": 40}
+    found = {
+        "package": "xllamacpp 1",
+        "greedy_equal": 1.0,
+        "conversations": 20,
+        "kl_mean": 0,
+        "kl_max": 0,
+        "places": 40,
+    }
     manifest = find_version(name).manifest  # type: ignore[union-attr]
     said = card(Facts(name, "gguf", "f32", "x.gguf", "base", "base", "mit", manifest, found, {}, reports))
     (report,) = reports

@@ -10,7 +10,7 @@ from sodate import terminal
 
 DONE: dict[str, Any] = {
     "version": "orders@1", "files": ["out/[a].gguf", "out/README.md"], "notes": ["A note."],
-    "agreement": {"engine": "xllamacpp", "conversations": 20, "greedy_equal": 0.95, "kl_mean": 1.2e-7, "kl_max": 3e-6},
+    "agreement": {"engine": "llama.cpp", "conversations": 20, "greedy_equal": 0.95, "kl_mean": 1.2e-7, "kl_max": 3e-6},
 }  # fmt: skip
 
 
