@@ -93,13 +93,13 @@ def _by_turns(rounds: int, ours: Callable[[int], Told], theirs: Callable[[int], 
     return pairs
 
 
-def _stream(rounds: int, name: str, file: Path, target: str) -> Line:
+def _stream(rounds: int, name: str, file: Path, target: str, full: bool = False) -> Line:
     prompts = Prompts()
-    with closing(Ours([name])) as ours, closing(Llama(file)) as llama:
+    with closing(Ours([name])) as ours, closing(Llama(file, full=full)) as llama:
         pairs = _by_turns(
             rounds,
-            lambda n: ours.ask(name, prompts.story(n), 128),
-            lambda n: llama.ask(prompts.story(n), 128),
+            lambda n: ours.ask(name, prompts.story(n), 64),
+            lambda n: llama.ask(prompts.story(n), 64),
         )
     mine, other = ([told.count / told.seconds for told in side] for side in zip(*pairs, strict=True))
     return Line(mine, other, "tokens/s", target, _same(pairs))
@@ -112,7 +112,7 @@ def stream_q4(rounds: int, work: Path) -> Line:
 
 def stream_f32(rounds: int, work: Path) -> Line:
     """The same with float32 weights that no fewer bits hold."""
-    return _stream(rounds, *serve_files.in_full(work, "f32"), "≥ 1.2")
+    return _stream(rounds, *serve_files.in_full(work, "f32"), "≥ 1.2", full=True)
 
 
 def stream_bf16(rounds: int, work: Path) -> Line:

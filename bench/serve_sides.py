@@ -26,6 +26,8 @@ params.n_parallel, params.n_ctx = asked["slots"], asked["slots"] * asked["contex
 params.cpuparams.n_threads = params.cpuparams_batch.n_threads = asked["threads"]
 params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(path, 0.0) for path in asked["adapters"]]
 params.lora_init_without_apply, params.fit_params, params.verbosity = True, False, 1
+if asked["full"]:
+    params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
 if asked["lookup"]:
     params.speculative.types = [getattr(xllamacpp.common_speculative_type, asked["lookup"])]
 server = xllamacpp.Server(params)
@@ -124,10 +126,12 @@ class Llama(Side):
     """llama.cpp's server out of the xllamacpp wheel."""
 
     def __init__(
-        self, model: Path, *, slots: int = 1, context: int = 2048, adapters: Sequence[Path] = (), lookup: str = ""
-    ) -> None:
+        self, model: Path, *, slots: int = 1, context: int = 2048, adapters: Sequence[Path] = (), lookup: str = "",
+        full: bool = False,
+    ) -> None:  # fmt: skip
+        """`lookup` is a kind of speculation; with `full` keys and values are kept in float32 instead of float16."""
         self.port = free_port()
-        asked = {"model": str(model), "port": self.port, "slots": slots, "context": context, "lookup": lookup,
+        asked = {"model": str(model), "port": self.port, "slots": slots, "context": context, "lookup": lookup, "full": full,
                  "threads": os.cpu_count() or 1, "adapters": [str(path) for path in adapters]}  # fmt: skip
         self.started([sys.executable, "-c", LLAMA, json.dumps(asked)])
         assert self.process.stdout is not None
