@@ -132,7 +132,7 @@ class Llama(Side):
         """`lookup` is a kind of speculation; with `full` keys and values are kept in float32 instead of float16."""
         self.port = free_port()
         asked = {"model": str(model), "port": self.port, "slots": slots, "context": context, "lookup": lookup,
-                 "full": full, "threads": os.cpu_count() or 1, "adapters": [str(path) for path in adapters]}  # fmt: skip
+                 "full": full, "threads": os.cpu_count(), "adapters": [str(path) for path in adapters]}  # fmt: skip
         self.started([sys.executable, "-c", LLAMA, json.dumps(asked)])
         assert self.process.stdout is not None
         if self.process.stdout.readline().strip() != "ready":
