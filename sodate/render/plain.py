@@ -11,6 +11,7 @@ from __future__ import annotations
 from jinja2 import nodes
 
 MAX_SOURCE = 100_000  # characters
+MAX_SOUGHT = 64  # characters of a text to search for from the end, or to strip: Python takes that many times as long
 MAX_COMPARED = 200  # places at which two values are compared that may both be lists
 
 _NODES = (
@@ -32,15 +33,19 @@ _METHODS = {
     "endswith", "find", "get", "items", "join", "keys", "lower", "lstrip", "replace", "rsplit", "rstrip", "split",
     "splitlines", "startswith", "strip", "title", "upper", "values",
 }  # fmt: skip
+_SEEKING = {"lstrip", "rsplit", "rstrip", "strip"}
 _MAPPED = {"lower", "string", "trim", "upper"}
 _FUNCTIONS = {"namespace", "raise_exception", "strftime_now"}
 _VERDICTS = (nodes.Compare, nodes.Not, nodes.Test, nodes.And, nodes.Or, nodes.Const)
 
 
+def is_short(source: str) -> bool:
+    """Whether a template may be parsed here, to see what it is made of."""
+    return len(source) <= MAX_SOURCE
+
+
 def is_plain(tree: nodes.Template, source: str) -> bool:
     """Whether every construct of a parsed template is a listed one."""
-    if len(source) > MAX_SOURCE:
-        return False
     everything = [tree, *tree.find_all(nodes.Node)]
     macros = {node.name for node in everything if isinstance(node, nodes.Macro)}
     assigned = {
@@ -70,7 +75,7 @@ def _is_listed(node: nodes.Node, macros: set[str], elements: set[str]) -> bool:
         if node.dyn_args is not None or node.dyn_kwargs is not None:
             return False
         if isinstance(called, nodes.Getattr):
-            return called.attr in _METHODS
+            return called.attr in _METHODS and (called.attr not in _SEEKING or all(map(_is_short_text, node.args)))
         return isinstance(called, nodes.Name) and called.name in _FUNCTIONS | macros
     if isinstance(node, nodes.List):
         return all(isinstance(one, nodes.Const) or _names(one, elements) for one in node.items)
@@ -92,7 +97,13 @@ def _applies(node: nodes.Filter) -> bool:
         return constants and set(named[:1]) <= _TESTS
     if node.name in ("selectattr", "rejectattr"):
         return constants and set(named[1:2]) <= _TESTS
+    if node.name == "trim":
+        return all(map(_is_short_text, given))
     return constants or node.name in ("d", "default")
+
+
+def _is_short_text(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.Const) and (not isinstance(node.value, str) or len(node.value) <= MAX_SOUGHT)
 
 
 def _cheap(node: nodes.Compare) -> bool:

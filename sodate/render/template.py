@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import datetime
 import functools
+import io
 import json
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
@@ -17,20 +19,20 @@ from importlib import resources
 from typing import Any
 
 import jinja2
-import jinja2.compiler
 import jinja2.ext
 import jinja2.nodes
-import jinja2.parser
 import jinja2.sandbox
 import jinja2.utils
 
 from sodate.core.errors import SodateError
 from sodate.core.text import en, ja, said_by, tr
 from sodate.render import isolated
-from sodate.render.plain import is_plain
+from sodate.render.code import Generation, Generator
+from sodate.render.plain import is_plain, is_short
 
 MAX_CHARS = 20_000_000  # of output
-MAX_MADE = 10 * MAX_CHARS  # characters made on the way to it, in all; an item of a list counts as 8, for its bytes
+MAX_MADE = 10 * MAX_CHARS  # bytes made on the way to it, in all; an item of a list counts as 8
+PIECE = 64  # bytes of a piece of output that waits in a macro or a block, its text apart
 MAX_SECONDS = 20.0
 MAX_ITEMS = 100_000  # of a list or a mapping
 MAX_SOURCE = 1_000_000  # characters
@@ -56,60 +58,42 @@ class TemplateError(SodateError):
     code = "template_refused"
 
 
-class _Generation(jinja2.ext.Extension):
-    """Accepts `{% generation %}…{% endgeneration %}`. Masks here come from structure, so the tag changes nothing."""
-
-    tags = {"generation"}  # noqa: RUF012 (Jinja's own protocol)
-
-    def parse(self, parser: jinja2.parser.Parser) -> list[jinja2.nodes.Node]:
-        next(parser.stream)
-        return list(parser.parse_statements(("name:endgeneration",), drop_needle=True))
-
-
-class _Generator(jinja2.compiler.CodeGenerator):
-    """Hands `a ~ b` and `a[b:c]` to the sandbox, and `a + b + c` as one: Jinja would hand over every single `+`."""
-
-    def visit_Add(self, node: jinja2.nodes.Expr, frame: jinja2.compiler.Frame) -> None:  # noqa: N802 (Jinja's names)
-        terms = []
-        while isinstance(node, jinja2.nodes.Add):
-            terms.append(node.right)
-            node = node.left
-        self.write("environment.counted(")
-        self.visit(node, frame)
-        for one in reversed(terms):
-            self.write(" + ")
-            self.visit(one, frame)
-        self.write(")")
-
-    def visit_Concat(self, node: jinja2.nodes.Concat, frame: jinja2.compiler.Frame) -> None:  # noqa: N802
-        self.write("concat(map(environment.text, (")
-        for one in node.nodes:
-            self.visit(one, frame)
-            self.write(", ")
-        self.write(")))")
-
-    def visit_Getitem(self, node: jinja2.nodes.Getitem, frame: jinja2.compiler.Frame) -> None:  # noqa: N802
-        slicing = isinstance(node.arg, jinja2.nodes.Slice)
-        self.write("environment.counted(" if slicing else "(")
-        super().visit_Getitem(node, frame)
-        self.write(")")
-
-
 class _Account(threading.local):
     """What one render may still take: of each thread its own, so that two renders never share one."""
 
     date: datetime.date | None = None  # that strftime_now tells; None is today
     deadline = 0.0
-    left = 0  # characters that may still be made; none while compiling, so that no constant is folded into a long one
+    left = 0  # bytes that may still be made; none while compiling, so that no constant is folded into a long one
+
+    def charge(self, bytes: int) -> None:
+        self.left -= bytes
+        if self.left < 0:
+            raise _too_much()
+
+
+class _Pieces(list[str]):
+    """What a macro or a block has written so far, piece by piece on the account: many small ones are large."""
+
+    def __init__(self, account: _Account) -> None:
+        super().__init__()
+        self.account = account
+
+    def append(self, piece: str) -> None:
+        self.account.charge(PIECE)
+        super().append(piece)
+
+    def extend(self, pieces: Iterable[str]) -> None:
+        for piece in pieces:
+            self.append(piece)
 
 
 class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset({"*", "**", "%"})
-    code_generator_class = _Generator
+    code_generator_class = Generator
 
     def __init__(self) -> None:
         super().__init__(
-            trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols], autoescape=False
+            trim_blocks=True, lstrip_blocks=True, extensions=[Generation, jinja2.ext.loopcontrols], autoescape=False
         )
         self.account = _Account()
         self.finalize = self.text
@@ -127,10 +111,16 @@ class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
         return tree
 
     def ticking(self, items: Iterable[Any]) -> Iterator[Any]:
-        for item in items:
-            if time.monotonic() > self.account.deadline:
-                raise _too_long()
-            yield item
+        return map(self.in_time, items)
+
+    def in_time(self, value: Any) -> Any:
+        """`value`, if there is still time."""
+        if time.monotonic() > self.account.deadline:
+            raise _too_long()
+        return value
+
+    def pieces(self) -> list[str]:
+        return _Pieces(self.account)
 
     def size(self, value: Any) -> int:
         """How long `value` is as text, about: a list that holds another many times over is longer than it looks."""
@@ -168,20 +158,32 @@ class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
             given = (*others, *named.values())
             rest = sum(max(one, 0) if isinstance(one, int) else self.size(one) for one in given)
             most = (1 + self.size(value)) * (1 + rest)
-        if most > MAX_MADE:
+        wide = any(isinstance(one, str) and not one.isascii() for one in (value, *others, *named.values()))
+        if most * (4 if wide else 1) > MAX_MADE:
             raise _too_much()
 
     def counted(self, value: Any) -> Any:
         """`made`, on the account of this rendering."""
-        if isinstance(value, str):
-            self.account.left -= len(value)
-        elif isinstance(value, _MANY):
-            if len(value) > MAX_ITEMS:
+        if isinstance(made, str):
+            self.account.charge(len(made) if made.isascii() else sys.getsizeof(made))
+        elif isinstance(made, _MANY):
+            if len(made) > MAX_ITEMS:
                 raise _refused(tr(f"a list of over {MAX_ITEMS} items", f"{MAX_ITEMS} 個を超えるリスト"))
-            self.account.left -= 8 * len(value)
-        if self.account.left < 0:
-            raise _too_much()
-        return value
+            self.account.charge(8 * len(made))
+        elif isinstance(made, Iterator):  # of a filter: what comes out of it may take long each time
+            return self.ticking(made)
+        return made
+
+    def added(self, terms: Sequence[Any]) -> Any:
+        """`a + b + c`. Texts are put together at once: every sum on the way would be another text."""
+        if all(type(one) is str for one in terms):
+            if sum(map(len, terms)) > self.account.left:
+                raise _too_much()
+            return self.counted("".join(terms))
+        total = terms[0]
+        for one in terms[1:]:
+            total = self.counted(total + one)
+        return total
 
     def text(self, value: Any) -> str:
         """`value` as `{{ }}` and `~` write it."""
@@ -207,8 +209,7 @@ class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
         return self.counted(super().call_binop(context, operator, left, right))
 
     def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
-        if time.monotonic() > self.account.deadline:
-            raise _too_long()
+        self.in_time(obj)
         value = getattr(obj, "__self__", None)
         if value is None:  # str.format comes wrapped by the sandbox
             value = getattr(getattr(obj, "__wrapped__", None), "__self__", None)
@@ -254,7 +255,7 @@ def _refused(why: str) -> jinja2.TemplateRuntimeError:
 
 
 def _too_much() -> jinja2.TemplateRuntimeError:
-    return _refused(tr(f"it makes texts of over {MAX_MADE} characters", f"{MAX_MADE} 文字を超える文字列を作ります"))
+    return _refused(tr(f"it makes texts of over {MAX_MADE} bytes", f"{MAX_MADE} バイトを超える文字列を作ります"))
 
 
 def _too_long() -> jinja2.TemplateRuntimeError:
@@ -288,12 +289,7 @@ def compile_template(source: str) -> Render:
             tr(f"The chat template has over {MAX_SOURCE} characters.",
                f"チャットテンプレートが {MAX_SOURCE} 文字を超えています。")
         )  # fmt: skip
-    try:
-        tree = jinja2.Environment(extensions=[_Generation, jinja2.ext.loopcontrols]).parse(source)
-        plain = is_plain(tree, source)
-    except Exception as error:
-        raise _no_template(error) from None
-    if plain:
+    if is_short(source) and _is_plain(source):
         return compile_here(source)
     _ask(source, None, None)  # what it says of a source that does not compile
 
@@ -301,6 +297,14 @@ def compile_template(source: str) -> Render:
         return _ask(source, date, variables)
 
     return render
+
+
+def _is_plain(source: str) -> bool:
+    try:
+        tree = jinja2.Environment(extensions=[Generation, jinja2.ext.loopcontrols]).parse(source)
+        return is_plain(tree, source)
+    except Exception as error:
+        raise _no_template(error) from None
 
 
 def _ask(source: str, date: datetime.date | None, variables: Mapping[str, Any] | None) -> str:
@@ -330,19 +334,18 @@ def compile_here(source: str) -> Render:
         environment.account.date = date
         environment.account.deadline = time.monotonic() + MAX_SECONDS
         environment.account.left = MAX_MADE
-        pieces: list[str] = []
+        written = io.StringIO()
         size = 0
         try:
             for piece in template.generate(**variables):
-                pieces.append(piece)
+                written.write(piece)
                 size += len(piece)
-                if time.monotonic() > environment.account.deadline:
-                    raise _too_long()
+                environment.in_time(piece)
                 if size > MAX_CHARS:
                     raise _refused(tr(f"output over {MAX_CHARS} characters", f"出力が {MAX_CHARS} 文字を超えました"))
         except Exception as error:  # whatever a stranger's program raises is its own fault
             raise _refused_by(error) from None
-        return "".join(pieces)
+        return written.getvalue()
 
     return render
 

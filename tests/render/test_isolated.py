@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
+import os
+import resource
 import threading
 import time
 from collections.abc import Iterator
@@ -49,6 +50,8 @@ def test_templates_of_real_families_are_plain_and_stay_in_this_process(asked: li
     "{{ x | batch(2) }}", "{{ x | map('tojson') | list }}", "{{ x * 2 }}", "{{ 2 ** 3 }}", "{{ '%s' | format(x) }}",
     "{{ x.format(1) }}", "{{ range(3) }}", "{{ dict(a=x) }}", "{% macro m(p) %}{{ [p] }}{% endmacro %}{{ m(x) }}",
     "{% for a in x recursive %}{{ loop(a) }}{% endfor %}", "{{ x | unique | list }}", "{{ x.y() }}", "{{ x(1) }}",
+    "{{ x.rsplit(y) }}", "{{ x.strip(y) }}", "{{ x.lstrip(y) }}", "{{ x.rstrip('" + "ab" * 40 + "') }}",
+    "{{ x | trim('" + "ab" * 40 + "') }}", "{{ x }}" + " " * 100_000,
 ])  # fmt: skip
 def test_what_could_take_long_in_one_step_is_not_plain(text: str, asked: list[str]) -> None:
     compile_template(text)
@@ -90,7 +93,7 @@ def test_the_deadline_holds_and_the_rest_of_the_process_goes_on(source: str, mon
 
 def test_memory_has_a_ceiling_and_the_next_template_is_rendered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(isolated, "MEMORY", 64 << 20)
-    idle: list[tuple[int, subprocess.Popen[bytes]]] = []
+    idle: list[isolated.Worker] = []
     monkeypatch.setattr(isolated, "_idle", idle)
     compile_template.cache_clear()
     try:
@@ -98,8 +101,43 @@ def test_memory_has_a_ceiling_and_the_next_template_is_rendered(monkeypatch: pyt
             compile_template("{% set a = 'a' * 90000000 %}{{ a | length }}")()
         assert compile_template("{{ [[3]] }}")() == "[[3]]"
     finally:
-        for _, worker in idle:
+        for worker in idle:
             isolated._end(worker)
+
+
+def test_a_worker_that_was_killed_is_followed_by_another_and_few_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    idle: list[isolated.Worker] = []
+    monkeypatch.setattr(isolated, "_idle", idle)
+    monkeypatch.setattr(template, "MAX_SECONDS", 0.3)
+    render, soon = compile_template(SHARED), compile_template("{{ [[1]] }}")
+    try:
+        with ThreadPoolExecutor(6) as pool:
+            assert [one.result() for one in [pool.submit(soon) for _ in range(12)]] == ["[[1]]"] * 12
+            assert 0 < len(idle) <= isolated.KEPT
+        while len(idle) > 1:
+            isolated._end(idle.pop())
+        killed = idle[0].process
+        with pytest.raises(TemplateError, match="longer than"):
+            render()
+        assert [one.process.poll() for one in idle] == [None] and idle[0].process is not killed
+    finally:
+        for worker in idle:
+            isolated._end(worker)
+
+
+def test_a_worker_is_asked_however_many_files_are_open() -> None:
+    """select(2) knows no descriptor above 1023."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        with ThreadPoolExecutor(2) as pool:  # two at once: one of them starts a worker of its own
+            render = compile_template("{{ [[4]] }}")
+            assert [one.result() for one in [pool.submit(render) for _ in range(4)]] == ["[[4]]"] * 4
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_two_renders_at_once_do_not_share_what_they_may_make(monkeypatch: pytest.MonkeyPatch) -> None:

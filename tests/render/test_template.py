@@ -34,7 +34,7 @@ def test_a_text_may_double_until_too_much_was_made(step: str, small: None) -> No
     # 5 characters doubled n times are 10 + 20 + … = 10 (2ⁿ - 1) on the way: 1270 by n = 7, over 10 000 by n = 10.
     source = DOUBLED.replace("STEP", STEPS[step])
     assert compile_template(source.replace("TIMES", "4"))() == "80"
-    with pytest.raises(TemplateError, match="over 10000 characters"):
+    with pytest.raises(TemplateError, match="over 10000 bytes"):
         compile_template(source.replace("TIMES", "40"))()
 
 
@@ -43,7 +43,7 @@ def test_what_was_made_is_added_up(small: None) -> None:
     for each in ("ns.x ~ 'b'", "ns.x + 'b'", "ns.x | upper", "ns.x.upper()", "ns.x[1:]", "ns.x | list"):
         source = hoard.replace("EACH", each)
         assert compile_template(source.replace("TIMES", "10"))() == "done"  # 10 × about 100, 200 or 800
-        with pytest.raises(TemplateError, match="over 10000 characters"):
+        with pytest.raises(TemplateError, match="over 10000 bytes"):
             compile_template(source.replace("TIMES", "200"))()
 
 
@@ -77,7 +77,7 @@ def test_a_list_that_holds_itself_many_times_over_is_longer_than_it_looks(use: s
         "{% set ns = namespace(x=['a']) %}{% for i in range(TIMES) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}" + use
     )
     assert compile_template(source.replace("TIMES", "2"))().lower().count("a") == 4
-    with pytest.raises(TemplateError, match="over 10000 characters"):
+    with pytest.raises(TemplateError, match="over 10000 bytes"):
         compile_template(source.replace("TIMES", "40"))()
 
 
@@ -89,11 +89,52 @@ def test_json_as_deep_as_it_is_indented_is_counted_line_by_line(monkeypatch: pyt
     render = compile_template(nested.replace("N", "300") + "{{ ns.x | tojson(indent=50) | length }}")
     tracemalloc.start()
     try:
-        with pytest.raises(TemplateError, match="over 1000000 characters"):
+        with pytest.raises(TemplateError, match="over 1000000 bytes"):
             render()
         assert tracemalloc.get_traced_memory()[1] < 5_000_000  # 3.2 MB with the nested lists; 9 MB if it were made
     finally:
         tracemalloc.stop()
+
+
+TWICE = "{% for a in l %}{% for b in l %}BODY{% endfor %}{% endfor %}"
+
+
+@pytest.mark.parametrize(("source", "most"), [
+    ("{{ " + "+".join(["x"] * 200) + " }}", 3_000_000),
+    ("{% set y = x | safe %}{{ " + "+".join(["y"] * 200) + " }}", 4_000_000),
+    ("{% set y %}" + TWICE.replace("BODY", "{% if l %}a{% endif %}") + "{% endset %}", 3_000_000),
+    ("{% set y %}" + TWICE.replace("BODY", "a{{ '' }}") + "{% endset %}", 3_000_000),
+    ("{% macro m() %}" + TWICE.replace("BODY", "{{ none }}") + "{% endmacro %}{{ m() }}", 3_000_000),
+    (TWICE.replace("BODY", "{{ x }}"), 9_000_000),
+    ("{{ wide.replace('あ', many) }}", 2_500_000),
+])  # fmt: skip
+def test_what_is_put_together_of_many_pieces_is_bounded_on_the_way(
+    source: str, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plain template is rendered in this process: what it holds is ours."""
+    monkeypatch.setattr("sodate.render.template.MAX_MADE", 1_000_000)
+    monkeypatch.setattr("sodate.render.template.MAX_CHARS", 1_000_000)
+    render = compile_template(source)
+    tracemalloc.start()
+    try:
+        with pytest.raises(TemplateError, match=r"over 1000000 (bytes|characters)"):
+            render(x="x" * 50_000, l=[1] * 2_000, wide="あ" * 10, many="い" * 40_000)
+        assert tracemalloc.get_traced_memory()[1] < most
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("source", [
+    "{% if 'b' in l %}{% endif %}" * 900, "{{ l" + " | map('trim')" * 40 + " | list | length }}",
+    "{% for a in l | map('trim') | select('string') %}{% endfor %}" * 400,
+])  # fmt: skip
+def test_the_clock_is_looked_at_within_every_step(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock is a second further at each look: a thousand looks and more, where there were a few."""
+    looks = iter(range(10**9))
+    monkeypatch.setattr("sodate.render.template.time.monotonic", lambda: float(next(looks)))
+    monkeypatch.setattr("sodate.render.template.MAX_SECONDS", 500.0)
+    with pytest.raises(TemplateError, match="longer than 500 s"):
+        compile_template(source)(l=["a"] * 1_000)
 
 
 class Hungry:
