@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sodate.api.loading import load as load
     from sodate.api.merging import merge as merge
     from sodate.api.models import pull as pull
+    from sodate.api.models import verifying as verifying
     from sodate.api.rewards import load_reward as load_reward
     from sodate.api.training import resume as resume
     from sodate.api.training import train as train
@@ -33,11 +34,11 @@ _WHERE = {
     "load_reward": "api.rewards", "merge": "api.merging", "pull": "api.models", "resume": "api.training",
     "train": "api.training",
     "Message": "core.types", "Recipe": "core.recipe", "Sampling": "core.engine", "SodateError": "core.errors",
-    "UsageError": "core.errors",
+    "UsageError": "core.errors", "verifying": "api.models",
 }  # fmt: skip
 __all__ = [
     "Message", "Recipe", "Sampling", "SodateError", "UsageError", "__version__", "check", "evaluate", "export", "load",
-    "load_reward", "merge", "pull", "resume", "train",
+    "load_reward", "merge", "pull", "resume", "train", "verifying",
 ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -156,13 +157,13 @@ async def converse(service: Service, turn: Turn, ask: Ask) -> AsyncGenerator[Del
     assert end is not None
     for delta in sorter.close():
         yield said.add(delta)
-    content, calls = _calls(turn, sorter.held, end, form) if tools else (sorter.held, ())
+    content, calls = await asyncio.to_thread(_calls, turn, sorter.held, end, form) if tools else (sorter.held, ())
     if content:
         yield said.add(Delta("content", content))
     for call in calls:
         yield Delta("call", call=call)
     if turn.schema is not None and not calls and end.finish == "stop":
-        _check(said.content, turn.schema)
+        await asyncio.to_thread(_check, said.content, turn.schema)
     yield Finished(
         Message("assistant", said.content, calls, reasoning=said.reasoning.rstrip()),
         "tool_calls" if calls and not turn.named else end.finish,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
+from sodate.library.recorded import verifying as verifying
 
 if TYPE_CHECKING:
     from sodate.library.store import ModelEntry

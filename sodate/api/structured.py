@@ -18,6 +18,7 @@ from sodate.core.errors import UsageError
 from sodate.core.text import tr
 from sodate.core.types import Message, ToolCall
 from sodate.generate.grammar import misread
+from sodate.grade.schemas import bounded, breach
 from sodate.render.renderer import Renderer
 
 MAX_DEPTH = 64
@@ -79,6 +80,7 @@ def _checked(schema: Any, param: str) -> str:
                f"JSON スキーマの入れ子が {MAX_DEPTH} 段、または長さが {MAX_SCHEMA} 文字を超えています。"),
             code="invalid_schema", param=param,
         )  # fmt: skip
+    bounded(schema, param, param, "invalid_schema")
     return text
 
 
@@ -192,16 +194,9 @@ def calls_in(text: str, form: CallForm) -> tuple[ToolCall, ...]:
 
 def violation(text: str, schema: Any) -> str | None:
     """What about a reply does not fit its schema, by another library than the one that made it; None if it fits."""
-    import jsonschema
-    from referencing import Registry
-
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as unreadable:
         return f"no JSON: {unreadable}"
-    kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
-    try:
-        wrong = next(kind(schema, registry=Registry()).iter_errors(value), None)
-    except Exception as failed:  # a reference that leads nowhere, a pattern that is none
-        return f"{type(failed).__name__}"
-    return None if wrong is None else f"{wrong.json_path}: {wrong.message}"[:300]
+    wrong = breach(schema, value)
+    return wrong and wrong[:300]

@@ -40,6 +40,7 @@ Temperature = Annotated[float, typer.Option(min=0, help=tr("0: the likeliest tok
 
 @app.callback()
 def _root(
+    context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help=tr("Show tracebacks.", "トレースバックを表示。"))] = False,
     verify: Annotated[
         bool,
@@ -49,7 +50,9 @@ def _root(
     if debug:
         os.environ["SODATE_DEBUG"] = "1"
     if verify:
-        os.environ["SODATE_VERIFY"] = "1"
+        from sodate.api.models import verifying
+
+        context.with_resource(verifying())
 
 
 def main() -> None:

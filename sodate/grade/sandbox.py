@@ -203,7 +203,9 @@ def _begun(process: subprocess.Popen[bytes], status: int) -> bool:
     assert process.stderr
     said = b""
     deadline = time.monotonic() + BUILDING
-    while (left := deadline - time.monotonic()) > 0 and select.select([status], [], [], left)[0]:
+    waiting = select.poll()  # select.select knows no descriptor above 1023
+    waiting.register(status, select.POLLIN)
+    while (left := deadline - time.monotonic()) > 0 and waiting.poll(1000 * left):
         piece = os.read(status, 65536)
         said += piece
         if said == b"ready":
@@ -223,30 +225,35 @@ def _talk(process: subprocess.Popen[bytes], request: bytes, limits: Limits) -> t
     assert process.stdin and process.stdout and process.stderr
     deadline = time.monotonic() + limits.seconds
     out = bytearray()
-    reading, writing = {process.stdout.fileno(), process.stderr.fileno()}, {process.stdin.fileno()}
-    os.set_blocking(process.stdin.fileno(), False)
+    target, reading = process.stdin.fileno(), {process.stdout.fileno(), process.stderr.fileno()}
+    os.set_blocking(target, False)
+    waiting = select.poll()
+    waiting.register(target, select.POLLOUT)
+    for fd in reading:
+        waiting.register(fd, select.POLLIN)
     stopped, sent, loud = None, 0, 0
     while reading and stopped is None:
         left = deadline - time.monotonic()
         if left <= 0:
             stopped = tr(f"stopped after {limits.seconds} s", f"{limits.seconds} 秒で打ち切りました")
             break
-        can_read, can_write, _ = select.select(reading, writing, [], left)
-        for fd in can_write:
-            try:
-                sent += os.write(fd, request[sent : sent + 65536])
-            except BrokenPipeError:
-                sent = len(request)
-            if sent == len(request):
-                process.stdin.close()
-                writing.clear()
-        for fd in can_read:
+        for fd, _ in waiting.poll(1000 * left):
+            if fd == target:
+                try:
+                    sent += os.write(fd, request[sent : sent + 65536])
+                except BrokenPipeError:
+                    sent = len(request)
+                if sent == len(request):
+                    waiting.unregister(fd)
+                    process.stdin.close()
+                continue
             data = os.read(fd, 65536)
             if fd == process.stdout.fileno():
                 out += data
             loud += len(data)
             if not data:
                 reading.discard(fd)
+                waiting.unregister(fd)
             if loud > limits.output:
                 stopped = tr(
                     f"stopped after {limits.output} bytes of output", f"出力が {limits.output} バイトを超えました"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,10 +19,13 @@ import jsonschema_rs
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
 from sodate.grade.ecma import NotEcmaError, translate
+from sodate.grade.growth import MAX_VISITS, entries, visits
 from sodate.grade.patterns import ENGINE, checked, gave_up
 from sodate.grade.strings import clip
 
 MAX_PROBLEMS = 1000  # looked at, of one document; three are told
+MAX_CHECKS = 50_000  # of schemas against values, so that problems are collected: each has some kilobytes
+
 
 DRAFTS = {
     "json-schema.org/draft-04/schema": "draft-04", "json-schema.org/draft-06/schema": "draft-06",
@@ -81,18 +85,28 @@ _CARRIERS = ("response_format", "text", "format", "json_schema", "schema", "func
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """`notes` name what the document says and nobody checks. `patterns` are as written, by their translation."""
+    """`notes` name what the document says and nobody checks. `patterns` are as written, by their translation.
+
+    `visits`: how many schemas a value meets at most.
+    """
 
     validator: jsonschema_rs.Validator
     notes: tuple[str, ...]
     patterns: Mapping[str, str]
+    visits: int
 
     def problems(self, value: Any) -> list[str]:
-        """A line for each place where a JSON value breaks the schema, in the order of the places; [] when it fits."""
+        """A line for each place where a JSON value breaks the schema, in the order of the places; [] when it fits.
+
+        Of a value with very many places the first alone.
+        """
         try:
             if self.validator.is_valid(value):
                 return []
-            errors = list(itertools.islice(self.validator.iter_errors(value), MAX_PROBLEMS))
+            if entries(value) * self.visits > MAX_CHECKS:
+                errors = [_first(self.validator, value)]
+            else:
+                errors = list(itertools.islice(self.validator.iter_errors(value), MAX_PROBLEMS))
         except (ValueError, TypeError, OverflowError) as error:  # a value that the engine can't take in
             return [tr(f"can't be checked: {error}", f"照合できません: {error}")]
         errors.sort(key=lambda error: [str(part) for part in error.instance_path])
@@ -109,6 +123,14 @@ class Schema:
             return tr(f"{json.dumps(error.instance, ensure_ascii=False)} does not match {written!r}",
                       f"{json.dumps(error.instance, ensure_ascii=False)} が {written!r} に合いません")  # fmt: skip
         return error.message
+
+
+def _first(validator: jsonschema_rs.Validator, value: Any) -> jsonschema_rs.ValidationError:
+    try:
+        validator.validate(value)
+    except jsonschema_rs.ValidationError as error:
+        return error
+    raise ValueError("it fits")  # is_valid said that it doesn't
 
 
 def _path(parts: list[str | int]) -> str:
@@ -135,6 +157,7 @@ def read_schema(document: Any, where: str) -> Schema:
         else:
             notes.append(tr(f"the format {name!r} is not checked", f"format {name!r} は検査されません"))
     patterns = _translate_patterns(nodes, where)
+    counted = bounded(document, where, "grader")
     try:
         validator = jsonschema_rs.validator_for(
             document, formats=formats, validate_formats=True, offline=True, pattern_options=ENGINE
@@ -157,7 +180,41 @@ def read_schema(document: Any, where: str) -> Schema:
                'スキーマには "type"、"properties"、"required" などを書いてください。'),
             code="bad_schema", param="grader",
         )  # fmt: skip
-    return Schema(validator, tuple(tr(f"{where}: ", f"{where}: ") + note for note in notes), patterns)
+    return Schema(validator, tuple(tr(f"{where}: ", f"{where}: ") + note for note in notes), patterns, counted)
+
+
+def bounded(document: Any, where: str, param: str, code: str = "bad_schema") -> int:
+    """How many schemas a value meets at most; UsageError, naming `where`, for a document with too many."""
+    try:
+        counted = visits(document, _pointed)
+    except RecursionError:
+        counted = MAX_VISITS + 1
+    if counted > MAX_VISITS:
+        raise UsageError(
+            tr(f"{where}: its references go too deep or multiply: one value would be checked against more than "
+               f"{MAX_VISITS} schemas.",
+               f"{where}: 参照が深すぎるか掛け合わさり、1 つの値と照合するスキーマが {MAX_VISITS} 個を超えます。"),
+            tr("Refer to a schema once at each level.", "同じ階層からの参照は 1 回にしてください。"),
+            code=code, param=param,
+        )  # fmt: skip
+    return counted
+
+
+def breach(document: Any, value: Any) -> str | None:
+    """What about a JSON value does not fit a schema, which need not be one for grading; None if it fits."""
+    if isinstance(document, dict) and document.get("$schema") is not None and _named_draft(document) is None:
+        document = {key: inner for key, inner in document.items() if key != "$schema"}
+    try:
+        validator = jsonschema_rs.validator_for(document, offline=True, pattern_options=ENGINE)
+    except ValueError as error:  # a reference that leads nowhere, a pattern that is none
+        return f"{type(error).__name__}: {error}".splitlines()[0]
+    try:
+        validator.validate(value)
+    except jsonschema_rs.ValidationError as error:
+        return f"{_path(error.instance_path)}: {error.message}"
+    except (ValueError, TypeError, OverflowError) as error:
+        return str(error)
+    return None
 
 
 def unwrapped(document: Any) -> Any:
@@ -175,18 +232,24 @@ def _draft(document: Any, where: str) -> str:
         raise UsageError(tr(f"{where} is not a JSON Schema: it is not an object.",
                             f"{where} は JSON Schema ではありません (オブジェクトではありません)。"),
                          code="bad_schema", param="grader")  # fmt: skip
-    named = (
-        document.get("$schema", "json-schema.org/schema") if isinstance(document, dict) else "json-schema.org/schema"
-    )
-    plain = str(named).removeprefix("https://").removeprefix("http://").removesuffix("#")
-    if plain not in DRAFTS:
+    named = document.get("$schema") if isinstance(document, dict) else None
+    draft = _named_draft(document)
+    if draft is None:
         raise UsageError(
             tr(f"{where}: $schema {named!r} is unknown.", f"{where}: $schema {named!r} には対応していません。"),
             tr("Known drafts: ", "対応しているドラフト: ") + ", ".join(_ORDER),
             code="bad_schema",
             param="grader",
         )
-    return DRAFTS[plain]
+    return draft
+
+
+def _named_draft(document: Any) -> str | None:
+    """The draft that `$schema` names, 2020-12 without it; None for one that is not known."""
+    named = (
+        document.get("$schema", "json-schema.org/schema") if isinstance(document, dict) else "json-schema.org/schema"
+    )
+    return DRAFTS.get(str(named).removeprefix("https://").removeprefix("http://").removesuffix("#"))
 
 
 def _nodes(document: Any, definitions: bool = True) -> Iterator[dict[str, Any] | bool]:
@@ -194,9 +257,9 @@ def _nodes(document: Any, definitions: bool = True) -> Iterator[dict[str, Any] |
 
     Without `definitions`, only those that a value meets: definitions that nothing refers to are left out.
     """
-    waiting, seen = [document], set[int]()
+    waiting, seen = deque([document]), set[int]()
     while waiting:
-        node = waiting.pop(0)
+        node = waiting.popleft()
         if isinstance(node, bool):
             yield node
         if not isinstance(node, dict) or id(node) in seen:

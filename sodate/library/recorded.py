@@ -1,16 +1,16 @@
 """What was recorded of a folder is checked before it is used: that its files are those that were hashed.
 
 Cheaply: files whose size and time are as at the last check on this machine were looked at then. All are read again
-where either changed, and always with SODATE_VERIFY set (`sodate --verify`).
+where either changed, and always within `verifying` (`sodate --verify`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,18 @@ from sodate.core.files import sha256_file, sha256_json, write_json
 from sodate.core.home import cache_dir
 from sodate.core.text import tr
 
+_ALWAYS: ContextVar[bool] = ContextVar("sodate_verifying", default=False)
 READ = (".json", ".safetensors", ".jinja", ".model", ".bin")  # what a library would take up, if it lay there
+
+
+@contextlib.contextmanager
+def verifying() -> Iterator[None]:
+    """Within, every file of a model or version that is loaded is hashed again: of this request or command alone."""
+    before = _ALWAYS.set(True)
+    try:
+        yield
+    finally:
+        _ALWAYS.reset(before)
 
 
 def check_recorded(folder: Path, sha256: Mapping[str, str], manifest: str) -> None:
@@ -33,7 +44,7 @@ def check_recorded(folder: Path, sha256: Mapping[str, str], manifest: str) -> No
         if name in sha256 or name.endswith(READ):
             raise _changed(folder / name)
         there.pop(name)  # a licence or a note that somebody put there: nothing reads it
-    if not os.environ.get("SODATE_VERIFY") and _read(_note(folder)) == _looks(there, sha256):
+    if not _ALWAYS.get() and _read(_note(folder)) == _looks(there, sha256):
         return
     for name, file in there.items():
         if sha256_file(file) != sha256[name]:

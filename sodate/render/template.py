@@ -163,16 +163,16 @@ class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
             raise _too_much()
 
     def counted(self, value: Any) -> Any:
-        """`made`, on the account of this rendering."""
-        if isinstance(made, str):
-            self.account.charge(len(made) if made.isascii() else sys.getsizeof(made))
-        elif isinstance(made, _MANY):
-            if len(made) > MAX_ITEMS:
+        """`value`, on the account of this rendering."""
+        if isinstance(value, str):
+            self.account.charge(len(value) if value.isascii() else sys.getsizeof(value))
+        elif isinstance(value, _MANY):
+            if len(value) > MAX_ITEMS:
                 raise _refused(tr(f"a list of over {MAX_ITEMS} items", f"{MAX_ITEMS} 個を超えるリスト"))
-            self.account.charge(8 * len(made))
-        elif isinstance(made, Iterator):  # of a filter: what comes out of it may take long each time
-            return self.ticking(made)
-        return made
+            self.account.charge(8 * len(value))
+        elif isinstance(value, Iterator):  # of a filter: what comes out of it may take long each time
+            return self.ticking(value)
+        return value
 
     def added(self, terms: Sequence[Any]) -> Any:
         """`a + b + c`. Texts are put together at once: every sum on the way would be another text."""

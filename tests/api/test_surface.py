@@ -20,6 +20,7 @@ VERBS = {
     "pull": "(name, revision, *, on_progress, wait)",
     "resume": "(run, *, on_event)",
     "train": "(recipe, *, on_event, **keys)",
+    "verifying": "()",
 }
 KINDS = {"Message", "Recipe", "Sampling", "SodateError", "UsageError"}
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sodate.core.errors import UsageError
 from sodate.grade import parse_grader
-from sodate.grade.schemas import read_schema
+from sodate.grade.schemas import breach, read_schema
 from tests.grade.test_grade import schema_file, score
 
 URIS = {
@@ -264,3 +264,69 @@ def test_a_schema_of_its_own_kind_ends(tmp_path: Path) -> None:
 def test_two_patterns_that_mean_the_same_both_count() -> None:
     schema = {"patternProperties": {"^a-b$": {"type": "string"}, r"^a\-b$": {"maxLength": 1}}}
     assert fits(schema, {"a-b": "x"}) and not fits(schema, {"a-b": "xy"}) and not fits(schema, {"a-b": 1})
+
+
+# ── what a small document may not do ─────────────────────────────────────────────────────────────────────────────────
+
+
+def levels(count: int, level: Any, **last: Any) -> dict[str, Any]:
+    """A document of `count` levels, each made by `level(number, the reference to the next)`."""
+    made = {f"d{n}": level(n, f"#/$defs/d{n + 1}") for n in range(count)}
+    return {"$ref": "#/$defs/d0", "$defs": {**made, f"d{count}": {"type": "object", **last}}}
+
+
+DOUBLED: dict[str, Any] = {
+    "allOf": lambda n, then: {"allOf": [{"$ref": then}, {"$ref": then}]},
+    "anyOf": lambda n, then: {"anyOf": [{"$ref": then, "minProperties": 1}, {"$ref": then}]},
+    "if": lambda n, then: {"if": {"$ref": then}, "then": {"$ref": then}},
+    "one part twice": lambda n, then: {"properties": {"a": {"$ref": then}}, "patternProperties": {"a": {"$ref": then}}},
+    "contains": lambda n, then: {"items": {"$ref": then}, "contains": {"$ref": then}},
+    "anchors": lambda n, then: {"$anchor": f"a{n}", "oneOf": [{"$ref": f"#a{n + 1}" if n < 39 else then}] * 2},
+    "names": lambda n, then: {"$id": f"{n}.json", "oneOf": [{"$ref": f"{n + 1}.json" if n < 39 else "0.json"}] * 2},
+}
+
+
+@pytest.mark.parametrize("how", sorted(DOUBLED))
+def test_references_that_double_forty_times_are_refused(how: str) -> None:
+    document = levels(40, DOUBLED[how])
+    with pytest.raises(UsageError, match="references go too deep or multiply") as caught:
+        read_schema(document, "s.json")
+    assert caught.value.code == "bad_schema" and "s.json" in str(caught.value)
+    assert breach(levels(3, DOUBLED["allOf"]), {}) is None
+
+
+def test_what_does_not_multiply_may_be_deep_or_wide_or_within_itself() -> None:
+    chain = levels(100, lambda n, then: {"$ref": then})
+    tree = levels(40, lambda n, then: {"properties": {"a": {"$ref": then}, "b": {"$ref": then}}})
+    own = {"type": "object", "anyOf": [{"properties": {"a": {"$ref": "#"}}, "required": [name]} for name in "ab"]}
+    wide = {"anyOf": [{"properties": {name: {"type": "string"}}} for name in map(str, range(3_000))]}
+    for document in (chain, tree, wide):
+        assert fits(document, {"a": {}})
+    value: Any = {"b": 1}
+    for _ in range(60):
+        value = {"a": value}
+    assert fits(own, {"a": {"b": 1}}) and fits(own, value) and not fits(own, {"a": {"c": 1}})
+
+
+def test_a_value_with_very_many_problems_is_told_the_first() -> None:
+    schema = read_schema({"items": {"type": "string"}}, "s")
+    assert len(schema.problems([1] * 100)) == 100
+    (said,) = schema.problems(["a", *[1] * 60_000])
+    assert said == '$[1]: 1 is not of type "string"'
+
+
+def test_thousands_of_objects_are_told_apart() -> None:
+    schema = read_schema({"uniqueItems": True}, "s")
+    rows: list[Any] = [{"a": number, "b": [number % 7, {"c": None}]} for number in range(20_000)]
+    assert schema.problems(rows) == [] and len(schema.problems([*rows, {"b": [6, {"c": None}], "a": 6}])) == 1
+
+
+@pytest.mark.parametrize(("document", "value", "said"), [
+    ({"type": "object", "properties": {"a": {"type": "string"}}}, {"a": 1}, '$.a: 1 is not of type "string"'),
+    ({"$schema": "urn:another", "type": "object"}, {}, None), ({}, 1, None), ({"pattern": "^a"}, "a", None),
+    ({"$ref": "#/nowhere"}, 1, "nowhere"), ({"pattern": "("}, "a", "regex"), ({"format": "date"}, "x", None),
+    ({"pattern": "^(a+)+$"}, "a" * 5_000 + "b", "does not match"),
+])  # fmt: skip
+def test_a_reply_is_held_to_any_schema(document: Any, value: Any, said: str | None) -> None:
+    found = breach(document, value)
+    assert found is None if said is None else said in str(found)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import typer
 
 import sodate
+from sodate import cli
 from sodate.core.errors import SodateError
 from sodate.library import recorded
 from sodate.release.lookup import look_up
@@ -43,14 +46,24 @@ def test_files_are_hashed_when_size_time_or_machine_changed_and_when_asked(
     look_up("tiny")
     assert set(hashed) == set(entry.sha256)
     hashed.clear()
-    monkeypatch.setenv("SODATE_VERIFY", "1")
-    look_up("tiny")
+    with sodate.verifying():
+        look_up("tiny")
     assert set(hashed) == set(entry.sha256)
+    hashed.clear()
+    look_up("tiny")
+    assert hashed == []
 
 
-def test_a_changed_a_missing_and_an_added_file_are_named(
-    folder: Path, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_option_verifies_for_its_own_command_alone() -> None:
+    with typer.Context(typer.main.get_command(cli.app)) as context:
+        cli._root(context, debug=False, verify=True)
+        assert recorded._ALWAYS.get()
+        with ThreadPoolExecutor(1) as pool:  # another request's thread is not told
+            assert not pool.submit(recorded._ALWAYS.get).result()
+    assert not recorded._ALWAYS.get()
+
+
+def test_a_changed_a_missing_and_an_added_file_are_named(folder: Path, home: Path) -> None:
     entry = sodate.pull(str(folder))
     weights = entry.path / "model.safetensors"
     content, stat = weights.read_bytes(), weights.stat()
@@ -59,8 +72,7 @@ def test_a_changed_a_missing_and_an_added_file_are_named(
         look_up("tiny")
     os.utime(weights, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # looks unchanged: only --verify sees it
     look_up("tiny")
-    monkeypatch.setenv("SODATE_VERIFY", "1")
-    with pytest.raises(SodateError, match=r"model\.safetensors is not what was recorded"):
+    with sodate.verifying(), pytest.raises(SodateError, match=r"model\.safetensors is not what was recorded"):
         look_up("tiny")
     weights.write_bytes(content)
     look_up("tiny")

@@ -205,3 +205,22 @@ def test_any_value_as_a_schema_is_a_constraint_or_a_refusal(value: Any) -> None:
         structured.json_constraint(value, "x")
     except UsageError as error:
         assert error.code in ("invalid_schema", "unsupported_schema") and error.param == "x"
+
+
+def test_a_schema_whose_references_double_is_refused_before_anything_is_checked_by_it(served: Running) -> None:
+    level = {f"d{n}": {"anyOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(40)}
+    schema = {"type": "object", "properties": {"a": {"$ref": "#/$defs/d0"}}, "$defs": {**level, "d40": {}}}
+    with served.http() as http:
+        wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+        answer = http.post(
+            "/v1/chat/completions", json={"model": "orders", "messages": ASKED, "response_format": wanted}
+        )
+    error = answer.json()["error"]
+    assert answer.status_code == 400 and error["code"] == "invalid_schema" and "multiply" in error["message"]
+
+
+def test_a_pattern_that_looks_back_without_end_ends() -> None:
+    """Python's own patterns would look at 2⁵⁰ ways."""
+    schema = {"anyOf": [{"pattern": "^(a|a)*$"}, {"const": "a" * 50 + "b"}]}
+    assert structured.violation(json.dumps("a" * 50 + "b"), schema) is None
+    assert "$" in str(structured.violation(json.dumps("a" * 50 + "c"), schema))

@@ -1,0 +1,1 @@
+"""A fuzz target for each parser of what strangers make: `python -m tests.fuzz`."""

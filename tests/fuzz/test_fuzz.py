@@ -1,0 +1,38 @@
+"""The fuzz targets run: a few inputs of each, the same ones every time. `make fuzz` runs more."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from sodate.core.errors import SodateError
+from tests.fuzz.__main__ import fuzz
+from tests.fuzz.mutate import MAX_BYTES, mutated
+from tests.fuzz.targets import TARGETS
+
+
+@pytest.mark.parametrize("name", sorted(TARGETS))
+def test_every_input_of_the_corpus_is_a_value_or_an_error_to_mend(name: str, tmp_path: Path) -> None:
+    sound = 0
+    for data in TARGETS[name].corpus:
+        try:
+            TARGETS[name].run(data, tmp_path)
+            sound += 1
+        except SodateError:
+            pass
+    assert sound  # there is something that goes all the way
+
+
+@pytest.mark.parametrize("name", sorted(TARGETS))
+def test_inputs_near_to_the_corpus_are_too(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert fuzz(name, 60 if name == "template" else 400, 60.0, seed=1) == (60 if name == "template" else 400, 0)
+
+
+def test_the_same_seed_makes_the_same_inputs() -> None:
+    first, second = random.Random(3), random.Random(3)
+    for _ in range(200):
+        one = mutated((b'{"a": 1}', b"[1, 2]"), (b"{", b"}"), first)
+        assert one == mutated((b'{"a": 1}', b"[1, 2]"), (b"{", b"}"), second) and len(one) <= MAX_BYTES
