@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from sodate.core.text import shortened
+
+MAX_MESSAGE = 4000  # characters: what a file claims may stand in a sentence, and be as long as the file
+
 
 class SodateError(Exception):
     """Something a person can mend. The command line prints it without a traceback and exits with `exit_code`.
@@ -27,6 +31,7 @@ class SodateError(Exception):
         file: str | Path | None = None,
         line: int | None = None,
     ) -> None:
+        message = shortened(message, MAX_MESSAGE)
         super().__init__(message)
         self.message = message
         self.fix = fix

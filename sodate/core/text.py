@@ -106,6 +106,14 @@ def tr(english: str, japanese: str) -> Sentence:
     return Sentence(english, japanese)
 
 
+def shortened(text: str, most: int) -> str:
+    """A text, in both languages if it has two, of no more than `most` characters and a mark."""
+    if len(en(text)) <= most and len(ja(text)) <= most:
+        return text
+    sides = [side if len(side) <= most else side[:most] + "…" for side in (str(en(text)), str(ja(text)))]
+    return tr(*sides)
+
+
 def en(part: Any) -> Any:
     """The English of a sentence; anything else as it is."""
     return part.en if isinstance(part, Sentence) else part

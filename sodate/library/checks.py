@@ -28,6 +28,8 @@ TAKEN_NAMES = ("LICENSE", "LICENCE", "NOTICE")
 NOT_TAKEN = ("adapter_config.json", "requirements.txt", "sodate-model.json")  # the last is another copy's manifest
 CONFIGS = ("config.json", "tokenizer_config.json", "generation_config.json", "processor_config.json")
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library itself
+MAX_TENSORS = 200_000  # of one file
+MAX_COMMAS = 16 * MAX_TENSORS  # of a header: more would be hundreds of bytes in memory for one of the file
 MAX_RANK = 8
 MAX_TOKENIZER_BYTES = 256_000_000
 SPARE_BUFFER_BYTES = 1 << 30  # of tables that a model computes itself: masks, rotations, slopes
@@ -156,8 +158,10 @@ def read_shapes(file: Path) -> Shapes:
         if len(start) < 8 or not 2 <= length <= min(size - 8, MAX_HEADER_BYTES):
             raise unsound(f"its header length is {length} of {size} bytes", f"ヘッダー長 {length} / 全体 {size} バイト")
         raw = handle.read(length)
+    if raw.count(b"{") > MAX_TENSORS + 2 or raw.count(b",") > MAX_COMMAS or raw.count(b"[") > MAX_COMMAS:
+        raise unsound(f"its header has over {MAX_TENSORS} entries", f"ヘッダーの項目が {MAX_TENSORS} 個を超えています")
     try:
-        header = json.loads(raw, object_pairs_hook=_no_duplicates)
+        header = json.loads(raw.decode("utf-8"), object_pairs_hook=_no_duplicates)
     except (ValueError, RecursionError) as error:
         raise unsound(f"its header is not JSON ({error})", f"ヘッダーが JSON ではありません ({error})") from None
     if not isinstance(header, dict):

@@ -139,6 +139,8 @@ def read_config(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise SodateError(tr(f"{path} is missing.", f"{path} がありません。"), file=path, code="file_missing") from None
+    except OSError as error:
+        raise unsound(f"cannot be read: {error.strerror}", f"を読めません: {error.strerror}") from None
     except RecursionError:
         raise unsound("is nested too deeply", "の入れ子が深すぎます。") from None
     except ValueError as error:

@@ -19,8 +19,8 @@ from sodate.core.text import tr
 STRING, ARRAY, UINT32 = 8, 9, 4
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 MAX_DIMENSIONS = 4
-# Far above what models have: Gemma's header, of the largest, has 262,144 tokens and 15 MB.
-MAX_KEYS, MAX_TENSORS, MAX_ARRAY, MAX_TEXT_BYTES, MAX_HEADER_BYTES = 10_000, 200_000, 1 << 22, 1 << 20, 1 << 28
+# Far above what models have: Gemma's header, of the largest, has 262,144 tokens and 15 MB. MAX_VALUES is of all arrays.
+MAX_KEYS, MAX_TENSORS, MAX_VALUES, MAX_TEXT_BYTES, MAX_HEADER_BYTES = 10_000, 200_000, 1 << 22, 1 << 20, 1 << 28
 # Smallest bytes of one entry: a metadata key (length, type, value) and a tensor (name length, rank, type, offset).
 MIN_KEY_BYTES, MIN_TENSOR_BYTES = 8 + 4 + 1, 8 + 4 + 4 + 8
 
@@ -61,7 +61,7 @@ class _Reader:
     """Sequential little-endian reads that never pass the end of the file."""
 
     def __init__(self, handle: BinaryIO, path: Path, size: int) -> None:
-        self.handle, self.path, self.size, self.position = handle, path, size, 0
+        self.handle, self.path, self.size, self.position, self.values = handle, path, size, 0, 0
 
     def fail(self, en: str, ja: str) -> SodateError:
         return SodateError(
@@ -82,6 +82,8 @@ class _Reader:
     def take(self, count: int) -> bytes:
         self.need(count, 1)
         self.position += count
+        if self.position > MAX_HEADER_BYTES:
+            raise self.fail(f"a header of over {MAX_HEADER_BYTES} bytes", f"{MAX_HEADER_BYTES} バイトを超えるヘッダー")
         data = self.handle.read(count)
         if len(data) != count:
             raise self.fail("it ends early", "途中で終わっています")
@@ -108,7 +110,8 @@ class _Reader:
         if kind != ARRAY:
             raise self.fail(f"unknown value type {kind}", f"未知の値の型 {kind}")
         inner, count = self.number("I"), self.number("Q")
-        if count > MAX_ARRAY or self.position > MAX_HEADER_BYTES:
+        self.values += count
+        if self.values > MAX_VALUES:
             raise self.fail(f"an array of {count} values", f"{count} 個の値の配列")
         if inner == STRING:
             self.need(count, 8)

@@ -40,6 +40,7 @@ from sodate.library.wheels import BUILT_IN, fetch_built_in
 
 HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 SPARE_BYTES = 200_000_000
+CARD_BYTES = 1 << 20  # of a model card: what names its licence stands at its beginning
 # float32 against 4.5 bits a weight, the smallest common quantisation, plus the copy without vocabulary.
 GGUF_GROWTH = 9
 
@@ -203,7 +204,8 @@ def _card_licence(card: Path) -> str | None:
     """`license:` of a model card's front matter."""
     if not card.is_file():
         return None
-    text = card.read_text("utf-8", "replace")
+    with card.open("rb") as handle:
+        text = handle.read(CARD_BYTES).decode("utf-8", "replace")
     front = re.match(r"---\r?\n(.*?)\r?\n---", text, re.DOTALL)
     found = re.search(r"^license:\s*([\w.-]+)", front[1], re.MULTILINE) if front else None
     return found[1] if found else None

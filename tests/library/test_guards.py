@@ -6,13 +6,14 @@ import json
 import os
 import struct
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from sodate.core.errors import SodateError
+from sodate.core.errors import MAX_MESSAGE, SodateError
 from sodate.library import checks, config, gguf_file, sources, tokenizer
 from sodate.model import load
 from tests.library.test_gguf import write_gguf
@@ -265,3 +266,51 @@ def test_metadata_of_the_wrong_kind_are_refused_by_name(
     read.metadata[key] = value
     with pytest.raises(SodateError, match=f"{key} is "):
         convert.refuse_unfaithful(read)
+
+
+def test_a_header_of_very_many_small_things_is_refused_before_it_is_read(folder: Path) -> None:
+    """They would take dozens of times their bytes."""
+    for inner in (
+        '{"a":' + "[" + "[]," * 4_000_000 + "[]]}",
+        "{" + ",".join(f'"{n}":{{}}' for n in range(200_002)) + "}",
+    ):
+        raw = inner.encode()
+        (folder / "model.safetensors").write_bytes(len(raw).to_bytes(8, "little") + raw)
+        tracemalloc.start()
+        try:
+            with pytest.raises(SodateError, match="over 200000 entries"):
+                checks.read_shapes(folder / "model.safetensors")
+            assert tracemalloc.get_traced_memory()[1] < 3 * len(raw)
+        finally:
+            tracemalloc.stop()
+
+
+def test_a_header_of_a_gguf_file_ends_somewhere(
+    original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_gguf(original, tmp_path / "model.gguf")
+    whole = gguf_file.read_gguf(path)
+    monkeypatch.setattr(gguf_file, "MAX_VALUES", sum(len(v) for v in whole.metadata.values() if isinstance(v, list)))
+    gguf_file.read_gguf(path)
+    monkeypatch.setattr(gguf_file, "MAX_VALUES", gguf_file.MAX_VALUES - 1)  # of all arrays together
+    with pytest.raises(SodateError, match="an array of"):
+        gguf_file.read_gguf(path)
+    monkeypatch.undo()
+    monkeypatch.setattr(gguf_file, "MAX_HEADER_BYTES", whole.table[1] - 1)  # of texts and the table as well
+    with pytest.raises(SodateError, match="a header of over"):
+        gguf_file.read_gguf(path)
+
+
+def test_a_name_as_long_as_its_file_is_not_said_whole(folder: Path) -> None:
+    raw = json.dumps({"n" * 1_000_000: {"dtype": "F32"}}).encode()
+    (folder / "model.safetensors").write_bytes(len(raw).to_bytes(8, "little") + raw)
+    with pytest.raises(SodateError, match=r"tensor 'nnn.*…") as caught:
+        checks.read_shapes(folder / "model.safetensors")
+    assert all(len(side) <= MAX_MESSAGE + 1 for side in (caught.value.message.en, caught.value.message.ja))  # type: ignore[attr-defined]
+
+
+def test_of_a_model_card_its_beginning_is_read(folder: Path) -> None:
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n" + "x" * 3_000_000)
+    assert sources._card_licence(folder / "README.md") == "mit"
+    (folder / "README.md").write_text("---\n" + "x" * 3_000_000 + "\nlicense: mit\n---\n")
+    assert sources._card_licence(folder / "README.md") is None
