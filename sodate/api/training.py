@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sodate.api import trained
 from sodate.api.checks import absolute, check_name, nothing_to_train, refuse_changes
 from sodate.api.rewards import load_reward, settled
 from sodate.core.errors import SodateError
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from sodate.render.renderer import Renderer
     from sodate.train.adaptation import Start
-    from sodate.train.loop import Method, State
     from sodate.train.methods import Setup
     from sodate.train.resolve import Resolved
     from sodate.train.rewards import Judge
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 Listener = Callable[[str, Any], None]
 """Told what happens: "loading" name, "checked" Checked, "run" RunFolder, "decisions" list, "step" metrics line,
-"warning" text."""
+"weights" Weights (after each epoch but the last, and when a run was stopped), "warning" text."""
 
 
 def train(
@@ -138,6 +138,7 @@ def _read_data(recipe: Recipe, files: ModelFiles, renderer: Renderer, on_event: 
 
     method = named(recipe.method)
     held_out_file = Path(recipe.eval) if recipe.eval else None
+    unseen = held_out_file if recipe.leaks == "aside" else None
     shared: dict[str, Any] = {
         "renderer": renderer,
         "columns": recipe.columns or None,
@@ -146,7 +147,7 @@ def _read_data(recipe: Recipe, files: ModelFiles, renderer: Renderer, on_event: 
         "measure": measure(method, renderer),
         "method": recipe.method,
     }
-    tokenised = tokenise([Path(p) for p in recipe.data], against=held_out_file, **shared)
+    tokenised = tokenise([Path(p) for p in recipe.data], against=unseen, **shared)
     checked = tokenised.checked
     on_event("checked", checked)
     if checked.ledger.counts["tool-form"]:
@@ -216,6 +217,7 @@ def _train_locked(job: TrainingJob) -> dict[str, Any]:
     from sodate.train.adaptation import WHOLE, make_trainable
     from sodate.train.alarms import never_better
     from sodate.train.methods import named
+    from sodate.train.stops import Interrupted
 
     recipe, run, start = job.recipe, job.run, job.start
     memory.return_heap()
@@ -235,13 +237,19 @@ def _train_locked(job: TrainingJob) -> dict[str, Any]:
         job.on_event("decisions", memory_plan.decisions)
     if recipe.parallel == "fsdp" and parallel.count() > 1:
         parallel.shard(model, last_blocks.blocks(model))
-    with speed.adapting(choice, model, start.kind):
-        state = loop.train(model, method, resolved.plan, run, lambda line: job.on_event("step", line))
+    stepped = partial(trained.stepped, job, model, resolved)
+    try:
+        with speed.adapting(choice, model, start.kind):
+            state = loop.train(model, method, resolved.plan, run, stepped)
+    except Interrupted:
+        if parallel.is_main():
+            stepped(run.metrics()[-1], told=True)
+        raise
     if not parallel.is_main():
         return parallel.from_main({})
     if (text := never_better(run.metrics())) is not None:
         job.say(text)
-    return parallel.from_main(_register(job, model, resolved, _report(job, method, state, choice)))
+    return parallel.from_main(trained.register(job, model, resolved, trained.report(job, method, state, choice)))
 
 
 def _dtype(choice: SpeedChoice) -> torch.dtype:
@@ -326,66 +334,8 @@ def _setup(job: TrainingJob, model: Any, resolved: Resolved, choice: SpeedChoice
     )  # fmt: skip
 
 
-def _report(job: TrainingJob, method: Method, state: State, choice: SpeedChoice) -> dict[str, Any]:
-    """The figures of a finished run, as the version and the result carry them."""
-    from sodate.model import memory
-    from sodate.train.methods import named
-
-    lines = job.run.metrics()
-    return {
-        "steps": state.step, "tokens": state.tokens,
-        "supervised_tokens": state.supervised_tokens, "train_seconds": state.train_seconds,
-        "peak_rss_bytes": memory.peak_rss_bytes(), **choice.figures(),
-        "first_loss": lines[0]["loss"], "final_loss": lines[-1]["loss"],
-        "best_step": state.best_step, "best_eval_loss": state.best_loss, "stopped_early": state.stopped,
-        **held_out_figures(lines, state.best_step), **named(job.recipe.method).report(method),
-    }  # fmt: skip
-
-
-def _register(job: TrainingJob, model: Any, resolved: Resolved, report: dict[str, Any]) -> dict[str, Any]:
-    """The weights become a version, and the run is done; returns its result."""
-    from sodate.library.store import safe_name
-    from sodate.release.registry import list_versions, register
-
-    run, recipe = job.run, job.recipe
-    manifest: Mapping[str, Any] = run.manifest
-    kept = ("recipe", "plan", "base", "start", "renderer", "template_source", "template", "date", "data", "eval")
-    name = recipe.name or safe_name(Path(recipe.data[0]).name.split(".")[0])
-    about = {"run": run.name, **{k: manifest.get(k) for k in kept}, "adapter": job.start.kind, "report": report}
-    # A run killed between registering and saying so has its version already.
-    version = next((v for v in list_versions(name) if v.manifest.get("run") == run.name), None) or register(
-        name, about, job.data.template, lambda folder: _write_weights(job, model, resolved, folder)
-    )
-    result = {"run": run.name, "version": version.id, "run_dir": str(run.path), **report}
-    run.update(status="done", result=result, ended_at=now())
-    return result
-
-
-def _write_weights(job: TrainingJob, model: Any, resolved: Resolved, folder: Path) -> None:
-    from sodate.adapt import files as adapter_files
-    from sodate.model import load, scalar_head
-    from sodate.train.methods import named
-
-    if resolved.adapter is not None:
-        (folder / "adapter").mkdir()
-        adapter_files.save_adapter(model, resolved.adapter, job.files.base, folder / "adapter")
-    else:
-        (folder / "model").mkdir()
-        load.save_full(model, job.files.folder, folder / "model")
-    if named(job.recipe.method).keeps_head:
-        scalar_head.save(model, folder)
-
-
 def _context_length(folder: Path) -> int:
     from sodate.library.config import folder_config
     from sodate.model import attention
 
     return attention.context_length(folder_config(folder))
-
-
-def held_out_figures(lines: list[dict[str, Any]], best_step: int | None) -> dict[str, Any]:
-    """What validation measured beside the loss at the step whose weights were kept, under `held_out`."""
-    found = next((line for line in lines if line["step"] == best_step), {})
-    figures = {key.removeprefix("eval_"): value for key, value in found.items() if key.startswith("eval_")}
-    figures.pop("loss", None)
-    return {"held_out": figures} if figures else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from typing import Annotated
 
@@ -15,7 +16,7 @@ from sodate.core.text import tr
 _EXTRA = ("fastapi", "uvicorn", "prometheus_client", "sqlalchemy", "alembic", "python_multipart")
 
 
-def _need_extra() -> None:
+def need_extra() -> None:
     missing = [name for name in _EXTRA if find_spec(name) is None]
     if missing:
         raise SodateError(
@@ -43,11 +44,19 @@ def serve(
     allow_host: Annotated[
         list[str] | None, typer.Option(help=tr("Host name that requests may use.", "許可するホスト名。"))
     ] = None,
+    database: Annotated[
+        str | None, typer.Option(help=tr("Its URL, e.g. postgresql://HOST/NAME.", "データベースの URL。"))
+    ] = None,
+    workers: Annotated[int, typer.Option(min=0, help=tr("That train jobs.", "ジョブを学習するワーカーの数。"))] = 1,
 ) -> None:
-    _need_extra()
+    need_extra()
+    if database is not None:
+        os.environ["SODATE_DATABASE_URL"] = database
     import logging
 
     from sodate.api.serving import open_service
+    from sodate.jobs import files
+    from sodate.jobs.crew import Crew
     from sodate.serve import server
     from sodate.serve.settings import Settings
 
@@ -72,7 +81,12 @@ def serve(
         if not no_auth:
             print(tr("A key: sodate keys create", "キーの作成: sodate keys create"), flush=True)
 
-    server.run(service, settings, listening, ready)
+    files.sweep()
+    crew = Crew(workers)
+    try:
+        server.run(service, settings, listening, ready)
+    finally:
+        crew.end()
 
 
 @keys_app.command("create", help=tr("A new key; it is shown this once.", "新しいキー。表示されるのは一度だけ。"))
@@ -83,7 +97,7 @@ def keys_create(
     per_minute: Annotated[int, typer.Option(min=1, help=tr("Requests a minute.", "1 分あたりのリクエスト数。"))] = 6000,
     as_json: Json = False,
 ) -> None:
-    _need_extra()
+    need_extra()
     from sodate.serve import keys
 
     key, about = keys.create(project, per_minute)
@@ -97,7 +111,7 @@ def keys_create(
 
 @keys_app.command("list", help=tr("Every key, without its secret.", "キーの一覧 (秘密の部分は除く)。"))
 def keys_list(as_json: Json = False) -> None:
-    _need_extra()
+    need_extra()
     from sodate import terminal
     from sodate.serve import keys
 
@@ -107,7 +121,7 @@ def keys_list(as_json: Json = False) -> None:
 
 @keys_app.command("revoke", help=tr("End a key for good.", "キーを無効にする。"))
 def keys_revoke(id: str, as_json: Json = False) -> None:
-    _need_extra()
+    need_extra()
     from sodate.serve import keys
 
     key = keys.revoke(id)

@@ -181,7 +181,7 @@ def lock(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
         # Past the buffer, which a full disk would make fail a second time when the file is closed.
         with full_disk_said(path):
             os.ftruncate(handle.fileno(), 0)
-            os.write(handle.fileno(), _owner(os.getpid()).encode())
+            os.write(handle.fileno(), process_name(os.getpid()).encode())
         try:
             yield
         finally:
@@ -198,13 +198,18 @@ def holds(path: Path) -> bool:
         written = path.read_text("utf-8")
     except FileNotFoundError:
         return False
-    found = re.match(r"pid (\d+) on (\S+)", written)
+    return lives(written)
+
+
+def lives(owner: str) -> bool:
+    """Whether the process that `process_name` named may be alive. Of another host's nobody here knows: it counts so."""
+    found = re.match(r"pid (\d+) on (\S+)", owner)
     if found is None:
         return False
-    return found[2] != socket.gethostname() or written == _owner(int(found[1]))
+    return found[2] != socket.gethostname() or owner == process_name(int(found[1]))
 
 
-def _owner(pid: int) -> str:
+def process_name(pid: int) -> str:
     """The process by number, host, and when it began: numbers come again. Empty for one that is not there."""
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()

@@ -69,13 +69,16 @@ class Recipe(BaseModel):
     seed: int = Field(default=0, ge=0, lt=2**31)
 
     lr: PositiveFloat | Auto = "auto"
+    lr_multiplier: PositiveFloat = 1.0
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     warmup_steps: int = Field(default=0, ge=0)
     weight_decay: float = Field(default=0.0, ge=0)
     max_grad_norm: PositiveFloat = 1.0
 
-    eval_every: PositiveInt | Auto = "auto"
+    eval_every: PositiveInt | Literal["auto", "epoch"] = "auto"
     early_stop: PositiveInt | None = 3
+    keep: Literal["best", "last"] = "best"
+    leaks: Literal["aside", "train"] = "aside"
     save_every: PositiveInt | Auto = "auto"
     device: str = "auto"
     dtype: Literal["float32", "bfloat16", "auto"] = "auto"

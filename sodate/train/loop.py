@@ -94,6 +94,8 @@ class Plan:
     save_every: int
     eval_every: int
     early_stop: int | None
+    keep: str = "best"  # whose weights a run ends with: those of the least held-out loss, or the "last"
+    epoch_steps: int = 0  # steps of one pass over the rows
 
 
 @dataclass(slots=True)
@@ -186,7 +188,7 @@ def train(model: Any, method: Method, plan: Plan, run: RunFolder, on_step: Calla
                     ),
                     tr(f"Go on with: sodate runs resume {run.name}", f"続けるには: sodate runs resume {run.name}"),
                 )
-    if state.best_step is not None and state.best_step != state.step:
+    if plan.keep == "best" and state.best_step is not None and state.best_step != state.step:
         with parallel.main_first():
             _load_best(folder, state.best_step, model, run)
         run.event("best", step=state.best_step, loss=state.best_loss)

@@ -105,6 +105,8 @@ def resolve(recipe: Recipe, facts: RunFacts) -> Resolved:
         float(f"{lora_lr(facts.hidden_size) * RATE[kind] * share:.1e}"),
         tr(f"{kind}, hidden size {facts.hidden_size}", f"{kind}、隠れ次元 {facts.hidden_size}") + why,
     )
+    if recipe.lr_multiplier != 1.0:
+        lr = float(f"{lr * recipe.lr_multiplier:.6g}")
     adapter, last_layers = facts.start, 0
     if kind in LORA_KINDS and not adapter:
         rank = auto("lora_rank", 16, tr("enough for thousands of rows", "数千行までなら十分"))
@@ -131,13 +133,17 @@ def resolve(recipe: Recipe, facts: RunFacts) -> Resolved:
     )
     eval_every = steps
     if facts.has_eval:
-        eval_every = auto(
-            "eval_every",
-            max(10, min(per_epoch, math.ceil(steps / 4))),
-            tr(
-                "each epoch or quarter of the run, but not more often than every 10 steps",
-                "1 エポックまたは全体の 4 分の 1 ごと。ただし 10 ステップより細かくはしない",
-            ),
+        eval_every = (
+            per_epoch
+            if recipe.eval_every == "epoch"
+            else auto(
+                "eval_every",
+                max(10, min(per_epoch, math.ceil(steps / 4))),
+                tr(
+                    "each epoch or quarter of the run, but not more often than every 10 steps",
+                    "1 エポックまたは全体の 4 分の 1 ごと。ただし 10 ステップより細かくはしない",
+                ),
+            )
         )
     micro = auto(
         "micro_tokens",
@@ -148,5 +154,6 @@ def resolve(recipe: Recipe, facts: RunFacts) -> Resolved:
         steps=steps, batch_size=batch_size, shuffle=recipe.shuffle, seed=recipe.seed, lr=lr, schedule=recipe.schedule,
         warmup_steps=min(recipe.warmup_steps, steps), weight_decay=recipe.weight_decay,
         max_grad_norm=recipe.max_grad_norm, save_every=save_every, eval_every=eval_every, early_stop=recipe.early_stop,
+        keep=recipe.keep, epoch_steps=per_epoch,
     )  # fmt: skip
     return Resolved(plan, adapter, last_layers, micro, tuple(decisions))

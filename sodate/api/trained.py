@@ -1,0 +1,104 @@
+"""What a run leaves: weights as versions, during it and at its end, and the figures that go with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sodate.core.runs import now
+
+if TYPE_CHECKING:
+    from sodate.api.training import TrainingJob
+    from sodate.release.registry import Version
+    from sodate.train.loop import Method, State
+    from sodate.train.resolve import Resolved
+    from sodate.train.speed import SpeedChoice
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The weights as they are after a step. `register(name)` makes them a version, unless that name has one already."""
+
+    step: int
+    register: Callable[[str], str]
+
+
+def stepped(job: TrainingJob, model: Any, resolved: Resolved, line: dict[str, Any], *, told: bool = False) -> None:
+    """Tells of a step, and at the end of an epoch of its weights. `told`: the step itself is known."""
+    step, plan = line["step"], resolved.plan
+    if not told:
+        job.on_event("step", line)
+    if told or (step % plan.epoch_steps == 0 and step < plan.steps):
+
+        def register(name: str) -> str:
+            return as_version(job, model, resolved, name, {"step": step}).id
+
+        job.on_event("weights", Weights(step, register))
+
+
+def report(job: TrainingJob, method: Method, state: State, choice: SpeedChoice) -> dict[str, Any]:
+    """The figures of a finished run, as the version and the result carry them."""
+    from sodate.model import memory
+    from sodate.train.methods import named
+
+    lines = job.run.metrics()
+    return {
+        "steps": state.step, "tokens": state.tokens,
+        "supervised_tokens": state.supervised_tokens, "train_seconds": state.train_seconds,
+        "peak_rss_bytes": memory.peak_rss_bytes(), **choice.figures(),
+        "first_loss": lines[0]["loss"], "final_loss": lines[-1]["loss"],
+        "best_step": state.best_step, "best_eval_loss": state.best_loss, "stopped_early": state.stopped,
+        **held_out_figures(lines, state.step if job.recipe.keep == "last" else state.best_step),
+        **named(job.recipe.method).report(method),
+    }  # fmt: skip
+
+
+def register(job: TrainingJob, model: Any, resolved: Resolved, figures: dict[str, Any]) -> dict[str, Any]:
+    """The weights become a version, and the run is done; returns its result."""
+    from sodate.library.store import safe_name
+
+    run, recipe = job.run, job.recipe
+    name = recipe.name or safe_name(Path(recipe.data[0]).name.split(".")[0])
+    # A run killed between registering and saying so has its version already.
+    version = as_version(job, model, resolved, name, figures)
+    result = {"run": run.name, "version": version.id, "run_dir": str(run.path), **figures}
+    run.update(status="done", result=result, ended_at=now())
+    return result
+
+
+def as_version(job: TrainingJob, model: Any, resolved: Resolved, name: str, figures: dict[str, Any]) -> Version:
+    """The weights as a version of that name; the one that this run has made already, if it has."""
+    from sodate.release import registry
+
+    run = job.run
+    manifest: Mapping[str, Any] = run.manifest
+    kept = ("recipe", "plan", "base", "start", "renderer", "template_source", "template", "date", "data", "eval")
+    about = {"run": run.name, **{k: manifest.get(k) for k in kept}, "adapter": job.start.kind, "report": figures}
+    return next(
+        (v for v in registry.list_versions(name) if v.manifest.get("run") == run.name), None
+    ) or registry.register(name, about, job.data.template, lambda folder: _write_weights(job, model, resolved, folder))
+
+
+def _write_weights(job: TrainingJob, model: Any, resolved: Resolved, folder: Path) -> None:
+    from sodate.adapt import files as adapter_files
+    from sodate.model import load, scalar_head
+    from sodate.train.methods import named
+
+    if resolved.adapter is not None:
+        (folder / "adapter").mkdir()
+        adapter_files.save_adapter(model, resolved.adapter, job.files.base, folder / "adapter")
+    else:
+        (folder / "model").mkdir()
+        load.save_full(model, job.files.folder, folder / "model")
+    if named(job.recipe.method).keeps_head:
+        scalar_head.save(model, folder)
+
+
+def held_out_figures(lines: list[dict[str, Any]], best_step: int | None) -> dict[str, Any]:
+    """What validation measured beside the loss at the step whose weights were kept, under `held_out`."""
+    found = next((line for line in lines if line["step"] == best_step), {})
+    figures = {key.removeprefix("eval_"): value for key, value in found.items() if key.startswith("eval_")}
+    figures.pop("loss", None)
+    return {"held_out": figures} if figures else {}

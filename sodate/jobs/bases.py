@@ -1,0 +1,32 @@
+"""What a job may begin with: a tuned model of its project, something that is served, a base model or a version here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sodate.api.answering import Served
+from sodate.core.errors import UsageError
+from sodate.core.text import tr
+from sodate.db.connection import reading
+from sodate.jobs import naming
+from sodate.release.lookup import look_up
+
+
+def find(model: str, project: str, served: Mapping[str, Served]) -> str:
+    """The exact name of the version or base model that `model` means; UsageError (`model_not_available`) for none."""
+    try:
+        if naming.is_tuned(model):
+            with reading() as session:
+                return naming.find(session, model, project).version
+        if model in served:
+            return served[model].id
+        if not model.startswith(naming.VERSION):
+            files = look_up(model)
+            return files.name if files.template is not None else files.base
+    except UsageError:
+        pass
+    raise UsageError(
+        tr(f"Model {model[:150]} is not available for fine-tuning or does not exist.",
+           f"モデル {model[:150]} はファインチューニングに使えないか、存在しません。"),
+        code="model_not_available", param="model",
+    )  # fmt: skip

@@ -1,0 +1,79 @@
+"""The process that trains one job: told what to do by its standard input, it says what happens on its standard output.
+
+    python -m sodate.jobs.training        < {"recipe": {…}, "run": null, "job": "ftjob-…"}
+
+Lines of JSON, each with a `kind`: run, decisions, step, weights, warning, then done, stopped or failed. It ends when
+its input is closed: whoever started it is gone, and its job is somebody else's by now.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any
+
+from sodate.core import home
+from sodate.core.errors import SodateError
+from sodate.core.text import en
+from sodate.jobs import naming
+
+
+def main() -> None:
+    """Trains, or goes on with the run that there is."""
+    asked = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever prints does not speak to our parent
+
+    def say(kind: str, **data: Any) -> None:
+        out.write(json.dumps({"kind": kind, **data}) + "\n")
+        out.flush()
+
+    def heard(kind: str, data: Any) -> None:
+        if kind == "run":
+            say("run", run=data.name)
+        elif kind == "decisions":
+            say("decisions", values={decision.key: decision.value for decision in data})
+        elif kind == "step":
+            say("step", line=data)
+        elif kind == "weights":
+            version = data.register(naming.version_name(asked["job"], data.step))
+            say("weights", step=data.step, version=version)
+        elif kind == "warning":
+            say("warning", text=en(data))
+
+    try:
+        say("done", result=_train(asked, heard))
+    except SodateError as error:
+        if error.code == "interrupted":
+            say("stopped")
+        else:
+            say("failed", code=error.code, message=en(error.message), fix=en(error.fix), param=error.param)
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(place.filename).name}:{place.lineno}"
+        say("failed", code="unexpected", message=f"{type(error).__name__} at {where}", fix="", param=None)
+
+
+def _train(asked: dict[str, Any], heard: Any) -> dict[str, Any]:
+    from sodate.api.training import resume, train
+    from sodate.core.recipe import METHODS, validated
+
+    recipe, run = asked["recipe"], asked["run"]
+    if run is not None and (home.runs_dir() / run / "run.json").exists():
+        return resume(run, on_event=heard)
+    return train(validated(METHODS[recipe["method"]], recipe, ""), on_event=heard)
+
+
+def _end_with_parent() -> None:
+    while sys.stdin.readline():
+        pass
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,258 @@
+"""A worker: claims jobs, looks at their files, and has a process of its own train each."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import queue as queues
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import sqlalchemy as sa
+
+from sodate.core.errors import SodateError
+from sodate.db.connection import reading, writing
+from sodate.db.tables import TuningJob
+from sodate.jobs import checking, queue, results, tuning
+
+log = logging.getLogger("sodate.jobs")
+
+POLL_SECONDS = 0.3
+BEAT_SECONDS = 1.0
+STOP_SECONDS = 120.0  # a training process may take to the end of its step
+MOST_TRIES = 20  # workers that may die over a job without a step between them
+MOST_CRASHES = 3  # of training processes, likewise
+FAULTS = (SodateError, sa.exc.SQLAlchemyError, OSError)  # of the database and the disk, that may pass
+
+
+def work(stopping: threading.Event) -> None:
+    """Does what there is to do until `stopping` is set; a job that is under way is then stopped and given back."""
+    with reading():
+        pass  # a database that can't be opened is said now
+    checker = threading.Thread(target=_loop, args=([tuning.CHECK], lambda claim: checking.check(claim), stopping))
+    checker.start()
+    _loop([tuning.TRAIN], lambda claim: Training(claim, stopping).run(), stopping)
+    checker.join()
+
+
+def _loop(kinds: list[str], do: Callable[[queue.Claim], None], stopping: threading.Event) -> None:
+    worker = queue.Worker(kinds)
+    while not stopping.is_set():
+        try:
+            claim = worker.claim()
+            if claim is None:
+                stopping.wait(POLL_SECONDS)
+            else:
+                do(claim)
+        except queue.Lost:
+            log.info("a job was taken over")
+        except FAULTS as error:  # the database may come back; until then the job waits, and others may take it over
+            log.error("%s: %s", type(error).__name__, getattr(error, "code", ""))
+            stopping.wait(2.0)
+
+
+class Training:
+    """One claimed job and the process that trains it."""
+
+    def __init__(self, claim: queue.Claim, stopping: threading.Event) -> None:
+        self._claim = claim
+        self._stopping = stopping
+        self._crashes = 0
+
+    def run(self) -> None:
+        """Trains to the job's end, or until it is wanted otherwise."""
+        if self._claim.tries > MOST_TRIES:
+            self._end(lambda session, job: results.failed(session, job, "worker_crashed", "The workers that trained "
+                      f"this job ended {MOST_TRIES} times before it came any further."))  # fmt: skip
+            return
+        while self._once():
+            time.sleep(1.0)
+
+    def _once(self) -> bool:
+        """One process from begin to end. Returns whether another one should try."""
+        asked = self._begin()
+        if asked is None:
+            return False
+        with _Process(asked) as process:
+            try:
+                last = self._watch(process)
+            except BaseException:
+                process.kill()
+                raise
+        if last is None:
+            return False
+        if last["kind"] == "done":
+            self._end(lambda session, job: results.succeeded(session, job, last))
+            return False
+        if last["kind"] == "failed" and last["code"] != "in_use":
+            message = f"{last['message']} {last['fix']}".rstrip()
+            self._end(lambda session, job: results.failed(session, job, last["code"], message))
+            return False
+        self._crashes += 1
+        if last["kind"] == "crashed" and self._crashes >= MOST_CRASHES:
+            why = "It may have run out of memory." if last["status"] == -signal.SIGKILL else ""
+            text = f"The training process ended with status {last['status']}, {MOST_CRASHES} times in a row. {why}"
+            self._end(lambda session, job: results.failed(session, job, "worker_crashed", text.rstrip()))
+            return False
+        return self._crashes < 60
+
+    def _begin(self) -> dict[str, Any] | None:
+        """What the process is to be told, None where the job is not to be trained now."""
+        with writing() as session:
+            row = queue.owned(session, self._claim)
+            job = _job(session, self._claim)
+            if row.wanted == "cancel":
+                session.delete(row)
+                return None
+            if row.wanted == "pause" or self._stopping.is_set():
+                row.owner = None
+                return None
+            row.wanted = ""
+            job.status = "running"
+            tuning.tell_once(session, job, "Fine-tuning job started")
+            return {"recipe": json.loads(job.recipe), "run": job.run, "job": job.id}
+
+    def _watch(self, process: _Process) -> dict[str, Any] | None:
+        """Keeps what the process says until it ends; returns how it did, None where that is of no interest."""
+        beaten, asked_to_stop = 0.0, 0.0
+        last: dict[str, Any] | None = None
+        while True:
+            lines, ended = process.said(POLL_SECONDS)
+            for line in lines:
+                last = line if line["kind"] in ("done", "stopped", "failed") else last
+            self._keep([line for line in lines if line["kind"] in results.HEARD])
+            if ended:
+                break
+            now = time.monotonic()
+            if now - beaten < BEAT_SECONDS:
+                continue
+            beaten = now
+            wanted = queue.beat(self._claim)
+            if wanted == "cancel":
+                process.kill()
+            elif wanted or self._stopping.is_set():
+                if not asked_to_stop:
+                    process.stop()
+                    asked_to_stop = now
+                elif now - asked_to_stop > STOP_SECONDS:
+                    process.kill()
+        stopped = asked_to_stop > 0 and (last is None or last["kind"] == "stopped")
+        if self._given_back(stopped) is None:
+            return None
+        return last or {"kind": "crashed", "status": process.status}
+
+    def _given_back(self, stopped: bool) -> str | None:
+        """The row after the process: gone if the job was cancelled, free if it was stopped; else what is wanted."""
+        with writing() as session:
+            row = queue.owned(session, self._claim)
+            if row.wanted == "cancel":
+                session.delete(row)
+                return None
+            if stopped:
+                row.owner, row.tries = None, 0
+                row.wanted = "pause" if row.wanted == "pause" else ""
+                if not row.wanted:
+                    _job(session, self._claim).status = "queued"
+                return None
+            return row.wanted
+
+    def _keep(self, lines: list[dict[str, Any]]) -> None:
+        """Writes what was said, unless the job was cancelled, and forgets checkpoints that are too many."""
+        if not lines:
+            return
+        gone: list[str] = []
+        with writing() as session:
+            row = queue.owned(session, self._claim)
+            if row.wanted == "cancel":
+                return
+            job = _job(session, self._claim)
+            for line in lines:
+                results.HEARD[line["kind"]](session, job, line)
+                session.flush()
+                if line["kind"] == "step":
+                    row.tries, self._crashes = 0, 0
+            if any(line["kind"] == "weights" for line in lines):
+                gone = results.forgotten(session, job)
+        results.remove(gone)
+
+    def _end(self, tell: Callable[[Any, TuningJob], None]) -> None:
+        gone: list[str] = []
+        with writing() as session:
+            row = queue.owned(session, self._claim)
+            job = _job(session, self._claim)
+            if row.wanted != "cancel":
+                tell(session, job)
+                session.flush()
+                gone = results.forgotten(session, job)
+            session.delete(row)
+        results.remove(gone)
+
+
+def _job(session: Any, claim: queue.Claim) -> TuningJob:
+    found: TuningJob = session.scalars(sa.select(TuningJob).where(TuningJob.id == claim.id)).one()
+    return found
+
+
+class _Process:
+    """`python -m sodate.jobs.training`: it ends when this object is left, or this process dies."""
+
+    def __init__(self, asked: dict[str, Any]) -> None:
+        self._lines: queues.SimpleQueue[dict[str, Any] | None] = queues.SimpleQueue()
+        command = [sys.executable, "-m", "sodate.jobs.training"]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.write(json.dumps(asked) + "\n")
+            self._process.stdin.flush()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def __enter__(self) -> _Process:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        self._process.wait()
+        self._reader.join(10)
+        self._process.stdout.close()
+
+    @property
+    def status(self) -> int:
+        """How it ended; below 0: by that signal."""
+        return self._process.wait()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        with contextlib.suppress(ValueError):  # half a line of a process that was killed
+            for line in self._process.stdout:
+                self._lines.put(json.loads(line))
+        self._lines.put(None)
+
+    def said(self, seconds: float) -> tuple[list[dict[str, Any]], bool]:
+        """What it said since it was last asked, waiting a little for the first line; and whether it has ended."""
+        found: list[dict[str, Any]] = []
+        with contextlib.suppress(queues.Empty):
+            line = self._lines.get(timeout=seconds)
+            while line is not None:
+                found.append(line)
+                line = self._lines.get_nowait()
+            return found, True
+        return found, False
+
+    def stop(self) -> None:
+        """Asks it to keep a checkpoint and end."""
+        self._process.terminate()
+
+    def kill(self) -> None:
+        """Ends it at once; its run is as a crash leaves it."""
+        self._process.kill()
