@@ -84,16 +84,28 @@ class Service:
     ) -> None:
         """`release` is called once nothing of the versions is needed any more."""
         self.served = tuple(served)
+        self.late: dict[str, Served] = {}  # versions that were asked for since, by their exact names
         self.on_end: Callable[[Ask, End], None] = lambda ask, end: None  # told of every reply that was given whole
         self._release = release
         self._stops: list[Callable[[], None]] = []
         self.names = {**{one.id: one for one in served}, **names}
+        self.open_version: Callable[[str], Served] = self.find  # loads one beside those that answer
         self._numbers = itertools.count(1)
 
     @property
     def engines(self) -> list[EngineThread]:
         """Every engine once."""
-        return list(dict.fromkeys(one.engine for one in self.served))
+        return list(dict.fromkeys(one.engine for one in self.all))
+
+    @property
+    def all(self) -> list[Served]:
+        """Every version that is loaded."""
+        return [*self.served, *self.late.values()]
+
+    def add_late(self, name: str, served: Served) -> None:
+        """Remembers a version that was loaded while the service runs. It has no name of its own: who may ask for it is
+        decided before."""
+        self.late = {**self.late, name: served}
 
     @property
     def ready(self) -> bool:

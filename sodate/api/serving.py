@@ -18,7 +18,7 @@ from sodate.core.text import tr
 from sodate.library.store import find
 from sodate.release.aliases import list_aliases, target
 from sodate.release.lookup import look_up
-from sodate.release.registry import find_version, held, list_versions
+from sodate.release.registry import OF_A_JOB, find_version, held, list_versions
 
 
 def open_service(names: Sequence[str] = (), aliases: Sequence[str] = (), engine: str = "torch") -> Service:
@@ -49,8 +49,9 @@ def open_service(names: Sequence[str] = (), aliases: Sequence[str] = (), engine:
         sign = Sign()
         holding.callback(sign.close)
         service = _service(wanted, models, pairs, sign, holding.pop_all().close)
+    service.open_version = lambda version: _beside(service, version, sign)
     if moving:
-        service.on_close(Follower(service, moving, lambda version: _beside(service, version, sign), _shut).close)
+        service.on_close(Follower(service, moving, service.open_version, _shut).close)
     return service
 
 
@@ -63,7 +64,7 @@ def _service(
     known: dict[str, Served] = {}
     for name, model in zip(wanted, models, strict=True):
         thread = threads.setdefault(id(model.engine), EngineThread(model.engine, sign=sign))
-        one = _served(model, thread)
+        one = as_served(model, thread)
         served.setdefault(one.id, one)
         known[name] = served[one.id]
         if target(name) is None:  # what an alias means need not be the newest
@@ -82,8 +83,12 @@ def _pair(alias: str) -> tuple[str, str]:
 
 
 def _newest(enough: bool) -> list[str]:
-    """The newest version of each name that writes replies, and every alias."""
-    found = {version.name: version.id for version in list_versions() if version.head is None}
+    """The newest version of each name that writes replies, and every alias; none that is a project's own."""
+    found = {
+        version.name: version.id
+        for version in list_versions()
+        if version.head is None and not version.name.startswith(OF_A_JOB)
+    }
     found |= {alias: alias for alias in list_aliases()}
     if not found and not enough:
         raise UsageError(
@@ -95,7 +100,8 @@ def _newest(enough: bool) -> list[str]:
     return list(found.values())
 
 
-def _served(model: Model, thread: EngineThread) -> Served:
+def as_served(model: Model, thread: EngineThread) -> Served:
+    """A loaded model as it answers."""
     version, files = find_version(model.files.name), model.files
     entry = None if version else find(files.name)
     created_at = version.manifest["created_at"] if version else entry.pulled_at if entry else ""
@@ -112,14 +118,17 @@ def _served(model: Model, thread: EngineThread) -> Served:
 def _beside(service: Service, name: str, sign: Sign) -> Served:
     """A version loaded beside those that answer: over weights that are there, where it can share them."""
     files = look_up(name)
-    host = next((one for one in service.served if one.base == files.base and one.model is not None), None)
-    if host is None or files.adapter is None or not shares(files):
+    host = next((one for one in service.all if one.base == files.base and one.model is not None), None)
+    if files.adapter is None or not shares(files):
         model = load(name)
-        return _served(model, EngineThread(model.engine, sign=sign))
+        return as_served(model, EngineThread(model.engine, sign=sign))
+    if host is None:  # the next version of this base goes beside this one
+        model = load_together([name, files.base])[0]
+        return as_served(model, EngineThread(model.engine, sign=sign))
     adapter, engine = files.adapter, host.engine.engine
     if files.name not in engine.versions:  # type: ignore[attr-defined]  # it computes here: the torch engine
         host.engine.call(lambda: engine.add_version(files.name, adapter)).result()  # type: ignore[attr-defined]
-    return _served(Model(files, renderer_of(files), host.model, engine, files.name), host.engine)  # type: ignore[arg-type]
+    return as_served(Model(files, renderer_of(files), host.model, engine, files.name), host.engine)  # type: ignore[arg-type]
 
 
 def _shut(served: Served) -> None:

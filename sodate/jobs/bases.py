@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sodate.api.answering import Served
+from sodate.api.weights import OF_A_JOB, exact_name
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
 from sodate.db.connection import reading
 from sodate.jobs import naming
-from sodate.release.lookup import look_up
 
 
 def find(model: str, project: str, served: Mapping[str, Served]) -> str:
@@ -20,9 +20,8 @@ def find(model: str, project: str, served: Mapping[str, Served]) -> str:
                 return naming.find(session, model, project).version
         if model in served:
             return served[model].id
-        if not model.startswith(naming.VERSION):
-            files = look_up(model)
-            return files.name if files.template is not None else files.base
+        if not model.startswith(OF_A_JOB):
+            return exact_name(model)
     except UsageError:
         pass
     raise UsageError(

@@ -13,12 +13,12 @@ import time
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from sodate.api.weights import OF_A_JOB
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
 from sodate.db.tables import Permission, TunedModel, TuningJob
 
 _LETTERS = string.ascii_letters + string.digits
-VERSION = "ft-"  # what the names of jobs' versions begin with
 
 
 def letters(job: str, step: int | None = None) -> str:
@@ -33,7 +33,7 @@ def letters(job: str, step: int | None = None) -> str:
 
 def version_name(job: str, step: int | None = None) -> str:
     """The name under which the weights are registered."""
-    return VERSION + letters(job, step)
+    return OF_A_JOB + letters(job, step)
 
 
 def model_name(session: Session, job: TuningJob, step: int | None = None) -> str:

@@ -64,8 +64,8 @@ class Worker:
 
     def _free(self, session: Session) -> Work | None:
         owners = sa.select(Work.project, sa.func.count()).where(Work.owner.is_not(None)).group_by(Work.project)
-        running = dict(session.execute(owners).tuples())
-        limits = dict(session.execute(sa.select(Quota.project, Quota.running)).tuples())
+        running = {row[0]: row[1] for row in session.execute(owners)}
+        limits = {row[0]: row[1] for row in session.execute(sa.select(Quota.project, Quota.running))}
         full = [project for project, count in running.items() if count >= limits.get(project, Limits().running)]
         wanted = sa.select(Work).where(Work.owner.is_(None), Work.wanted == "", Work.kind.in_(self._kinds))
         wanted = wanted.where(Work.project.not_in(full)).order_by(Work.number).limit(1)

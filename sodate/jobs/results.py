@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,7 +13,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from sodate.api.versions import delete_version
 from sodate.core import home
+from sodate.core.errors import SodateError
 from sodate.core.ids import new_id
 from sodate.db.tables import JobCheckpoint, JobEvent, TunedModel, TuningJob
 from sodate.jobs import audit, files, naming, tuning
@@ -127,9 +129,8 @@ def forgotten(session: Session, job: TuningJob) -> list[str]:
 def remove(versions: list[str]) -> None:
     """Deletes versions of checkpoints whose names are gone."""
     for version in versions:
-        name, _, number = version.partition("@")
-        if name.startswith(naming.VERSION) and number.isdigit():
-            shutil.rmtree(home.versions_dir() / home.checked_name(name, "Version"), ignore_errors=True)
+        with contextlib.suppress(SodateError):  # somebody is at it
+            delete_version(version)
 
 
 def succeeded(session: Session, job: TuningJob, said: Mapping[str, Any]) -> None:

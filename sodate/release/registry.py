@@ -31,6 +31,9 @@ from sodate.core.text import en, ja, tr
 from sodate.library.recorded import note_recorded
 from sodate.release import aliases
 
+OF_A_JOB = "ft-"
+"""What the names of versions begin with that are a project's own: they are asked for by the names of their jobs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Version:

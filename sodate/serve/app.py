@@ -21,6 +21,7 @@ from sodate.serve import (
     not_yet,
     responses,
     stored,
+    tuning,
 )
 from sodate.serve.guard import Guard
 from sodate.serve.metrics import Metrics
@@ -52,6 +53,7 @@ def build(service: Service, settings: Settings) -> tuple[ASGIApp, ServerState]:
         """Counters for Prometheus."""
         return Response(here.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    for room in (chat, stored, completions, embeddings, responses, models, files, graders, moderations, not_yet):
+    parts = (chat, stored, completions, embeddings, responses, models, files, tuning, graders, moderations, not_yet)
+    for room in parts:
         app.include_router(room.router)
     return Guard(app, settings, here.metrics), here

@@ -12,13 +12,13 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from sodate.api.answering import Ask
+from sodate.api.answering import Ask, Served
 from sodate.api.conversation import Delta, Finished, Turn, converse, prepared
 from sodate.api.text_stream import Scored
 from sodate.core.errors import UsageError
 from sodate.core.ids import new_id
 from sodate.core.text import tr
-from sodate.serve import stored
+from sodate.serve import asked_model, stored
 from sodate.serve.asking import check_stream_options, check_tools, check_width, numbered, sampling
 from sodate.serve.sending import EventStream, event, primed, told_apart, unless_gone
 from sodate.serve.state import ServerState, server_state
@@ -63,7 +63,7 @@ async def chat(request: Request, asked: ChatRequest) -> Response:
 
 def _checked(here: ServerState, asked: ChatRequest, project: str) -> Job:
     """Everything that can be refused is, before anything is put before the engine."""
-    served = here.service.find(asked.model)
+    served = asked_model.find(here, asked.model, project)
     check_stream_options(asked)
     if asked.top_logprobs is not None and not asked.logprobs:
         raise UsageError(
@@ -78,7 +78,7 @@ def _checked(here: ServerState, asked: ChatRequest, project: str) -> Job:
         )  # fmt: skip
     check_width(asked.n or 1, longest, served)
     turn = replace(
-        _turn(asked, served.id, here),
+        _turn(asked, served),
         sampling=sampling(asked, served, longest, (asked.top_logprobs or 0) if asked.logprobs else 0),
         tenant=project,
     )
@@ -87,7 +87,7 @@ def _checked(here: ServerState, asked: ChatRequest, project: str) -> Job:
     return Job(new_id("chatcmpl-"), int(time.time()), asked, turn, asks)
 
 
-def _turn(asked: ChatRequest, version: str, here: ServerState) -> Turn:
+def _turn(asked: ChatRequest, served: Served) -> Turn:
     choice = asked.tool_choice
     chosen: tuple[str, ...] | None = None
     mode = choice if isinstance(choice, str) else "auto"
@@ -97,7 +97,6 @@ def _turn(asked: ChatRequest, version: str, here: ServerState) -> Turn:
         mode, chosen = choice.allowed_tools.mode, tuple(t.function.name for t in choice.allowed_tools.tools)
     tools = tuple(tool.plain() for tool in asked.tools or ())
     check_tools(tools, mode, chosen)
-    served = here.service.find(version)
     return Turn(
         served, messages(asked.messages), sampling(asked, served, None, 0), tools, chosen,
         isinstance(choice, NamedTool), mode, asked.parallel_tool_calls is not False, _schema(asked), asked.stops(),

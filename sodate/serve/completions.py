@@ -20,6 +20,7 @@ from sodate.core.engine import Sampling
 from sodate.core.errors import UsageError
 from sodate.core.ids import new_id
 from sodate.core.text import tr
+from sodate.serve import asked_model
 from sodate.serve.asking import check_stream_options, check_width, numbered, sampling
 from sodate.serve.sending import EventStream, event, primed, told_apart, unless_gone
 from sodate.serve.state import ServerState, server_state
@@ -83,7 +84,7 @@ async def complete(request: Request, asked: CompletionRequest) -> Response:
 
 
 def _checked(here: ServerState, asked: CompletionRequest, project: str) -> Job:
-    served = here.service.find(asked.model)
+    served = asked_model.find(here, asked.model, project)
     check_stream_options(asked)
     if asked.suffix:
         raise _wrong(tr("suffix is not supported: the models here only go on with a text.",

@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse, Response
 from sodate.api.answering import Served
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
+from sodate.serve import asked_model
 from sodate.serve.sending import unless_gone
 from sodate.serve.state import ServerState, server_state
 from sodate.serve.wire import EmbeddingRequest
@@ -25,7 +26,7 @@ router = APIRouter()
 async def embed(request: Request, asked: EmbeddingRequest) -> Response:
     """A vector for each text."""
     here = server_state(request)
-    served = here.service.find(asked.model)
+    served = await asyncio.to_thread(asked_model.find, here, asked.model, request.state.project)
     rows = await asyncio.to_thread(_ids, asked, served)
     vectors = await unless_gone(request, lambda: _vectors(here, served, rows))
     width = asked.dimensions or len(vectors[0])

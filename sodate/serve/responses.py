@@ -20,7 +20,7 @@ from sodate.core.ids import new_id
 from sodate.core.text import tr
 from sodate.core.types import Message, ToolCall
 from sodate.db.connection import reading, writing
-from sodate.serve import stored
+from sodate.serve import asked_model, stored
 from sodate.serve.asking import check_stream_options, check_tools, sampling
 from sodate.serve.sending import EventStream, primed, unless_gone
 from sodate.serve.spelling import Spelling, input_item, message_item, output
@@ -102,7 +102,7 @@ async def respond(request: Request, asked: ResponseRequest) -> Response:
 
 
 def _checked(here: ServerState, asked: ResponseRequest, project: str) -> Job:
-    served = here.service.find(asked.model)
+    served = asked_model.find(here, asked.model, project)
     check_stream_options(asked)
     choice = asked.tool_choice
     chosen: tuple[str, ...] | None = None

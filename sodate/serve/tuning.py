@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
@@ -37,8 +37,8 @@ def listed(request: Request, after: After = None, limit: Limit = 20, metadata: s
     """The project's jobs, the newest first. `metadata[KEY]=VALUE` chooses those with that pair, `metadata=null` those
     without any."""
     if metadata not in (None, "null"):
-        raise UsageError(tr("metadata is null, or metadata[KEY]=VALUE.", "metadata は null か metadata[KEY]=VALUE です。"),
-                         code="invalid_value", param="metadata")  # fmt: skip
+        said = tr("metadata is null, or metadata[KEY]=VALUE.", "metadata は null か metadata[KEY]=VALUE です。")
+        raise UsageError(said, code="invalid_value", param="metadata")
     pairs = [(p[1], value) for name, value in request.query_params.multi_items() if (p := _PAIR.fullmatch(name))]
     data, more = tuning.listed(request.state.project, after, limit, pairs, metadata == "null")
     return JSONResponse(page(data, more))
@@ -92,4 +92,6 @@ def weights_of(
     request: Request, id: str, form: Annotated[str, Query(pattern="^(adapter|merged)$")] = "adapter"
 ) -> Response:
     """What the job learnt, as safetensors in a .tar: the adapter, or with `form=merged` the whole model."""
-    return weights.response(id, request.state.project, form)
+    name, pieces = weights.archive(id, request.state.project, form)
+    headers = {"content-disposition": f'attachment; filename="{name}"'}
+    return StreamingResponse(pieces, media_type="application/x-tar", headers=headers)

@@ -83,8 +83,9 @@ class JobRequest(Body):
     def _whole(self) -> JobRequest:
         kind = self.method.type if self.method else "supervised"
         if self.hyperparameters is not None and kind != "supervised":
-            raise _wrong(tr("hyperparameters is for supervised jobs; give them within method.",
-                            "hyperparameters は supervised 用です。method の中に書いてください。"), "hyperparameters")  # fmt: skip
+            said = tr("hyperparameters is for supervised jobs; give them within method.",
+                      "hyperparameters は supervised 用です。method の中に書いてください。")  # fmt: skip
+            raise _wrong(said, "hyperparameters")
         for other in ("supervised", "dpo", "reinforcement"):
             if self.method and other != kind and getattr(self.method, other) is not None:
                 raise _wrong(tr(f"The method is {kind}, and there are settings of {other}.",

@@ -1,0 +1,20 @@
+"""From the name in a request to what answers it: a served name, or a tuned model of the asker's project."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sodate.api.answering import Served
+from sodate.api.late import open_late
+from sodate.db.connection import reading
+from sodate.jobs import naming
+from sodate.serve.state import ServerState
+
+
+def find(here: ServerState, name: str, project: str) -> Served:
+    """The version of that name; a tuned model is loaded when it is first asked for. For others it does not exist."""
+    if name in here.service.names or not naming.is_tuned(name):
+        return here.service.find(name)
+    with reading() as session:
+        version = naming.find(session, name, project).version
+    return replace(open_late(here.service, version), id=name)  # replies are given by the name that was asked for
