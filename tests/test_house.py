@@ -176,10 +176,12 @@ def test_only_the_modules_that_fetch_a_model_reach_the_network() -> None:
     used = {name for name, _ in calls(TREES[PACKAGE / "core" / "files.py"]) if name.startswith("socket.")}
     assert used == {"socket.gethostname"}
     # pip fetches the two built-in models; git says which commit this is; graders that run code do it in a jail;
-    # templates that are not plain are rendered by a process with limits; exports are tried by one of their own engine.
+    # templates that are not plain are rendered by a process with limits; exports are tried by one of their own engine;
+    # a job is trained by one of its own, and workers are started.
     started = {name_of(file) for file in FILES if "subprocess" in roots(file)}
     assert started == {"sodate/library/wheels.py", "sodate/release/registry.py", "sodate/grade/sandbox.py",
-                       "sodate/render/isolated.py", "sodate/api/agreement.py"}  # fmt: skip
+                       "sodate/render/isolated.py", "sodate/api/agreement.py", "sodate/jobs/worker.py",
+                       "sodate/jobs/crew.py"}  # fmt: skip
     scripts = {
         "sodate.grade.inside",
         "sodate.grade.jail",

@@ -11,6 +11,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import openai
 import pytest
@@ -173,7 +174,7 @@ def test_the_adapter_is_byte_for_byte_that_of_the_command_line(tuned, tmp_path: 
     manifest = next(r.manifest for r in list_runs() if r.manifest["recipe"]["method"] == "sft")
     recipe = tmp_path / "recipe.yaml"  # JSON is YAML
     recipe.write_text(json.dumps(manifest["recipe"] | {"name": "by-hand"}))
-    command = [sys.executable, "-m", "sodate.cli", "train", "--recipe", str(recipe), "--json"]
+    command = [sys.executable, "-m", "sodate.cli", "train", str(recipe), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert adapter("by-hand@1") == adapter(manifest["result"]["version"])
