@@ -15,6 +15,7 @@ at its ends.
 from __future__ import annotations
 
 import ast
+import contextlib
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -29,7 +30,7 @@ from sodate.grade import formulas, sandbox, templates
 from sodate.grade.asking import Messages, SamplingParams, label, score
 from sodate.grade.base import CannotGradeError, Case, Grader
 from sodate.grade.outcome import Judges, Outcome, Usage, missed
-from sodate.grade.similarity import METRICS
+from sodate.grade.similarity import METRICS, compared
 from sodate.grade.strings import clip
 
 MAX_SOURCE = 256_000  # bytes of a python grader
@@ -117,8 +118,8 @@ class TextSimilarity(Kind):
 
     def _value(self, case: Case) -> Outcome:
         said, wanted = templates.render(self.input, case), templates.render(self.reference, case)
-        value = min(1.0, max(0.0, METRICS[self.evaluation_metric](said, wanted)))
-        return Outcome(value, f"{self.evaluation_metric} {value:.3f}")
+        grade = compared(self.evaluation_metric, said, wanted)
+        return Outcome(grade.score, grade.reason)
 
 
 class Python(Kind):
@@ -158,8 +159,9 @@ class Python(Kind):
         except SodateError as error:  # no sandbox on this machine
             return Outcome(0.0, error.message, "python_grader_server_error")
         value = answer.value
-        if answer.error is None and isinstance(value, int | float) and math.isfinite(value):
-            return Outcome(float(value), f"grade() = {value:g}")
+        with contextlib.suppress(OverflowError):  # a whole number beyond all floats
+            if answer.error is None and isinstance(value, int | float) and math.isfinite(value):
+                return Outcome(float(value), f"grade() = {value:g}")
         said = answer.error or tr(f"grade() gave {clip(repr(value))}, no number",
                                   f"grade() の値 {clip(repr(value))} は数ではありません")  # fmt: skip
         return Outcome(0.0, said, "python_grader_runtime_error")

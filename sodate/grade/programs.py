@@ -48,13 +48,14 @@ def python(path: Path) -> GradeFunction:
         score = answer.value
         if answer.error is not None or isinstance(score, bool) or not isinstance(score, int | float):
             said = answer.error or tr(
-                f"grade() gave {score!r}, which is not a number", f"grade() の値 {score!r} は数ではありません"
+                f"grade() gave {clip(repr(score))}, which is not a number",
+                f"grade() の値 {clip(repr(score))} は数ではありません",
             )
             raise SodateError(f"{path.name}: {said}", code="grader_failed", file=path)
         if not 0 <= score <= 1:
             raise SodateError(
-                tr(f"{path.name}: grade() gave {score}, which is not between 0 and 1.",
-                   f"{path.name}: grade() の値 {score} が 0〜1 の範囲にありません。"),
+                tr(f"{path.name}: grade() gave {clip(repr(score))}, which is not between 0 and 1.",
+                   f"{path.name}: grade() の値 {clip(repr(score))} が 0〜1 の範囲にありません。"),
                 code="grader_failed", file=path,
             )  # fmt: skip
         return Grade(float(score), f"{path.name}: {score:g}")
@@ -179,7 +180,7 @@ def _assertion(text: str) -> tuple[dict[str, str], Judge]:
             if len(compare.ops) == 1 and isinstance(compare.ops[0], ast.Eq):
                 wanted = ast.literal_eval(compare.comparators[0])
                 return {"call": ast.unparse(compare.left)}, _gives(wanted, as_json=False)
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         pass
     raise _unknown(text)
 

@@ -12,8 +12,12 @@ import snowballstemmer
 from rapidfuzz import fuzz
 from rapidfuzz.distance import LCSseq
 
+from sodate.core.errors import SodateError
+from sodate.core.text import tr
 from sodate.grade.base import Grade, GradeFunction
 from sodate.grade.normalise import normalise, tokens
+
+MAX_TEXT = 100_000  # characters: fuzzy_match and rouge_l take time by their square
 
 
 def _ngrams(items: Sequence[str], n: int) -> Counter[tuple[str, ...]]:
@@ -143,12 +147,26 @@ METRICS: Mapping[str, Callable[[str, str], float]] = {
 }
 
 
-def text_similarity(metric: str) -> GradeFunction:
-    function = METRICS[metric]
+def compared(metric: str, reply: str, reference: str) -> Grade:
+    """How similar a reply is to its reference; 0 for one of more than MAX_TEXT characters, SodateError where the
+    reference has more.
+    """
+    if len(reference) > MAX_TEXT:
+        raise SodateError(
+            tr(f"{metric} compares texts of up to {MAX_TEXT} characters; this reference has {len(reference)}.",
+               f"{metric} が比べるのは {MAX_TEXT} 文字までですが、この正解は {len(reference)} 文字です。"),
+            code="grader_failed", param="grader",
+        )  # fmt: skip
+    if len(reply) > MAX_TEXT:
+        return Grade(0.0, tr(f"a reply of {len(reply)} characters is not compared",
+                             f"{len(reply)} 文字の返答は比べません"))  # fmt: skip
+    # The bound only takes off what rounding put on.
+    score = min(1.0, max(0.0, METRICS[metric](reply, reference)))
+    return Grade(score, f"{metric} {score:.3f}")
 
+
+def text_similarity(metric: str) -> GradeFunction:
     def grade(reply: str, reference: str | None, item: Mapping[str, Any]) -> Grade:
-        # The bound only takes off what rounding put on.
-        score = min(1.0, max(0.0, function(reply, reference or "")))
-        return Grade(score, f"{metric} {score:.3f}")
+        return compared(metric, reply, reference or "")
 
     return grade

@@ -16,7 +16,8 @@ from sodate.core.text import tr
 from sodate.grade.base import Case
 
 SAMPLE = ("output_text", "output_json", "output_tools", "choices", "model")
-_HOLE = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+MAX_TEXT = 4_000_000  # characters of a filled template: a hole is short, and what is put in need not be
+_HOLE = re.compile(r"\{\{((?:[^{}]|\{(?!\{)|\}(?!\}))*)\}\}")
 _STEP = re.compile(r"""\.([^.\[\]{}\s'"]+)|\[(\d{1,6})\]|\[(?:'([^']*)'|"([^"]*)")\]""")
 
 Path = tuple[str | int, ...]
@@ -53,9 +54,20 @@ def check(template: str) -> None:
 
 
 def render(template: str, case: Case) -> str:
-    """The template with what `case` has in its holes: text as it is, all else as JSON. MissingError where it hasn't."""
+    """The template with what `case` has in its holes: text as it is, all else as JSON. MissingError where it hasn't,
+    SodateError where it gets longer than MAX_TEXT characters.
+    """
     spaces: dict[str, Mapping[str, Any]] = {"item": item_of(case), "sample": sample_of(case)}
-    return _HOLE.sub(lambda hole: _text(_found(_path(hole[1]), spaces, hole[0])), template)
+    filled, size, at = [], 0, 0
+    for hole in _HOLE.finditer(template):
+        filled += [template[at : hole.start()], _text(_found(_path(hole[1]), spaces, hole[0]))]
+        size, at = size + len(filled[-2]) + len(filled[-1]), hole.end()
+        if size > MAX_TEXT:
+            raise SodateError(
+                tr(f"A template of a grader gets longer than {MAX_TEXT} characters.",
+                   f"採点のテンプレートが {MAX_TEXT} 文字を超えます。"), code="grader_failed", param="grader",
+            )  # fmt: skip
+    return "".join([*filled, template[at:]])
 
 
 def item_of(case: Case) -> Mapping[str, Any]:

@@ -431,3 +431,33 @@ def test_a_grader_may_stand_in_a_file(tmp_path: Path) -> None:
     assert parse_grader(str(tmp_path / "g.yaml"))('{"a": 1}', '{"a": 1}', {}).score == 1
     with pytest.raises(UsageError, match="cannot be read"):
         parse_grader("absent.json", tmp_path)
+
+
+# ── what a request may not do ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_open_holes_are_looked_at_once_and_a_template_grows_to_an_end() -> None:
+    with pytest.raises(UsageError, match="not closed"):
+        read(check(input="{{" * 200_000))
+    grader = read(check(input="{{item.a}}" * 50_000, reference=""))
+    with pytest.raises(SodateError, match="longer than 4000000 characters") as caught:
+        grader.judge([Case("", item={"a": "x" * 1_000_000})], None)
+    assert caught.value.code == "grader_failed"
+    assert value(check(input="{{item.a}}" * 3, reference="xyxyxy"), "", {"a": "xy"}) == 1
+
+
+@pytest.mark.parametrize("metric", ["fuzzy_match", "rouge_l"])
+def test_a_text_too_long_to_compare_is_a_zero_of_the_reply_and_an_error_of_the_reference(metric: str) -> None:
+    grader = parse_grader(f"text_similarity:metric={metric}")
+    long, short = "ab " * 3_000_000, "ab"
+    assert grader(long, short, {}).score == 0 and "9000000 characters" in grader(long, short, {}).reason
+    with pytest.raises(CannotGradeError, match="this reference has 9000000"):
+        grader(short, long, {})
+    asked = {"type": "text_similarity", "name": "s", "input": "{{sample.output_text}}", "reference": "ab",
+             "evaluation_metric": metric}  # fmt: skip
+    assert value(asked, "ab " * 1_000_000, {}) == 0 and value(asked, "ab", {}) == 1
+
+
+def test_a_number_beyond_all_floats_is_no_reward() -> None:
+    (outcome,) = read(program("def grade(sample, item): return 10 ** 400")).judge([Case("")], None)
+    assert outcome.fault == "python_grader_runtime_error" and len(outcome.reason) < 200
