@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import platform
+import resource
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from sodate.core.errors import SodateError
+from sodate.core.limited import limited
 from sodate.grade import Case, parse_grader, programs, sandbox, seccomp
 from sodate.grade.cgroup import resource_group
 from sodate.grade.sandbox import Limits
@@ -64,6 +66,26 @@ def test_system_calls_that_no_grader_needs_are_denied() -> None:
     calls = [f"call({NUMBERS[name]}, 0, 0, 0, 0, 0)" for name in names]
     calls += [f"call({clone3}, 0, 0)", f"call({clone}, 0x10000000 | 17, 0, 0, 0, 0)"]
     assert [answer.value for answer in run(ASK, *calls)] == [1] * len(names) + [38, 1]  # EPERM, ENOSYS, EPERM
+
+
+def test_calls_that_were_not_known_when_the_filter_was_written_are_not_there() -> None:
+    """listmount and statmount tell the host's paths, by numbers 458 and 457."""
+    calls = [f"call({number}, 0, 0, 0, 0, 0)" for number in (453, 457, 458, 500, 0x40000000, 0x40000000 + 39)]
+    assert [answer.value for answer in run(ASK, *calls)] == [38] * len(calls)
+
+
+def test_a_jail_is_built_however_many_files_are_open() -> None:
+    """select(2) knows no descriptor above 1023."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        assert run("def f(): return 1")[0].value == 1
+        assert limited(lambda: 5, "this", seconds=20, memory=1 << 30) == 5
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_there_are_no_sockets_but_unix() -> None:
