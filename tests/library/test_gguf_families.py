@@ -15,6 +15,10 @@ import transformers
 
 from sodate.api.agreement import divergence
 from sodate.library import gguf_write
+from sodate.library.store import ModelEntry
+from sodate.library.weights import read_tensors
+from sodate.release.references import REFERENCES
+from sodate.render.renderer import Renderer
 from tests import tiny
 
 SIZES = {
@@ -56,6 +60,18 @@ def model(name: str, folder: Path) -> Any:
     return network
 
 
+def asked(folder: Path, vocabulary: int, given: list[Any], rows: list[list[int]], stops: list[int]) -> Any:
+    """What llama.cpp says of the file in the folder: its answers, and log-probabilities behind each of the rows."""
+    job = {"gguf": str(folder / "model.gguf"), "lora": None, "exact": True, "context": 256, "threads": 1, "texts": [],
+           "asked": given, "prompts": rows[:1], "limit": 2, "stops": stops, "positions": rows, "whole": 40,
+           "vocabulary": vocabulary}  # fmt: skip
+    (folder / "job.json").write_text(json.dumps(job))
+    reader = [sys.executable, "-m", "sodate.api.reader_llamacpp", str(folder / "job.json")]
+    subprocess.run(reader, check=True, stdin=subprocess.DEVNULL)
+    found = np.fromfile(folder / "answers.f32", np.float32).reshape(len(rows), vocabulary)
+    return json.loads((folder / "answers.json").read_text()), found
+
+
 @pytest.mark.parametrize("name", list(FAMILIES))
 def test_llama_cpp_gives_the_distributions_of_transformers(name: str, tmp_path: Path) -> None:
     network = model(name, tmp_path / "model")
@@ -65,11 +81,22 @@ def test_llama_cpp_gives_the_distributions_of_transformers(name: str, tmp_path: 
     rows = [[0, *range(30, 30 + count)] for count in (3, 20, 90)]  # the last is longer than any sliding window
     with torch.inference_mode():
         own = torch.stack([network(input_ids=torch.tensor([row])).logits[0, -1].log_softmax(-1) for row in rows])
-    job = {"gguf": str(tmp_path / "model.gguf"), "lora": None, "exact": True, "context": 256, "threads": 1, "asked": [],
-           "texts": [], "prompts": [[0, 40]], "limit": 2, "stops": [4], "positions": rows, "vocabulary": 424,
-           "whole": 40}  # fmt: skip
-    (tmp_path / "job.json").write_text(json.dumps(job))
-    reader = [sys.executable, "-m", "sodate.api.reader_llamacpp", str(tmp_path / "job.json")]
-    subprocess.run(reader, check=True, stdin=subprocess.DEVNULL)
-    there = np.fromfile(tmp_path / "answers.f32", np.float32).reshape(3, 424)
+    _, there = asked(tmp_path, 424, [], rows, [4])
     assert divergence(own.numpy(), there).max() < 1e-6  # GELU is a table of 16-bit numbers there
+
+
+@pytest.mark.real
+def test_llama_cpp_reads_and_runs_smollm2_as_it_is(smollm2: ModelEntry, tmp_path: Path) -> None:
+    """The ids of all twenty conversations by its own template and tokenizer, and a distribution."""
+    renderer = Renderer.from_folder(smollm2.path)
+    given = [list(renderer.given(one.messages, one.tools)) for one in REFERENCES]
+    prompts = [renderer.prompt(one.messages, one.tools) for one in REFERENCES]
+    tensors = read_tensors(smollm2.path / "model.safetensors")
+    gguf_write.write_model(tensors, smollm2.path, tmp_path / "model.gguf", format="f32", template=renderer.template,
+                           stops=renderer.stop_ids)  # fmt: skip
+    network = transformers.AutoModelForCausalLM.from_pretrained(smollm2.path, dtype=torch.float32).eval()
+    with torch.inference_mode():
+        own = network(input_ids=torch.tensor([prompts[0]])).logits[0, -1:].log_softmax(-1)
+    answers, there = asked(tmp_path, 49_152, given, prompts[:1], list(renderer.stop_ids))
+    assert answers["ids"] == prompts and answers["stops"] == [True]
+    assert divergence(own.numpy(), there).max() < 1e-8
