@@ -89,21 +89,26 @@ def conversations(renderer: Renderer, room: int) -> list[Conversation]:
     return found
 
 
-def ask_own(model: Model, merged: Any, asked: Sequence[Conversation]) -> Own:
-    """What the version says: replies by the engine that `load` gives, distributions by its weights in float32."""
+def own_replies(model: Model, asked: Sequence[Conversation]) -> list[list[int]]:
+    """The version's greedy replies, by the engine that `load` gives."""
     from sodate.core.engine import Sampling
-    from sodate.generate.scoring import following
 
     told: list[Sequence[Message]] = [one.messages for one in asked]
-    prompts = [model.renderer.prompt(one.messages, one.tools) for one in asked]
     made = model.replies(told, Sampling(max_new_tokens=REPLY), tools=[one.tools for one in asked])
-    replies = [list(one.ids) for one in made]
+    return [list(one.ids) for one in made]
+
+
+def own_answers(renderer: Renderer, merged: Any, asked: Sequence[Conversation], replies: list[list[int]]) -> Own:
+    """What the version says, beside its replies: distributions by its weights in float32."""
+    from sodate.generate.scoring import following
+
+    prompts = [renderer.prompt(one.messages, one.tools) for one in asked]
     places = [row for ids, reply in zip(prompts, replies, strict=True) for row in (ids, ids + reply[: len(reply) // 2])]
-    given = [list(model.renderer.given(one.messages, one.tools)) for one in asked]
+    given = [list(renderer.given(one.messages, one.tools)) for one in asked]
     logs = following(merged, places).numpy()
-    added = model.renderer.tokenizer.get_added_tokens_decoder()
+    added = renderer.tokenizer.get_added_tokens_decoder()
     control = frozenset(number for number, token in added.items() if token.special)
-    return Own(given, prompts, replies, places, logs, model.renderer.stop_ids, control)
+    return Own(given, prompts, replies, places, logs, renderer.stop_ids, control)
 
 
 def ask_reader(reader: str, job: dict[str, Any], own: Own) -> tuple[dict[str, Any], Array]:

@@ -26,7 +26,8 @@ TORCH = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """What is exported, how, and from what: `merged` is its model with the adapter in the weights, in float32."""
+    """What is exported, how, and from what: `merged` is its model with the adapter in the weights, in float32, once
+    that is loaded."""
 
     name: str
     kind: Kind
@@ -34,9 +35,9 @@ class Export:
     files: ModelFiles
     version: Version | None
     renderer: Renderer
-    merged: Any
     config: dict[str, Any]  # of its base
     asked: Sequence[Conversation]  # what it is tried with
+    merged: Any = None
 
     @property
     def file(self) -> str:

@@ -8,6 +8,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -45,7 +46,9 @@ def export(name: str, *, to: Kind, out: str | Path, format: str = "auto") -> dic
     with _ended_by_sigterm(), _placed(target) as stage:
         made = _prepared(name, to, format)
         progress.report("export", 0, 3)
-        own = agreement.ask_own(load(made.files.name, device="cpu"), made.merged, made.asked)
+        replies = agreement.own_replies(load(made.name, device="cpu"), made.asked)
+        made = replace(made, merged=_merged(made.files))  # only now: one model at a time is held
+        own = agreement.own_answers(made.renderer, made.merged, made.asked, replies)
         notes = WRITERS[to](made, stage)
         progress.report("export", 1, 3)
         with tempfile.TemporaryDirectory(prefix="sodate-") as aside:
@@ -94,10 +97,9 @@ def _placed(target: Path) -> Iterator[Path]:
 
 
 def _prepared(name: str, kind: Kind, format: str) -> Export:
-    """All that is refused is refused here, before a model is loaded, as far as its files tell."""
-    from sodate.adapt import adapters
-    from sodate.api.loading import with_adapter
+    """What is to be exported, without its weights: as far as files tell, what is refused is refused here."""
     from sodate.library.gguf_architectures import architecture
+    from sodate.library.gguf_tokenizer import tokenizer_metadata
     from sodate.library.gguf_write import checked_format
     from sodate.render.renderer import Renderer
 
@@ -116,14 +118,23 @@ def _prepared(name: str, kind: Kind, format: str) -> Export:
             code="bad_value",
             param="format",
         )
+    renderer = Renderer.from_folder(files.folder, files.template, date=files.date)
     if kind not in ("adapter", "merged"):
         architecture(config)
-    renderer = Renderer.from_folder(files.folder, files.template, date=files.date)
+        tokenizer_metadata(files.folder, config["vocab_size"], renderer.template, renderer.stop_ids)
     longest = config.get("max_position_embeddings")
     asked = agreement.conversations(renderer, min(ROOM, longest) if isinstance(longest, int) else ROOM)
-    merged, _ = with_adapter(files, "cpu", "float32")
-    adapters.merge(merged)
-    return Export(files.name, kind, format, files, version, renderer, merged, config, asked)
+    return Export(files.name, kind, format, files, version, renderer, config, asked)
+
+
+def _merged(files: ModelFiles) -> Any:
+    """The model with its adapter in its weights, in float32."""
+    from sodate.adapt import adapters
+    from sodate.api.loading import with_adapter
+
+    model, _ = with_adapter(files, "cpu", "float32")
+    adapters.merge(model)
+    return model
 
 
 def _usual(kind: Kind, files: ModelFiles) -> str:

@@ -98,8 +98,8 @@ REFERENCES = (
         ),
         (STOCK,),
     ),
-    Conversation((user(LETTER * 8 + "Which item has a wrong price?"),)),
-    Conversation((user(LETTER_JA * 6 + "価格はいくらですか。"),)),
+    Conversation((user(LETTER * 5 + "Which item has a wrong price?"),)),
+    Conversation((user(LETTER_JA * 3 + "価格はいくらですか。"),)),
     Conversation((
         user("Let us count."),
         *(turn for n in range(1, 9) for turn in (said(f"{n}"), user("Next, please."))),
