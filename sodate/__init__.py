@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sodate.api.data import check as check
+    from sodate.api.deciding import decide as decide
     from sodate.api.evaluation import evaluate as evaluate
     from sodate.api.exporting import export as export
     from sodate.api.loading import load as load
@@ -30,15 +31,15 @@ if TYPE_CHECKING:
     __version__: str
 
 _WHERE = {
-    "check": "api.data", "evaluate": "api.evaluation", "export": "api.exporting", "load": "api.loading",
-    "load_reward": "api.rewards", "merge": "api.merging", "pull": "api.models", "resume": "api.training",
-    "train": "api.training",
+    "check": "api.data", "decide": "api.deciding", "evaluate": "api.evaluation", "export": "api.exporting",
+    "load": "api.loading", "load_reward": "api.rewards", "merge": "api.merging", "pull": "api.models",
+    "resume": "api.training", "train": "api.training",
     "Message": "core.types", "Recipe": "core.recipe", "Sampling": "core.engine", "SodateError": "core.errors",
     "UsageError": "core.errors", "verifying": "api.models",
 }  # fmt: skip
 __all__ = [
-    "Message", "Recipe", "Sampling", "SodateError", "UsageError", "__version__", "check", "evaluate", "export", "load",
-    "load_reward", "merge", "pull", "resume", "train", "verifying",
+    "Message", "Recipe", "Sampling", "SodateError", "UsageError", "__version__", "check", "decide", "evaluate",
+    "export", "load", "load_reward", "merge", "pull", "resume", "train", "verifying",
 ]  # fmt: skip
 
 

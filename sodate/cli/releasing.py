@@ -1,4 +1,4 @@
-"""Verbs that let a version out: gates, and the moves of aliases."""
+"""Verbs that act on what was measured: decisions, gates, and the moves of aliases."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sodate.cli import Json, app
+from sodate.cli import Columns, Encoding, Json, app
 from sodate.cli.failures import print_json
 from sodate.cli.parser_words import Verbs
 from sodate.core.text import tr
@@ -17,6 +17,43 @@ app.add_typer(gate_app, name="gate", help=tr("Hold a version against a gate.", "
 app.add_typer(release_app, name="release", help=tr("Move an alias, and move it back.", "エイリアスを移す、戻す。"))
 
 By = Annotated[str, typer.Option(help=tr("Who decided (default: the login name).", "決めた人 (既定はログイン名)。"))]
+
+
+@app.command(help=tr("Choose between options, and only where it is sure.", "選択肢から選ぶ。確かなときだけ答える。"))
+def decide(
+    version: str,
+    data: Annotated[Path, typer.Option(help=tr("Rows to decide.", "判断する行のファイル。"))],
+    options: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|A,B,C", help=tr("Default: the answers that occur.", "既定は現れる正解。")),
+    ] = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(help=tr("Rows with answers it did not learn from.", "学習に使っていない正解つきの行。")),
+    ] = None,
+    promise: Annotated[
+        float | None,
+        typer.Option(help=tr("Share of answers to be right (0.95).", "正しいと約束する割合 (0.95)。")),
+    ] = None,
+    columns: Columns = None,
+    encoding: Encoding = None,
+    limit: Annotated[int | None, typer.Option(min=1, help=tr("First N rows.", "先頭の N 行。"))] = None,
+    as_json: Json = False,
+) -> None:
+    import sodate
+    from sodate import terminal
+    from sodate.cli import _pairs
+    from sodate.cli.at_hand import at_hand
+
+    done = sodate.decide(at_hand(version, quiet=as_json), data, options=options, calibrate=calibrate, promise=promise,
+                         columns=_pairs(columns), encoding=encoding, limit=limit,
+                         on_problem=terminal.print_problem)  # fmt: skip
+    if as_json:
+        print_json(done)
+    else:
+        from sodate.terminal.releases import print_decisions
+
+        print_decisions(done)
 
 
 @gate_app.command("check", help=tr("Whether a version passes, by its reports.", "評価の記録から合否を出す。"))

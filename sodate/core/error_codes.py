@@ -130,6 +130,7 @@ CODES: Mapping[str, str] = {
         "コードを実行する採点に必要な隔離環境が、このマシンにありません",
     ),
     "not_found": tr("the project has nothing of this id", "その ID のものは、このプロジェクトにありません"),
+    "not_calibrated": tr("nothing was promised yet for these options", "これらの選択肢の較正がまだありません"),
     "nothing_to_learn": tr("all rewards are the same", "報酬がすべて同じで、学ぶことがありません"),
     "nothing_to_roll_back": tr(
         "the alias meant no other version before", "そのエイリアスが以前に指していたバージョンがありません"
@@ -155,6 +156,7 @@ CODES: Mapping[str, str] = {
         "the chat template does not compile, or refused a row",
         "会話テンプレートを解釈できないか、テンプレートが行を受け付けませんでした",
     ),
+    "too_few_rows": tr("the rows are too few for what was asked of them", "求めたことに対して行が足りません"),
     "too_long": tr(
         "prompt and reply are more tokens than the model takes",
         "プロンプトと返答の合計が、モデルの上限トークン数を超えます",

@@ -38,7 +38,7 @@ def compute(
     if not taken:
         return torch.empty(0), {}
     batch = build([rows[n] for n in taken])
-    places = [_path(batch, row) for row in range(len(taken))]
+    places = [path_of(batch, row) for row in range(len(taken))]
     written = _written([alike[n] for n in taken], places, depth)
     device = model.device
     tokens, positions = (torch.as_tensor(a, device=device) for a in (batch.tokens, batch.positions + depth))
@@ -52,7 +52,7 @@ def compute(
     return hidden, done
 
 
-def _path(batch: Trie, row: int) -> Ints:
+def path_of(batch: Trie, row: int) -> Ints:
     """Where a row's tokens are packed."""
     last = int(batch.source[batch.entry_prediction[batch.entry_row == row][0]])
     segment = next(s for s in batch.segments if s.start <= last < s.end)

@@ -20,6 +20,7 @@ from sodate.core.home import cache_dir
 from sodate.core.text import tr
 
 _ALWAYS: ContextVar[bool] = ContextVar("sodate_verifying", default=False)
+BESIDE = "calibration/"  # added to a version later, and not part of what it is
 READ = (".json", ".safetensors", ".jinja", ".model", ".bin")  # what a library would take up, if it lay there
 
 
@@ -35,11 +36,12 @@ def verifying() -> Iterator[None]:
 
 def check_recorded(folder: Path, sha256: Mapping[str, str], manifest: str) -> None:
     """SodateError naming the first file of `folder` that is not what `sha256` (relative path → hash) says: changed,
-    gone, or added where it would be read. `manifest` is the file that holds the record, and is not in it.
+    gone, or added where it would be read. `manifest` is the file that holds the record, and is not in it; neither is
+    what lies BESIDE.
     """
     files = [file for file in folder.rglob("*") if file.is_file()]
     there = {file.relative_to(folder).as_posix(): file for file in files}
-    there.pop(manifest, None)
+    there = {name: file for name, file in there.items() if name != manifest and not name.startswith(BESIDE)}
     for name in sorted(set(there) ^ set(sha256)):
         if name in sha256 or name.endswith(READ):
             raise _changed(folder / name)

@@ -4,6 +4,7 @@ version.json     base, template source, data hash, recipe, run, code version, ha
 adapter/         PEFT format, or model/ with all weights
 head.safetensors the scalar head, of a reward model only
 template.jinja   the chat template it was trained with
+calibration/     how sure it has to be, by options; added later by `sodate decide`
 
 Of a deleted version version.json stays, as deleted.json: its number is never given to another one.
 """
@@ -28,7 +29,7 @@ from sodate.core.files import atomic_folder, fsync_dir, sha256_file, write_json,
 from sodate.core.manifests import SCHEMA_VERSION, VersionManifest, read_manifest
 from sodate.core.runs import now
 from sodate.core.text import en, ja, tr
-from sodate.library.recorded import note_recorded
+from sodate.library.recorded import BESIDE, note_recorded
 from sodate.release import aliases
 
 OF_A_JOB = "ft-"
@@ -200,7 +201,8 @@ def find_version(reference: str) -> Version | None:
 def verify(version: Version) -> None:
     """Raises SodateError naming the first file that is not what was registered: changed, gone or added."""
     registered = version.manifest["files"]
-    there = {str(f.relative_to(version.path)) for f in version.path.rglob("*") if f.is_file()} - {"version.json"}
+    there = {f.relative_to(version.path).as_posix() for f in version.path.rglob("*") if f.is_file()} - {"version.json"}
+    there = {name for name in there if not name.startswith(BESIDE)}
     for file in sorted(there | set(registered)):
         path = version.path / file
         if file not in there or file not in registered or sha256_file(path) != registered[file]:

@@ -1,4 +1,4 @@
-"""Gates and moves of aliases in the terminal."""
+"""Decisions, gates and moves of aliases in the terminal."""
 
 from __future__ import annotations
 
@@ -52,3 +52,26 @@ def print_moves(moves: Sequence[Mapping[str, Any]]) -> None:
         table.add_row(move["at"], str(kind), shown(move["version"]), shown(move.get("by", "")),
                       shown(move.get("reason", "")))  # fmt: skip
     out.print(table)
+
+
+def print_decisions(done: Mapping[str, Any]) -> None:
+    """A line a row, then what may be relied on."""
+    for one in done["results"]:
+        mark = f"  [yellow]{tr('handed over', '人に渡す')}[/]" if one["handed_over"] else ""
+        out.print(f"{one['line']}  {shown(one['answer'])}  {100 * one['confidence']:.1f} %{mark}", soft_wrap=True)
+    n, share, promise = done["n"], f"{100 * done['coverage']:.0f}", done["promise"]
+    if promise is None:
+        said = tr("Nothing is promised: give rows with answers by --calibrate FILE.",
+                  "正しさの約束はありません。--calibrate FILE で正解つきの行を渡してください。")  # fmt: skip
+    elif done["threshold"] is None:
+        said = tr(f"{100 * promise:g} % right can't be promised anywhere: all {n} rows are handed over.",
+                  f"{100 * promise:g}% の正しさはどこでも約束できません。{n} 行すべてを人に渡します。")  # fmt: skip
+    else:
+        least = f"{100 * done['threshold']:.1f}"
+        said = tr(f"Answered {share} % of {n} rows, those with {least} % or more: at least {100 * promise:g} % of such "
+                  "answers are right (in 19 of 20 calibrations).",
+                  f"{n} 行の {share}% に回答 (確信度 {least}% 以上)。そのうち少なくとも {100 * promise:g}% が正解です "
+                  "(20 回の較正のうち 19 回で成り立ちます)。")  # fmt: skip
+    out.print(said, style="bold", soft_wrap=True)
+    if done["ece"] is not None:
+        out.print(f"ECE {done['ece']:.3f}  Brier {done['brier']:.3f}", style="dim")

@@ -11,8 +11,9 @@ import sodate
 
 VERBS = {
     "check": "(files, *, against, model, columns, encoding, max_length)",
-    "evaluate": "(models, data, graders, *, baseline, limit, shots, columns, encoding, cluster, max_new_tokens, "
-    "batch_size, seed, title, replay, on_event)",
+    "decide": "(model, data, *, options, calibrate, promise, columns, encoding, limit, on_problem)",
+    "evaluate": "(models, data, graders, *, baseline, limit, shots, columns, encoding, cluster, margin, "
+    "max_new_tokens, batch_size, seed, title, replay, on_event)",
     "export": "(name, *, to, out, format)",
     "load": "(name, *, device, dtype)",
     "load_reward": "(name, *, device, dtype)",

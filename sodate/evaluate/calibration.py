@@ -1,0 +1,147 @@
+"""Confidence that can be relied on: a temperature, how far confidence is from being right, and where to answer.
+
+Pure functions over log-probabilities of options (n, options), which option is right, and the resulting confidences.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sodate.core.intervals import Interval, beta_cdf
+from sodate.evaluate.stats import mean_ci
+
+Floats = NDArray[np.float64]
+BINS = 10
+SURE = 0.95  # how often a promise has to hold, over calibrations
+STARTS = (0.25, 0.5, 0.75)  # of the calibration rows: where a search for the threshold begins, if there are enough
+
+
+def probabilities(logp: Floats, temperature: float = 1.0) -> Floats:
+    """(n, options) that sum to 1, from log-probabilities."""
+    scaled = np.asarray(logp, dtype=np.float64) / temperature
+    scaled = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    found: Floats = scaled / scaled.sum(axis=1, keepdims=True)
+    return found
+
+
+def fit_temperature(logp: Floats, right: Sequence[int]) -> float:
+    """The temperature in [0.05, 20] under which the right options are likeliest. Rows whose right answer is no option
+    (-1) say nothing about it; 1 where none says anything.
+
+    The loss is convex in 1 / temperature, so that halving finds where its derivative is 0. Guo et al., 1706.04599.
+    """
+    at = np.flatnonzero(np.asarray(right) >= 0)
+    if not len(at):
+        return 1.0
+    rows, answers = np.asarray(logp, dtype=np.float64)[at], np.asarray(right)[at]
+    rows = np.maximum(rows - rows.max(axis=1, keepdims=True), -1e4)
+    own = rows[np.arange(len(rows)), answers]
+    low, high = 1 / 20, 20.0
+    for _ in range(60):
+        middle = math.sqrt(low * high)
+        slope = ((probabilities(rows, 1 / middle) * rows).sum(axis=1) - own).sum()
+        low, high = (low, middle) if slope > 0 else (middle, high)
+    return 1 / math.sqrt(low * high)
+
+
+def brier(table: Floats, right: Sequence[int]) -> list[float]:
+    """Of each row half the squared distance of its probabilities (n, options) from the truth: 0 is best, 1 is worst.
+
+    The mean over the rows is the Brier score. A right answer that is no option (-1) has probability 0 everywhere.
+    """
+    truth = np.zeros_like(table)
+    rows = np.flatnonzero(np.asarray(right) >= 0)
+    truth[rows, np.asarray(right)[rows]] = 1
+    missing = (np.asarray(right) < 0).astype(float)
+    found: list[float] = ((((table - truth) ** 2).sum(axis=1) + missing) / 2).tolist()
+    return found
+
+
+def calibration_error(confidence: Sequence[float], right: Sequence[bool]) -> float:
+    """The mean distance of confidence from the share that is right, over BINS equally wide groups (ECE)."""
+    sure, hits = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=np.float64)
+    group = np.minimum((sure * BINS).astype(int), BINS - 1)
+    return float(np.abs(np.bincount(group, sure) - np.bincount(group, hits)).sum() / len(sure))
+
+
+def calibration_error_ci(confidence: Sequence[float], right: Sequence[bool], *, seed: int = 0) -> Interval | None:
+    """95 % interval of the calibration error, by resampling rows and taking off what resampling itself adds.
+
+    Of a perfectly calibrated model the measured error is above 0; the basic bootstrap mirrors that away.
+    """
+    n = len(confidence)
+    if n < 2:
+        return None
+    rng = np.random.default_rng(seed)
+    sure, hits = np.asarray(confidence), np.asarray(right)
+    found = calibration_error(confidence, right)
+    drawn = [calibration_error(sure[pick], hits[pick]) for pick in rng.integers(0, n, (1000, n))]
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(max(0.0, 2 * found - high)), float(max(found, min(1.0, 2 * found - low)))
+
+
+def brier_ci(table: Floats, right: Sequence[int]) -> Interval | None:
+    """95 % interval of the Brier score."""
+    return mean_ci(np.clip(brier(table, right), 0.0, 1.0).tolist())
+
+
+def rows_needed(promise: float, sure: float = SURE) -> int:
+    """How many rows, all answered right, it takes to promise that at least `promise` are: 59 for 95 %."""
+    return math.ceil(math.log(1 - sure) / math.log(promise))
+
+
+def threshold(confidence: Sequence[float], right: Sequence[bool], promise: float, sure: float = SURE) -> float | None:
+    """The least confidence from which on at least `promise` of the answers are right; None where none can be promised.
+
+    With probability `sure` over the calibration rows this holds for rows to come, whatever the model, provided that
+    more confidence does not mean more errors. The confidences must not have been made with these answers.
+
+    Rows are gone through from the most confident one down. At each the exact (Clopper–Pearson) bound of the errors so
+    far is held against what may be wrong; the first that does not pass ends the search, so that looking many times
+    costs nothing (fixed-sequence testing, as in 2110.01052). Where rows allow it the search begins at three depths, and
+    each has a third of what may go wrong.
+    """
+    n, risk = len(confidence), 1 - sure
+    begin = rows_needed(promise, sure)
+    starts = [begin]
+    shared = [int(share * n) for share in STARTS]
+    if shared[0] >= rows_needed(promise, 1 - risk / len(STARTS)):
+        starts, risk = shared, risk / len(STARTS)
+    order = np.argsort(confidence, kind="stable")[::-1]
+    ranked = np.asarray(confidence, dtype=np.float64)[order]
+    wrong = np.cumsum(~np.asarray(right, dtype=bool)[order])
+    # Rows of equal confidence are answered together: only the last of them is a place to stop.
+    ends = [k for k in range(1, n + 1) if k == n or ranked[k] < ranked[k - 1]]
+    allowed = _allowed(n, 1 - promise, risk)
+    best: float | None = None
+    for start in starts:
+        for k in (k for k in ends if k >= start):
+            if wrong[k - 1] > allowed[k]:
+                break
+            best = ranked[k - 1] if best is None else min(best, float(ranked[k - 1]))
+    return None if best is None else float(best)
+
+
+@functools.lru_cache(8)
+def _allowed(n: int, share: float, risk: float) -> list[int]:
+    """Of k = 0 … n rows how many may be wrong for the exact bound of their rate, at `risk`, to be at most `share`."""
+    allowed, errors = [], -1
+    for k in range(n + 1):
+        while errors + 1 < k and beta_cdf(share, errors + 2, k - errors - 1) >= 1 - risk:
+            errors += 1
+        allowed.append(errors)
+    return allowed
+
+
+def risk_coverage(confidence: Sequence[float], right: Sequence[bool], points: int = 20) -> list[tuple[float, float]]:
+    """(share answered, share of these that is wrong), from the most confident rows on."""
+    order = np.argsort(confidence, kind="stable")[::-1]
+    wrong = np.cumsum(~np.asarray(right, dtype=bool)[order])
+    n = len(order)
+    ks = sorted({max(1, round(n * p / points)) for p in range(1, points + 1)})
+    return [(k / n, float(wrong[k - 1] / k)) for k in ks]

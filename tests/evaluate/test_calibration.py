@@ -1,0 +1,96 @@
+"""Temperatures, calibration and promises, against numbers worked by hand and by simulation."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from sodate.core.intervals import clopper_pearson
+from sodate.evaluate import calibration
+from sodate.evaluate.calibration import calibration_error, fit_temperature, probabilities, rows_needed, threshold
+
+
+def test_probabilities_and_their_temperature_worked_by_hand() -> None:
+    logp = np.log([[0.2, 0.2, 0.1]])
+    assert probabilities(logp)[0] == pytest.approx([0.4, 0.4, 0.2])
+    assert probabilities(logp, 0.5)[0] == pytest.approx([4 / 9, 4 / 9, 1 / 9])  # squared
+
+
+def test_the_fitted_temperature_undoes_the_one_that_was_put_in() -> None:
+    rng = np.random.default_rng(0)
+    true = np.log(rng.dirichlet([0.5] * 4, 4000))
+    right = [int(rng.choice(4, p=row)) for row in np.exp(true)]
+    for heat in (0.4, 1.0, 2.5):
+        assert fit_temperature(true * heat, right) == pytest.approx(heat, rel=0.08)
+    assert fit_temperature(true, [-1] * 4000) == 1.0
+    # Always right, or always wrong: as sure, or as unsure, as it may be.
+    assert fit_temperature(true, true.argmax(1).tolist()) < 0.1
+    assert fit_temperature(true, true.argmin(1).tolist()) > 15
+
+
+def test_brier_and_calibration_error_worked_by_hand() -> None:
+    table = np.array([[0.8, 0.2], [0.6, 0.4], [0.5, 0.5]])
+    assert calibration.brier(table, [0, 1, -1]) == pytest.approx([0.04, 0.36, 0.75])
+    # Two groups of one: |0.6 - 1| and |0.9 - 0|, each half.
+    assert calibration_error([0.6, 0.9], [True, False]) == pytest.approx(0.65)
+    assert calibration_error([0.75] * 40, [True] * 30 + [False] * 10) == 0
+    assert calibration_error([1.0, 0.0], [True, False]) == 0
+    low, high = calibration.calibration_error_ci([0.9] * 200, [True] * 100 + [False] * 100)
+    assert low <= 0.4 <= high and high - low < 0.3
+
+
+def test_a_promise_takes_as_many_rows_as_it_takes() -> None:
+    assert rows_needed(0.95) == 59  # 0.95 ^ 59 < 0.05 < 0.95 ^ 58
+    assert rows_needed(0.9) == 29
+    assert threshold([0.9] * 58, [True] * 58, 0.95) is None
+    assert threshold([0.9] * 59, [True] * 59, 0.95) == 0.9
+
+
+def test_the_threshold_is_where_the_exact_bound_ends() -> None:
+    # 200 right from 0.9 up, then every second wrong.
+    sure = [1 - k / 2000 for k in range(200)] + [0.5 - k / 1000 for k in range(100)]
+    right = [True] * 200 + [k % 2 == 0 for k in range(100)]
+    found = threshold(sure, right, 0.95)
+    kept = [r for c, r in zip(sure, right, strict=True) if c >= found]
+    assert 200 < len(kept) < 220
+    wrong = kept.count(False)
+    # 300 rows are too few for three starts: all of the risk is for one.
+    assert clopper_pearson(wrong, len(kept), 0.9)[1] <= 0.05
+    assert clopper_pearson(wrong + 1, len(kept) + 2, 0.9)[1] > 0.05
+    assert threshold(sure, [False] * 300, 0.95) is None
+    # Rows of one confidence are answered together or not at all.
+    assert threshold([0.9] * 100 + [0.8] * 100, [True] * 100 + [False] * 100, 0.95) == 0.9
+
+
+@pytest.mark.parametrize("n", [100, 400])
+@pytest.mark.parametrize("kind", ["sharp", "flat", "steps"])
+def test_the_promise_holds_in_nineteen_of_twenty_calibrations(n: int, kind: str) -> None:
+    """The true share that is right above the threshold, known in closed form, in 1,000 simulated calibrations."""
+    rng = np.random.default_rng(n)
+
+    def drawn(count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Confidences, and the true probability of being right: more of one is not less of the other."""
+        u = rng.random(count)
+        if kind == "sharp":
+            return u, 0.5 + 0.5 * np.sqrt(u)  # half of all can be answered at 95 %
+        if kind == "flat":
+            return u, np.full(count, 0.949)  # just below the promise everywhere: any answer breaks it
+        steps = np.floor(u * 4)
+        return steps, np.array([0.6, 0.9, 0.97, 0.999])[steps.astype(int)]
+
+    population, truth = drawn(200_000)
+    order = np.argsort(population)[::-1]
+    above = np.cumsum(truth[order]) / np.arange(1, len(order) + 1)
+    broken = answered = 0
+    for _ in range(1000):
+        sure, p = drawn(n)
+        found = threshold(sure.tolist(), (rng.random(n) < p).tolist(), 0.95)
+        if found is None:
+            continue
+        answered += 1
+        count = int((population >= found).sum())
+        broken += above[count - 1] < 0.95
+    assert broken <= 50 + 2 * math.sqrt(1000 * 0.05 * 0.95) * (kind == "flat")  # flat is exactly at the limit
+    assert kind != "steps" or n < 400 or answered > 700
