@@ -16,8 +16,8 @@ from sodate.core.errors import SodateError, UsageError
 from sodate.core.ids import new_id
 from sodate.core.text import tr
 from sodate.core.types import Message, ToolCall
+from sodate.render.reasoning import Part, ReplyForm, ReplyStream
 
-_THINK, _THOUGHT = "<think>", "</think>"
 _CALL_BEGINS = "<[{"  # how a call may begin in templates whose form is not known
 
 
@@ -99,8 +99,8 @@ def prepared(turn: Turn) -> Ask:
     constraint = None
     if turn.schema is not None:
         constraint = structured.json_constraint(turn.schema, turn.params.schema)
-        if _opens_reasoning(turn.served, prompt):
-            constraint = structured.after_reasoning(constraint)
+        if end := renderer.form.thought_end:
+            constraint = structured.after_reasoning(constraint, end)
     if tools and (turn.schema is None or turn.call == "required"):
         form = structured.form_of(renderer)
         offered = [t for t in tools if turn.callable is None or t["function"]["name"] in turn.callable]
@@ -133,18 +133,12 @@ def within_context(served: Served, prompt_tokens: int, sampling: Sampling, param
     return sampling if sampling.max_new_tokens else replace(sampling, max_new_tokens=room)
 
 
-def _opens_reasoning(served: Served, prompt: Sequence[int]) -> bool:
-    """Whether the template itself has begun the reasoning: its generation prompt ends with the tag."""
-    return served.renderer.decode(prompt[-4:]).rstrip().endswith(_THINK)
-
-
 async def converse(service: Service, turn: Turn, ask: Ask) -> AsyncGenerator[Delta | Finished, None]:
     """The message as it comes, Finished last. `ask` is the turn, `prepared`."""
     tools = turn.tools if turn.call != "none" else ()
     form = structured.form_of(turn.served.renderer) if tools else None
     marks = ([form.opening.strip()] if form and form.opening.strip() else _CALL_BEGINS) if tools else ()
-    thinks = _THOUGHT in turn.served.renderer.template
-    sorter = _Sorter(thinks, _opens_reasoning(turn.served, ask.prompt), marks, turn.call == "required")
+    sorter = _Sorter(turn.served.renderer.form, marks, turn.call == "required")
     said = _Said()
     end: End | None = None
     async with contextlib.aclosing(service.reply(ask)) as pieces:
@@ -157,7 +151,7 @@ async def converse(service: Service, turn: Turn, ask: Ask) -> AsyncGenerator[Del
     assert end is not None
     for delta in sorter.close():
         yield said.add(delta)
-    content, calls = await asyncio.to_thread(_calls, turn, sorter.held, end, form) if tools else (sorter.held, ())
+    content, calls = await asyncio.to_thread(_calls, turn, sorter.held, end) if tools else (sorter.held, ())
     if content:
         yield said.add(Delta("content", content))
     for call in calls:
@@ -171,19 +165,15 @@ async def converse(service: Service, turn: Turn, ask: Ask) -> AsyncGenerator[Del
     )  # fmt: skip
 
 
-def _calls(turn: Turn, held: str, end: End, form: structured.CallForm | None) -> tuple[str, tuple[ToolCall, ...]]:
+def _calls(turn: Turn, held: str, end: End) -> tuple[str, tuple[ToolCall, ...]]:
     """(text, calls) of what was held back. A call that was cut off or names no tool stays text."""
     named = {tool["function"]["name"]: tool for tool in turn.tools}
-    if form is not None or turn.call == "required":
-        found, text = structured.calls_in(held, form or structured.CallForm()), ""
-    else:
-        parsed = turn.served.renderer.parse(end.ids, turn.tools)
-        found, text = parsed.tool_calls, ""
+    found = turn.served.renderer.parse(end.ids, turn.tools).tool_calls
     calls = tuple(replace(call, id=new_id("call_")) for call in found if call.name in named)
     for call in calls:
         if named[call.name]["function"].get("strict"):
             _check(call.arguments, structured.parameters(named[call.name]))
-    return (text, calls) if calls else (held, ())
+    return ("", calls) if calls else (held, ())
 
 
 def _check(text: str, schema: Any) -> None:
@@ -198,61 +188,45 @@ def _check(text: str, schema: Any) -> None:
 class _Sorter:
     """Text into reasoning, content, and what may be a tool call and is held back until the end."""
 
-    def __init__(self, thinks: bool, opened: bool, marks: Sequence[str], hold: bool) -> None:
-        """`thinks`: the model may begin with reasoning; `opened`: its prompt has begun it. A call begins with one of
-        `marks`; `hold`: all there is will be calls."""
-        self._state: Literal["begin", "reasoning", "content", "held"] = "begin" if thinks else "content"
-        self._state = "reasoning" if opened else self._state
-        self._hold = hold
-        self._end = StopStrings([_THOUGHT])
+    def __init__(self, form: ReplyForm, marks: Sequence[str], hold: bool) -> None:
+        """A call begins with one of `marks`; `hold`: all there is will be calls."""
+        self._stream = ReplyStream(form)
         self._call = StopStrings(marks)
-        self._held = ""
-        self._tokens: tuple[Scored, ...] = ()
-        self._fresh = opened or thinks  # white space around the reasoning belongs to nothing
+        self._hold = hold
+        self._tokens: tuple[Scored, ...] = ()  # of text whose kind is not known yet
+        self.held = ""  # what may be calls
 
     def push(self, piece: Piece) -> list[Delta]:
-        """What a piece adds to the message."""
-        text, tokens = self._held + piece.text, self._tokens + piece.tokens
-        self._held, self._tokens = "", ()
-        if self._state == "begin":
-            start = text.lstrip()
-            if len(start) < len(_THINK) and _THINK.startswith(start):
-                self._held, self._tokens = text, tokens
-                return []
-            self._state = "reasoning" if start.startswith(_THINK) else "content"
-            self._fresh = self._state == "reasoning"
-            text = start.removeprefix(_THINK) if self._fresh else text
-        if self._state != "reasoning":
-            return self._content(text, tokens)
-        deltas = self._given("reasoning", self._end.push(text), tokens)
-        if self._end.hit is None:
-            return deltas
-        self._state, self._fresh = "content", True
-        return deltas + self._content(self._end.rest.removeprefix(_THOUGHT), ())
-
-    def _content(self, text: str, tokens: tuple[Scored, ...]) -> list[Delta]:
-        if self._state == "held" or self._hold:
-            self._held += text
+        """What a piece adds to the message. Its tokens are of the kind that it begins with."""
+        before, parts = self._stream.kind, self._stream.push(piece.text)
+        self._tokens += piece.tokens
+        kind = before or self._stream.kind
+        if kind is None:
             return []
-        given = self._given("content", self._call.push(text), tokens)
-        if self._call.hit is not None:
-            self._state, self._held = "held", self._call.rest
-        return given
+        deltas = [delta for part, text in parts for delta in self._given(part, text)]
+        tokens, self._tokens = self._tokens, ()
+        if not tokens or (kind == "content" and (self.held or self._hold)):
+            return deltas
+        if deltas and deltas[0].kind == kind:
+            return [replace(deltas[0], tokens=tokens), *deltas[1:]]
+        return [Delta(kind, "", tokens), *deltas]
 
-    def _given(self, kind: Literal["content", "reasoning"], text: str, tokens: tuple[Scored, ...]) -> list[Delta]:
-        if self._fresh:
-            text = text.lstrip()
-            self._fresh = not text
-        return [Delta(kind, text, tokens)] if text or tokens else []
+    def _given(self, kind: Part, text: str) -> list[Delta]:
+        if kind == "reasoning":
+            return [Delta(kind, text)]
+        if self.held or self._hold:
+            self.held += text
+            return []
+        given = self._call.push(text)
+        if self._call.hit is not None:
+            self.held = self._call.rest
+        return [Delta(kind, given)] if given else []
 
     def close(self) -> list[Delta]:
         """What had not been given yet of text that is not a call."""
-        if self._state == "reasoning":
-            return self._given("reasoning", self._end.flush(), self._tokens)
-        begun = self._held if self._state == "begin" else ""
-        return self._given("content", begun + self._call.flush(), self._tokens)
-
-    @property
-    def held(self) -> str:
-        """What may be calls."""
-        return self._held if self._state != "begin" else ""
+        deltas = [delta for part, text in self._stream.flush() for delta in self._given(part, text)]
+        if rest := self._call.flush():
+            deltas.append(Delta("content", rest))
+        if self._tokens and deltas:
+            deltas[0] = replace(deltas[0], tokens=self._tokens)
+        return deltas

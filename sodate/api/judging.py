@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from sodate.api.loading import Model
 
 AT_ONCE = 32  # questions before an engine together
-_THINK = "<think>"
 
 
 class Local:
@@ -40,8 +39,8 @@ class Local:
         ids = [judge.renderer.prompt(prompt, ()) for prompt in prompts]
         room = judge.engine.context_length - max(map(len, ids))
         constraint = structured.json_constraint(how.schema, "grader")
-        if judge.renderer.decode(ids[0][-4:]).rstrip().endswith(_THINK):
-            constraint = structured.after_reasoning(constraint)
+        if end := judge.renderer.form.thought_end:
+            constraint = structured.after_reasoning(constraint, end)
         sampling = _sampling(how, max(1, min(how.max_tokens, room)))
         replies = judge.replies(prompts, sampling, constraint=constraint, batch_size=AT_ONCE)
         return [

@@ -13,6 +13,7 @@ from sodate.core.types import Message, ModelFiles
 from sodate.release.lookup import look_up
 from sodate.release.registry import find_version
 
+Date = Literal["trained", "today"]  # the day that a template prints: that of the training, or the day's own
 SLOTS = 64  # replies that a model makes at once, where memory allows it
 
 if TYPE_CHECKING:
@@ -101,9 +102,7 @@ class Model:
         return self.renderer.parse(ready.ids)
 
 
-def load(
-    name: str, *, device: str = "auto", dtype: str = "auto", date: Literal["trained", "today"] = "trained"
-) -> Model:
+def load(name: str, *, device: str = "auto", dtype: str = "auto", date: Date = "trained") -> Model:
     """A version or base model, ready to answer. An adapter is merged into the weights where it can be, unless those
     were published in few bits and are read so; then it stands beside them.
 

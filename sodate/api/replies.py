@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sodate.api.loading import load
+from sodate.api.loading import Date, load
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
 from sodate.core.types import Message
@@ -54,8 +54,10 @@ def prompts(
     return found
 
 
-def replies(model: str, asked: Sequence[Prompt], *, samples: int = 1, **sampling: Any) -> list[dict[str, Any]]:
-    """A row for each prompt; `sampling` is that of `Model.reply`.
+def replies(
+    model: str, asked: Sequence[Prompt], *, samples: int = 1, date: Date = "trained", **sampling: Any
+) -> list[dict[str, Any]]:
+    """A row for each prompt; `sampling` is that of `Model.reply`, `date` that of `load`.
 
     One reply is `{"prompt": its number, "replies": [text]}`, with its `line`. Several have the messages of the prompt
     and `ranks` null: filled in by a person, they are data of the format preference-ranking. What a model thought before
@@ -71,7 +73,7 @@ def replies(model: str, asked: Sequence[Prompt], *, samples: int = 1, **sampling
             param="temperature",
         )
     many = [one for one in asked for _ in range(samples)]
-    loaded = load(model)
+    loaded = load(model, date=date)
     answers = loaded.replies([p.messages for p in many], Sampling(**sampling), tools=[p.tools for p in many])
     read = [loaded.renderer.split(reply.ids) for reply in answers]
     return [_row(number, one, read[number * samples : (number + 1) * samples]) for number, one in enumerate(asked)]

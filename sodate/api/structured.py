@@ -113,12 +113,13 @@ def _not_enforced(why: str, param: str) -> UsageError:
     )  # fmt: skip
 
 
-def after_reasoning(constraint: Constraint) -> Constraint:
-    """The constraint on what follows the reasoning that the prompt has opened already."""
+def after_reasoning(constraint: Constraint, end: str) -> Constraint:
+    """The constraint on what follows the reasoning that the prompt has opened already, and that the mark `end` ends."""
     if constraint.kind != "json_schema":
         return constraint
     answer = f"%json {_styled(json.loads(str(constraint.value)))}"
-    return Constraint("lark", f'start: thought /\\s*/ answer\nthought[suffix="</think>"]: /(?s:.*)/\nanswer: {answer}')
+    thought = f"thought[suffix={_quoted(end)}]: /(?s:.*)/"
+    return Constraint("lark", f"start: thought /\\s*/ answer\n{thought}\nanswer: {answer}")
 
 
 def parameters(tool: Mapping[str, Any]) -> Any:
@@ -174,22 +175,6 @@ def _rest(form: CallForm) -> str:
 
 def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
-
-
-def calls_in(text: str, form: CallForm) -> tuple[ToolCall, ...]:
-    """The calls of a reply that a grammar made: between them stand openings and closings only."""
-    calls: list[ToolCall] = []
-    decoder = json.JSONDecoder()
-    at = text.find('{"name"')
-    while at >= 0:
-        try:
-            value, end = decoder.raw_decode(text, at)
-        except ValueError:  # cut off in the middle
-            break
-        arguments = json.dumps(value.get(form.arguments, {}), ensure_ascii=False)
-        calls.append(ToolCall("", value["name"], arguments))
-        at = text.find('{"name"', end)
-    return tuple(calls)
 
 
 def violation(text: str, schema: Any) -> str | None:

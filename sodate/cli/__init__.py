@@ -32,6 +32,7 @@ Files = Annotated[list[Path], typer.Argument(help=tr("Data files.", "データ�
 Columns = Annotated[str | None, typer.Option(help="prompt=質問,completion=回答")]
 By = Annotated[Literal["hash", "group", "time"], typer.Option(help=tr("How rows are assigned.", "分け方。"))]
 Encoding = Annotated[str | None, typer.Option(help="shift_jis, euc_jp, utf-16 …")]
+Date = Annotated[Literal["trained", "today"], typer.Option(help=tr("Date in prompts.", "プロンプトの日付。"))]
 Limit = Annotated[int | None, typer.Option(min=1, help=tr("First N rows.", "先頭の N 行。"))]
 Longest = Annotated[int, typer.Option(min=1, help=tr("Longest reply in tokens.", "返答の最大トークン数。"))]
 Seed = Annotated[int, typer.Option(help=tr("Of random choices.", "乱数のシード。"))]
@@ -329,9 +330,7 @@ def chat(
     system: Annotated[str | None, typer.Option(help=tr("System prompt.", "システムプロンプト。"))] = None,
     temperature: Temperature = 0.0,
     max_tokens: Longest = 512,
-    date: Annotated[
-        Literal["trained", "today"], typer.Option(help=tr("Date in prompts.", "プロンプトの日付。"))
-    ] = "trained",
+    date: Date = "trained",
 ) -> None:
     import sodate
     from sodate.cli.at_hand import at_hand
@@ -358,6 +357,7 @@ def generate(
     max_tokens: Longest = 256,
     limit: Limit = None,
     seed: Seed = 0,
+    date: Date = "trained",
     as_json: Json = False,
 ) -> None:
     from sodate import terminal
@@ -377,7 +377,7 @@ def generate(
         asked = replies.prompts(data, system=system, columns=_pairs(columns), encoding=encoding, limit=limit,
                                 on_problem=terminal.print_problem)  # fmt: skip
     rows = replies.replies(at_hand(model, quiet=as_json), asked, samples=samples, temperature=temperature, top_p=top_p,
-                           max_new_tokens=max_tokens, seed=seed)  # fmt: skip
+                           max_new_tokens=max_tokens, seed=seed, date=date)  # fmt: skip
     print_json(rows) if as_json else print_replies(rows, alone=data is None and samples == 1)
 
 

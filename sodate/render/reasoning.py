@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from sodate.core.types import Message
 
@@ -14,6 +15,7 @@ from sodate.core.types import Message
 INLINE = "content"
 KEYS = ("reasoning_content", "thinking", "reasoning", INLINE)
 _OPEN, _CLOSE = "<think>", "</think>"
+Part = Literal["reasoning", "content"]
 _TAGS = re.compile(r"(?:</?[\w:-]+>\s*)+")
 
 
@@ -103,3 +105,88 @@ class ReplyForm:
             return len(self.open)
         mark = self.open.strip()
         return text.index(mark) + len(mark) if mark and text.lstrip().startswith(mark) else None
+
+    @property
+    def thought_end(self) -> str:
+        """The mark that ends a thought which the generation prompt has begun; "" where it begins none."""
+        return self.close.strip() if not self.open else ""
+
+
+class ReplyStream:
+    """What `ReplyForm.read` says of a reply, of one that still comes: parts that belong to reasoning and to content.
+
+    All parts of a kind together are what `read` gives, but for white space around the thought, and where a thought
+    holds the mark of its own end: the first one ends it. What may be the beginning of a mark is held back until it is
+    known.
+    """
+
+    def __init__(self, form: ReplyForm) -> None:
+        self._marks = [(_OPEN, _CLOSE)]  # how a thought begins and ends
+        if form.close:
+            self._marks.insert(0, (form.open.strip(), form.close.strip()))
+        self._plain, self._end = form.plain, form.end
+        self._text = ""  # what has come and was not given
+        self._close = ""
+        self.kind: Part | None = None  # of what comes now; None: not known yet
+        self._fresh = False  # white space is passed over
+        self._push_begin()
+
+    def push(self, text: str) -> list[tuple[Part, str]]:
+        """What is known now: (kind, text) in order."""
+        self._text += text
+        given: list[tuple[Part, str]] = []
+        if self.kind is None:
+            self._push_begin()
+        if self.kind == "reasoning":
+            given += self._thought()
+        if self.kind == "content":
+            given += self._content()
+        return given
+
+    def flush(self) -> list[tuple[Part, str]]:
+        """What was held back, when nothing follows."""
+        if self.kind == "reasoning":
+            return self._given("reasoning", self._text.rstrip())
+        self.kind = "content"
+        return self._given("content", self._text.removeprefix(self._plain).removesuffix(self._end))
+
+    def _push_begin(self) -> None:
+        start = self._text.lstrip()
+        for mark, close in self._marks:
+            if start.startswith(mark):
+                self.kind, self._close, self._fresh, self._text = "reasoning", close, True, start[len(mark) :]
+                return
+        if start and not any(mark.startswith(start) for mark, _ in self._marks):
+            self.kind = "content"
+
+    def _thought(self) -> list[tuple[Part, str]]:
+        thought, closed, rest = self._text.partition(self._close)
+        if closed:
+            self._text = ""
+            given = self._given("reasoning", thought.rstrip())
+            self.kind, self._fresh, self._text = "content", True, rest
+            return given
+        known = self._text[: len(self._text) - _overlap(self._text, self._close)].rstrip()
+        self._text = self._text[len(known) :]
+        return self._given("reasoning", known)
+
+    def _content(self) -> list[tuple[Part, str]]:
+        text = self._text.lstrip() if self._fresh else self._text
+        if self._plain:
+            if text != self._plain and self._plain.startswith(text):
+                return []
+            text, self._plain = text.removeprefix(self._plain), ""
+        keep = len(self._end) if self._end and text.endswith(self._end) else _overlap(text, self._end)
+        self._text = text[len(text) - keep :]
+        return self._given("content", text[: len(text) - keep])
+
+    def _given(self, kind: Part, text: str) -> list[tuple[Part, str]]:
+        if self._fresh:
+            text = text.lstrip()
+            self._fresh = not text
+        return [(kind, text)] if text else []
+
+
+def _overlap(text: str, mark: str) -> int:
+    """Characters at the end of `text` that are a beginning of `mark`, but not all of it."""
+    return next((n for n in range(min(len(mark) - 1, len(text)), 0, -1) if text.endswith(mark[:n])), 0)

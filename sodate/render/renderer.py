@@ -30,6 +30,7 @@ from sodate.render import sources, toolcalls
 from sodate.render.guard import CUT, Piece, guard_for, is_markup, weighted
 from sodate.render.laws import BrokenTemplate
 from sodate.render.probe import Controls, probe
+from sodate.render.reasoning import ReplyForm
 from sodate.render.texts import Texts, Turn
 from sodate.render.toolcalls import Tools
 
@@ -125,6 +126,11 @@ class Renderer:
     def thinks(self) -> bool:
         """Whether the template has a place for reasoning: then a reply may be longer than its answer."""
         return bool(self._texts.form.close)
+
+    @property
+    def form(self) -> ReplyForm:
+        """What stands around the parts of a reply."""
+        return self._texts.form
 
     @property
     def about(self) -> dict[str, Any]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from sodate.core.types import Conversation, Message
 from sodate.data import tasks
+from sodate.render.reasoning import ReplyForm, ReplyStream
 from sodate.render.renderer import Renderer
 from tests import templates, tiny
 
@@ -89,6 +92,47 @@ def test_where_the_prompt_begins_the_thought_its_end_alone_is_in_the_reply() -> 
         ("a, then", ("a, then", "")),
     ]:
         assert renderer.split(renderer.tokenizer.encode(written, add_special_tokens=False).ids) == read
+
+
+FORMS = [renderer.form for renderer in RENDERERS.values()] + [ReplyForm("", ""), ReplyForm("", "\n")]
+MARKS = sorted(
+    {mark for form in FORMS for mark in (form.open, form.close, form.plain, form.end, "<think>", "</think>")}
+)
+
+
+@given(
+    st.sampled_from(FORMS),
+    st.lists(st.sampled_from([*MARKS, *(mark.strip() for mark in MARKS), "<thi", "</", "a", "42 ", "\n"]), max_size=8),
+    st.lists(st.integers(0, 60), max_size=8),
+)
+@settings(max_examples=600, deadline=None)
+def test_a_reply_that_still_comes_is_told_apart_as_the_whole_one_is(
+    form: ReplyForm, pieces: list[str], cuts: list[int]
+) -> None:
+    text = "".join(pieces)
+    # Of several ends, a whole reply is cut at the one in the template's own spacing; a stream knows the first alone.
+    assume(not form.close or text.count(form.close.strip()) <= 1)
+    places = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+    stream, given = ReplyStream(form), {"reasoning": "", "content": ""}
+    kinds: list[str] = []
+    for start, end in itertools.pairwise(places):
+        for kind, part in stream.push(text[start:end]):
+            given[kind] += part
+            kinds.append(kind)
+    for kind, part in stream.flush():
+        given[kind] += part
+        kinds.append(kind)
+    reasoning, content = form.read(text)
+    assert given["reasoning"] == reasoning.strip()
+    assert given["content"].strip() == content.strip()
+    assert kinds == sorted(kinds, reverse=True)  # the thought first
+
+
+@pytest.mark.parametrize("family", sorted(RENDERERS))
+def test_a_template_that_begins_the_thought_says_how_it_ends(family: str) -> None:
+    renderer = RENDERERS[family]
+    begins = renderer.decode(renderer.prompt((QUESTION,))).rstrip().endswith("<think>")
+    assert renderer.form.thought_end == ("</think>" if begins else "")
 
 
 def test_harmonys_channels_are_reasoning_and_answer() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sodate.api import structured
 from sodate.api.structured import CallForm
+from sodate.render import toolcalls
 from tests.serve.running import Running
 
 ASKED = [{"role": "user", "content": "Please order."}]
@@ -166,7 +167,7 @@ def test_a_call_that_the_model_begins_can_only_go_on_as_one(served: Running) -> 
     other = '<tool_call>\n{"name": "clock", "arguments": {"utc": true}}\n</tool_call>'
     assert fits("") and fits("Hello, <b>!") and fits(call) and fits(f"Let me see. {call}") and fits(f"{call}\n{other}")
     assert not fits("<tool_call>\n") and not fits(call.replace("Tokyo", "Paris")) and not fits(call.replace("we", "xx"))
-    assert [c.name for c in structured.calls_in(f"{call}\n{other}", CallForm())] == ["weather", "clock"]
+    assert [c.name for c in toolcalls.parse(f"{call}\n{other}", [WEATHER, CLOCK])[1]] == ["weather", "clock"]
 
 
 @pytest.mark.parametrize(("messages", "param"), [
