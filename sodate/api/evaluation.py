@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sodate.api import judging, recorded
 from sodate.api.loading import load
+from sodate.api.retrieval import retriever
 from sodate.core import home
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.files import sha256_file, write_json, write_text
@@ -57,6 +58,7 @@ def evaluate(
     encoding: str | None = None,
     cluster: str | None = None,
     margin: float = 0.03,
+    index: str | None = None,
     max_new_tokens: int | None = None,
     batch_size: int = 64,
     seed: int = 0,
@@ -71,6 +73,7 @@ def evaluate(
     file). `shots` adds a second baseline: the first one with the
     rows of that file as examples in its prompt. `limit` takes the first rows. Rows with the same value in the column
     `cluster` are not independent, and count so. Differences within ±`margin` count as none.
+    With `index`, passages that it finds stand before each question.
     `max_new_tokens` defaults to the longest reference, a quarter more and 8 tokens,
     or to 256 where a right reply may say more than its reference; what was cut off is counted.
     """
@@ -109,6 +112,7 @@ def evaluate(
     check_references(items, parsed)
     for note in dict.fromkeys(note for grader in parsed for note in grader.notes):
         on_event("warning", note)
+    asking = retriever(index) if index else None
     on_event("planned", can_show(independent(items)))
     said: dict[str, list[str]] = {
         name: recorded.read(file, items, encoding, some=limit is not None) for file, name in files
@@ -127,7 +131,8 @@ def evaluate(
             loaded = (reference, load(reference))
             measured[reference] = loaded[1].files.name
         room[name] = max_new_tokens or _room(items, loaded[1].renderer, parsed)
-        prompts = [_with_shots(item.prompt, examples) for item in items]
+        asked_now = [item.prompt if asking is None else asking.ask(item.prompt) for item in items]
+        prompts = [_with_shots(prompt, examples) for prompt in asked_now]
         unanswered[name] = _overlong(loaded[1], prompts, tools)
         for number, why in unanswered[name].items():
             on_event("warning", f"{where(items[number], number)}: {name}: {why}")
@@ -146,6 +151,8 @@ def evaluate(
     write_text(folder / "replies.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
     digest = sha256_file(Path(data))
     held_out = {"file": str(data), "sha256": digest, "limit": limit}
+    if asking is not None:
+        held_out["index"] = asking.index.id
     about = {"measured": measured, "bytes": {name: identity(exact) for name, exact in measured.items()}}
     write_json(
         folder / "result.json", {"schema_version": SCHEMA_VERSION, **result.to_json(), **about, "data": held_out}
@@ -158,6 +165,7 @@ def evaluate(
         },
         str(tr("data", "データ")): str(data),
         str(tr("data sha256", "データの sha256")): digest,
+        **({str(tr("index", "索引")): asking.index.id} if asking else {}),
         str(tr("graders", "採点方法")): ", ".join(grader.name for grader in parsed),
         str(tr("longest reply, tokens", "返答の上限（トークン）")): ", ".join(
             str(tokens) for tokens in dict.fromkeys(room.values())

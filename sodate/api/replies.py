@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,14 @@ def prompts(
         else:
             on_problem(row)
     return found
+
+
+def with_index(asked: Sequence[Prompt], index: str) -> list[Prompt]:
+    """The prompts with passages of an index before their questions."""
+    from sodate.api.retrieval import retriever
+
+    asking = retriever(index)
+    return [replace(one, messages=tuple(asking.ask(one.messages))) for one in asked]
 
 
 def replies(

@@ -31,6 +31,9 @@ Json = Annotated[bool, typer.Option("--json", help=tr("One JSON document on stdo
 Files = Annotated[list[Path], typer.Argument(help=tr("Data files.", "データファイル。"))]
 Columns = Annotated[str | None, typer.Option(help="prompt=質問,completion=回答")]
 By = Annotated[Literal["hash", "group", "time"], typer.Option(help=tr("How rows are assigned.", "分け方。"))]
+Index = Annotated[
+    str | None, typer.Option(help=tr("Passages of NAME stand before questions.", "質問の前に索引の資料を入れる。"))
+]
 Encoding = Annotated[str | None, typer.Option(help="shift_jis, euc_jp, utf-16 …")]
 Date = Annotated[Literal["trained", "today"], typer.Option(help=tr("Date in prompts.", "プロンプトの日付。"))]
 Limit = Annotated[int | None, typer.Option(min=1, help=tr("First N rows.", "先頭の N 行。"))]
@@ -295,6 +298,7 @@ def evaluate(
     margin: Annotated[
         float, typer.Option(min=0, max=1, help=tr("Differences so small count as none.", "差がないとみなす幅。"))
     ] = 0.03,
+    index: Index = None,
     limit: Limit = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help=tr("Longest reply.", "返答の最大トークン数。"))] = None,
     batch_size: Annotated[int, typer.Option(min=1, help=tr("Replies written at once.", "同時に生成する数。"))] = 64,
@@ -313,8 +317,9 @@ def evaluate(
     with terminal.evaluating(quiet=as_json) as listen:
         done = sodate.evaluate(
             models, data, grader, replies=replies or (), baseline=baseline, limit=limit, shots=shots,
-            columns=_pairs(columns), encoding=encoding, cluster=cluster, margin=margin, max_new_tokens=max_tokens,
-            batch_size=batch_size, seed=seed, replay=shlex.join(["sodate", *sys.argv[1:]]), on_event=listen,
+            columns=_pairs(columns), encoding=encoding, cluster=cluster, margin=margin, index=index,
+            max_new_tokens=max_tokens, batch_size=batch_size, seed=seed,
+            replay=shlex.join(["sodate", *sys.argv[1:]]), on_event=listen,
         )  # fmt: skip
     if as_json:
         print_json({**done.result.to_json(), "report": str(done.report)})
@@ -331,12 +336,15 @@ def chat(
     temperature: Temperature = 0.0,
     max_tokens: Longest = 512,
     date: Date = "trained",
+    index: Index = None,
 ) -> None:
     import sodate
+    from sodate.api.retrieval import retriever
     from sodate.cli.at_hand import at_hand
     from sodate.terminal.talk import chat as talk
 
-    talk(sodate.load(at_hand(model), date=date), system, temperature=temperature, max_new_tokens=max_tokens)
+    asking = retriever(index) if index else None
+    talk(sodate.load(at_hand(model), date=date), system, asking, temperature=temperature, max_new_tokens=max_tokens)
 
 
 @app.command(help=tr("Replies to a prompt, or to every row of a file.", "プロンプトまたはファイルの各行への返答。"))
@@ -349,6 +357,7 @@ def generate(
     ] = None,
     columns: Columns = None,
     encoding: Encoding = None,
+    index: Index = None,
     samples: Annotated[int, typer.Option(min=1, help=tr("Replies per prompt.", "プロンプトごとの返答の数。"))] = 1,
     temperature: Temperature = 0.0,
     top_p: Annotated[
@@ -376,9 +385,11 @@ def generate(
     else:
         asked = replies.prompts(data, system=system, columns=_pairs(columns), encoding=encoding, limit=limit,
                                 on_problem=terminal.print_problem)  # fmt: skip
+    if index is not None:
+        asked = replies.with_index(asked, index)
     rows = replies.replies(at_hand(model, quiet=as_json), asked, samples=samples, temperature=temperature, top_p=top_p,
                            max_new_tokens=max_tokens, seed=seed, date=date)  # fmt: skip
     print_json(rows) if as_json else print_replies(rows, alone=data is None and samples == 1)
 
 
-from sodate.cli import jobs, releasing, serving, stored  # noqa: E402, F401 (the other verbs join the app here)
+from sodate.cli import indexing, jobs, releasing, serving, stored  # noqa: E402, F401 (the other verbs join the app here)

@@ -18,6 +18,7 @@ CODES: Mapping[str, str] = {
         "the server cannot listen on this host and port", "指定のホストとポートで待ち受けられません"
     ),
     "alias_not_found": tr("no alias has this name", "その名前のエイリアスはありません"),
+    "bad_encoding": tr("a document is in no encoding that is read", "文書の文字コードを判別できません"),
     "bad_gate": tr("the gate has a key or value that is not understood", "ゲートに、解釈できないキーか値があります"),
     "bad_grader": tr(
         "the grader is unknown, or an option of it is wrong", "採点方法が不明か、オプションが誤っています"
@@ -65,8 +66,10 @@ CODES: Mapping[str, str] = {
     "database_unreachable": tr("the database cannot be opened", "データベースを開けません"),
     "disk_full": tr("there is no space left to write", "書き込む空き容量がありません"),
     "diverged": tr("the loss is not a number any more", "損失が数値でなくなりました"),
+    "empty_document": tr("a document has no text", "文書に文字がありません"),
     "empty_file": tr("the uploaded file has no bytes", "アップロードされたファイルが空です"),
     "encoding": tr("the file is in another encoding than UTF-8", "ファイルの文字コードが UTF-8 ではありません"),
+    "encrypted_document": tr("a document needs a password", "文書にパスワードがかかっています"),
     "engine_failed": tr("the engine failed while it answered", "返答の生成中にエンジンが失敗しました"),
     "engine_refused": tr("the engine can't do what was asked", "エンジンが対応していない要求です"),
     "export_differs": tr(
@@ -89,6 +92,7 @@ CODES: Mapping[str, str] = {
     "grader_failed": tr("a grader raised on a reply", "採点方法が返答の採点中に失敗しました"),
     "hub_refused": tr("the hub refused the model", "モデルハブが要求を拒否しました"),
     "in_use": tr("another process, or a version, needs it", "別のプロセスかバージョンが使用中です"),
+    "index_missing": tr("no index has this name", "その名前の索引はありません"),
     "interrupted": tr("stopped by Ctrl-C or SIGTERM", "Ctrl-C または SIGTERM で停止しました"),
     "invalid_file_format": tr(
         "the file is not of the format that its purpose needs", "ファイルが、用途に必要な形式になっていません"
@@ -124,6 +128,7 @@ CODES: Mapping[str, str] = {
     "no_network": tr(
         "the network, or the package index, could not be reached", "ネットワークかパッケージの配布元に接続できません"
     ),
+    "no_passages": tr("no passage is left to make an index of", "索引にできる文章がありません"),
     "no_rows": tr("the file has no row that can be used", "使える行がファイルにありません"),
     "no_sandbox": tr(
         "this machine offers no sandbox for graders that run code",
@@ -146,6 +151,7 @@ CODES: Mapping[str, str] = {
     "remote_code": tr("the model asks to run code of its own", "モデルが、付属のコードの実行を求めています"),
     "request_too_large": tr("more was sent than is taken", "送られた内容が、受け付ける大きさを超えています"),
     "run_not_found": tr("no run has this name", "その名前の実行はありません"),
+    "scanned_document": tr("a document is pictures of pages, without text", "文書が画像だけで、文字がありません"),
     "schema_violation": tr("the reply does not follow the schema", "返答がスキーマに合っていません"),
     "shutting_down": tr("the server is ending", "サーバーが終了するところです"),
     "slow_reader": tr("the client took its reply too slowly", "クライアントの受信が遅すぎました"),
@@ -166,6 +172,7 @@ CODES: Mapping[str, str] = {
         "より新しい sodate が書いた、ここでは読めない形式のファイルです",
     ),
     "unexpected": tr("a fault of sodate or of the machine", "sodate またはマシンの不具合です"),
+    "unknown_document": tr("a document is of a kind that is not read", "読めない形式の文書です"),
     "unknown_format": tr(
         "the rows or the file are in no format that is known", "行またはファイルが、対応している形式ではありません"
     ),

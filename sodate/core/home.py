@@ -57,6 +57,10 @@ def gates_dir() -> Path:
     return home() / "gates"
 
 
+def indexes_dir() -> Path:
+    return home() / "indexes"
+
+
 def cache_dir() -> Path:
     """What can be made again at any time; deleting it loses nothing."""
     return home() / "cache"

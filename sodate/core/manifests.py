@@ -89,6 +89,22 @@ class ModelManifest(TypedDict, total=False):
     fingerprint: str | None  # content of a local source
 
 
+class IndexManifest(TypedDict, total=False):
+    """index.json of an index of documents."""
+
+    schema_version: int
+    index: Required[str]
+    created_at: str
+    reader: Required[int]  # which reading of documents made the passages
+    sources: Required[list[dict[str, Any]]]  # file, path, sha256, passages
+    passages: Required[int]
+    duplicates: int
+    set_aside: list[dict[str, str]]  # file, code, message
+    personal: dict[str, int]  # findings of personal data by kind
+    weights: Required[dict[str, Any]]  # k1, b, titles
+    files: Required[dict[str, str]]  # SHA-256 by path
+
+
 class TokensManifest(TypedDict, total=False):
     """index.json of a tokenised data set"""
 

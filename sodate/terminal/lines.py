@@ -21,6 +21,8 @@ WORK: dict[str, Sentence] = {
     "fetch": tr("Fetching, percent", "取得 (%)"),
     "reference": tr("Rows under the reference model", "参照モデルで計算した行"),
     "merge": tr("Merging and comparing", "統合と比較"),
+    "documents": tr("Documents read", "読み込んだ文書"),
+    "weights": tr("Weights tried", "試した重み"),
     "export": tr("Exporting and trying it", "書き出しと確認"),
 }
 

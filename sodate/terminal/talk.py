@@ -12,10 +12,12 @@ from sodate.terminal import err, shown
 
 if TYPE_CHECKING:
     from sodate.api.loading import Model
+    from sodate.api.retrieval import Retriever
 
 
-def chat(model: Model, system: str | None, **sampling: Any) -> None:
-    """A conversation: an empty line or Ctrl-D ends it, Ctrl-C stops a reply."""
+def chat(model: Model, system: str | None, asking: Retriever | None = None, **sampling: Any) -> None:
+    """A conversation: an empty line or Ctrl-D ends it, Ctrl-C stops a reply. With `asking`, each question is answered
+    from the passages that it finds, which are named first."""
     name = shown(model.files.name)
     err.print(tr(f"[dim]{name} · an empty line ends[/]", f"[dim]{name} · 空行で終了[/]"))
     turns = [Message("system", system)] if system else []
@@ -28,6 +30,12 @@ def chat(model: Model, system: str | None, **sampling: Any) -> None:
             return
         turns.append(Message("user", said))
         pieces: list[str] = []
+        asked = turns
+        if asking is not None:
+            found = asking.found(turns)
+            asked = asking.ask(turns, found)
+            for line in asking.named(found):
+                err.print(shown(line), style="dim", soft_wrap=True)
 
         def on_thought(piece: str) -> None:
             err.print(shown(piece), style="dim", end="", soft_wrap=True)
@@ -37,7 +45,7 @@ def chat(model: Model, system: str | None, **sampling: Any) -> None:
             print(visible(piece), end="", flush=True)
 
         try:
-            turns.append(model.reply(turns, on_text=on_text, on_thought=on_thought, **sampling))
+            turns.append(model.reply(asked, on_text=on_text, on_thought=on_thought, **sampling))
         except KeyboardInterrupt:
             turns.append(Message("assistant", "".join(pieces)))
         print()

@@ -1,0 +1,118 @@
+"""Verbs over documents: build an index, search it, measure it, and put its passages before questions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sodate.cli import Columns, Encoding, Json, app, data_app
+from sodate.cli.failures import print_json
+from sodate.cli.parser_words import Verbs
+from sodate.core.text import tr
+
+index_app = Verbs()
+app.add_typer(
+    index_app, name="index", help=tr("Documents that answers are looked up in.", "回答の根拠になる文書の索引。")
+)
+
+Passages = Annotated[int, typer.Option("--k", min=1, max=100, help=tr("Passages.", "文章の数。"))]
+
+
+@index_app.command(
+    "build", help=tr("Documents and folders of them become an index.", "文書やフォルダーから索引を作る。")
+)
+def index_build(
+    paths: Annotated[list[Path], typer.Argument(help=tr("Documents or folders.", "文書またはフォルダー。"))],
+    name: Annotated[str, typer.Option(help=tr("Name of the index.", "索引の名前。"))],
+    as_json: Json = False,
+) -> None:
+    from sodate import terminal
+    from sodate.api import retrieval
+
+    built = retrieval.build_index(list(paths), name)
+    print_json(built) if as_json else terminal.print_tree(built)
+
+
+@index_app.command("list", help=tr("Every index.", "索引の一覧。"))
+def index_list(as_json: Json = False) -> None:
+    from sodate import terminal
+    from sodate.api import retrieval
+
+    rows = retrieval.indexes()
+    print_json(rows) if as_json else terminal.print_table(rows)
+
+
+@index_app.command("show", help=tr("What an index holds; its files are checked.", "索引の詳細。ファイルも検証する。"))
+def index_show(index: str, as_json: Json = False) -> None:
+    from sodate import terminal
+    from sodate.api import retrieval
+
+    about = retrieval.show_index(index)
+    print_json(about) if as_json else terminal.print_tree(about)
+
+
+@index_app.command("diff", help=tr("Files added, removed and changed.", "追加・削除・変更されたファイル。"))
+def index_diff(old: str, new: str, as_json: Json = False) -> None:
+    from sodate import terminal
+    from sodate.api import retrieval
+
+    found = retrieval.diff_indexes(old, new)
+    print_json(found) if as_json else terminal.print_tree(found)
+
+
+@index_app.command("search", help=tr("The best passages for a query.", "問い合わせに合う文章。"))
+def index_search(index: str, query: str, k: Passages = 5, as_json: Json = False) -> None:
+    from sodate.api import retrieval
+    from sodate.terminal.passages import print_found
+
+    found = retrieval.search_index(index, query, k)
+    print_json({"results": found}) if as_json else print_found(found)
+
+
+@index_app.command(
+    "tune", help=tr("Measure on questions, and keep what finds most.", "質問で測り、最も良い重みを残す。")
+)
+def index_tune(
+    index: str,
+    questions: Annotated[
+        Path,
+        typer.Option(help=tr("Rows with question, and file or passage.", "question と file か passage を持つ行。")),
+    ],
+    as_json: Json = False,
+) -> None:
+    from sodate import terminal
+    from sodate.api import retrieval
+
+    found = retrieval.tune_index(index, questions)
+    print_json(found) if as_json else terminal.print_tree(found)
+
+
+@data_app.command("with-context", help=tr("Rows with passages before each question.", "各行の質問の前に資料を入れる。"))
+def data_with_context(
+    file: Annotated[Path, typer.Argument(help=tr("Conversations.", "会話のファイル。"))],
+    index: Annotated[str, typer.Option(help=tr("NAME or NAME@N.", "名前 または 名前@番号。"))],
+    out: Annotated[Path, typer.Option(help=tr("File to write.", "書き出すファイル。"))],
+    k: Passages = 4,
+    answerable: Annotated[
+        float,
+        typer.Option(min=0, max=1, help=tr("Share of rows with their answer.", "資料に答えがある行の割合。")),
+    ] = 1.0,
+    abstention: Annotated[
+        str | None, typer.Option(help=tr("Reply where they don't.", "資料に答えがないときの返答。"))
+    ] = None,
+    columns: Columns = None,
+    encoding: Encoding = None,
+    seed: int = 0,
+    as_json: Json = False,
+) -> None:
+    from sodate import terminal
+    from sodate.api import retrieval
+    from sodate.core.recipe import column_pairs
+
+    done = retrieval.with_context(
+        file, index, out, k=k, columns=column_pairs(columns) if columns else None, encoding=encoding,
+        answerable=answerable, abstention=abstention, seed=seed,
+    )  # fmt: skip
+    print_json(done) if as_json else terminal.print_tree(done)

@@ -1,0 +1,224 @@
+"""Documents become an index. A new build of a name takes over the passages of every file that has not changed."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sodate.core import home, progress
+from sodate.core.errors import SodateError, UsageError
+from sodate.core.files import atomic_folder, sha256_file, write_json
+from sodate.core.manifests import SCHEMA_VERSION, IndexManifest
+from sodate.core.runs import now
+from sodate.core.text import tr
+from sodate.data import pii
+from sodate.data.similar import NearIndex, comparable
+from sodate.retrieve import postings, store
+from sodate.retrieve.catalogue import newest
+from sodate.retrieve.documents import KINDS, read_document
+from sodate.retrieve.index import Index, Weights
+from sodate.retrieve.passages import Passage, passages
+from sodate.retrieve.terms import terms
+
+READER = 1  # raised when documents become other passages than before
+NEAR = 0.95  # Jaccard similarity from which a passage is one that is there already
+TOGETHER = 256  # passages that are looked up among the others at once
+
+
+@dataclass(slots=True)
+class Built:
+    """What a build found: what was set aside, and how much was there already."""
+
+    index: Index = field(init=False)
+    set_aside: list[dict[str, str]] = field(default_factory=list)
+    duplicates: int = 0
+    reused: int = 0  # files whose passages were taken over
+    personal: Counter[str] = field(default_factory=Counter)
+
+
+def build(paths: Iterable[Path], name: str) -> Built:
+    """Makes the next `name@N` from files and folders of them. All or nothing; SodateError where no passage is left."""
+    home.checked_name(name, tr("Index name", "索引名"))
+    files = _files(paths)
+    before = newest(name)
+    known = _known(before) if before else {}
+    weights = Weights(**before.manifest["weights"]) if before else Weights()
+    built, sources = Built(), []
+
+    def read() -> Iterator[Passage]:
+        for done, (shown, path) in enumerate(files):
+            progress.report("documents", done, len(files), name)
+            source: dict[str, Any] = {"file": shown, "path": str(path), "passages": 0}
+            try:
+                source["sha256"] = sha256_file(path)
+                same = known.get((shown, source["sha256"]))
+                built.reused += same is not None
+                if same is not None:
+                    found: Iterable[Passage] = same
+                else:
+                    found = list(passages(shown, read_document(path, _noting(built, shown))))
+            except SodateError as error:
+                built.set_aside.append({"file": shown, "code": error.code, "message": str(error.message)})
+                continue
+            except OSError as error:
+                message = tr(f"{shown} can't be read: {error.strerror}.", f"{shown} を読めません: {error.strerror}")
+                built.set_aside.append({"file": shown, "code": "file_missing", "message": str(message)})
+                continue
+            for passage in found:
+                source["passages"] += 1
+                yield passage
+            sources.append(source)
+        progress.report("documents", len(files), len(files), name)
+
+    def all_terms(folder: Path) -> Iterator[list[str]]:
+        for passage in store.write(folder, _once(read(), built)):
+            built.personal.update(finding.kind for finding in pii.find(passage.text))
+            yield _terms(passage, weights)
+
+    while True:
+        number = next_number(name)
+        path = home.indexes_dir() / name / str(number)
+        try:
+            with atomic_folder(path) as stage:
+                count = postings.write(stage, all_terms(stage), k1=weights.k1, b=weights.b)
+                if not count:
+                    raise _nothing(built)
+                own = {file: sha256_file(stage / file) for file in (*postings.FILES, *store.FILES)}
+                about: IndexManifest = {
+                    "schema_version": SCHEMA_VERSION, "index": f"{name}@{number}", "created_at": now(),
+                    "reader": READER, "sources": sources, "passages": count, "duplicates": built.duplicates,
+                    "set_aside": built.set_aside, "personal": dict(built.personal),
+                    "weights": asdict(weights), "files": own,
+                }  # fmt: skip
+                write_json(stage / "index.json", about)
+            built.index = Index(name, number, path)
+            return built
+        except FileExistsError:  # another process took this number
+            built, sources = Built(), []
+
+
+def next_number(name: str) -> int:
+    last = newest(name)
+    return (last.number if last else 0) + 1
+
+
+def _terms(passage: Passage, weights: Weights) -> list[str]:
+    return terms(passage.text) + terms("\n".join(passage.titles)) * weights.titles
+
+
+def _noting(built: Built, file: str) -> Callable[[str, str], None]:
+    def note(code: str, message: str) -> None:
+        built.set_aside.append({"file": file, "code": code, "message": str(message)})
+
+    return note
+
+
+def _nothing(built: Built) -> SodateError:
+    why = "\n  ".join(one["message"] for one in built.set_aside[:5])
+    return SodateError(
+        tr("No passage is left of these documents.", "索引にできる文章がありません。"), why, code="no_passages"
+    )
+
+
+def _files(paths: Iterable[Path]) -> list[tuple[str, Path]]:
+    """(name that is shown, path) of every document; files in folders that are of no kind we read are left out."""
+    found: dict[str, Path] = {}
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(f for f in path.rglob("*") if f.is_file() and not f.is_symlink())
+            own = [(f.relative_to(path).as_posix(), f) for f in inside if f.suffix.lower() in KINDS]
+            if not own:
+                kinds = ", ".join(KINDS)
+                raise UsageError(
+                    tr(f"No document in {path}.", f"{path} に文書がありません。"),
+                    tr(f"Documents are {kinds}.", f"読める形式: {kinds}"),
+                    code="file_missing",
+                    file=path,
+                )
+        elif path.is_file():
+            own = [(path.name, path)]
+        else:
+            raise UsageError(tr(f"{path} does not exist.", f"{path} がありません。"), code="file_missing", file=path)
+        for shown, file in own:
+            found[shown if shown not in found else str(file)] = file
+    return list(found.items())
+
+
+def _known(before: Index) -> dict[tuple[str, str], list[Passage]]:
+    """The passages of each source of an earlier build, by name and hash, where documents are still read so. Sources of
+    which a passage was left out as a duplicate are read anew: the other one may be gone."""
+    about = before.manifest
+    if about["reader"] != READER:
+        return {}
+    by_file: dict[str, list[Passage]] = {}
+    for passage in before.passages:
+        by_file.setdefault(passage.file, []).append(passage)
+    return {
+        (source["file"], source["sha256"]): by_file[source["file"]]
+        for source in about["sources"]
+        if len(by_file.get(source["file"], ())) == source["passages"]
+    }
+
+
+def _once(found: Iterable[Passage], built: Built) -> Iterator[Passage]:
+    """Each passage but exact and near duplicates of an earlier one."""
+    near, waiting = NearIndex(NEAR), []
+    numbers = 0
+
+    def look(some: list[Passage]) -> Iterator[Passage]:
+        nonlocal numbers
+        answers = near.query_add(range(numbers, numbers + len(some)), [_content(one) for one in some])
+        numbers += len(some)
+        for passage, same in zip(some, answers, strict=True):
+            built.duplicates += same is not None
+            if same is None:
+                yield passage
+
+    try:
+        for passage in found:
+            waiting.append(passage)
+            if len(waiting) == TOGETHER:
+                yield from look(waiting)
+                waiting = []
+        if waiting:
+            yield from look(waiting)
+    finally:
+        near.close()
+
+
+def _content(passage: Passage) -> str:
+    return comparable("\n".join((*passage.titles, passage.text)))
+
+
+def reweighted(index: Index, weights: Weights, folder: Path, number: int) -> Index:
+    """The same passages under other weights, written to a folder as number N of the index's name."""
+    for file in store.FILES:
+        shutil.copyfile(index.path / file, folder / file)
+    postings.write(folder, (_terms(one, weights) for one in index.passages), k1=weights.k1, b=weights.b)
+    own = {file: sha256_file(folder / file) for file in (*postings.FILES, *store.FILES)}
+    about: IndexManifest = {
+        **index.manifest,
+        "index": f"{index.name}@{number}",
+        "created_at": now(),
+        "weights": asdict(weights),
+        "files": own,
+    }
+    write_json(folder / "index.json", about)
+    return Index(index.name, number, folder)
+
+
+def keep_reweighted(index: Index, weights: Weights) -> Index:
+    """The same passages under other weights as the next version of the name."""
+    while True:
+        number = next_number(index.name)
+        path = home.indexes_dir() / index.name / str(number)
+        try:
+            with atomic_folder(path) as stage:
+                reweighted(index, weights, stage, number)
+            return Index(index.name, number, path)
+        except FileExistsError:
+            continue  # another process took this number

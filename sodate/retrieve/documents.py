@@ -1,0 +1,318 @@
+"""Documents of many kinds as sections: text with the headings above it and the place where it stands.
+
+Markdown, text, HTML, CSV and TSV, JSON lines, PDF (pypdf) and Word (python-docx). A table is a section of its own, with
+its header in every row. What cannot be read is refused by name; nothing is silently empty.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+from sodate.core.errors import SodateError
+from sodate.core.text import tr
+from sodate.data.encodings import NAMES, SAMPLE, detect
+from sodate.data.read import RawRow, read_rows
+
+KINDS = (".md", ".markdown", ".txt", ".html", ".htm", ".csv", ".tsv", ".jsonl", ".pdf", ".docx")
+LARGEST = 200 << 20  # bytes of a document
+TITLES = ("title", "タイトル", "題名", "件名", "question", "質問")
+TEXTS = ("text", "content", "body", "本文", "内容", "answer", "回答")
+EXTRA = tr(
+    "Install the extra: pip install 'sodate[documents]'", "追加機能を入れてください: pip install 'sodate[documents]'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Text under the headings `titles`, outermost first. `place` is where it begins: `line 12`, `page 3`, `row 5`.
+    `whole`: not to be cut between sentences, as a table's row."""
+
+    text: str
+    place: str
+    titles: tuple[str, ...] = ()
+    whole: bool = False
+    id: str = ""  # the row's own, where it has one
+
+
+Note = Callable[[str, str], None]
+"""Told a code and a sentence of what was left out of a document."""
+
+
+def read_document(path: Path, note: Note) -> list[Section]:
+    """Its sections, at least one; SodateError says why a document has none."""
+    read = _READERS.get(path.suffix.lower())
+    if read is None:
+        raise _refused(
+            path,
+            f"is not of a kind that is read ({', '.join(KINDS)})",
+            f"は読める形式ではありません ({', '.join(KINDS)})",
+            code="unknown_document",
+        )
+    try:
+        if path.stat().st_size > LARGEST:
+            raise _refused(
+                path, f"is larger than {LARGEST >> 20} MiB", f"が {LARGEST >> 20} MiB を超えています", code="too_large"
+            )
+        sections = [section for section in read(path, note) if section.text.strip()]
+    except OSError as error:
+        raise _refused(
+            path, f"can't be read: {error.strerror}", f"を読めません: {error.strerror}", code="file_missing"
+        ) from None
+    if not sections:
+        raise _refused(path, "has no text", "に文字がありません", code="empty_document")
+    return sections
+
+
+def _refused(path: Path, english: str, japanese: str, fix: str = "", *, code: str) -> SodateError:
+    return SodateError(tr(f"{path.name} {english}.", f"{path.name} {japanese}。"), fix, code=code, file=path)
+
+
+# ── text ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _text(path: Path) -> str:
+    data = path.read_bytes()
+    codec = detect(data[:SAMPLE])
+    try:
+        return data.decode("utf-8-sig" if codec == "utf-8" else codec).replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError:
+        raise _refused(
+            path, "is in no encoding that is read", "の文字コードを判別できません", code="bad_encoding"
+        ) from None
+
+
+_HEADING = re.compile(r"(#{1,6})\s+(.+?)\s*#*\s*$")
+_FENCE = re.compile(r"\s*(```|~~~)")
+_TABLE_LINE = re.compile(r"\s*\|.*\|\s*$")
+_TABLE_RULE = re.compile(r"[\s|:-]+$")
+
+
+def _markdown(path: Path, note: Note) -> Iterator[Section]:
+    titles: list[tuple[int, str]] = []
+    lines: list[str] = []
+    began, fenced = 1, False
+    text = _text(path).split("\n")
+
+    def section() -> Iterator[Section]:
+        yield from _with_tables(lines, began, tuple(title for _, title in titles))
+
+    for number, line in enumerate(text, 1):
+        fenced ^= bool(_FENCE.match(line))
+        heading = None if fenced else _HEADING.match(line)
+        if heading is None:
+            lines.append(line)
+            continue
+        yield from section()
+        lines, began, level = [], number + 1, len(heading[1])
+        titles = [*[one for one in titles if one[0] < level], (level, heading[2])]
+    yield from section()
+
+
+def _with_tables(lines: list[str], began: int, titles: tuple[str, ...]) -> Iterator[Section]:
+    """Paragraphs, and tables row by row under their header."""
+    at = 0
+    while at < len(lines):
+        table = _TABLE_LINE.match(lines[at]) is not None
+        end = at
+        while end < len(lines) and (_TABLE_LINE.match(lines[end]) is not None) == table:
+            end += 1
+        if not table:
+            first = next((n for n in range(at, end) if lines[n].strip()), at)
+            yield Section("\n".join(lines[first:end]), f"line {began + first}", titles)
+        else:
+            header, *rows = [line for line in lines[at:end] if not _TABLE_RULE.match(line)] or [""]
+            yield Section("\n".join([header, *rows]), f"line {began + at}", titles, whole=True)
+        at = end
+
+
+def _plain(path: Path, note: Note) -> Iterator[Section]:
+    number = 1
+    for paragraph in re.split(r"(\n\s*\n)", _text(path)):
+        if paragraph.strip():
+            yield Section(paragraph, f"line {number}")
+        number += paragraph.count("\n")
+
+
+class _Page(HTMLParser):
+    """The text of a page under its headings; scripts, styles and what is hidden are no text."""
+
+    SILENT = ("script", "style", "noscript", "template", "svg", "head", "nav")
+    BLOCKS = ("p", "div", "li", "tr", "br", "section", "article", "table", "ul", "ol", "dd", "dt", "pre", "blockquote")
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.sections: list[Section] = []
+        self.titles: list[tuple[int, str]] = []
+        self.text: list[str] = []
+        self.silent = 0
+        self.heading: int | None = None
+        self.began = 1
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in self.SILENT:
+            self.silent += 1
+        elif re.fullmatch("h[1-6]", tag):
+            self.flush()
+            self.heading = int(tag[1])
+        elif tag in ("td", "th"):
+            self.text.append(" | ")
+        elif tag in self.BLOCKS:
+            self.text.append("\n")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in self.SILENT:
+            self.silent = max(0, self.silent - 1)
+        elif self.heading is not None and tag == f"h{self.heading}":
+            title = " ".join("".join(self.text).split())
+            self.titles = [*[one for one in self.titles if one[0] < self.heading], (self.heading, title)]
+            self.text, self.heading = [], None
+            self.began = self.getpos()[0]
+        elif tag in self.BLOCKS:
+            self.text.append("\n")
+
+    def handle_data(self, data: str) -> None:
+        if not self.silent:
+            self.text.append(data)
+
+    def flush(self) -> None:
+        lines = (" ".join(line.split()) for line in "".join(self.text).split("\n"))
+        text = "\n".join(line for line in lines if line)
+        if text:
+            self.sections.append(Section(text, f"line {self.began}", tuple(title for _, title in self.titles)))
+        self.text, self.began = [], self.getpos()[0]
+
+
+def _html(path: Path, note: Note) -> Iterator[Section]:
+    page = _Page()
+    page.feed(_text(path))
+    page.close()
+    page.flush()
+    yield from page.sections
+
+
+# ── rows ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _rows(path: Path, note: Note) -> Iterator[Section]:
+    """Each row a section: its title and text where columns say so, else all its cells by name."""
+    with path.open("rb") as stream:
+        codec = detect(stream.read(SAMPLE))
+    for row in read_rows(path, None if codec == "utf-8" else NAMES[codec]):
+        if not isinstance(row, RawRow):
+            note(row.code, str(row))
+            continue
+        cells = {key: str(value) for key, value in row.data.items() if isinstance(value, str | int | float)}
+        cells = {key: value for key, value in cells.items() if value.strip()}
+        own = cells.pop("id", "")
+        title = next((cells.pop(key) for key in TITLES if key in cells), "")
+        named = next((key for key in TEXTS if key in cells), None)
+        text = cells[named] if named else "\n".join(f"{key}: {value}" for key, value in cells.items())
+        yield Section(text, f"line {row.line}", (title,) if title else (), whole=named is None, id=own)
+
+
+# ── PDF, Word ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _pdf(path: Path, note: Note) -> Iterator[Section]:
+    try:
+        import pypdf
+    except ImportError:
+        raise _refused(path, "needs pypdf", "には pypdf が必要です", EXTRA, code="extra_missing") from None
+    empty: list[int] = []
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            reader = pypdf.PdfReader(path)
+            if reader.is_encrypted and not reader.decrypt(""):
+                raise _refused(
+                    path,
+                    "is encrypted",
+                    "は暗号化されています",
+                    tr("Save it without a password.", "パスワードなしで保存し直してください。"),
+                    code="encrypted_document",
+                )
+            for number, page in enumerate(reader.pages, 1):
+                text = page.extract_text() or ""
+                if text.strip():
+                    yield Section(re.sub(r"[ \t]+", " ", text), f"page {number}")
+                else:
+                    empty.append(number)
+    except SodateError:
+        raise
+    except Exception as error:  # pypdf raises what it meets in a broken file
+        raise _refused(
+            path,
+            f"can't be read as PDF: {type(error).__name__}",
+            f"を PDF として読めません: {type(error).__name__}",
+            code="damaged",
+        ) from None
+    if empty and len(empty) == len(reader.pages):
+        raise _refused(
+            path,
+            "has pictures of pages and no text",
+            "は画像だけで文字がありません",
+            tr("Run text recognition (OCR) over it first.", "先に文字認識 (OCR) をかけてください。"),
+            code="scanned_document",
+        )
+    if empty:
+        some = ", ".join(map(str, empty[:10])) + ("…" if len(empty) > 10 else "")
+        note(
+            "scanned_document",
+            tr(
+                f"{path.name}: {len(empty)} pages have no text: {some}",
+                f"{path.name}: 文字のないページが {len(empty)} あります: {some}",
+            ),
+        )
+
+
+def _docx(path: Path, note: Note) -> Iterator[Section]:
+    try:
+        import docx
+    except ImportError:
+        raise _refused(path, "needs python-docx", "には python-docx が必要です", EXTRA, code="extra_missing") from None
+    try:
+        document: Any = docx.Document(str(path))
+        content = list(document.iter_inner_content())
+    except Exception as error:
+        raise _refused(
+            path,
+            f"can't be read as a Word document: {type(error).__name__}",
+            f"を Word 文書として読めません: {type(error).__name__}",
+            code="damaged",
+        ) from None
+    titles: list[tuple[int, str]] = []
+    for number, block in enumerate(content, 1):
+        above = tuple(title for _, title in titles)
+        if hasattr(block, "rows"):
+            rows = [" | ".join(cell.text.strip() for cell in row.cells) for row in block.rows]
+            yield Section("\n".join(rows), f"paragraph {number}", above, whole=True)
+            continue
+        level = None
+        with contextlib.suppress(AttributeError, TypeError):
+            level = re.fullmatch(r"Heading (\d)|Title", block.style.name)
+        if level and block.text.strip():
+            depth = int(level[1] or 0)
+            titles = [*[one for one in titles if one[0] < depth], (depth, block.text.strip())]
+        else:
+            yield Section(block.text, f"paragraph {number}", above)
+
+
+_READERS: dict[str, Callable[[Path, Note], Iterator[Section]]] = {
+    ".md": _markdown,
+    ".markdown": _markdown,
+    ".txt": _plain,
+    ".html": _html,
+    ".htm": _html,
+    ".csv": _rows,
+    ".tsv": _rows,
+    ".jsonl": _rows,
+    ".pdf": _pdf,
+    ".docx": _docx,
+}

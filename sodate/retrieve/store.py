@@ -1,0 +1,66 @@
+"""The passages of an index on disk, compressed in blocks and read one at a time.
+
+passages.z    blocks of BLOCK passages, each a JSON line, compressed by zlib
+blocks.i64    where each block begins, and the end of the last
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from sodate.retrieve.passages import Passage
+
+BLOCK = 64
+FILES = ("passages.z", "blocks.i64")
+
+
+def write(folder: Path, passages: Iterable[Passage]) -> Iterator[Passage]:
+    """Writes the passages as they are taken from here."""
+    starts: list[int] = [0]
+    lines: list[str] = []
+
+    with (folder / FILES[0]).open("wb") as out:
+
+        def block() -> None:
+            starts.append(starts[-1] + out.write(zlib.compress("\n".join(lines).encode(), 6)))
+            lines.clear()
+
+        for passage in passages:
+            lines.append(json.dumps(asdict(passage), ensure_ascii=False))
+            if len(lines) == BLOCK:
+                block()
+            yield passage
+        if lines:
+            block()
+    np.array(starts, np.int64).tofile(folder / FILES[1])
+
+
+@dataclass(frozen=True)
+class Passages:
+    """Passages by their number."""
+
+    folder: Path
+    count: int
+
+    def __getitem__(self, number: int) -> Passage:
+        return _block(self.folder, number // BLOCK)[number % BLOCK]
+
+    def __iter__(self) -> Iterator[Passage]:
+        for block in range(-(-self.count // BLOCK)):
+            yield from _block(self.folder, block)
+
+
+@lru_cache(maxsize=32)
+def _block(folder: Path, block: int) -> list[Passage]:
+    start, end = np.memmap(folder / FILES[1], np.int64, "r")[block : block + 2].tolist()
+    with (folder / FILES[0]).open("rb") as file:
+        file.seek(start)
+        lines = zlib.decompress(file.read(end - start)).decode().split("\n")
+    return [Passage(**(row | {"titles": tuple(row["titles"])})) for row in map(json.loads, lines)]

@@ -1,0 +1,176 @@
+"""Documents of many kinds become sections and passages, each with its place; what can't be read says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sodate.core.errors import SodateError
+from sodate.retrieve.documents import Section, read_document
+from sodate.retrieve.passages import WIDTH, passages, width
+
+
+def read(path: Path) -> list[tuple[str, tuple[str, ...], str]]:
+    return [(s.place, s.titles, s.text) for s in read_document(path, lambda code, text: pytest.fail(text))]
+
+
+def test_markdown_keeps_headings_places_and_tables(tmp_path: Path) -> None:
+    file = tmp_path / "a.md"
+    file.write_text(
+        "Before.\n\n# Returns\n\nWithin 30 days.\n\n| item | days |\n|---|---|\n| shoes | 30 |\n\n## Postage ##\n"
+        "Free.\n```\n# no heading\n```\n# Contact\nBy mail.\n"
+    )
+    found = read(file)
+    assert [(place, titles) for place, titles, _ in found] == [
+        ("line 1", ()), ("line 5", ("Returns",)), ("line 7", ("Returns",)), ("line 12", ("Returns", "Postage")),
+        ("line 17", ("Contact",)),
+    ]  # fmt: skip
+    assert found[2][2] == "| item | days |\n| shoes | 30 |"
+    assert "# no heading" in found[3][2]
+
+
+def test_html_is_read_without_scripts_and_styles_in_whatever_encoding(tmp_path: Path) -> None:
+    file = tmp_path / "a.html"
+    page = (
+        "<html><head><title>t</title><style>p{}</style></head><body><script>var 秘密 = 1</script>"
+        "<h1>会社<b>概要</b></h1>"
+        "<p>所在地は東京です。</p><table><tr><th>電話</th><td>なし</td></tr></table><h2>沿革</h2>創業は&#26157;和。</body>"
+    )
+    file.write_bytes(page.encode("cp932"))
+    found = read(file)
+    assert [titles for _, titles, _ in found] == [("会社概要",), ("会社概要", "沿革")]
+    assert found[0][2] == "所在地は東京です。\n| 電話 | なし" and found[1][2] == "創業は昭和。"
+
+
+def test_text_in_shift_jis_is_read_by_paragraph(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_bytes("一つめの段落です。\r\n\r\n\r\n二つめの段落です。".encode("cp932"))
+    assert [(place, text.strip()) for place, _, text in read(file)] == [
+        ("line 1", "一つめの段落です。"), ("line 4", "二つめの段落です。"),
+    ]  # fmt: skip
+
+
+def test_rows_have_a_title_a_text_and_their_own_id_or_all_their_cells(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text(
+        '{"id": "p1", "title": "梅雨", "text": "雨が多い。"}\n{"質問": "いつ?", "回答": "6月。"}\n'
+        '{"品": "靴", "日数": 30}\n'
+    )
+    found = read_document(file, lambda code, text: pytest.fail(text))
+    assert found == [
+        Section("雨が多い。", "line 1", ("梅雨",), id="p1"),
+        Section("6月。", "line 2", ("いつ?",)),
+        Section("品: 靴\n日数: 30", "line 3", whole=True),
+    ]
+
+
+def test_a_broken_row_is_named_and_the_others_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"text": "one"}\n{broken\n{"text": "two"}\n')
+    notes: list[str] = []
+    found = read_document(file, lambda code, text: notes.append(code))
+    assert [one.text for one in found] == ["one", "two"] and notes == ["invalid-json"]
+
+
+def test_word_documents_keep_headings_and_tables(tmp_path: Path) -> None:
+    docx = pytest.importorskip("docx")
+    document = docx.Document()
+    document.add_heading("規程", 1)
+    document.add_paragraph("休暇は年20日です。")
+    table = document.add_table(1, 2)
+    table.rows[0].cells[0].text, table.rows[0].cells[1].text = "区分", "日数"
+    document.add_heading("附則", 2)
+    document.add_paragraph("4月から。")
+    document.save(str(tmp_path / "a.docx"))
+    assert [(titles, text) for _, titles, text in read(tmp_path / "a.docx")] == [
+        (("規程",), "休暇は年20日です。"), (("規程",), "区分 | 日数"), (("規程", "附則"), "4月から。"),
+    ]  # fmt: skip
+
+
+def pdf(path: Path, pages: list[str], password: str | None = None) -> Path:
+    """A PDF with a line of text a page, written by hand; an empty text is a page without any."""
+    pypdf = pytest.importorskip("pypdf")
+    from pypdf.generic import DictionaryObject, NameObject, StreamObject
+
+    writer = pypdf.PdfWriter()
+    font = DictionaryObject(
+        {NameObject("/Type"): NameObject("/Font"), NameObject("/Subtype"): NameObject("/Type1"),
+         NameObject("/BaseFont"): NameObject("/Helvetica")}
+    )  # fmt: skip
+    for text in pages:
+        page = writer.add_blank_page(300, 300)
+        page[NameObject("/Resources")] = DictionaryObject(
+            {NameObject("/Font"): DictionaryObject({NameObject("/F1"): writer._add_object(font)})}
+        )
+        stream = StreamObject()
+        stream.set_data(f"BT /F1 12 Tf 20 200 Td ({text}) Tj ET".encode() if text else b"")
+        page[NameObject("/Contents")] = writer._add_object(stream)
+    if password:
+        writer.encrypt(password, algorithm="RC4-128")
+    writer.write(str(path))
+    return path
+
+
+def test_pages_of_a_pdf_are_places_and_pages_without_text_are_named(tmp_path: Path) -> None:
+    file = pdf(tmp_path / "a.pdf", ["Returns within 30 days.", "", "Postage is free."])
+    notes: list[tuple[str, str]] = []
+    found = read_document(file, lambda code, text: notes.append((code, str(text))))
+    assert [(one.place, one.text.strip()) for one in found] == [
+        ("page 1", "Returns within 30 days."), ("page 3", "Postage is free."),
+    ]  # fmt: skip
+    assert notes == [("scanned_document", "a.pdf: 1 pages have no text: 2")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code"),
+    [
+        ("a.xyz", b"text", "unknown_document"),
+        ("a.md", b"  \n\n", "empty_document"),
+        ("a.pdf", b"%PDF-1.4 broken", "damaged"),
+        ("a.docx", b"PK broken", "damaged"),
+        ("a.txt", b"\xff\xfe\x00\xd8\x00\x00", "bad_encoding"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_by_name(tmp_path: Path, name: str, content: bytes, code: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SodateError) as refused:
+        read_document(tmp_path / name, lambda code, text: None)
+    assert refused.value.code == code and name in str(refused.value)
+
+
+def test_scanned_and_encrypted_pdfs_are_never_silently_empty(tmp_path: Path) -> None:
+    for file, code in (
+        (pdf(tmp_path / "scan.pdf", ["", ""]), "scanned_document"),
+        (pdf(tmp_path / "secret.pdf", ["text"], password="pw"), "encrypted_document"),
+    ):
+        with pytest.raises(SodateError) as refused:
+            read_document(file, lambda code, text: None)
+        assert refused.value.code == code
+
+
+def test_passages_are_whole_sentences_that_fit_and_nothing_is_lost() -> None:
+    text = "".join(f"これは{n}番目の文です。" for n in range(200))
+    found = list(passages("a.md", [Section(text, "line 1", ("題",))]))
+    assert "".join(one.text for one in found) == text
+    assert len(found) > 3 and all(width(one.text) <= WIDTH and one.text.endswith("。") for one in found)
+    assert {one.titles for one in found} == {("題",)}
+
+
+def test_a_sentence_longer_than_a_passage_is_cut_and_a_decimal_point_ends_none() -> None:
+    (one, two) = passages("a", [Section("あ" * 600, "line 1")])
+    assert one.text + two.text == "あ" * 600
+    (whole,) = passages("a", [Section("It is 3.5 m long. Really.", "line 1")])
+    assert whole.text == "It is 3.5 m long. Really."
+
+
+def test_a_long_table_is_cut_between_rows_under_its_header() -> None:
+    rows = [f"| item {n} | {n} days |" for n in range(100)]
+    found = list(passages("a", [Section("\n".join(["| item | days |", *rows]), "line 1", whole=True)]))
+    assert len(found) > 1 and all(one.text.startswith("| item | days |\n") for one in found)
+    assert [row for one in found for row in one.text.split("\n")[1:]] == rows
+
+
+def test_paragraphs_under_one_heading_are_joined_and_those_of_another_are_not() -> None:
+    sections = [Section("A.", "line 1", ("x",)), Section("B.", "line 3", ("x",)), Section("C.", "line 6", ("y",))]
+    assert [one.text for one in passages("a", sections)] == ["A.\nB.", "C."]

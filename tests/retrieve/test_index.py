@@ -1,0 +1,191 @@
+"""An index finds what was put in: scores by a slow second computation, builds that change only what changed."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sodate.core.errors import SodateError, UsageError
+from sodate.retrieve import build as building
+from sodate.retrieve import catalogue, postings
+from sodate.retrieve.build import build
+from sodate.retrieve.terms import terms
+from sodate.retrieve.tuning import Question, measure
+
+words = st.lists(st.lists(st.sampled_from("abcdefg"), max_size=12), min_size=1, max_size=9)
+
+
+@given(texts=words, query=st.lists(st.sampled_from("abcdefgz"), max_size=6))
+def test_scores_are_those_of_the_formula(texts: list[list[str]], query: list[str], tmp_path_factory: object) -> None:
+    folder = tmp_path_factory.mktemp("index")  # type: ignore[attr-defined]
+    k1, b = 1.2, 0.5
+    count = postings.write(folder, texts, k1=k1, b=b)
+    found = postings.Postings(folder, count, k1).scores(query)
+    mean = sum(map(len, texts)) / len(texts) or 1e-9
+    for number, text in enumerate(texts):
+        exact = 0.0
+        for term in set(query):
+            n = sum(term in other for other in texts)
+            if n:
+                tf, norm = Counter(text)[term], 1 - b + b * len(text) / mean
+                exact += math.log(1 + (count - n + 0.5) / (n + 0.5)) * tf * (k1 + 1) / (tf + k1 * norm)
+        assert found[number] == pytest.approx(exact, abs=0.02 * max(exact, 0.1))  # weights have 255 levels
+
+
+def test_more_passages_than_fit_into_a_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [[f"t{n % 7}", f"u{n}"] for n in range(50)]
+    (tmp_path / "one").mkdir()
+    (tmp_path / "many").mkdir()
+    postings.write(tmp_path / "one", texts, k1=0.9, b=0.6)
+    monkeypatch.setattr(postings, "BATCH", 8)
+    assert postings.write(tmp_path / "many", iter(texts), k1=0.9, b=0.6) == 50
+    for name in postings.FILES:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "many" / name).read_bytes()
+
+
+def test_the_best_are_in_order_and_nothing_is_found_where_nothing_fits() -> None:
+    scores = np.array([0.0, 2.0, 5.0, 2.0, 0.5], np.float32)
+    assert postings.best(scores, 3) == [2, 1, 3] and postings.best(scores, 99) == [2, 1, 3, 4]
+    assert postings.best(np.zeros(3, np.float32), 2) == [] and postings.best(scores, 0) == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "written"),
+    [("ＡＢＣ１２", "abc12"), ("ｶﾞｿﾘﾝ", "ガソリン"), ("Straße", "STRASSE"), ("髙", "髙"), ("x", "x"), ("あ", "あ")],
+)
+def test_width_and_case_make_no_other_terms(asked: str, written: str) -> None:
+    assert set(terms(asked)) & set(terms(written))
+
+
+def test_words_kanji_and_pairs_are_terms_and_pairs_of_hiragana_are_not() -> None:
+    found = terms("返品は30日です")
+    assert {"返品", "返", "品", "品は", "30", "0日", "日", "日で"} <= set(found) and "です" not in found
+    assert terms("  …。 ") == []
+
+
+def write(folder: Path, **files: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name, text in files.items():
+        (folder / name.replace("_", ".")).write_text(text)
+    return folder
+
+
+def docs(tmp_path: Path) -> Path:
+    return write(
+        tmp_path / "docs",
+        returns_md="# 返品\n\n商品は30日以内に返品できます。\n",
+        post_md="# 送料\n\n送料は無料です。\n",
+        hours_txt="営業時間は9時から17時までです。",
+    )
+
+
+def test_documents_are_found_with_file_place_and_headings(home: Path, tmp_path: Path) -> None:
+    built = build([docs(tmp_path)], "faq")
+    assert built.index.id == "faq@1" and not built.set_aside
+    (best, *_) = catalogue.find("faq").search("返品は何日以内ですか", 3)
+    assert (best.passage.file, best.passage.place, best.passage.titles) == ("returns.md", "line 3", ("返品",))
+    assert catalogue.find("faq@1").search("zebra") == [] and catalogue.find("faq").search("") == []
+    for odd in ("a", "返", '"' * 50, "AND OR NOT NEAR/2 *", "x" * 10_000, "() : ^ -"):
+        catalogue.find("faq").search(odd)
+
+
+def test_a_quoted_phrase_comes_first(home: Path, tmp_path: Path) -> None:
+    folder = write(
+        tmp_path / "docs",
+        a_txt="送料 送料 送料 無料 無料 無料 送料 無料",
+        b_txt="全国どこでも送料は無料です。" + "ほかの文。" * 30,
+    )
+    build([folder], "faq")
+    index = catalogue.find("faq")
+    assert index.search("送料 無料", 1)[0].passage.file == "a.txt"
+    assert index.search("「送料は無料」", 1)[0].passage.file == "b.txt"
+
+
+def test_only_what_changed_is_read_again(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = docs(tmp_path)
+    build([folder], "faq")
+    (folder / "post.md").write_text("# 送料\n\n送料は500円です。\n")
+    (folder / "hours.txt").unlink()
+    (folder / "new.txt").write_text("駐車場は裏にあります。")
+    read: list[str] = []
+    real = building.read_document
+    monkeypatch.setattr(building, "read_document", lambda path, note: read.append(path.name) or real(path, note))
+    built = build([folder], "faq")
+    assert built.index.id == "faq@2" and built.reused == 1 and sorted(read) == ["new.txt", "post.md"]
+    old, new = catalogue.find("faq@1"), catalogue.find("faq")
+    assert catalogue.difference(old, new) == {"added": ["new.txt"], "removed": ["hours.txt"], "changed": ["post.md"]}
+    assert new.search("返品", 1)[0].passage.file == "returns.md"
+    assert "500" in new.search("送料", 1)[0].passage.text and "無料" in old.search("送料", 1)[0].passage.text
+
+
+def test_the_same_passage_is_there_once_also_when_one_of_its_files_goes(home: Path, tmp_path: Path) -> None:
+    text = "商品は到着から30日以内であれば、箱と説明書をそろえて返品できます。送料はお客様の負担です。"
+    folder = write(tmp_path / "docs", a_txt=text, b_txt=text + " ", c_txt="別の文です。")
+    built = build([folder], "faq")
+    assert built.duplicates == 1 and built.index.manifest["passages"] == 2
+    (folder / "a.txt").unlink()
+    assert {one.file for one in build([folder], "faq").index.passages} == {"b.txt", "c.txt"}
+
+
+def test_personal_data_is_counted_and_what_cannot_be_read_is_set_aside(home: Path, tmp_path: Path) -> None:
+    folder = write(tmp_path / "docs", a_txt="連絡先は taro.yamada@example.com です。", b_md="\n")
+    built = build([folder], "faq")
+    assert built.personal["email"] == 1
+    assert [(one["file"], one["code"]) for one in built.set_aside] == [("b.md", "empty_document")]
+
+
+def test_without_a_passage_there_is_no_index(home: Path, tmp_path: Path) -> None:
+    folder = write(tmp_path / "docs", b_md="\n")
+    with pytest.raises(SodateError) as refused:
+        build([folder], "faq")
+    assert refused.value.code == "no_passages" and "b.md" in str(refused.value)
+    assert not catalogue.list_indexes() and not list((home / "indexes").rglob("*.tmp"))
+    with pytest.raises(UsageError):
+        build([tmp_path / "none"], "faq")
+    with pytest.raises(UsageError):
+        build([folder], "../faq")
+
+
+def test_a_changed_file_of_an_index_is_noticed(home: Path, tmp_path: Path) -> None:
+    index = build([docs(tmp_path)], "faq").index
+    catalogue.verify(index)
+    (index.path / "weights.u8").write_bytes(b"\1" * (index.path / "weights.u8").stat().st_size)
+    with pytest.raises(SodateError) as refused:
+        catalogue.verify(index)
+    assert refused.value.code == "damaged"
+    with pytest.raises(SodateError) as missing:
+        catalogue.find("faq@7")
+    assert missing.value.code == "index_missing" and "faq@1" in str(missing.value)
+
+
+def test_links_out_of_a_folder_are_not_followed(home: Path, tmp_path: Path) -> None:
+    folder = docs(tmp_path)
+    (tmp_path / "secret.txt").write_text("秘密です。")
+    (folder / "link.txt").symlink_to(tmp_path / "secret.txt")
+    assert "link.txt" not in {source["file"] for source in build([folder], "faq").index.manifest["sources"]}
+
+
+def test_recall_counts_the_rank_of_the_passage_that_answers(home: Path, tmp_path: Path) -> None:
+    index = build([docs(tmp_path)], "faq").index
+    asked = [
+        Question("返品は何日以内", "returns.md", None, 1), Question("送料", None, "送料は無料です。", 2),
+        Question("営業時間", "elsewhere/hours.txt", None, 3), Question("返品", "post.md", None, 4),
+    ]  # fmt: skip
+    found = measure(index, asked)
+    assert (found.first, found.five, found.mrr) == (0.75, 0.75, 0.75) and found.questions == 4
+
+
+def test_reweighted_indexes_hold_the_same_passages(home: Path, tmp_path: Path) -> None:
+    index = build([docs(tmp_path)], "faq").index
+    again = building.keep_reweighted(index, building.Weights(1.2, 0.75, 1))
+    assert again.id == "faq@2" and list(again.passages) == list(index.passages)
+    assert again.manifest["weights"] == {"k1": 1.2, "b": 0.75, "titles": 1}
+    catalogue.verify(again)
+    assert json.loads((again.path / "index.json").read_text())["sources"] == index.manifest["sources"]
