@@ -176,11 +176,13 @@ def _content(item: Row, role: Role, index: int) -> tuple[str, str, list[str]]:
         part_kind = part.get("type") if isinstance(part, dict) else kind(part)
         if not isinstance(part_kind, str):
             part_kind = kind(part_kind)
+        if not isinstance(part, dict):
+            raise RowError("not-text", nth(index), part_kind[:40])
         if part_kind in _TEXT_PARTS and isinstance(part.get("text"), str):
             texts.append(part["text"])
         elif part_kind == "refusal" and isinstance(part.get("refusal"), str):
             texts.append(part["refusal"])
-        elif role == "assistant" and isinstance(part, dict) and isinstance(part.get(_THOUGHTS.get(part_kind, "")), str):
+        elif role == "assistant" and isinstance(part.get(_THOUGHTS.get(part_kind, "")), str):
             thoughts.append(part[_THOUGHTS[part_kind]])
         else:
             raise RowError("not-text", nth(index), part_kind[:40])
