@@ -75,8 +75,8 @@ def decide(
             tr("A promise is a share from 0.5 to below 1.", "--promise は 0.5 以上 1 未満の割合です。"),
             code="bad_value", param="promise",
         )  # fmt: skip
-    rows = _rows(Path(data), columns, encoding, limit, on_problem)
-    known = _rows(Path(calibrate), columns, encoding, None, on_problem) if calibrate is not None else []
+    rows = read_rows(Path(data), columns, encoding, limit, on_problem)
+    known = read_rows(Path(calibrate), columns, encoding, None, on_problem) if calibrate is not None else []
     chosen = _options(options, known or rows)
     loaded = load(model)
     if known:
@@ -86,7 +86,7 @@ def decide(
         _keep(loaded, chosen, found)
     else:
         found = _kept(loaded, chosen, promise)
-    logp, exact = _log_probabilities(loaded, rows, chosen)
+    logp, exact = log_probabilities(loaded, rows, chosen)
     table = calibration.probabilities(logp, found.temperature)
     best, confidence = table.argmax(axis=1).tolist(), table.max(axis=1).tolist()
     results = [
@@ -118,10 +118,11 @@ def decide(
     }
 
 
-def _rows(
-    data: Path, columns: Mapping[str, str] | None, encoding: str | None, limit: int | None,
-    on_problem: Callable[[Problem], None],
+def read_rows(
+    data: Path, columns: Mapping[str, str] | None = None, encoding: str | None = None, limit: int | None = None,
+    on_problem: Callable[[Problem], None] = lambda problem: None,
 ) -> list[Asked]:  # fmt: skip
+    """The rows of a file that can be asked; `on_problem` is told of the others. UsageError where there is none."""
     from sodate.data import tasks
     from sodate.data.examples import ParsedRow, read_examples
 
@@ -185,7 +186,7 @@ def _in_file(path: Path) -> list[str]:
     return found
 
 
-def _log_probabilities(loaded: Model, rows: Sequence[Asked], chosen: Sequence[str]) -> tuple[Any, Any]:
+def log_probabilities(loaded: Model, rows: Sequence[Asked], chosen: Sequence[str]) -> tuple[Any, Any]:
     """(n, options) log-probabilities of the options as whole replies, and which of them are exact."""
     import numpy as np
 
@@ -230,7 +231,7 @@ def _calibrated(loaded: Model, rows: Sequence[Asked], chosen: Sequence[str], pro
             tr("Give more rows, or promise less: --promise 0.9.", "行を増やすか、--promise 0.9 と下げてください。"),
             code="too_few_rows", param="calibrate",
         )  # fmt: skip
-    logp, _ = _log_probabilities(loaded, rows, chosen)
+    logp, _ = log_probabilities(loaded, rows, chosen)
     right = _right(rows, chosen)
     rest = [n for n in range(len(rows)) if n % FIT]
     temperature = calibration.fit_temperature(logp[::FIT], right[::FIT])

@@ -22,6 +22,8 @@ from sodate.core.types import Conversation, Example, Message, Preference
 from sodate.data import tasks
 from sodate.evaluate.run import EvalItem, EvalResult, where
 from sodate.evaluate.run import evaluate as compare
+from sodate.evaluate.slices import Slice
+from sodate.evaluate.slices import slices as sliced
 from sodate.release.lookup import identity
 
 if TYPE_CHECKING:
@@ -33,10 +35,11 @@ THOUGHT = 1024  # tokens a reply may think before it answers, if its template ha
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The comparison and where its report lies."""
+    """The comparison, again by the values of some fields, and where its report lies."""
 
     result: EvalResult
     report: Path
+    slices: tuple[Slice, ...] = ()
 
     def examples(self, count: int) -> list[int]:
         """Numbers of items worth showing: fixed, broken, still wrong and still right ones in turn."""
@@ -57,6 +60,7 @@ def evaluate(
     columns: Mapping[str, str] | None = None,
     encoding: str | None = None,
     cluster: str | None = None,
+    slices: Sequence[str] = (),
     margin: float = 0.03,
     index: str | None = None,
     max_new_tokens: int | None = None,
@@ -74,6 +78,7 @@ def evaluate(
     rows of that file as examples in its prompt. `limit` takes the first rows. Rows with the same value in the column
     `cluster` are not independent, and count so. Differences within ±`margin` count as none.
     With `index`, passages that it finds stand before each question.
+    `slices` are columns by whose values all is compared again.
     `max_new_tokens` defaults to the longest reference, a quarter more and 8 tokens,
     or to 256 where a right reply may say more than its reference; what was cut off is counted.
     """
@@ -113,6 +118,11 @@ def evaluate(
     for note in dict.fromkeys(note for grader in parsed for note in grader.notes):
         on_event("warning", note)
     asking = retriever(index) if index else None
+    if missing := next((field for field in slices if not any(field in item.item for item in items)), None):
+        raise UsageError(
+            tr(f"No row of {data} has a field {missing}.", f"{data} のどの行にも {missing} という項目がありません。"),
+            code="missing_column", param="slice", file=data,
+        )  # fmt: skip
     on_event("planned", can_show(independent(items)))
     said: dict[str, list[str]] = {
         name: recorded.read(file, items, encoding, some=limit is not None) for file, name in files
@@ -149,14 +159,14 @@ def evaluate(
         for i, (text, thought) in enumerate(zip(texts, thoughts.get(name) or [""] * len(texts), strict=True))
     ]
     write_text(folder / "replies.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    parts = sliced(result, slices)
     digest = sha256_file(Path(data))
     held_out = {"file": str(data), "sha256": digest, "limit": limit}
     if asking is not None:
         held_out["index"] = asking.index.id
-    about = {"measured": measured, "bytes": {name: identity(exact) for name, exact in measured.items()}}
-    write_json(
-        folder / "result.json", {"schema_version": SCHEMA_VERSION, **result.to_json(), **about, "data": held_out}
-    )
+    about: dict[str, Any] = {"measured": measured, "bytes": {name: identity(exact) for name, exact in measured.items()}}
+    about |= {"data": held_out, "slices": [one.to_json() for one in parts]}
+    write_json(folder / "result.json", {"schema_version": SCHEMA_VERSION, **result.to_json(), **about})
     meta = {
         str(tr("models", "モデル")): ", ".join(dict.fromkeys(measured.values())) or "-",
         **{
@@ -179,8 +189,9 @@ def evaluate(
         title=title or f"{', '.join([*names, *elsewhere])}: {Path(data).stem}",
         meta=meta,
         replay=replay,
+        parts=parts,
     )
-    return Evaluation(result, page)
+    return Evaluation(result, page, tuple(parts))
 
 
 def reports_about(version: str) -> list[str]:

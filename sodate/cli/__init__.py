@@ -295,6 +295,9 @@ def evaluate(
         str | None,
         typer.Option(help=tr("Related rows share its value and count as one.", "関係する行を 1 件と数えるための列。")),
     ] = None,
+    slice: Annotated[
+        list[str] | None, typer.Option(help=tr("Columns to compare by, too.", "値ごとにも比べる列。"))
+    ] = None,
     margin: Annotated[
         float, typer.Option(min=0, max=1, help=tr("Differences so small count as none.", "差がないとみなす幅。"))
     ] = 0.03,
@@ -317,12 +320,13 @@ def evaluate(
     with terminal.evaluating(quiet=as_json) as listen:
         done = sodate.evaluate(
             models, data, grader, replies=replies or (), baseline=baseline, limit=limit, shots=shots,
-            columns=_pairs(columns), encoding=encoding, cluster=cluster, margin=margin, index=index,
-            max_new_tokens=max_tokens, batch_size=batch_size, seed=seed,
+            columns=_pairs(columns), encoding=encoding, cluster=cluster, slices=slice or (), margin=margin,
+            index=index, max_new_tokens=max_tokens, batch_size=batch_size, seed=seed,
             replay=shlex.join(["sodate", *sys.argv[1:]]), on_event=listen,
         )  # fmt: skip
     if as_json:
-        print_json({**done.result.to_json(), "report": str(done.report)})
+        parts = [one.to_json() for one in done.slices]
+        print_json({**done.result.to_json(), "slices": parts, "report": str(done.report)})
     else:
         from sodate.terminal.comparison import print_evaluation
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,17 @@ from markupsafe import Markup
 
 from sodate.core.files import write_text
 from sodate.core.text import en, ja, language, visible
-from sodate.evaluate.run import PASS, VERDICT_JA, Comparison, EvalResult, can_show, display_name, where
+from sodate.evaluate.run import (
+    FORM_ONLY,
+    PASS,
+    VERDICT_JA,
+    Comparison,
+    EvalResult,
+    can_show,
+    display_name,
+    where,
+)
+from sodate.evaluate.slices import Slice
 
 _FLIPS = (
     ("fixed", "fixed", "新たに正解"),
@@ -172,6 +182,20 @@ def _row(result: EvalResult, model: str, graders: list[str]) -> dict[str, Any]:
     return {"model": model, "baseline": model in result.baselines, "cut_off": cut, "unanswered": none, "cells": cells}
 
 
+def _slices(parts: Sequence[Slice]) -> list[dict[str, Any]]:
+    """The tables by field."""
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for part in parts:
+        for one in part.comparisons:
+            ends = {"low": _signed(one.ci[0]), "high": _signed(one.ci[1])} if one.ci else {"low": "", "high": ""}
+            names = {"candidate": one.candidate, "baseline": one.baseline}
+            facts = {"value": _clean(part.value), "n": part.n, "grader": one.grader, "diff": _signed(one.diff)}
+            rows.setdefault(part.field, []).append(
+                {**facts, **names, **ends, "enough": part.enough, "verdict": one.verdict}
+            )
+    return [{"field": field, "rows": found} for field, found in rows.items()]
+
+
 def write_report(
     result: EvalResult,
     path: Path,
@@ -180,9 +204,11 @@ def write_report(
     examples: int = 3,
     meta: Mapping[str, str] | None = None,
     replay: str = "",
+    parts: Sequence[Slice] = (),
 ) -> Path:
     """Writes the page to `path` and returns it. `meta` is the table of what was measured with what; `replay` the
-    command that makes the result again; `examples` the number of items shown with every model's reply.
+    command that makes the result again; `examples` the number of items shown with every model's reply;
+    `parts` the slices to show.
 
     Nothing is loaded from outside and nothing runs: the policy allows this page's own style sheet and no script. Every
     text from models, data and files is escaped. Both languages are in the page; the reader's is shown first.
@@ -218,6 +244,8 @@ def write_report(
             {"candidate": new, "baseline": old, "rows": [_comparison(result, one, reach) for one in rows]}
             for (new, old), rows in result.pairs().items()
         ],
+        form_only={"en": en(FORM_ONLY), "ja": ja(FORM_ONLY)} if result.form_only else None,
+        slices=_slices(parts),
         graders=graders,
         rows=[_row(result, model, graders) for model in models],
         examples=[_example(result, index, models, graders) for index in pick_examples(result, examples)],

@@ -22,6 +22,10 @@ VERDICT_JA: Mapping[Verdict, str] = {
     "inconclusive": "判定できず",
 }
 _SHOTS = re.compile(r"(.*) \+ ([0-9]+) shots", re.DOTALL)
+FORM_ONLY = tr(
+    "These graders look at form alone: a reply that passes may be wrong. Add one that compares with the right reply.",
+    "形式だけを見る採点です。合格した返答の内容が正しいとは限りません。正解と比べる採点も加えてください。",
+)
 PASS = 0.5  # an item is right from this score on: what `fixed` and `broken` count
 
 
@@ -49,7 +53,8 @@ class EvalItem:
 
 @dataclass(frozen=True, slots=True)
 class ModelScore:
-    """One model under one grader. `grades` has one entry an item; `extra` holds aggregates such as macro_f1."""
+    """One model under one grader. `grades` has one entry an item; `extra` holds aggregates such as macro_f1. `form`:
+    the grader looks at the reply's form alone, whatever it says."""
 
     model: str
     grader: str
@@ -57,6 +62,7 @@ class ModelScore:
     ci: Interval | None
     grades: tuple[Grade, ...]
     extra: Mapping[str, float]
+    form: bool = False
 
     @property
     def parts(self) -> Mapping[str, float]:
@@ -84,6 +90,13 @@ class Comparison:
     @property
     def smallest(self) -> float | None:
         return stats.shown_by(self.ci)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "candidate": self.candidate, "baseline": self.baseline, "grader": self.grader, "diff": self.diff,
+            "ci": self.ci and list(self.ci), "p": self.p, "verdict": self.verdict, "fixed": self.fixed,
+            "broken": self.broken, "smallest": self.smallest,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +132,17 @@ class EvalResult:
             found.setdefault((one.candidate, one.baseline), []).append(one)
         return found
 
+    @property
+    def form_only(self) -> bool:
+        """Whether nothing was measured but form: a reply can pass and be wrong."""
+        return all(one.form for one in self.results)
+
+    def mark(self, model: str, index: int) -> str:
+        """✓ or ✗ for a reply, by the first grader that looks at content; form alone earns no plain ✓."""
+        shown = next((one for one in self.results if not one.form), self.results[0])
+        passed = self.score(model, shown.grader).grades[index].score >= PASS
+        return ("(✓)" if shown.form else "✓") if passed else "✗"
+
     def score(self, model: str, grader: str) -> ModelScore:
         return next(one for one in self.results if (one.model, one.grader) == (model, grader))
 
@@ -139,30 +163,17 @@ class EvalResult:
                     "mean": one.mean,
                     "ci": one.ci and list(one.ci),
                     "failures": sum(grade.score < 1 for grade in one.grades),
+                    "form": one.form,
                 }
                 for one in self.results
             ],
-            "comparisons": [
-                {
-                    "candidate": one.candidate,
-                    "baseline": one.baseline,
-                    "grader": one.grader,
-                    "diff": one.diff,
-                    "ci": one.ci and list(one.ci),
-                    "p": one.p,
-                    "verdict": one.verdict,
-                    "fixed": one.fixed,
-                    "broken": one.broken,
-                    "smallest": one.smallest,
-                }
-                for one in self.comparisons
-            ],
+            "comparisons": [one.to_json() for one in self.comparisons],
         }
 
 
 def independent(items: Sequence[EvalItem]) -> int:
     """How many items there are, those of one cluster counted once."""
-    return len(set(_clusters(items) or range(len(items))))
+    return len(set(clusters_of(items) or range(len(items))))
 
 
 def can_show(independent: int) -> str:
@@ -232,14 +243,14 @@ def check_references(items: Sequence[EvalItem], graders: Sequence[Grader]) -> No
             _graded(grader, [item.reference or "" for item in items], items, name)
 
 
-def _clusters(items: Sequence[EvalItem]) -> list[str] | None:
+def clusters_of(items: Sequence[EvalItem]) -> list[str] | None:
     """A cluster id an item, or None when no item has one. An item without an id stands alone."""
     if all(item.cluster is None for item in items):
         return None
     return [f"#{index}" if item.cluster is None else f"={item.cluster}" for index, item in enumerate(items)]
 
 
-def _compared(
+def compared(
     candidate: Sequence[ModelScore],
     baseline: Sequence[ModelScore],
     clusters: list[str] | None,
@@ -335,7 +346,7 @@ def evaluate(
                 code="bad_value",
                 param="replies",
             )
-    clusters = _clusters(items)
+    clusters = clusters_of(items)
     graders = with_references(graders, items)
     none = unanswered or {}
     scored: dict[str, list[ModelScore]] = {}
@@ -350,12 +361,13 @@ def evaluate(
                     mean=sum(scores) / len(scores),
                     ci=stats.mean_ci(scores, clusters=clusters),
                     grades=grades,
+                    form=grader.form,
                     extra=grader.aggregate(said, [item.reference for item in items]) if grader.aggregate else {},
                 )
             )
     pairs = [(model, old) for model in replies if model not in against for old in against]
     pairs += [(model, old) for index, model in enumerate(against) for old in against[:index]]
-    comparisons = [one for new, old in pairs for one in _compared(scored[new], scored[old], clusters, margin, seed)]
+    comparisons = [one for new, old in pairs for one in compared(scored[new], scored[old], clusters, margin, seed)]
     return EvalResult(
         items=tuple(items),
         replies={model: tuple(said) for model, said in replies.items()},

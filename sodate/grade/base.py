@@ -73,6 +73,7 @@ class Grader:
     `every`: the reply has to hold against each of several references (as "not equal" does), not against any of them.
     `aggregate` gives figures by name that are no mean over items, such as macro-F1, from replies and references.
     `whole` says that a right reply is about as long as its reference; otherwise it may explain itself first.
+    `form` says that it looks at how the reply is written, and not at whether it is right.
     `notes` are for the person who grades: what this grader leaves out, or does more strictly than usual.
     `knowing` makes the grader that knows all references it will meet.
     """
@@ -86,6 +87,7 @@ class Grader:
     knowing: Callable[[Sequence[str]], Grader] | None = None
     many: Many | None = None
     every: bool = False
+    form: bool = False
 
     def with_references(self, references: Sequence[str]) -> Grader:
         """This grader when it knows all references that it will compare with; most graders don't care."""

@@ -232,6 +232,8 @@ def _from_file(path: Path, judges: Judges | None) -> Grader:
     return parse_grader(read_object(text, str(path)), path.parent, judges)
 
 
+# Kinds that look at form alone, unless a rule of theirs needs a reference.
+FORM = frozenset(("json", "json_schema", "banned_words", "length", "rules"))
 KINDS: Mapping[str, Callable[[Spec, Path], Grader]] = {
     "exact": _exact,
     "string_check": _string_check,
@@ -268,4 +270,5 @@ def parse_grader(spec: str | Mapping[str, Any], base: Path = Path(), judges: Jud
             tr(f"There is no grader {asked.kind!r}.", f"採点方法 {asked.kind!r} はありません。"),
             tr("Known graders: ", "使えるもの: ") + ", ".join(KINDS),
         )
-    return maker(asked, base)
+    made = maker(asked, base)
+    return replace(made, form=asked.kind in FORM and not made.needs_reference)

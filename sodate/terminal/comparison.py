@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -11,7 +11,8 @@ from rich.text import Text
 
 from sodate.core.intervals import Interval
 from sodate.core.text import en, ja, tr
-from sodate.evaluate.run import PASS, VERDICT_JA, Comparison, EvalResult, can_show, display_name
+from sodate.evaluate.run import FORM_ONLY, VERDICT_JA, Comparison, EvalResult, can_show, display_name
+from sodate.evaluate.slices import Slice
 from sodate.evaluate.stats import Verdict
 from sodate.terminal import out, shown
 
@@ -56,6 +57,8 @@ def print_result(result: EvalResult, console: Console) -> None:
         )
         console.print(Text(said, style="dim"))
         console.print(Text(can_show(result.independent), style="dim"))
+    if result.form_only:
+        console.print(Text(FORM_ONLY, style="yellow"))
 
 
 def _means(result: EvalResult, width: int) -> Table:
@@ -109,9 +112,30 @@ def _interval(ci: Interval | None, scale: str) -> Text:
     return Text("–" if ci is None else f"[{format(100 * ci[0], scale)}, {format(100 * ci[1], scale)}]")
 
 
+def _parts(parts: Sequence[Slice]) -> Table:
+    """A row for each value of a field, pair and grader; without a verdict where items are too few."""
+    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0), pad_edge=False)
+    for title in (tr("slice", "区分"), "n", tr("compared", "比較"), tr("grader", "採点"), tr("diff.", "差"),
+                  tr("95 % interval", "95% 信頼区間"), tr("verdict", "判定")):  # fmt: skip
+        table.add_column(title, overflow="fold")
+    for part in parts:
+        for one in part.comparisons:
+            verdict = tr(one.verdict, VERDICT_JA[one.verdict]) if part.enough else tr("too few rows", "行が足りない")
+            table.add_row(
+                Text(f"{part.field}={part.value}"), str(part.n),
+                Text(f"{display_name(one.candidate)} – {display_name(one.baseline)}"), Text(one.grader),
+                f"{100 * one.diff:+.1f}", _interval(one.ci, "+.1f"),
+                Text(verdict, style=_STYLE[one.verdict] if part.enough else "dim"),
+            )  # fmt: skip
+    return table
+
+
 def print_evaluation(done: Evaluation, examples: int) -> None:
     result = done.result
     print_result(result, out)
+    if done.slices:
+        out.print()
+        out.print(_parts(done.slices))
     for index in done.examples(examples):
         item = result.items[index]
         asked = next((m.content for m in reversed(item.prompt) if m.role == "user"), "")
@@ -122,11 +146,8 @@ def print_evaluation(done: Evaluation, examples: int) -> None:
         )
         out.print(shown(_clip(asked)), style="dim", soft_wrap=True)
         for model, replies in result.replies.items():
-            score = result.results[0].grader
-            mark = "✓" if result.score(model, score).grades[index].score >= PASS else "✗"
-            out.print(
-                f"[bold]{mark} {shown(str(display_name(model)))}[/]  {shown(_clip(replies[index]))}", soft_wrap=True
-            )
+            name = shown(f"{result.mark(model, index)} {display_name(model)}")
+            out.print(f"[bold]{name}[/]  {shown(_clip(replies[index]))}", soft_wrap=True)
         out.print(f"[dim]  {tr('reference', '正解')}  {shown(_clip(item.reference or ''))}[/]", soft_wrap=True)
     out.print(f"\n{tr('Report', 'レポート')}: {shown(str(done.report))}", soft_wrap=True)
 

@@ -101,7 +101,7 @@ def test_a_promise_is_fitted_kept_with_the_version_and_used_again(
                 table[n] = rng.dirichlet([4.0] * len(chosen))
         return 2 * np.log(table), np.ones(table.shape, dtype=bool)
 
-    monkeypatch.setattr(deciding, "_log_probabilities", made_up)
+    monkeypatch.setattr(deciding, "log_probabilities", made_up)
     done = sodate.decide("orders", data, calibrate=cal)
     assert done["options"] == sorted(OPTIONS) and done["promise"] == 0.95
     assert 0.45 <= done["coverage"] <= 0.56
@@ -124,7 +124,7 @@ def test_a_promise_is_fitted_kept_with_the_version_and_used_again(
     def unsure(loaded: Any, asked: list[Any], chosen: list[str]) -> tuple[Any, Any]:
         return rng.normal(0, 1, (len(asked), 3)), np.ones((len(asked), 3), dtype=bool)
 
-    monkeypatch.setattr(deciding, "_log_probabilities", unsure)
+    monkeypatch.setattr(deciding, "log_probabilities", unsure)
     none = sodate.decide("orders", data, calibrate=cal)
     assert none["threshold"] is None and none["coverage"] == 0 and all(one["handed_over"] for one in none["results"])
 

@@ -12,7 +12,7 @@ import sodate
 VERBS = {
     "check": "(files, *, against, model, columns, encoding, max_length)",
     "decide": "(model, data, *, options, calibrate, promise, columns, encoding, limit, on_problem)",
-    "evaluate": "(models, data, graders, *, baseline, limit, shots, columns, encoding, cluster, margin, "
+    "evaluate": "(models, data, graders, *, baseline, limit, shots, columns, encoding, cluster, slices, margin, "
     "max_new_tokens, batch_size, seed, title, replay, on_event)",
     "export": "(name, *, to, out, format)",
     "load": "(name, *, device, dtype)",

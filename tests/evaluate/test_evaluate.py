@@ -21,6 +21,7 @@ from sodate.core.types import Message, Source
 from sodate.evaluate import stats
 from sodate.evaluate.report import flips, pick_examples, write_report
 from sodate.evaluate.run import EvalItem, EvalResult, check_references, evaluate, with_shots
+from sodate.evaluate.slices import slices
 from sodate.grade import Grade, Grader, parse_grader
 from sodate.terminal.comparison import print_result
 from tests import tiny
@@ -48,7 +49,7 @@ def test_the_json_document_is_the_contract() -> None:
     document = json.loads(json.dumps(made().to_json()))
     assert document["n"] == 40
     assert [row["model"] for row in document["results"]] == ["base", "tuned"]
-    assert set(document["results"][0]) == {"model", "grader", "mean", "ci", "failures"}
+    assert set(document["results"][0]) == {"model", "grader", "mean", "ci", "failures", "form"}
     assert document["results"][0]["failures"] == 30
     assert document["results"][0]["mean"] == 0.25
     assert document["results"][0]["ci"] == pytest.approx(wilson(10, 40))
@@ -292,3 +293,40 @@ def test_with_shots_the_candidate_meets_both_the_base_and_the_base_with_examples
     assert list(done.result.pairs()) == [(tuned, base), (tuned, f"{base} + 2 shots"), (f"{base} + 2 shots", base)]
     page = done.report.read_text("utf-8")
     assert page.count('<section class="card pair-card">') == 3
+
+
+def test_slices_are_compared_on_their_own_and_adjusted_together(tmp_path: Path) -> None:
+    about = [{"queue": "big" if i < 60 else "small"} | ({"vip": 1} if i < 9 else {}) for i in range(70)]
+    rows = [EvalItem((Message("user", "q"),), "yes", item=item) for item in about]
+    replies = {"base": answers(set(range(60, 70)), 70), "tuned": answers(set(range(20)), 70)}
+    result = evaluate(replies, rows, [parse_grader("exact")])
+    big, small, vip = slices(result, ["queue", "vip"])
+    assert [(one.field, one.value, one.n) for one in (big, small, vip)] == [
+        ("queue", "big", 60),
+        ("queue", "small", 10),
+        ("vip", "1", 9),
+    ]
+    (alone,) = big.comparisons
+    assert (alone.diff, alone.fixed, alone.broken) == (pytest.approx(20 / 60), 20, 0) and alone.verdict == "better"
+    # Ten rows, all of them broken: no verdict, and no part in what is adjusted.
+    assert not small.enough and small.comparisons[0].diff == -1 and small.to_json()["comparisons"][0]["verdict"] is None
+    assert alone.p == alone.p_raw == pytest.approx(stats.mcnemar_exact(20, 0))
+    halves = [EvalItem((Message("user", "q"),), "yes", item={"half": i % 2}) for i in range(70)]
+    for one in slices(evaluate(replies, halves, [parse_grader("exact")]), ["half"]):
+        assert one.n == 35 and one.comparisons[0].p == pytest.approx(min(1, 2 * one.comparisons[0].p_raw), abs=0.02)
+    page = write_report(result, tmp_path / "r.html", title="t", parts=[big, small, vip]).read_text("utf-8")
+    assert "By queue" in page and "too few rows" in page
+
+
+def test_form_alone_never_earns_a_plain_tick(tmp_path: Path) -> None:
+    rows = [EvalItem((Message("user", "q"),), '{"a": 1}') for _ in range(8)]
+    replies = {"base": ['{"a": 2}'] * 8, "tuned": ["no"] * 8}
+    form = evaluate(replies, rows, [parse_grader("json")])
+    assert form.form_only and form.mark("base", 0) == "(✓)" and form.mark("tuned", 0) == "✗"
+    assert form.to_json()["results"][0]["form"] is True
+    out = io.StringIO()
+    print_result(form, Console(file=out, width=120))
+    assert "look at form alone" in out.getvalue()
+    assert "look at form alone" in write_report(form, tmp_path / "r.html", title="t").read_text("utf-8")
+    both = evaluate(replies, rows, [parse_grader("json"), parse_grader("exact")])
+    assert not both.form_only and both.mark("base", 0) == "✗"
