@@ -7,7 +7,8 @@ from typing import Any
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
 from sodate.release import registry
-from sodate.release.registry import Version, find_version, list_versions, verify
+from sodate.release.registry import Version, list_versions, verify
+from sodate.release.registry import find_version as find_version
 
 
 def versions() -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -94,3 +95,31 @@ def audit(
         from sodate import terminal
 
         terminal.print_table(rows)
+
+
+@app.command(help=tr("Copy everything to a new folder, also while jobs train.", "すべてを新しいフォルダーに控える。"))
+def backup(folder: Path, as_json: Json = False) -> None:
+    need_extra()
+    from sodate.jobs import backup as backups
+
+    made = backups.backup(folder)
+    print_json(made) if as_json else print(
+        tr(
+            f"{made['files']} files in {made['folder']}.",
+            f"{made['files']} 個を {made['folder']} に控えました。",
+        )
+    )
+
+
+@app.command(help=tr("Make an empty SODATE_HOME what a backup holds.", "控えから空の SODATE_HOME を元に戻す。"))
+def restore(folder: Path, as_json: Json = False) -> None:
+    need_extra()
+    from sodate.jobs import backup as backups
+
+    made = backups.restore(folder)
+    print_json(made) if as_json else print(
+        tr(
+            f"{made['files']} files are in {made['home']}.",
+            f"{made['files']} 個を {made['home']} に戻しました。",
+        )
+    )

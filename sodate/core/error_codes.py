@@ -85,6 +85,7 @@ CODES: Mapping[str, str] = {
     "failed": tr("anything that has no code of its own", "固有のコードがないエラーです"),
     "file_missing": tr("a file is not there", "ファイルがありません"),
     "file_unreadable": tr("a file is there and can't be read", "ファイルはありますが、読めません"),
+    "fine_tune_not_found": tr("the project has no job of this id", "この ID のジョブがプロジェクトにありません"),
     "gate_not_passed": tr(
         "the version did not pass the gate, or was not held against one",
         "バージョンがゲートを通過していないか、まだ判定されていません",
@@ -94,6 +95,9 @@ CODES: Mapping[str, str] = {
     "in_use": tr("another process, or a version, needs it", "別のプロセスかバージョンが使用中です"),
     "index_missing": tr("no index has this name", "その名前の索引はありません"),
     "interrupted": tr("stopped by Ctrl-C or SIGTERM", "Ctrl-C または SIGTERM で停止しました"),
+    "invalid_file": tr(
+        "a job names a file that its project has not", "ジョブの指定したファイルがプロジェクトにありません"
+    ),
     "invalid_file_format": tr(
         "the file is not of the format that its purpose needs", "ファイルが、用途に必要な形式になっていません"
     ),
@@ -109,6 +113,7 @@ CODES: Mapping[str, str] = {
         "the schema that a reply has to follow is not a JSON Schema",
         "返答が従うべきスキーマが、JSON Schema として正しくありません",
     ),
+    "invalid_status": tr("the object is not in a state in which this can be done", "今の状態ではその操作ができません"),
     "invalid_value": tr(
         "a field of a request has a value that it can't have", "リクエストの項目に使えない値があります"
     ),
@@ -120,6 +125,7 @@ CODES: Mapping[str, str] = {
     "missing_key": tr("the recipe lacks a key that has no default", "既定値のないキーが、レシピにありません"),
     "mixed_rows": tr("the files hold different kinds of data", "ファイルごとにデータの種類が違います"),
     "model_gated": tr("the model's owner gives access on request", "配布元の承認が必要なモデルです"),
+    "model_not_available": tr("nothing that could be trained has this name", "その名前の学習できるモデルがありません"),
     "model_not_found": tr("no model or version has this name", "その名前のモデルもバージョンもありません"),
     "model_not_pulled": tr("the model is known, and was not pulled yet", "既知のモデルですが、まだ取り込んでいません"),
     "model_unsupported": tr(

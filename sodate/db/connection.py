@@ -54,6 +54,12 @@ def _url() -> str:
     return given
 
 
+def database_file() -> Path | None:
+    """Where the database lies, None where a server has it."""
+    where = sa.engine.make_url(_url())
+    return Path(where.database).absolute() if where.get_backend_name() == "sqlite" and where.database else None
+
+
 def _engine(url: str) -> sa.Engine:
     """The pool of connections to `url`, its tables brought up to date. Kept as long as the process lives."""
     with _opening:  # or threads that come at once would open one each

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -58,15 +58,19 @@ class Content:
 @contextmanager
 def written(filename: str) -> Iterator[Content]:
     """A new content, which is on disk when the block ends. Without `keep` nobody sees it, and it is swept away."""
-    id, suffix = new_id("file-"), ".jsonl" if filename.lower().endswith(".jsonl") else ""
+    id, suffix = new_id("file-"), ".jsonl" if _may_be_lines(filename) else ""
     with atomic_file(_folder() / f"{id}{suffix}") as handle:
         yield Content(id, suffix, handle)
 
 
 def keep(
-    content: Content, project: str, actor: str, filename: str, purpose: str, seconds: int | None = None
-) -> dict[str, Any]:
-    """Makes a written content the project's file, or removes it and raises what is wrong with it."""
+    content: Content, project: str, actor: str, filename: str, purpose: str, seconds: int | None = None,
+    also: Callable[[Session, StoredFile], None] = lambda session, row: None,
+) -> dict[str, Any]:  # fmt: skip
+    """Makes a written content the project's file, or removes it and raises what is wrong with it.
+
+    `also` is done in the same transaction.
+    """
     path = _folder() / f"{content.id}{content.suffix}"
     try:
         details = _checked(path, content.bytes, filename, purpose)
@@ -74,6 +78,7 @@ def keep(
             quotas.check_disk(session, project, content.bytes)
             row = _row(content, project, filename, purpose, seconds, details)
             session.add(row)
+            also(session, row)
             audit.note(session, project, actor, "file.created", row.id)
             return shown(row)
     except BaseException:
@@ -121,7 +126,7 @@ def check_purpose(filename: str, purpose: str, size: int) -> None:
                f"purpose は {list(PURPOSES)} のどれかにしてください: '{purpose[:60]}'"),
             code="invalid_value", param="purpose",
         )  # fmt: skip
-    if purpose == TRAINING and not filename.lower().endswith(".jsonl"):
+    if purpose == TRAINING and not _may_be_lines(filename):
         raise UsageError(
             tr("Invalid file format for Fine-Tuning API. Must be .jsonl",
                "ファインチューニング用のファイルは .jsonl にしてください。"),
@@ -134,6 +139,12 @@ def check_purpose(filename: str, purpose: str, size: int) -> None:
             tr("Larger ones come in parts: POST /v1/uploads.", "大きなファイルは /v1/uploads で分割してください。"),
             code="request_too_large", param="file",
         )  # fmt: skip
+
+
+def _may_be_lines(filename: str) -> bool:
+    """Whether the name says JSONL, or nothing: the client of 2023 calls every file `file`."""
+    name = plain_name(filename)
+    return name.lower().endswith(".jsonl") or "." not in name
 
 
 def _checked(path: Path, size: int, filename: str, purpose: str) -> str | None:

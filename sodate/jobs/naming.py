@@ -74,6 +74,11 @@ def is_tuned(name: str) -> bool:
     return name.startswith("ft:") or ":ft-" in name
 
 
+def is_old(name: str) -> bool:
+    """Whether a name is of the form that jobs of the wire of 2023 give."""
+    return is_tuned(name) and not name.startswith("ft:")
+
+
 def find(session: Session, name: str, project: str) -> TunedModel:
     """The tuned model, if it is the project's or was shared with it; for others it does not exist."""
     row = session.get(TunedModel, name)

@@ -52,9 +52,9 @@ def stepped(session: Session, job: TuningJob, said: Mapping[str, Any]) -> None:
     if line["step"] <= last:
         return
     step, steps = line["step"], line["steps"]
-    if "reward" in line:
-        data: dict[str, Any] = {"step": step, "total_steps": steps, "train_mean_reward": line["reward"]}
-        text = f"Step {step}/{steps} , train mean reward={line['reward']:.2f}"
+    if "reward_mean" in line:
+        data: dict[str, Any] = {"step": step, "total_steps": steps, "train_mean_reward": line["reward_mean"]}
+        text = f"Step {step}/{steps} , train mean reward={line['reward_mean']:.2f}"
         if "eval_reward" in line:
             data["full_valid_mean_reward"] = line["eval_reward"]
             text += f", full validation mean reward={line['eval_reward']:.2f}"

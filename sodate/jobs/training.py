@@ -13,11 +13,14 @@ import os
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sodate.api.versions import find_version
 from sodate.core import home
 from sodate.core.errors import SodateError
+from sodate.core.runs import RunFolder
 from sodate.core.text import en
 from sodate.jobs import naming
 
@@ -36,6 +39,7 @@ def main() -> None:
     def heard(kind: str, data: Any) -> None:
         if kind == "run":
             say("run", run=data.name)
+            _tell_again(data, asked["job"], say)
         elif kind == "decisions":
             say("decisions", values={decision.key: decision.value for decision in data})
         elif kind == "step":
@@ -57,6 +61,15 @@ def main() -> None:
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(place.filename).name}:{place.lineno}"
         say("failed", code="unexpected", message=f"{type(error).__name__} at {where}", fix="", param=None)
+
+
+def _tell_again(run: RunFolder, job: str, say: Callable[..., None]) -> None:
+    """What a run before this process did: whoever listened then may have died before it wrote all of it down."""
+    for line in run.metrics():
+        say("step", line=line)
+        version = find_version(naming.version_name(job, line["step"]))
+        if version is not None:
+            say("weights", step=line["step"], version=version.id)
 
 
 def _train(asked: dict[str, Any], heard: Any) -> dict[str, Any]:

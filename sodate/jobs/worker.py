@@ -23,6 +23,7 @@ from sodate.jobs import checking, queue, results, tuning
 
 log = logging.getLogger("sodate.jobs")
 
+COMMAND = [sys.executable, "-m", "sodate.jobs.training"]
 POLL_SECONDS = 0.3
 BEAT_SECONDS = 1.0
 STOP_SECONDS = 120.0  # a training process may take to the end of its step
@@ -204,9 +205,8 @@ class _Process:
 
     def __init__(self, asked: dict[str, Any]) -> None:
         self._lines: queues.SimpleQueue[dict[str, Any] | None] = queues.SimpleQueue()
-        command = [sys.executable, "-m", "sodate.jobs.training"]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):

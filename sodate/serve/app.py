@@ -19,9 +19,12 @@ from sodate.serve import (
     models,
     moderations,
     not_yet,
+    old_wire,
+    permissions,
     responses,
     stored,
     tuning,
+    uploads,
 )
 from sodate.serve.guard import Guard
 from sodate.serve.metrics import Metrics
@@ -53,7 +56,10 @@ def build(service: Service, settings: Settings) -> tuple[ASGIApp, ServerState]:
         """Counters for Prometheus."""
         return Response(here.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    parts = (chat, stored, completions, embeddings, responses, models, files, tuning, graders, moderations, not_yet)
+    parts = (
+        chat, stored, completions, embeddings, responses, models, files, uploads, tuning, permissions, graders,
+        moderations, not_yet, old_wire,
+    )  # fmt: skip
     for room in parts:
         app.include_router(room.router)
     return Guard(app, settings, here.metrics), here

@@ -20,6 +20,8 @@ from sodate.core.engine import Sampling
 from sodate.core.errors import UsageError
 from sodate.core.ids import new_id
 from sodate.core.text import tr
+from sodate.core.types import Message
+from sodate.jobs import naming
 from sodate.serve import asked_model
 from sodate.serve.asking import check_stream_options, check_width, numbered, sampling
 from sodate.serve.sending import EventStream, event, primed, told_apart, unless_gone
@@ -116,7 +118,10 @@ def _prompts(asked: CompletionRequest, served: Served) -> tuple[tuple[int, ...],
     vocabulary = tokenizer.get_vocab_size()
     out = []
     for one in listed or [""]:
-        if isinstance(one, str):
+        if isinstance(one, str) and naming.is_old(asked.model):
+            # It was trained on pairs of a prompt and its completion: what it saw then is what it sees now.
+            ids = renderer.prompt((Message("user", one),))
+        elif isinstance(one, str):
             starts = bool(renderer.bos_token) and one.startswith(renderer.bos_token)
             ids = tokenizer.encode(one, add_special_tokens=not starts).ids
         else:

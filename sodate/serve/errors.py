@@ -22,6 +22,7 @@ log = logging.getLogger("sodate.serve")
 STATUS: Mapping[str, int] = {
     "model_not_found": 404,
     "not_found": 404,
+    "fine_tune_not_found": 404,
     "previous_response_not_found": 404,
     "method_not_allowed": 405,
     "request_timeout": 408,
@@ -39,6 +40,7 @@ STATUS: Mapping[str, int] = {
     "shutting_down": 503,
 }
 _TYPES = {403: "permission_error", 429: "rate_limit_error"}
+_WITHOUT_CODE = {"invalid_file"}  # clients were told by the sentence alone
 _WORTH_RETRYING = {429, 503}
 
 
@@ -49,7 +51,8 @@ class Gone(Exception):
 def body(status: int, message: str, code: str | None, param: str | None = None) -> dict[str, Any]:
     """OpenAI's envelope."""
     kind = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
-    return {"error": {"message": str(message), "type": kind, "param": param, "code": code}}
+    shown = None if code in _WITHOUT_CODE else code
+    return {"error": {"message": str(message), "type": kind, "param": param, "code": shown}}
 
 
 def headers(status: int, code: str | None = None) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
+from sodate.api.grading import check_grader
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
 from sodate.db.connection import reading
@@ -28,6 +29,8 @@ _PAIR = re.compile(r"metadata\[(.*)\]")
 def created(request: Request, asked: JobRequest) -> JSONResponse:
     """Puts a job into the queue."""
     project = request.state.project
+    if asked.method is not None and asked.method.reinforcement is not None:
+        check_grader(asked.method.reinforcement.grader, "tuning", "method.reinforcement.grader")
     base = bases.find(asked.model, project, server_state(request).service.names)
     return JSONResponse(tuning.create(project, request.state.actor, asked.plain(), base))
 

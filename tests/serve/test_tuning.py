@@ -15,10 +15,13 @@ from pathlib import Path
 
 import openai
 import pytest
+import sqlalchemy as sa
 
 from sodate.api.serving import open_service
 from sodate.core.files import sha256_file
 from sodate.core.runs import list_runs
+from sodate.db.connection import reading
+from sodate.db.tables import Work
 from sodate.jobs.worker import work
 from sodate.library.sources import pull
 from sodate.release.registry import find_version
@@ -204,3 +207,168 @@ def test_a_tuned_model_is_the_base_of_a_preference_job(client: openai.OpenAI, tu
         model=done.fine_tuned_model, messages=[{"role": "user", "content": "Hi"}], max_tokens=3
     )
     assert reply.usage.completion_tokens <= 3
+
+
+def test_another_project_sees_nothing_of_it_until_a_model_is_shared(
+    house: Running, client: openai.OpenAI, tuned
+) -> None:
+    other = house.client(keys.create("rival")[0])
+    jobs, model = other.fine_tuning.jobs, tuned.fine_tuned_model
+    ask = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
+    for wrong in (
+        lambda: jobs.retrieve(tuned.id), lambda: jobs.cancel(tuned.id), lambda: jobs.list_events(tuned.id),
+        lambda: jobs.checkpoints.list(tuned.id), lambda: other.models.retrieve(model),
+        lambda: other.chat.completions.create(**ask), lambda: other.models.delete(model),
+    ):  # fmt: skip
+        with pytest.raises(openai.NotFoundError):
+            wrong()
+    with pytest.raises(openai.BadRequestError) as refused:
+        jobs.create(model=model, training_file=upload(other, chat_rows(10)))
+    assert refused.value.code == "model_not_available"
+    with pytest.raises(openai.BadRequestError, match=f"invalid training_file: {tuned.training_file}") as unknown:
+        jobs.create(model="tiny", training_file=tuned.training_file)
+    assert (unknown.value.code, unknown.value.param) == (None, "training_file")
+    assert jobs.list().data == [] and model not in [one.id for one in other.models.list()]
+    assert model in [one.id for one in client.models.list()]
+    permissions = client.fine_tuning.checkpoints.permissions
+    (made,) = permissions.create(model, project_ids=["rival"]).data
+    assert [one.id for one in permissions.list(model).data] == [made.id]
+    assert other.chat.completions.create(**ask).model == model
+    assert permissions.delete(made.id, fine_tuned_model_checkpoint=model).deleted
+    with pytest.raises(openai.NotFoundError):
+        other.chat.completions.create(**ask)
+
+
+def test_lists_are_read_page_by_page_and_by_metadata(client: openai.OpenAI, tuned) -> None:
+    jobs = client.fine_tuning.jobs
+    assert [job.id for job in jobs.list(metadata={"team": "shop"})] == [tuned.id]
+    assert [job.id for job in jobs.list(metadata={"team": "other"})] == []
+    assert tuned.id in [job.id for job in jobs.list(limit=1)]
+    for wrong in (lambda: jobs.list(after="ftjob-" + "0" * 24), lambda: jobs.list_events(tuned.id, after="ftevent-x")):
+        with pytest.raises(openai.BadRequestError) as refused:
+            wrong()
+        assert refused.value.param == "after"
+
+
+def test_a_job_that_has_ended_is_neither_cancelled_nor_paused_nor_resumed(client: openai.OpenAI, tuned) -> None:
+    for ask in (client.fine_tuning.jobs.cancel, client.fine_tuning.jobs.pause, client.fine_tuning.jobs.resume):
+        with pytest.raises(openai.BadRequestError, match="has status succeeded"):
+            ask(tuned.id)
+    with pytest.raises(openai.NotFoundError) as missing:
+        client.fine_tuning.jobs.retrieve("ftjob-nobody")
+    assert (missing.value.code, missing.value.param) == ("fine_tune_not_found", "fine_tune_id")
+
+
+@pytest.mark.parametrize(
+    ("rows", "method", "code", "said"),
+    [
+        (chat_rows(7), "supervised", "invalid_n_examples",
+         "Training file has 7 example(s), but must have at least 10 examples"),
+        (chat_rows(12), "dpo", "invalid_training_file", "is in the fine-tune-chat format"),
+        (pair_rows(12), "supervised", "invalid_training_file", "not using 'dpo' as the training method"),
+        (chat_rows(12) + b'{"messages": [{"content": "who?"}]}\n', "supervised", "invalid_training_file",
+         "Invalid file format. Example 13:"),
+        (b'{"a": 1}\n' * 12, "supervised", "invalid_training_file", "Unexpected file format"),
+    ],
+)  # fmt: skip
+def test_a_file_that_cannot_be_trained_on_fails_the_job_with_its_reason(
+    client: openai.OpenAI, rows: bytes, method: str, code: str, said: str
+) -> None:
+    job = client.fine_tuning.jobs.create(model="tiny", training_file=upload(client, rows), method={"type": method})
+    failed = ended(client, job.id, "failed")
+    assert failed.error.code == code and said in failed.error.message and failed.finished_at
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        ({"model": "gpt-9"}, "model"),
+        ({"model": "../../etc"}, "model"),
+        ({"training_file": "file-" + "0" * 24}, "training_file"),
+        ({"suffix": "x" * 65}, "suffix"),
+        ({"seed": -1}, "seed"),
+        ({"hyperparameters": {"n_epochs": 51}}, "hyperparameters.n_epochs"),
+        ({"method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": 3}}}}, "method.dpo.hyperparameters.beta"),
+        ({"method": {"type": "reinforcement"}}, "method.reinforcement.grader"),
+        ({"metadata": {"k": "v" * 513}}, "metadata.k"),
+        ({"spice": 1}, "spice"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(client: openai.OpenAI, change: dict, param: str) -> None:
+    body = {"model": "tiny", "training_file": upload(client, chat_rows(10)), **change}
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.fine_tuning.jobs.create(**{k: v for k, v in body.items() if k != "spice"},
+                                       extra_body={k: v for k, v in body.items() if k == "spice"})  # fmt: skip
+    assert (refused.value.param or "").startswith(param)
+
+
+def test_the_wire_of_2023_makes_and_uses_a_model(house: Running, key: str) -> None:
+    """What openai 0.28 sends for File.create, FineTune.create, retrieve, list_events and Completion.create."""
+    http = house.http(headers={"authorization": f"Bearer {key}"})
+    rows = b"".join(json.dumps({"prompt": f"{n} ->", "completion": f" {n + 1}\n"}).encode() + b"\n" for n in range(12))
+    file = http.post("/v1/files", data={"purpose": "fine-tune"}, files={"file": ("file", rows)}).json()
+    made = http.post(
+        "/v1/fine-tunes", json={"training_file": file["id"], "model": "tiny", "n_epochs": 1, "suffix": "n"}
+    )
+    job = made.json()
+    assert made.status_code == 200 and job["object"] == "fine-tune" and job["status"] == "pending", job
+    for _ in range(600):
+        job = http.get(f"/v1/fine-tunes/{job['id']}").json()
+        if job["status"] not in ("pending", "running"):
+            break
+        time.sleep(0.2)
+    assert job["status"] == "succeeded" and job["fine_tuned_model"].startswith("tiny:ft-shop:n-20"), job
+    events = http.get(f"/v1/fine-tunes/{job['id']}/events").json()["data"]
+    assert events[0]["message"].startswith("Created") and events[-1]["object"] == "fine-tune-event"
+    assert [one["id"] for one in http.get("/v1/fine-tunes").json()["data"]] == [job["id"]]
+    assert job["result_files"][0]["purpose"] == "fine-tune-results"
+    streamed = http.get(f"/v1/fine-tunes/{job['id']}/events", params={"stream": "true"}).text
+    assert streamed.count("fine-tune-event") == len(events) and streamed.endswith("data: [DONE]\n\n")
+    said = http.post("/v1/completions", json={"model": job["fine_tuned_model"], "prompt": "3 ->", "max_tokens": 4})
+    assert said.status_code == 200 and said.json()["model"] == job["fine_tuned_model"]
+    assert job["id"] not in [one["id"] for one in http.get("/v1/fine_tuning/jobs").json()["data"]]
+
+
+def test_a_paused_job_leaves_a_model_and_goes_on_to_the_same_bytes(client: openai.OpenAI, tuned) -> None:
+    job = client.fine_tuning.jobs.create(
+        model="tiny", training_file=tuned.training_file, seed=3,
+        method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 20, "batch_size": 1}}},
+    )  # fmt: skip
+    for _ in range(600):
+        if any(event.type == "metrics" for event in client.fine_tuning.jobs.list_events(job.id, limit=5).data):
+            break
+        time.sleep(0.1)
+    assert client.fine_tuning.jobs.pause(job.id).status == "paused"
+    for _ in range(300):
+        kept = client.fine_tuning.jobs.checkpoints.list(job.id).data
+        if kept:
+            break
+        time.sleep(0.1)
+    reply = client.chat.completions.create(model=kept[0].fine_tuned_model_checkpoint, max_tokens=1,
+                                           messages=[{"role": "user", "content": "Hi"}])  # fmt: skip
+    assert reply.usage.completion_tokens == 1
+    assert client.fine_tuning.jobs.resume(job.id).status == "queued"
+    done = ended(client, job.id)
+    assert done.status == "succeeded", done.error
+    steps = [event.data["step"] for event in client.fine_tuning.jobs.list_events(job.id, limit=100)
+             if event.type == "metrics"]  # fmt: skip
+    assert steps == list(range(320, 0, -1))
+
+
+def test_cancelling_frees_the_worker(client: openai.OpenAI, tuned) -> None:
+    long = client.fine_tuning.jobs.create(
+        model="tiny", training_file=tuned.training_file,
+        method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 50, "batch_size": 1}}},
+    )  # fmt: skip
+    ended(client, long.id, "running")
+    assert client.fine_tuning.jobs.cancel(long.id).status == "cancelled"
+    after = client.fine_tuning.jobs.list_events(long.id, limit=1).data[0]
+    for _ in range(100):  # ten seconds, on the busiest of machines
+        with reading() as session:
+            if session.scalar(sa.select(Work).where(Work.id == long.id)) is None:
+                break
+        time.sleep(0.1)
+    else:
+        raise AssertionError("the worker is still at it")
+    assert client.fine_tuning.jobs.list_events(long.id, limit=1).data[0] == after
+    assert client.fine_tuning.jobs.retrieve(long.id).status == "cancelled"

@@ -1,0 +1,181 @@
+"""Whatever dies while a job trains, the job ends with the same bytes, or says why not; backups are whole meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from sodate.core.files import sha256_file
+from sodate.core.home import home as sodate_home
+from sodate.db.connection import reading, writing
+from sodate.db.tables import JobEvent, StoredFile, TuningJob, Work
+from sodate.jobs import backup, files, tuning
+from sodate.library.sources import pull
+from sodate.release.registry import find_version
+from tests.tiny import llama_folder
+
+TURNS = '{{"messages": [{{"role": "user", "content": "Order {n}"}}, {{"role": "assistant", "content": "Done {n}"}}]}}\n'
+ROWS = "".join(TURNS.format(n=n) for n in range(12)).encode()
+
+
+@pytest.fixture
+def place(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home with a tiny model, and one thread a process, so that bytes can be compared."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    pull(str(llama_folder(tmp_path / "tiny")))
+    return home
+
+
+def put_job(epochs: int, **more: object) -> str:
+    with files.written("t.jsonl") as content:
+        content.write(ROWS)
+    file = files.keep(content, "p", "test", "t.jsonl", "fine-tune")["id"]
+    settings = {"n_epochs": epochs, "batch_size": 2, "learning_rate_multiplier": "auto"}
+    method = {"type": "supervised", "supervised": {"hyperparameters": settings}}
+    asked = {"model": "tiny", "training_file": file, "validation_file": None, "seed": 1, "method": method, **more}
+    return tuning.create("p", "test", asked, "tiny")["id"]
+
+
+@contextmanager
+def worker() -> Iterator[subprocess.Popen[bytes]]:
+    """`sodate worker`, and an end for it and what it started."""
+    process = subprocess.Popen([sys.executable, "-m", "sodate.cli", "worker"])
+    try:
+        yield process
+    finally:
+        kill_all(process)
+
+
+def kill_all(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+
+
+def job(id: str) -> TuningJob:
+    with reading() as session:
+        return session.scalars(sa.select(TuningJob).where(TuningJob.id == id)).one()
+
+
+def steps(id: str) -> list[int]:
+    with reading() as session:
+        wanted = sa.select(JobEvent.step).where(JobEvent.job == id, JobEvent.step.is_not(None))
+        return list(session.scalars(wanted.order_by(JobEvent.number)))
+
+
+def until(true: Callable[[], object], seconds: float = 150) -> None:
+    for _ in range(int(seconds / 0.1)):
+        if true():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it did not come to that")
+
+
+def trainer(process: subprocess.Popen[bytes]) -> int:
+    """The process that trains for a worker."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    until(lambda: children.read_text().split())
+    return int(children.read_text().split()[0])
+
+
+def test_a_job_that_loses_worker_and_trainer_ends_as_if_nothing_had_been(place: Path) -> None:
+    undisturbed, disturbed = put_job(20), put_job(20)
+    with worker():
+        until(lambda: job(undisturbed).status in tuning.ENDED)
+        until(lambda: len(steps(disturbed)) > 15)
+    # The worker was killed; what trained for it ends by itself, and everything is as it lies there.
+    copied = place.parent / "copy"
+    made = backup.backup(copied)
+    assert made["files"] > 10
+    with worker() as second:
+        until(lambda: len(steps(disturbed)) > 40)
+        os.kill(trainer(second), signal.SIGKILL)
+        until(lambda: job(disturbed).status in tuning.ENDED)
+    one, other = job(undisturbed), job(disturbed)
+    assert (one.status, other.status) == ("succeeded", "succeeded"), other.error
+    assert steps(disturbed) == steps(undisturbed) == list(range(1, 121))
+    adapters = [find_version(of.version).adapter / "adapter_model.safetensors" for of in (one, other)]
+    assert sha256_file(adapters[0]) == sha256_file(adapters[1])
+    with reading() as session:
+        assert session.scalars(sa.select(Work)).all() == []
+        tables = [
+            files.path(session.scalars(sa.select(StoredFile).where(StoredFile.id == of.result_file)).one()).read_text()
+            for of in (one, other)
+        ]
+    assert tables[0] == tables[1]
+    the_copy_goes_on(place, copied, disturbed, adapters[0])
+
+
+def the_copy_goes_on(place: Path, copied: Path, id: str, adapter: Path) -> None:
+    """The backup that was taken in the middle is restored elsewhere, and its job ends with the same bytes."""
+    wanted = sha256_file(adapter)
+    place.rename(place.parent / "before")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SODATE_HOME", str(place.parent / "after"))
+        backup.restore(copied)
+        assert job(id).status == "running"
+        with worker():
+            until(lambda: job(id).status in tuning.ENDED)
+        assert job(id).status == "succeeded", job(id).error
+        assert steps(id) == list(range(1, 121))
+        assert sha256_file(find_version(job(id).version).adapter / "adapter_model.safetensors") == wanted
+
+
+def test_a_trainer_that_always_dies_fails_its_job_with_a_reason(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    from threading import Event
+
+    from sodate.jobs import worker as workers
+
+    id = put_job(1)
+    monkeypatch.setattr(workers, "COMMAND", [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"])
+    stopping = Event()
+    monkeypatch.setattr(workers.results, "failed", lambda *a, real=workers.results.failed: (stopping.set(), real(*a)))
+    workers.work(stopping)
+    failed = job(id)
+    assert failed.status == "failed" and json.loads(failed.error)["code"] == "worker_crashed"
+    assert "memory" in json.loads(failed.error)["message"]
+
+
+def test_a_file_that_is_gone_fails_its_job_with_a_reason(place: Path) -> None:
+    from sodate.jobs import checking, queue
+
+    id = put_job(1)
+    files.delete(job(id).training_file, "p", "test")
+    checking.check(queue.Worker([tuning.CHECK]).claim())
+    assert job(id).status == "failed" and json.loads(job(id).error)["code"] == "invalid_training_file"
+
+
+def test_a_backup_that_was_changed_is_not_restored(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_job(1)
+    copied = place.parent / "copy"
+    backup.backup(copied)
+    (file,) = (copied / "files").iterdir()
+    file.write_bytes(b"x")
+    monkeypatch.setenv("SODATE_HOME", str(place.parent / "after"))
+    with pytest.raises(Exception, match="not what was backed up"):
+        backup.restore(copied)
+    assert not sodate_home().exists()
+    monkeypatch.setenv("SODATE_HOME", str(place))
+    with pytest.raises(Exception, match="is not empty"):
+        backup.restore(copied)
+    assert list(place.iterdir())
+
+
+def test_jobs_that_are_cancelled_or_paused_before_they_begin_need_no_worker(place: Path) -> None:
+    first, second = put_job(1), put_job(1)
+    assert tuning.cancel(first, "p", "test")["status"] == "cancelled"
+    assert tuning.pause(second, "p", "test")["status"] == "paused"
+    assert tuning.resume(second, "p", "test")["status"] == "queued"
+    with writing() as session:
+        assert [row.id for row in session.scalars(sa.select(Work))] == [second]
