@@ -163,7 +163,7 @@ def order_mails(rounds: int, work: Path) -> Line:
     def tried(setting: str) -> float:
         try:
             with closing(Llama(file, context=4096, lookup=setting)) as llama:
-                told = [llama.ask(prompts.chat(asked[-n]), 200, json_schema=plain) for n in range(1, 5)]
+                told = [llama.ask(prompts.chat(asked[-n]), 200, json_schema=plain) for n in range(1, 4)]
         except (RuntimeError, OSError):
             return float("inf")
         return sum(one.seconds for one in told[1:])
@@ -173,7 +173,7 @@ def order_mails(rounds: int, work: Path) -> Line:
     print(f"  llama.cpp's lookup: { ({k.rpartition('TYPE_')[2] or 'none': round(v, 2) for k, v in seconds.items()}) }")
     with closing(Ours([MODEL])) as ours, closing(Llama(file, context=4096, lookup=best)) as llama:
         pairs = _by_turns(
-            rounds * 4,
+            rounds * 2,
             lambda n: ours.held(MODEL, asked[n], plain, 200),
             lambda n: llama.ask(prompts.chat(asked[n]), 200, json_schema=plain),
         )

@@ -90,19 +90,19 @@ INSIDE void dot(const uint8_t *row, const float *x, float *out, Py_ssize_t k, co
     }
 }
 
-#define DOTS(size)                                                                                                     \
-    OWN static void dots_##size(const uint8_t *row, const float *x, float *out, Py_ssize_t k, Py_ssize_t rows)         \
+#define DOTS(name, target, size)                                                                                       \
+    target static void dots_##name##_##size(const uint8_t *row, const float *x, float *out, Py_ssize_t k, Py_ssize_t rows) \
     {                                                                                                                  \
         switch (rows) {                                                                                                \
-        case 1: dot(row, x, out, k, size, 1); break;                                                                   \
-        case 2: dot(row, x, out, k, size, 2); break;                                                                   \
-        case 3: dot(row, x, out, k, size, 3); break;                                                                   \
-        default: dot(row, x, out, k, size, 4);                                                                         \
+        case 1: name(row, x, out, k, size, 1); break;                                                                  \
+        case 2: name(row, x, out, k, size, 2); break;                                                                  \
+        case 3: name(row, x, out, k, size, 3); break;                                                                  \
+        default: name(row, x, out, k, size, 4);                                                                        \
         }                                                                                                              \
     }
-DOTS(0)
-DOTS(20)
-DOTS(34)
+DOTS(dot, OWN, 0)
+DOTS(dot, OWN, 20)
+DOTS(dot, OWN, 34)
 
 /* `rows` rows of the weight as float32. */
 #define WIDE(size)                                                                                                     \
@@ -118,20 +118,91 @@ DOTS(34)
     }
 WIDE(20)
 WIDE(34)
+
+/* The same with registers of 16 numbers, which hold all values that a block of 4 bits can have: they are looked up. */
+#define OWN512 __attribute__((target("avx512f,avx2,fma,f16c")))
+#define INSIDE512 OWN512 static inline __attribute__((always_inline))
+
+static int has_512(void) { return few_works() && __builtin_cpu_supports("avx512f"); }
+
+INSIDE512 void widen512(const uint8_t *row, Py_ssize_t b, const int size, __m512 to[2])
+{
+    if (size == Q4) {
+        const uint8_t *block = row + b * Q4;
+        const __m512 q = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+        uint16_t d, m;
+        memcpy(&d, block, 2);
+        memcpy(&m, block + 2, 2);
+        const __m512 value = _mm512_fmadd_ps(q, _mm512_set1_ps(_cvtsh_ss(d)), _mm512_set1_ps(_cvtsh_ss(m)));
+        const __m512i both = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(block + 4)));
+        to[0] = _mm512_permutexvar_ps(both, value); /* of an index its lowest 4 bits count */
+        to[1] = _mm512_permutexvar_ps(_mm512_srli_epi32(both, 4), value);
+    } else if (size == Q8) {
+        const uint8_t *block = row + b * Q8;
+        uint16_t d;
+        memcpy(&d, block, 2);
+        for (int i = 0; i < 2; i++) {
+            const __m512i q = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(block + 2 + 16 * i)));
+            to[i] = _mm512_mul_ps(_mm512_cvtepi32_ps(q), _mm512_set1_ps(_cvtsh_ss(d)));
+        }
+    } else {
+        for (int i = 0; i < 2; i++)
+            to[i] = _mm512_loadu_ps((const float *)row + b * BLOCK + 16 * i);
+    }
+}
+
+INSIDE512 void dot512(const uint8_t *row, const float *x, float *out, Py_ssize_t k, const int size, const int rows)
+{
+    __m512 sum[FEW][2];
+    for (int r = 0; r < rows; r++)
+        sum[r][0] = sum[r][1] = _mm512_setzero_ps();
+    for (Py_ssize_t b = 0; b < k / BLOCK; b++) {
+        __m512 w[2];
+        _mm_prefetch((const char *)(row + (b + 16) * (size ? size : 4 * BLOCK)), _MM_HINT_T0);
+        widen512(row, b, size, w);
+        for (int i = 0; i < 2; i++)
+            for (int r = 0; r < rows; r++)
+                sum[r][i] = _mm512_fmadd_ps(w[i], _mm512_loadu_ps(x + r * k + b * BLOCK + 16 * i), sum[r][i]);
+    }
+    for (int r = 0; r < rows; r++) {
+        out[r] = _mm512_reduce_add_ps(_mm512_add_ps(sum[r][0], sum[r][1]));
+        for (Py_ssize_t i = k - k % BLOCK; i < k; i++) /* float32 alone has such a rest */
+            out[r] += ((const float *)row)[i] * x[r * k + i];
+    }
+}
+DOTS(dot512, OWN512, 0)
+DOTS(dot512, OWN512, 20)
+DOTS(dot512, OWN512, 34)
 #else
 int few_works(void) { return 0; }
-static void dots_0(const uint8_t *row, const float *x, float *out, Py_ssize_t k, Py_ssize_t rows) {}
-static void dots_20(const uint8_t *row, const float *x, float *out, Py_ssize_t k, Py_ssize_t rows) {}
-static void dots_34(const uint8_t *row, const float *x, float *out, Py_ssize_t k, Py_ssize_t rows) {}
+static int has_512(void) { return 0; }
+#define NONE(name) static void name(const uint8_t *row, const float *x, float *out, Py_ssize_t k, Py_ssize_t rows) {}
+NONE(dots_dot_0)
+NONE(dots_dot_20)
+NONE(dots_dot_34)
+NONE(dots_dot512_0)
+NONE(dots_dot512_20)
+NONE(dots_dot512_34)
 static void wide_20(const uint8_t *weight, float *to, Py_ssize_t rows, Py_ssize_t k) {}
 static void wide_34(const uint8_t *weight, float *to, Py_ssize_t rows, Py_ssize_t k) {}
 #endif
+
+typedef void (*Dots)(const uint8_t *, const float *, float *, Py_ssize_t, Py_ssize_t);
+
+/* What multiplies a row of a weight kept so, on this processor. */
+static Dots dots(int size)
+{
+    if (has_512())
+        return size == Q4 ? dots_dot512_20 : size == Q8 ? dots_dot512_34 : dots_dot512_0;
+    return size == Q4 ? dots_dot_20 : size == Q8 ? dots_dot_34 : dots_dot_0;
+}
 
 /* Whether there was memory enough. */
 static int multiply(const float *x, const Py_buffer *weight, float *out, Py_ssize_t k, Py_ssize_t lanes, Py_ssize_t count, int size)
 {
     const Py_ssize_t rows = weight->shape[0], bytes = weight->shape[1] * weight->itemsize;
     const uint8_t *w = weight->buf;
+    const Dots multiply_row = dots(size);
     float *x_rows = NULL;
     int enough = 1;
 
@@ -161,7 +232,7 @@ static int multiply(const float *x, const Py_buffer *weight, float *out, Py_ssiz
             }
             for (Py_ssize_t j = at; j < at + some; j++) {
                 float found[FEW];
-                (size == Q4 ? dots_20 : size == Q8 ? dots_34 : dots_0)(w + j * bytes, x_rows, found, k, count);
+                multiply_row(w + j * bytes, x_rows, found, k, count);
                 memset(out + j * lanes, 0, lanes * sizeof(float));
                 memcpy(out + j * lanes, found, count * sizeof(float));
             }
