@@ -9,9 +9,11 @@ says whether the greedy replies of both sides were the same text. Figures: docs/
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
+import shutil
 import statistics
 import subprocess
 import sys
@@ -230,7 +232,10 @@ def many_streams(rounds: int, work: Path) -> Line:
     """16 streams of one version, beside transformers' continuous batching, float32."""
     prompts, mine, other, pairs = Prompts(), [], [], []
     asked = [[{"role": "user", "content": f"Write story {i} about {TOPICS[i % 6]}."}] for i in range(16)]
-    with closing(Ours([MODEL])) as ours, closing(Transformers(serve_files.base())) as theirs:
+    folder = Path(
+        shutil.copytree(serve_files.base(), work / "model", dirs_exist_ok=True)
+    )  # an @ in a name means a revision there
+    with closing(Ours([MODEL])) as ours, closing(Transformers(folder)) as theirs:
         for number in range(-1, rounds):
             a = _at_once([lambda m=m: ours.ask(MODEL, prompts.chat(m), 48) for m in asked])  # type: ignore[misc]
             b = _at_once([lambda m=m: theirs.chat(m, 48) for m in asked])  # type: ignore[misc]
@@ -302,11 +307,12 @@ def main() -> None:
     parser.add_argument("--row", action="append", choices=[*ROWS, "eval"], help="default: all")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--before", type=Path, help="an older checkout of sodate, built: for the row `eval`")
+    parser.add_argument("--work", type=Path, help="a folder whose files are kept, so that the next time is shorter")
     given = parser.parse_args()
     if given.before is None and "eval" in (given.row or ()):
         parser.error("the row `eval` needs --before")
     for name in given.row or [*ROWS, *(["eval"] if given.before else [])]:
-        with tempfile.TemporaryDirectory() as work:
+        with tempfile.TemporaryDirectory() if given.work is None else contextlib.nullcontext(given.work) as work:
             folder = Path(work)
             line = evaluation(given.before) if name == "eval" else ROWS[name](given.rounds, folder)
         print(f"{name}: {line}", flush=True)

