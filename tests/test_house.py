@@ -172,21 +172,27 @@ def test_only_the_modules_that_fetch_a_model_reach_the_network() -> None:
         ("sodate/library/hub.py", "huggingface_hub"), ("sodate/core/files.py", "socket"),
         ("sodate/serve/server.py", "socket"), ("sodate/api/reader_llamacpp.py", "http"),
         ("sodate/api/reader_llamacpp.py", "socket"),
+        # The engine llamacpp asks its own process over such a socket; the engine upstream the server that was named.
+        ("sodate/generate/llamacpp_process.py", "http"), ("sodate/generate/llamacpp_process.py", "socket"),
+        ("sodate/generate/event_stream.py", "http"), ("sodate/generate/event_stream.py", "socket"),
+        ("sodate/generate/address.py", "http"), ("sodate/generate/address.py", "ssl"),
+        ("sodate/generate/address.py", "urllib"),
     }  # fmt: skip
     used = {name for name, _ in calls(TREES[PACKAGE / "core" / "files.py"]) if name.startswith("socket.")}
     assert used == {"socket.gethostname"}
     # pip fetches the two built-in models; git says which commit this is; graders that run code do it in a jail;
     # templates that are not plain are rendered by a process with limits; exports are tried by one of their own engine;
-    # a job is trained by one of its own, and workers are started.
+    # a job is trained by one of its own, and workers are started; llama.cpp is an engine in one of its own.
     started = {name_of(file) for file in FILES if "subprocess" in roots(file)}
     assert started == {"sodate/library/wheels.py", "sodate/release/registry.py", "sodate/grade/sandbox.py",
                        "sodate/render/isolated.py", "sodate/api/agreement.py", "sodate/jobs/worker.py",
-                       "sodate/jobs/crew.py"}  # fmt: skip
+                       "sodate/jobs/crew.py", "sodate/generate/llamacpp_process.py"}  # fmt: skip
     scripts = {
         "sodate.grade.inside",
         "sodate.grade.jail",
         "sodate.api.reader_llamacpp",
         "sodate.api.reader_transformers",
+        "sodate.generate.llamacpp_child",
     }
     assert not scripts & {name for tree in TREES.values() for name, _ in imports(tree)}
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sodate.api.text_stream import Detokeniser, Scored, StopStrings, TokenBytes
-from sodate.api.worker import EngineThread, Refused
+from sodate.api.worker import EngineThread
 from sodate.core.engine import Constraint, Done, Event, Request, Sampling, Token
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
@@ -234,7 +234,7 @@ class Service:
                 event = await events.get()
                 if isinstance(event, Done):
                     done = True
-                    if isinstance(event, Refused) and event.cause is not None:
+                    if event.cause is not None:
                         raise event.cause
                     if event.error is not None:
                         raise _failed(event.error)

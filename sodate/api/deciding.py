@@ -196,14 +196,15 @@ def log_probabilities(loaded: Model, rows: Sequence[Asked], chosen: Sequence[str
     ids = [loaded.renderer.reply(Message("assistant", option)) for option in chosen]
     prompts = [loaded.renderer.prompt(row.prompt, row.tools) for row in rows]
     floor = FLOORS[len(chosen) > FEW]
+    engine: Any = loaded.engine  # torch's, which computes with the model itself
     found = []
     for start in range(0, len(prompts), 256):
         progress.report("replies", start, len(prompts), loaded.files.name)
-        loaded.engine.versions.select(loaded.version)
+        engine.versions.select(loaded.version)
         try:
             found += likelihoods(loaded.model, prompts[start : start + 256], ids, floor)
         finally:
-            loaded.engine.versions.select("")
+            engine.versions.select("")
     return np.array([one.logp for one in found]), np.array([one.exact for one in found])
 
 

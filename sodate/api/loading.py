@@ -18,27 +18,23 @@ SLOTS = 64  # replies that a model makes at once, where memory allows it
 
 if TYPE_CHECKING:
     from sodate.adapt.files import AdapterConfig
-    from sodate.core.engine import Constraint, Sampling
+    from sodate.core.engine import Constraint, Engine, Sampling
     from sodate.generate.engine import Reply
-    from sodate.generate.torch_engine import TorchEngine
     from sodate.render.renderer import Renderer
 
 
 class Model:
     """A model ready to answer, with the renderer it was trained with.
 
-    `engine` makes its replies; several versions over one base share it, each by its name there (`version`).
+    `engine` makes its replies; several versions over one base share it, each by its name there (`version`). `model` is
+    what the engine torch computes with; with another engine it is None.
     """
 
-    def __init__(
-        self, files: ModelFiles, renderer: Renderer, model: Any, engine: TorchEngine | None = None, version: str = ""
-    ) -> None:
-        from sodate.generate.torch_engine import TorchEngine
-
+    def __init__(self, files: ModelFiles, renderer: Renderer, model: Any, engine: Engine, version: str = "") -> None:
         self.files = files
         self.renderer = renderer
         self.model = model
-        self.engine = engine or TorchEngine(model, slots=SLOTS, tokenizer=renderer.tokenizer)
+        self.engine = engine
         self.version = version
         self._numbers = 0  # requests of replies(), counted down: a server counts up
 
@@ -102,15 +98,25 @@ class Model:
         return self.renderer.parse(ready.ids)
 
 
-def load(name: str, *, device: str = "auto", dtype: str = "auto", date: Date = "trained") -> Model:
+def load(
+    name: str, *, device: str = "auto", dtype: str = "auto", date: Date = "trained", engine: str = "torch"
+) -> Model:
     """A version or base model, ready to answer. An adapter is merged into the weights where it can be, unless those
     were published in few bits and are read so; then it stands beside them.
 
     A template that prints the date is told the day it was told in training, or with `date="today"` the day's own.
+    `engine` is "torch", "llamacpp" or "upstream:URL"; `device` and `dtype` are torch's.
     """
+    if engine != "torch":
+        from sodate.api.engines import load_by
+
+        return load_by(engine, [name], date)[0]
+    return _ready(files_of(name, date), device, dtype)
+
+
+def files_of(name: str, date: Date = "trained") -> ModelFiles:
+    """What the name of a model that answers stands for; UsageError for one that only scores."""
     files = look_up(name)
-    if date == "today":
-        files = replace(files, date=None)
     version = find_version(name)
     if version is not None and version.head is not None:
         raise UsageError(
@@ -119,13 +125,14 @@ def load(name: str, *, device: str = "auto", dtype: str = "auto", date: Date = "
             f"sodate.load_reward({version.id!r})",
             code="wrong_model", param="model",
         )  # fmt: skip
-    return _ready(files, device, dtype)
+    return replace(files, date=None) if date == "today" else files
 
 
 def _ready(files: ModelFiles, device: str, dtype: str) -> Model:
     from sodate.adapt import adapters
     from sodate.adapt import files as adapter_files
     from sodate.generate import decoding
+    from sodate.generate.torch_engine import TorchEngine
     from sodate.model import fused
 
     model, config = with_adapter(replace(files, adapter=None), device, dtype)
@@ -137,10 +144,11 @@ def _ready(files: ModelFiles, device: str, dtype: str) -> Model:
         adapters.merge(model)
     fused.replace_modules(model, model.get_input_embeddings().weight.dtype)
     decoding.freeze(model)
-    ready = Model(files, renderer_of(files), model, version=files.name if beside else "")
+    renderer = renderer_of(files)
+    engine = TorchEngine(model, slots=SLOTS, tokenizer=renderer.tokenizer)
     if beside and files.adapter is not None:
-        ready.engine.add_version(files.name, files.adapter)
-    return ready
+        engine.add_version(files.name, files.adapter)
+    return Model(files, renderer, model, engine, files.name if beside else "")
 
 
 def shares(files: ModelFiles) -> bool:
@@ -160,13 +168,18 @@ def renderer_of(files: ModelFiles) -> Renderer:
 
 
 def load_together(
-    names: Sequence[str], *, more: bool = False, device: str = "auto", dtype: str = "auto"
+    names: Sequence[str], *, more: bool = False, device: str = "auto", dtype: str = "auto", engine: str = "torch"
 ) -> list[Model]:
     """Versions and base models, ready to answer, in the order of their names.
 
     LoRA and rsLoRA versions of one base share its weights and one engine, each beside the others; so does the base
     itself. All else has weights and an engine of its own, as by `load`; with `more` to come, only what can't share.
     """
+    if engine != "torch":
+        from sodate.api.engines import load_by
+
+        return load_by(engine, names)
+    from sodate.generate.torch_engine import TorchEngine
 
     def base(name: str) -> str | None:
         """The folder of the weights that the name could share, if it could."""
@@ -185,10 +198,11 @@ def load_together(
         if first is None:
             bare = replace(files, adapter=None)
             first = ready[folder] = _ready(bare, device, dtype)
-        version = "" if files.adapter is None else files.name
-        if files.adapter is not None and version not in first.engine.versions:
-            first.engine.add_version(version, files.adapter)
-        models.append(Model(files, renderer_of(files), first.model, first.engine, version))
+        version, shared = "" if files.adapter is None else files.name, first.engine
+        assert isinstance(shared, TorchEngine)
+        if files.adapter is not None and version not in shared.versions:
+            shared.add_version(version, files.adapter)
+        models.append(Model(files, renderer_of(files), first.model, shared, version))
     return models
 
 

@@ -128,7 +128,7 @@ def _beside(service: Service, name: str, sign: Sign) -> Served:
     adapter, engine = files.adapter, host.engine.engine
     if files.name not in engine.versions:  # type: ignore[attr-defined]  # it computes here: the torch engine
         host.engine.call(lambda: engine.add_version(files.name, adapter)).result()  # type: ignore[attr-defined]
-    return as_served(Model(files, renderer_of(files), host.model, engine, files.name), host.engine)  # type: ignore[arg-type]
+    return as_served(Model(files, renderer_of(files), host.model, engine, files.name), host.engine)
 
 
 def _shut(served: Served) -> None:

@@ -22,13 +22,6 @@ Listener = Callable[[list[Event]], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Refused(Done):
-    """The engine never took a request; `cause` says why."""
-
-    cause: SodateError | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class _Asked:
     request: Request
     listener: Listener
@@ -141,7 +134,7 @@ class EngineThread:
                 if error.code == "busy" and self._running:
                     return  # there is room when a running one ends
                 self._waiting.popleft()
-                asked.listener([Refused(asked.request.number, "cancelled", error=error.code, cause=error)])
+                asked.listener([Done(asked.request.number, "cancelled", error=error.code, cause=error)])
                 continue
             except Exception:
                 self._waiting.popleft()

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from sodate.core.errors import SodateError
+
 Finish = Literal["stop", "length", "cancelled"]
 
 
@@ -74,12 +76,19 @@ class Token:
 @dataclass(frozen=True, slots=True)
 class Done:
     """A reply has ended: with a stop token, its last; or by length, at `max_new_tokens` or where the model's context
-    ends. `cached` of the prompt's tokens were found computed; `error` says why nothing came of it."""
+    ends. `cached` of the prompt's tokens were found computed; `error` says why nothing came of it, in a word or
+    sentence, and `cause` with all that is known.
+
+    `counted` are the prompt's and the reply's tokens as the engine counts them, where those are not the ids that went
+    in and came out.
+    """
 
     number: int
     finish: Finish
     cached: int = 0
     error: str | None = None
+    cause: SodateError | None = None
+    counted: tuple[int, int] | None = None
 
 
 Event = Token | Done
@@ -89,13 +98,14 @@ class Engine(Protocol):
     """torch, llama.cpp or a server upstream."""
 
     name: str
-    context_length: int  # tokens that prompt and reply may have together
+    context_length: int  # tokens that prompt and reply may have together; 0 where only the engine itself knows
 
     def admit(self, request: Request) -> None:
         """Takes a request, or raises SodateError and has allocated nothing.
 
         Codes: `busy` if there is no room now; `context_length_exceeded` if there never will be; `unknown_version`;
-        `constraint_unsupported`, naming the keyword of a schema that can't be enforced; `invalid_prompt`.
+        `constraint_unsupported`, naming the keyword of a schema that can't be enforced; `invalid_prompt`;
+        `engine_refused`, naming what of the sampling this engine can't do: it is never done by halves.
         """
 
     def step(self) -> list[Event]:

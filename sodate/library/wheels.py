@@ -66,7 +66,7 @@ BUILT_IN = {
         ),
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         gguf_bytes=98_362_432,
-        disk=950_000_000,
+        disk=1_050_000_000,
         licence="apache-2.0",
     ),
     "gemma3-270m": BuiltIn(
@@ -85,7 +85,7 @@ BUILT_IN = {
         ),
         sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
         gguf_bytes=253_113_024,
-        disk=1_900_000_000,
+        disk=2_160_000_000,
         licence="gemma",
     ),
 }

@@ -99,6 +99,9 @@ def test_a_splitting_that_llama_cpp_cannot_name_is_refused(tmp_path: Path) -> No
         ({"model_type": "gpt_neox"}, "gpt_neox models can't be written"),
         ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "positions are scaled this way"),
         ({"hidden_act": "relu"}, "another activation"),
+        ({"model_type": "mistral", "sliding_window": 4096}, "with such windows"),
+        ({"model_type": "qwen2", "layer_types": ["full_attention", "sliding_attention"]}, "with such windows"),
+        ({"model_type": "gemma3_text", "layer_types": ["sliding_attention", "full_attention"]}, "with such windows"),
     ],
 )
 def test_models_that_llama_cpp_would_run_otherwise_are_refused(llama: Path, change: Any, said: str) -> None:
