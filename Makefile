@@ -27,8 +27,9 @@ demo-ja: setup  ## Japanese support replies with Gemma-3-270M | Gemma-3-270M で
 honesty: setup  ## SFT → DPO → GRPO: say "I don't know" instead of inventing, measured on held-out questions | SFT → DPO → GRPO: 作り話をせず「分かりません」と言えるようにし、評価用の質問で測る
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/honesty/run.sh
 
+# Two processes of one thread each: most tests are Python, and what two threads compute is tested as such.
 test: setup  ## the whole test suite | テストをすべて実行する
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: setup  ## lint, types, import rules, docs that execute | リンター、型、構成の規則、文書の検査
 	@$(BIN)/ruff check .
