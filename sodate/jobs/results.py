@@ -150,8 +150,11 @@ def succeeded(session: Session, job: TuningJob, said: Mapping[str, Any]) -> None
 
 
 def _table(session: Session, job: TuningJob) -> Iterator[str]:
-    columns = ("train_loss", "train_mean_token_accuracy", "valid_loss", "valid_mean_token_accuracy")
-    yield "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy\n"
+    columns: tuple[str, ...] = ("train_loss", "train_mean_token_accuracy", "valid_loss", "valid_mean_token_accuracy")
+    heads = ("train_loss", "train_accuracy", "valid_loss", "valid_mean_token_accuracy")
+    if json.loads(job.method)["type"] == "reinforcement":
+        columns = heads = ("train_mean_reward", "full_valid_mean_reward")
+    yield f"step,{','.join(heads)}\n"
     wanted = sa.select(JobEvent.data).where(JobEvent.job == job.id, JobEvent.step.is_not(None)).order_by(JobEvent.step)
     for text in session.scalars(wanted):
         data = json.loads(text or "{}")

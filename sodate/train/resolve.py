@@ -132,18 +132,17 @@ def resolve(recipe: Recipe, facts: RunFacts) -> Resolved:
         tr(f"of {steps} steps; a kill loses no more", f"全 {steps} ステップ。強制終了で失うのは最大でこの分だけ"),
     )
     eval_every = steps
-    if facts.has_eval:
-        eval_every = (
-            per_epoch
-            if recipe.eval_every == "epoch"
-            else auto(
-                "eval_every",
-                max(10, min(per_epoch, math.ceil(steps / 4))),
-                tr(
-                    "each epoch or quarter of the run, but not more often than every 10 steps",
-                    "1 エポックまたは全体の 4 分の 1 ごと。ただし 10 ステップより細かくはしない",
-                ),
-            )
+    if recipe.eval_every == "epoch":
+        eval_every = per_epoch
+        decisions.append(Decision("eval_every", per_epoch, tr("one epoch", "1 エポック")))
+    elif facts.has_eval:
+        eval_every = auto(
+            "eval_every",
+            max(10, min(per_epoch, math.ceil(steps / 4))),
+            tr(
+                "each epoch or quarter of the run, but not more often than every 10 steps",
+                "1 エポックまたは全体の 4 分の 1 ごと。ただし 10 ステップより細かくはしない",
+            ),
         )
     micro = auto(
         "micro_tokens",

@@ -22,6 +22,7 @@ from sodate.db.tables import JobEvent, StoredFile, TuningJob, Work
 from sodate.jobs import backup, files, tuning
 from sodate.library.sources import pull
 from sodate.release.registry import find_version
+from tests.db.test_connection import postgres  # noqa: F401 (a fixture)
 from tests.tiny import llama_folder
 
 TURNS = '{{"messages": [{{"role": "user", "content": "Order {n}"}}, {{"role": "assistant", "content": "Done {n}"}}]}}\n'
@@ -128,6 +129,14 @@ def the_copy_goes_on(place: Path, copied: Path, id: str, adapter: Path) -> None:
         assert job(id).status == "succeeded", job(id).error
         assert steps(id) == list(range(1, 121))
         assert sha256_file(find_version(job(id).version).adapter / "adapter_model.safetensors") == wanted
+
+
+def test_a_job_is_trained_from_a_queue_in_postgresql(place: Path, postgres: None) -> None:  # noqa: F811
+    id = put_job(1)
+    with worker():
+        until(lambda: job(id).status in tuning.ENDED)
+    assert job(id).status == "succeeded", job(id).error
+    assert steps(id) == list(range(1, 7))
 
 
 def test_a_trainer_that_always_dies_fails_its_job_with_a_reason(
