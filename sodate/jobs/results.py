@@ -151,7 +151,7 @@ def succeeded(session: Session, job: TuningJob, said: Mapping[str, Any]) -> None
 
 def _table(session: Session, job: TuningJob) -> Iterator[str]:
     columns: tuple[str, ...] = ("train_loss", "train_mean_token_accuracy", "valid_loss", "valid_mean_token_accuracy")
-    heads = ("train_loss", "train_accuracy", "valid_loss", "valid_mean_token_accuracy")
+    heads: tuple[str, ...] = ("train_loss", "train_accuracy", "valid_loss", "valid_mean_token_accuracy")
     if json.loads(job.method)["type"] == "reinforcement":
         columns = heads = ("train_mean_reward", "full_valid_mean_reward")
     yield f"step,{','.join(heads)}\n"
