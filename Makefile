@@ -1,21 +1,33 @@
-# Everything runs in .venv, made here from pinned constraints.txt. `make` alone says what there is.
+# Everything runs in .venv, made here of files whose hashes stand in requirements/. `make` alone says what there is.
 PYTHON ?= python3
+HASHES ?= yes
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-ja honesty test check coverage docs hooks bench bench-serve clean
+.PHONY: help setup demo demo-ja honesty test check coverage docs hooks lock fuzz bench bench-serve clean
 
 help:  ## this list | この一覧
 	@case "$${SODATE_LANG:-$${LC_ALL:-$${LC_MESSAGES:-$$LANG}}}" in ja*) keep='s/\t.* | /\t/';; *) keep='s/ | .*//';; esac; \
 	  grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -e 's/:.*## /\t/' -e "$$keep" | expand -t 14
 
-setup: .venv/.done  ## make .venv and install what constraints.txt pins | .venv を作り、constraints.txt のとおりにインストールする
+setup: .venv/.done  ## make .venv and install what requirements/lock.txt names by its hash | .venv を作り、requirements/lock.txt のハッシュのとおりにインストールする
 
-.venv/.done: pyproject.toml constraints.txt $(wildcard sodate/*/*.[ch])
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+NO_HASH := requirements/ does not have the hash of a file that pip took (see above): an index of its own, or a changed file. \
+  If it is meant to be so, install by version alone: make setup HASHES=no
+
+.venv/.done: pyproject.toml constraints.txt $(wildcard requirements/*.txt) $(wildcard sodate/*/*.[ch])
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "sodate needs Python 3.11 or newer: make setup PYTHON=python3.11"; exit 1; }
 	@echo "Installing into .venv (about 1.5 GB, a few minutes) …"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+ifeq ($(HASHES),yes)
+	@$(PIP) --require-hashes --no-deps --requirement requirements/lock.txt || { echo "$(NO_HASH)"; exit 1; }
+	@! $(BIN)/python requirements/cuda.py || \
+	  $(PIP) --require-hashes --no-deps --requirement requirements/cuda.txt || { echo "$(NO_HASH)"; exit 1; }
+	@$(PIP) --no-deps --no-build-isolation --editable .
+else
+	@$(PIP) --constraint constraints.txt --editable '.[dev]'
+endif
 	@touch $@
 
 demo: setup  ## order mails → JSON: train SmolLM2-135M, measure it on held-out mails | 注文メールを JSON に: SmolLM2-135M を学習し、評価用のメールで測る
@@ -48,6 +60,12 @@ docs: setup  ## write the generated parts of the documents again | 文書の自�
 
 hooks: setup  ## lint, types and house rules before every commit | コミット前にリンター、型、構成の規則を検査する
 	@$(BIN)/pre-commit install
+
+fuzz: setup  ## a minute of fuzzing of the parsers of what strangers make | 外から来るデータの読み取りを 1 分間ファジングする
+	@$(BIN)/python -m tests.fuzz --seconds 9
+
+lock:  ## requirements/*.txt again, from pyproject.toml and constraints.txt (needs uv) | requirements/*.txt を作り直す (uv が必要)
+	@$(PYTHON) requirements/lock.py
 
 bench: setup  ## speed and memory beside TRL, in one run | TRL と比べた速さとメモリ
 	@$(BIN)/python bench/train.py

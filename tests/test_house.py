@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -306,3 +308,26 @@ def test_every_error_has_a_code_of_its_own() -> None:
     ]
     # What click finds wrong with a command is `usage`, and has no code of its own.
     assert [place.partition(":")[0] for place in without] == ["sodate/cli/failures.py"]
+
+
+def test_what_setup_installs_is_locked_by_hash_at_the_pinned_version() -> None:
+    """`make lock` writes it again (needs uv)."""
+
+    def versions(text: str) -> dict[str, str]:
+        found = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", text, re.MULTILINE)
+        return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in found}
+
+    pinned = versions((ROOT / "constraints.txt").read_text("utf-8"))
+    both = [(ROOT / "requirements" / name).read_text("utf-8") for name in ("lock.txt", "cuda.txt")]
+    locked = versions(both[0])
+    about = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    asked = [*about["project"]["dependencies"], *itertools.chain(*about["project"]["optional-dependencies"].values())]
+    asked = [re.sub(r"[-_.]+", "-", re.split(r"[<>=\[]", one)[0]).lower() for one in asked]
+    assert set(asked) - {"sodate"} <= set(locked) and about["build-system"]["requires"] == [
+        f"setuptools=={locked['setuptools']}"
+    ]
+    assert {name: version for name, version in locked.items() if pinned.get(name, version) != version} == {}
+    for text in both:
+        entries = re.split(r"^(?=[A-Za-z0-9._-]+==)", text, flags=re.MULTILINE)[1:]
+        assert entries and all(re.search(r"--hash=sha256:[0-9a-f]{64}", entry) for entry in entries)
+        assert "://" not in text  # where they come from is for pip's configuration to say
