@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextvars import ContextVar
 from pathlib import Path
 
 from sodate.core.errors import UsageError
@@ -61,9 +62,18 @@ def indexes_dir() -> Path:
     return home() / "indexes"
 
 
+_PROJECT: ContextVar[str | None] = ContextVar("sodate_project", default=None)
+
+
+def work_for(project: str) -> None:
+    """From here on in this context, caches are this project's own: what another has made is not found."""
+    _PROJECT.set(checked_name(project, tr("The project", "プロジェクト")))
+
+
 def cache_dir() -> Path:
-    """What can be made again at any time; deleting it loses nothing."""
-    return home() / "cache"
+    """What can be made again at any time; deleting it loses nothing. A project that is worked for has its own."""
+    project = _PROJECT.get()
+    return home() / "cache" if project is None else home() / "cache" / "of-projects" / project
 
 
 def checked_name(name: str, what: str) -> str:

@@ -1,6 +1,6 @@
 """The process that trains one job: told what to do by its standard input, it says what happens on its standard output.
 
-    python -m sodate.jobs.training        < {"recipe": {…}, "run": null, "job": "ftjob-…"}
+    python -m sodate.jobs.training        < {"recipe": {…}, "run": null, "job": "ftjob-…", "project": "…"}
 
 Lines of JSON, each with a `kind`: run, decisions, step, weights, warning, then done, stopped or failed. It ends when
 its input is closed: whoever started it is gone, and its job is somebody else's by now.
@@ -50,6 +50,7 @@ def main() -> None:
         elif kind == "warning":
             say("warning", text=en(data))
 
+    home.work_for(asked["project"])
     try:
         say("done", result=_train(asked, heard))
     except SodateError as error:

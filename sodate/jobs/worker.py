@@ -117,7 +117,7 @@ class Training:
             row.wanted = ""
             job.status = "running"
             tuning.tell_once(session, job, "Fine-tuning job started")
-            return {"recipe": json.loads(job.recipe), "run": job.run, "job": job.id}
+            return {"recipe": json.loads(job.recipe), "run": job.run, "job": job.id, "project": job.project}
 
     def _watch(self, process: _Process) -> dict[str, Any] | None:
         """Keeps what the process says until it ends; returns how it did, None where that is of no interest."""

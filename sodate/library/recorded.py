@@ -16,7 +16,7 @@ from typing import Any
 
 from sodate.core.errors import SodateError
 from sodate.core.files import sha256_file, sha256_json, write_json
-from sodate.core.home import cache_dir
+from sodate.core.home import home
 from sodate.core.text import tr
 
 _ALWAYS: ContextVar[bool] = ContextVar("sodate_verifying", default=False)
@@ -67,7 +67,7 @@ def _looks(files: Mapping[str, Path], sha256: Mapping[str, str]) -> dict[str, An
 
 
 def _note(folder: Path) -> Path:
-    return cache_dir() / "checked" / f"{sha256_json(str(folder))[:32]}.json"
+    return home() / "cache" / "checked" / f"{sha256_json(str(folder))[:32]}.json"
 
 
 def _read(note: Path) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import json
 import os
 import unicodedata
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sodate.core import home
 from sodate.core.errors import UsageError
 from sodate.core.files import atomic_folder, lock, read_json, write_json, write_text
 from sodate.core.recipe import MAX_CHARS, load_recipe
@@ -110,3 +112,18 @@ def test_yaml_that_blows_up_is_refused(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(UsageError, match="is not valid YAML"):
         load_recipe(path, {})
+
+
+def test_caches_of_a_project_are_its_own_and_its_name_is_no_path() -> None:
+    assert home.cache_dir() == home.home() / "cache"
+
+    def of(project: str) -> Path:
+        home.work_for(project)
+        return home.cache_dir()
+
+    places = [contextvars.copy_context().run(of, project) for project in ("shop", "bank", "default")]
+    assert len(set(places)) == 3 and all(place.parent.parent == home.home() / "cache" for place in places)
+    assert home.cache_dir() == home.home() / "cache"  # the next request is nobody's yet
+    for name in ("../x", "a/b", "", ".x"):
+        with pytest.raises(UsageError):
+            contextvars.copy_context().run(of, name)
