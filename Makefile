@@ -64,8 +64,8 @@ hooks: setup  ## lint, types and house rules before every commit | コミット�
 fuzz: setup  ## a minute of fuzzing of the parsers of what strangers make | 外から来るデータの読み取りを 1 分間ファジングする
 	@$(BIN)/python -m tests.fuzz --seconds 9
 
-lock:  ## requirements/*.txt again, from pyproject.toml and constraints.txt (needs uv) | requirements/*.txt を作り直す (uv が必要)
-	@$(PYTHON) requirements/lock.py
+lock: setup  ## requirements/*.txt again, from pyproject.toml and constraints.txt | requirements/*.txt を pyproject.toml と constraints.txt から作り直す
+	@$(BIN)/python requirements/lock.py
 
 bench: setup  ## speed and memory beside TRL, in one run | TRL と比べた速さとメモリ
 	@$(BIN)/python bench/train.py

@@ -1,7 +1,7 @@
 """Writes lock.txt and cuda.txt here: every package that `make setup` installs, with its version and the SHA-256 of each
 of its files, for every system and every Python that sodate runs on. Versions are those of constraints.txt.
 
-    make lock      (needs uv: pip install uv)
+    make lock
 
 cuda.txt has what torch's builds for CUDA bring, and no others: it is installed where torch asks for it. builds.txt has
 hashes that the package index does not list, of builds that lie elsewhere under the same version: put in by hand.
@@ -10,7 +10,6 @@ hashes that the package index does not list, of builds that lie elsewhere under 
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -25,11 +24,8 @@ _CUDA = re.compile(r"(?:nvidia|cuda)-|triton$")
 
 def resolved() -> str:
     """What uv makes of pyproject.toml and its build's own requirements."""
-    uv = shutil.which("uv")
-    if uv is None:
-        sys.exit("uv is not here: pip install uv")
     build = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["build-system"]["requires"]
-    command = [uv, "pip", "compile", "--quiet", "--universal", "--python-version", PYTHON, "--generate-hashes",
+    command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal", "--python-version", PYTHON, "--generate-hashes",
                "--no-header", "--no-annotate", "--extra", "dev", "--constraint", "constraints.txt",
                "pyproject.toml", "-"]  # fmt: skip
     found = subprocess.run(command, cwd=ROOT, input="\n".join(build), capture_output=True, text=True, check=False)

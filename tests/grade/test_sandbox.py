@@ -244,7 +244,8 @@ def test_a_python_grader_is_called_as_on_openai(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("body", "said"), [
-    ("raise ValueError('no')", "ValueError: no"), ("return 'high'", "not a number"), ("return 1.5", "not between 0 and 1"),
+    ("raise ValueError('no')", "ValueError: no"), ("return 'high'", "not a number"),
+    ("return 1.5", "not between 0 and 1"),
     ("return True", "not a number"), ("return open('/etc/passwd')", "FileNotFoundError"),
     ("while True: pass", "stopped|ended"),
 ])  # fmt: skip
