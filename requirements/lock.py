@@ -25,8 +25,8 @@ _CUDA = re.compile(r"(?:nvidia|cuda)-|triton$")
 def resolved() -> str:
     """What uv makes of pyproject.toml and its build's own requirements."""
     build = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["build-system"]["requires"]
-    command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal", "--python-version", PYTHON, "--generate-hashes",
-               "--no-header", "--no-annotate", "--extra", "dev", "--constraint", "constraints.txt",
+    command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal", "--python-version", PYTHON,
+               "--generate-hashes", "--no-header", "--no-annotate", "--extra", "dev", "--constraint", "constraints.txt",
                "pyproject.toml", "-"]  # fmt: skip
     found = subprocess.run(command, cwd=ROOT, input="\n".join(build), capture_output=True, text=True, check=False)
     if found.returncode:

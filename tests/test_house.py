@@ -311,7 +311,7 @@ def test_every_error_has_a_code_of_its_own() -> None:
 
 
 def test_what_setup_installs_is_locked_by_hash_at_the_pinned_version() -> None:
-    """`make lock` writes it again."""
+    """`python requirements/lock.py` (make lock) writes it again."""
 
     def versions(text: str) -> dict[str, str]:
         found = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", text, re.MULTILINE)
