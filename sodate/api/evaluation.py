@@ -6,7 +6,7 @@ import datetime
 import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,6 +118,8 @@ def evaluate(
     for note in dict.fromkeys(note for grader in parsed for note in grader.notes):
         on_event("warning", note)
     asking = retriever(index) if index else None
+    if asking is not None:
+        items = [replace(item, prompt=tuple(asking.ask(item.prompt))) for item in items]
     if missing := next((field for field in slices if not any(field in item.item for item in items)), None):
         raise UsageError(
             tr(f"No row of {data} has a field {missing}.", f"{data} のどの行にも {missing} という項目がありません。"),
@@ -141,8 +143,7 @@ def evaluate(
             loaded = (reference, load(reference))
             measured[reference] = loaded[1].files.name
         room[name] = max_new_tokens or _room(items, loaded[1].renderer, parsed)
-        asked_now = [item.prompt if asking is None else asking.ask(item.prompt) for item in items]
-        prompts = [_with_shots(prompt, examples) for prompt in asked_now]
+        prompts = [_with_shots(item.prompt, examples) for item in items]
         unanswered[name] = _overlong(loaded[1], prompts, tools)
         for number, why in unanswered[name].items():
             on_event("warning", f"{where(items[number], number)}: {name}: {why}")

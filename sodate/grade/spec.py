@@ -14,6 +14,7 @@
     length:min=1,max=80                      characters; outside the range the score falls in proportion
     honest:idk=0.3                           right 1, "I don't know" 0.3, wrong -1, scaled to [0, 1]; with an empty
                                              reference only "I don't know" is right
+    citations                                the reply keeps to the passages in its prompt and names them
     python:grader.py                         your own grade(sample, item), run in a sandbox
     code                                     the reply's code against the row's tests, run in a sandbox
     rules:rules.yaml                         several rules with weights
@@ -40,6 +41,7 @@ from sodate.core.errors import UsageError
 from sodate.core.text import tr
 from sodate.grade import answers, programs, reading, sandbox, strings
 from sodate.grade.base import Grader
+from sodate.grade.citations import citations
 from sodate.grade.fields import fields
 from sodate.grade.labels import label
 from sodate.grade.normalise import fold
@@ -197,6 +199,11 @@ def _honest(spec: Spec, base: Path) -> Grader:
     return Grader(spec.name, answers.honest(idk), whole=False)
 
 
+def _citations(spec: Spec, base: Path) -> Grader:
+    spec.options({})
+    return Grader(spec.name, needs_reference=False, whole=False, many=citations)
+
+
 def _python(spec: Spec, base: Path) -> Grader:
     options = spec.options({"file": FREE}, positional="file")
     grade = programs.python(base / options["file"])
@@ -246,6 +253,7 @@ KINDS: Mapping[str, Callable[[Spec, Path], Grader]] = {
     "number": _number,
     "length": _length,
     "honest": _honest,
+    "citations": _citations,
     "python": _python,
     "code": _code,
     "rules": _rules,

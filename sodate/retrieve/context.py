@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from sodate.core import quoted
 from sodate.core.types import Message
 from sodate.retrieve.passages import Passage
 
@@ -40,20 +41,11 @@ def with_passages(messages: Sequence[Message], passages: Sequence[Passage]) -> l
         return list(messages)
     asked = messages[at]
     rule, label = JAPANESE if _JAPANESE.search(asked.content) else ENGLISH
-    text = f"{rule}\n\n{sources(passages)}\n\n{label} {asked.content}"
+    shown = quoted.write((heading(one), one.text) for one in passages)
+    text = f"{rule}\n\n{shown}\n\n{label} {asked.content}"
     return [*messages[:at], replace(asked, content=text), *messages[at + 1 :]]
-
-
-def sources(passages: Sequence[Passage]) -> str:
-    """The passages as they are numbered and named in a prompt."""
-    return "\n\n".join(f"[{number}] {heading(one)}\n{_quoted(one.text)}" for number, one in enumerate(passages, 1))
 
 
 def heading(passage: Passage) -> str:
     """The file and the headings above it."""
     return " / ".join((passage.file, *passage.titles))
-
-
-def _quoted(text: str) -> str:
-    """Each line marked as quoted, so that none can pass for a passage's number or for the question."""
-    return "\n".join(f"> {line}" for line in text.splitlines())
