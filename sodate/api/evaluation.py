@@ -112,7 +112,7 @@ def evaluate(
         baselines.append(with_shots(baseline, count))
         contestants.insert(1, (baselines[1], examples))
     parsed = [parse_grader(spec, judges=judging.Local()) for spec in specs]
-    items, tools = _items(Path(data), limit, columns, encoding, cluster)
+    items, tools = read_items(Path(data), limit, columns, encoding, cluster)
     parsed = with_references(parsed, items)
     check_references(items, parsed)
     for note in dict.fromkeys(note for grader in parsed for note in grader.notes):
@@ -207,7 +207,7 @@ def _measured(path: Path) -> Mapping[str, str]:
     return result.get("measured", {})
 
 
-def _items(
+def read_items(
     data: Path, limit: int | None, columns: Mapping[str, str] | None, encoding: str | None, cluster: str | None
 ) -> tuple[list[EvalItem], list[tuple[Any, ...]]]:
     """Held-out items of a file, with each row's tools. A row that can't be read stops the evaluation."""

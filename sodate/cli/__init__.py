@@ -396,4 +396,4 @@ def generate(
     print_json(rows) if as_json else print_replies(rows, alone=data is None and samples == 1)
 
 
-from sodate.cli import indexing, jobs, releasing, serving, stored  # noqa: E402, F401 (the other verbs join the app here)
+from sodate.cli import indexing, jobs, judging, releasing, serving, stored  # noqa: E402, F401 (the other verbs join the app here)

@@ -42,6 +42,7 @@ CODES: Mapping[str, str] = {
     "bad_schema": tr(
         "not a JSON Schema, or one that is not supported", "JSON Schema でないか、対応していない JSON Schema です"
     ),
+    "bad_sheet": tr("a sheet has rows or votes that can't be taken", "シートに、取り込めない行か票があります"),
     "bad_value": tr("`param` has a value that it can't have", "`param` に使えない値が指定されています"),
     "busy": tr(
         "there is no room for the request now; try again",
@@ -161,6 +162,7 @@ CODES: Mapping[str, str] = {
     "schema_violation": tr("the reply does not follow the schema", "返答がスキーマに合っていません"),
     "shutting_down": tr("the server is ending", "サーバーが終了するところです"),
     "slow_reader": tr("the client took its reply too slowly", "クライアントの受信が遅すぎました"),
+    "study_not_found": tr("no study of judgements has this id", "その ID の調査はありません"),
     "template_broken": tr(
         "the chat template breaks a law of rendering", "会話テンプレートが、変換の規則を満たしていません"
     ),

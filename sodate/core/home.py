@@ -54,6 +54,10 @@ def aliases_dir() -> Path:
     return home() / "aliases"
 
 
+def judgements_dir() -> Path:
+    return home() / "judgements"
+
+
 def gates_dir() -> Path:
     return home() / "gates"
 

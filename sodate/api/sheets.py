@@ -1,0 +1,119 @@
+"""Sheets that people fill in: CSV as spreadsheets write and read it, or xlsx."""
+
+from __future__ import annotations
+
+import csv
+import io
+import unicodedata
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from sodate.core.errors import SodateError
+from sodate.core.files import write_bytes
+from sodate.core.text import en, ja, tr
+
+ID = "id"
+_VOTES = {
+    "tie": "tie", "=": "tie", "same": "tie", "同じ": "tie", "引き分け": "tie", "同点": "tie",
+    "bad": "bad", "both bad": "bad", "x": "bad", "×": "bad", "どちらも悪い": "bad", "両方悪い": "bad",
+    "a": "A", "b": "B",
+}  # fmt: skip
+
+
+def vote(cell: str) -> str:
+    """A, B, tie or bad; "" for an empty cell, "?" for anything else."""
+    text = " ".join(unicodedata.normalize("NFKC", cell).split()).lower()
+    return _VOTES.get(text, "?") if text else ""
+
+
+def write(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A sheet: .xlsx, or CSV in UTF-8 with the mark by which spreadsheets know it. No cell is a formula."""
+    if path.suffix.lower() == ".xlsx":
+        _write_xlsx(path, header, rows)
+        return
+    text = io.StringIO()
+    # What begins like a formula would be one.
+    plain = [[f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell for cell in row] for row in rows]
+    csv.writer(text).writerows([header, *plain])
+    write_bytes(path, text.getvalue().encode("utf-8-sig"))
+
+
+def read(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """(row number from 1, cells by column) of every row that is not empty. SodateError without a column `id`."""
+    table = _read_xlsx(path) if path.suffix.lower() == ".xlsx" else _read_csv(path)
+    header = [cell.strip() for cell in table[0]] if table else []
+    if ID not in header:
+        raise wrong(path, None, tr(f"there is no column {ID}.", f"{ID} の列がありません。"))
+    found = [
+        (number, {name: cell.strip() for name, cell in zip(header, row, strict=False)})
+        for number, row in enumerate(table[1:], 2)
+        if any(cell.strip() for cell in row)
+    ]
+    return [(number, {ID: "", **row}) for number, row in found]
+
+
+def wrong(path: Path, line: int | None, why: str) -> SodateError:
+    """A sheet that can't be taken as it is: which file, which row, why."""
+    place = str(path) if line is None else f"{path}:{line}"
+    return SodateError(
+        tr(f"{place}: {en(why)}", f"{place}: {ja(why)}"),
+        tr("Mend the sheet and import it again.", "シートを直して、もう一度取り込んでください。"),
+        code="bad_sheet", param="sheet", file=path, line=line,
+    )  # fmt: skip
+
+
+def _read_csv(path: Path) -> list[list[str]]:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise wrong(path, None, tr(f"it cannot be read: {error.strerror}.", f"読めません: {error.strerror}")) from None
+    for encoding in ("utf-8-sig", "cp932"):
+        try:
+            text = data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        return list(csv.reader(io.StringIO(text, newline="")))
+    raise wrong(path, None, tr("it is neither UTF-8 nor CP932.", "UTF-8 でも CP932 でもありません。"))
+
+
+def _openpyxl() -> Any:
+    if find_spec("openpyxl") is None:
+        raise SodateError(
+            tr("xlsx needs a package that is not installed: openpyxl.",
+               "xlsx に必要なパッケージがありません: openpyxl"),
+            tr('pip install "sodate[xlsx]", or name a .csv file.', 'pip install "sodate[xlsx]"、または .csv を指定。'),
+            code="extra_missing",
+        )  # fmt: skip
+    import openpyxl
+
+    return openpyxl
+
+
+def _write_xlsx(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE as UNWRITABLE
+
+    book = _openpyxl().Workbook()
+    sheet = book.active
+    for y, row in enumerate([header, *rows], 1):
+        for x, value in enumerate(row, 1):
+            cell = sheet.cell(y, x, UNWRITABLE.sub("\ufffd", value))
+            cell.data_type = "s"  # text, whatever it begins with
+    out = io.BytesIO()
+    book.save(out)
+    write_bytes(path, out.getvalue())
+
+
+def _read_xlsx(path: Path) -> list[list[str]]:
+    try:
+        book = _openpyxl().load_workbook(path, read_only=True, data_only=True)
+        rows = [["" if cell is None else str(cell) for cell in row] for row in book.active.iter_rows(values_only=True)]
+        book.close()
+    except SodateError:
+        raise
+    except Exception as error:  # a stranger's file, read by a library that raises what it likes
+        raise wrong(
+            path, None, tr(f"it is no xlsx file: {error}.", f"xlsx ファイルとして読めません: {error}")
+        ) from None
+    return rows
