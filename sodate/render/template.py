@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import functools
 import io
+import itertools
 import json
 import re
 import sys
@@ -38,6 +39,7 @@ MAX_ITEMS = 100_000  # of a list or a mapping
 MAX_SOURCE = 1_000_000  # characters
 
 _MANY = (list, tuple, dict, set, frozenset, KeysView, ValuesView, ItemsView)
+_LINE_ENDS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"  # of str.splitlines
 _MAX_BITS = 2**16  # of a number that is multiplied
 _BORROWED_WIDTH = re.compile(r"%[-+ #0.\d]*\*|\{[^{}:]*:[^{}]*\{")  # %*d, {:{}}
 # Methods of texts and numbers that can give much more than they are given.
@@ -168,7 +170,7 @@ class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
             self.account.charge(len(value) if value.isascii() else sys.getsizeof(value))
         elif isinstance(value, _MANY):
             if len(value) > MAX_ITEMS:
-                raise _refused(tr(f"a list of over {MAX_ITEMS} items", f"{MAX_ITEMS} 個を超えるリスト"))
+                raise _too_many()
             self.account.charge(8 * len(value))
         elif isinstance(value, Iterator):  # of a filter: what comes out of it may take long each time
             return self.ticking(value)
@@ -215,13 +217,21 @@ class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
             value = getattr(getattr(obj, "__wrapped__", None), "__self__", None)
         if isinstance(value, (str, int)) and obj.__name__ in _GROWING:
             if obj.__name__ == "join":
-                args = tuple(map(list, args))
+                args = tuple(map(_some, args))
             named = {key: one for key, one in kwargs.items() if key not in ("_loop_vars", "_block_vars")}  # Jinja's own
             self.ahead(obj.__name__, value, args, named)
+        elif isinstance(value, str) and obj.__name__ in ("split", "rsplit"):
+            given: list[Any] = [*args, *(None, -1)[len(args) :]]
+            separator, most = kwargs.pop("sep", given[0]), kwargs.pop("maxsplit", given[1])
+            args = (separator, MAX_ITEMS if most < 0 else min(most, MAX_ITEMS), *args[2:])
+        elif isinstance(value, str) and obj.__name__ == "splitlines" and sum(map(value.count, _LINE_ENDS)) > MAX_ITEMS:
+            raise _too_many()
         return self.counted(super().call(context, obj, *args, **kwargs))
 
     def _watched(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """The filter with what it makes counted and, where that may be too much, refused ahead."""
+        if name == "list":
+            function = _some
         if name in _HANDING_ON:
             return functools.wraps(function)(lambda *args, **kwargs: self.counted(function(*args, **kwargs)))
         at = 1 if hasattr(function, "jinja_pass_arg") else 0  # behind Jinja's own argument
@@ -229,7 +239,7 @@ class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
         @functools.wraps(function)
         def run(*args: Any, **kwargs: Any) -> Any:
             if name in ("join", "sum"):  # a generator's items can be counted only once they are there
-                args = (*args[:at], list(args[at]), *args[at + 1 :])
+                args = (*args[:at], _some(args[at]), *args[at + 1 :])
             if kwargs or len(args) > at + 1 or not isinstance(args[at], str):
                 self.ahead(name, args[at], args[at + 1 :], kwargs)
             return self.counted(function(*args, **kwargs))
@@ -256,6 +266,18 @@ def _refused(why: str) -> jinja2.TemplateRuntimeError:
 
 def _too_much() -> jinja2.TemplateRuntimeError:
     return _refused(tr(f"it makes texts of over {MAX_MADE} bytes", f"{MAX_MADE} バイトを超える文字列を作ります"))
+
+
+def _too_many() -> jinja2.TemplateRuntimeError:
+    return _refused(tr(f"a list of over {MAX_ITEMS} items", f"{MAX_ITEMS} 個を超えるリスト"))
+
+
+def _some(items: Iterable[Any]) -> list[Any]:
+    """The items as a list, as far as it may be one."""
+    some = list(itertools.islice(items, MAX_ITEMS + 1))
+    if len(some) > MAX_ITEMS:
+        raise _too_many()
+    return some
 
 
 def _too_long() -> jinja2.TemplateRuntimeError:

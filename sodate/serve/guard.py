@@ -155,7 +155,7 @@ class Guard:
         """The body, read whole before a route is asked: no larger than allowed, and not letter by letter."""
         limit = self.settings.body_bytes
         declared = headers.get("content-length", "0")
-        too_large = declared.isdigit() and int(declared) > limit
+        too_large = declared.isdecimal() and (len(declared) > 18 or int(declared) > limit)
         body, size, more = bytearray(), 0, True
         try:
             async with asyncio.timeout(self.settings.body_seconds):

@@ -124,6 +124,25 @@ def test_what_is_put_together_of_many_pieces_is_bounded_on_the_way(
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize("text", [
+    "x.split()", "x.split('a')", "x.split(maxsplit=9999999)", "x.rsplit('a')", "x.splitlines()", "x | list",
+    "x | map('upper') | list", "x | map('upper') | join", "''.join(x | map('upper'))",
+])  # fmt: skip
+def test_no_list_is_made_that_is_too_long_for_one(text: str) -> None:
+    render = compile_template(f"{{{{ ({text}) | length }}}}")
+    assert render(x="a \n" * 100).isdigit()
+    tracemalloc.start()
+    try:
+        with pytest.raises(TemplateError, match="a list of over 100000 items"):
+            render(x="a \n" * 1_000_000)
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+    assert compile_template("{{ x.split(' ', 1) }}{{ x.rsplit(' ', maxsplit=1) }}{{ x.split(sep='b') }}")(
+        x="a b c"
+    ) == ("['a', 'b c']['a b', 'c']['a ', ' c']")
+
+
 @pytest.mark.parametrize("source", [
     "{% if 'b' in l %}{% endif %}" * 900, "{{ l" + " | map('trim')" * 40 + " | list | length }}",
     "{% for a in l | map('trim') | select('string') %}{% endfor %}" * 400,
