@@ -100,7 +100,7 @@ def _prepared(name: str, kind: Kind, format: str) -> Export:
     """What is to be exported, without its weights: as far as files tell, what is refused is refused here."""
     from sodate.library.gguf_architectures import architecture
     from sodate.library.gguf_tokenizer import tokenizer_metadata
-    from sodate.library.gguf_write import checked_format
+    from sodate.library.gguf_write import checked_format, checked_lora
     from sodate.render.renderer import Renderer
 
     version = find_version(name)
@@ -122,6 +122,8 @@ def _prepared(name: str, kind: Kind, format: str) -> Export:
     if kind not in ("adapter", "merged"):
         architecture(config)
         tokenizer_metadata(files.folder, config["vocab_size"], renderer.template, renderer.stop_ids)
+    if kind == "gguf-lora" and files.adapter is not None:
+        checked_lora(files.adapter, format)
     longest = config.get("max_position_embeddings")
     asked = agreement.conversations(renderer, min(ROOM, longest) if isinstance(longest, int) else ROOM)
     return Export(files.name, kind, format, files, version, renderer, config, asked)

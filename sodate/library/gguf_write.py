@@ -112,12 +112,8 @@ def write_model(
     return others
 
 
-def write_lora(adapter: Path, config: Mapping[str, Any], target: Path, *, format: str = "f32") -> None:
-    """Writes the LoRA adapter in a PEFT folder as GGUF, for a base whose config.json is `config`.
-
-    llama.cpp multiplies by alpha / rank and knows nothing else: rsLoRA's alpha is written √r times as large, DoRA is
-    refused. q and k of Llama and Mistral have their rows in another order there, so lora_b has, too.
-    """
+def checked_lora(adapter: Path, format: str) -> dict[str, Any]:
+    """The adapter_config.json in a PEFT folder; raises SodateError where no LoRA GGUF can say the same."""
     about = read_json(adapter / "adapter_config.json")
     if about.get("peft_type") != "LORA" or about.get("use_dora"):
         raise SodateError(
@@ -136,6 +132,16 @@ def write_lora(adapter: Path, config: Mapping[str, Any], target: Path, *, format
             code="bad_value",
             param="format",
         )
+    return about  # type: ignore[no-any-return]
+
+
+def write_lora(adapter: Path, config: Mapping[str, Any], target: Path, *, format: str = "f32") -> None:
+    """Writes the LoRA adapter in a PEFT folder as GGUF, for a base whose config.json is `config`.
+
+    llama.cpp multiplies by alpha / rank and knows nothing else: rsLoRA's alpha is written √r times as large, DoRA is
+    refused. q and k of Llama and Mistral have their rows in another order there, so lora_b has, too.
+    """
+    about = checked_lora(adapter, format)
     known = architecture(config)
     names = gguf.get_tensor_name_map(_arch(known.name), config["num_hidden_layers"])
     planned: list[Planned] = []
