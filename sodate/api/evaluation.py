@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sodate.api import judging, recorded
+from sodate.api import judging, recorded, sheets
 from sodate.api.loading import load
 from sodate.api.retrieval import retriever
 from sodate.core import home
@@ -86,6 +86,7 @@ def evaluate(
     `max_new_tokens` defaults to the longest reference, a quarter more and 8 tokens,
     or to 256 where a right reply may say more than its reference; what was cut off is counted.
     """
+    from sodate.evaluate.handout import table, write_handout
     from sodate.evaluate.report import write_report
     from sodate.evaluate.run import can_show, check_references, independent, with_references, with_shots
     from sodate.grade import parse_grader
@@ -196,14 +197,10 @@ def evaluate(
         or "-",
         str(tr("seed", "シード")): str(seed),
     }
-    page = write_report(
-        result,
-        folder / "report.html",
-        title=title or f"{', '.join([*names, *elsewhere])}: {Path(data).stem}",
-        meta=meta,
-        replay=replay,
-        parts=parts,
-    )
+    title = title or f"{', '.join([*names, *elsewhere])}: {Path(data).stem}"
+    page = write_report(result, folder / "report.html", title=title, meta=meta, replay=replay, parts=parts)
+    write_handout(result, folder / "handout.html", title=title, meta=meta, replay=replay)
+    sheets.write(folder / "rows.csv", *table(result))
     return Evaluation(result, page, tuple(parts))
 
 
