@@ -4,7 +4,8 @@
 
 Each line is a process of its own, started with another way of waiting for the slowest thread (the environment is read
 when OpenMP is loaded) and another number of threads. It measures alone, beside one and beside two busy processes, which
-are started in sessions of their own, as other people's are: the scheduler shares cores between sessions.
+are started in sessions of their own, as other people's are: the scheduler shares cores between sessions. Where the
+number of threads is "follows", it is sodate's own way: as many as cores are free, looked at while it works.
 """
 
 from __future__ import annotations
@@ -58,8 +59,8 @@ def seconds(work: Callable[[], Any], times: int) -> float:
     return statistics.median(spent)
 
 
-def measure(rows: int, replies: int, beside: tuple[int, ...]) -> dict[str, list[float]]:
-    """Seconds of each work beside so many busy processes, in this process."""
+def measure(rows: int, replies: int, beside: tuple[int, ...], follows: bool) -> dict[str, list[float]]:
+    """Seconds of each work beside so many busy processes, in this process. `follows`: threads follow the machine."""
     import torch
     from step import setup
     from work import WORKS as TRAINED
@@ -69,6 +70,7 @@ def measure(rows: int, replies: int, beside: tuple[int, ...]) -> dict[str, list[
     from sodate.cli.at_hand import at_hand
     from sodate.core.engine import Sampling
     from sodate.core.types import Message
+    from sodate.kernels import threads
     from sodate.model.forward import score
 
     model, trie = setup(TRAINED["orders"], torch.float32, rows=rows)
@@ -83,7 +85,17 @@ def measure(rows: int, replies: int, beside: tuple[int, ...]) -> dict[str, list[
     def decode(count: int, tokens: int) -> Callable[[], Any]:
         return lambda: talker.replies(asked[:count], Sampling(tokens), batch_size=32)
 
-    works = (step, decode(replies, 8), decode(1, 16), decode(16, 16))
+    def kept(work: Callable[[], Any]) -> Callable[[], None]:
+        watch = threads.Watch(torch.get_num_threads()) if follows else None
+
+        def run() -> None:
+            with threads.adapting(watch):
+                work()
+
+        return run
+
+    plain = (step, decode(replies, 8), decode(1, 16), decode(16, 16))
+    works = tuple(map(kept, plain))
     for work in works:
         work()  # buffers, caches of primitives
     found: dict[str, list[float]] = {name: [] for name in WORKS}
@@ -94,10 +106,11 @@ def measure(rows: int, replies: int, beside: tuple[int, ...]) -> dict[str, list[
     return found
 
 
-def child(policy: str, threads: int, args: argparse.Namespace) -> dict[str, list[float]]:
+def child(policy: str, threads: int, follows: bool, args: argparse.Namespace) -> dict[str, list[float]]:
     own = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
     own |= POLICIES[policy] | {"OMP_NUM_THREADS": str(threads)}
     words = [sys.executable, __file__, "--child", "--rows", str(args.rows), "--replies", str(args.replies)]
+    words += ["--follows"] if follows else []
     done = subprocess.run(words, env=own, stdout=subprocess.PIPE, check=True, text=True)
     found: dict[str, list[float]] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -109,18 +122,22 @@ def main() -> None:
     parser.add_argument("--replies", type=int, default=32, help="of the evaluation")
     parser.add_argument("--policies", nargs="*", choices=POLICIES, default=list(POLICIES))
     parser.add_argument("--threads", nargs="*", type=int, default=[os.cpu_count() or 1, 1])
+    parser.add_argument("--follows", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
-        print(json.dumps(measure(args.rows, args.replies, BESIDE)))
+        print(json.dumps(measure(args.rows, args.replies, BESIDE, args.follows)))
         return
+    most = max(args.threads)
+    ways = [("spin 10000", most, True)]
+    ways += [(policy, n, False) for n in args.threads for policy in (args.policies if n > 1 else args.policies[:1])]
     print(f"{'seconds':18}  {'waiting':10}  threads   alone  beside 1  beside 2")
-    for threads in args.threads:
-        for policy in args.policies if threads > 1 else args.policies[:1]:
-            for name, (alone, *others) in child(policy, threads, args).items():
-                times = "  ".join(f"{one:6.2f}" for one in (alone, *others))
-                slower = ", ".join(f"{one / alone:.1f}×" for one in others)
-                print(f"{name:18}  {policy:10}  {threads:7d}  {times}   {slower}", flush=True)
+    for policy, count, follows in ways:
+        for name, (alone, *others) in child(policy, count, follows, args).items():
+            times = "  ".join(f"{one:6.2f}" for one in (alone, *others))
+            slower = ", ".join(f"{one / alone:.1f}×" for one in others)
+            shown = "follows" if follows else str(count)
+            print(f"{name:18}  {policy:10}  {shown:>7}  {times}   {slower}", flush=True)
 
 
 if __name__ == "__main__":
