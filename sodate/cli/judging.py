@@ -9,9 +9,10 @@ import typer
 
 from sodate.cli import Columns, Encoding, Json, app
 from sodate.cli.failures import print_json
+from sodate.cli.parser_words import Verbs
 from sodate.core.text import tr
 
-judge_app = typer.Typer(no_args_is_help=True)
+judge_app = Verbs()
 app.add_typer(judge_app, name="judge", help=tr("People judge replies, blind.", "人が返答をブラインドで評価する。"))
 
 
