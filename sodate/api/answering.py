@@ -17,7 +17,6 @@ from sodate.api.worker import EngineThread
 from sodate.core.engine import Constraint, Done, Event, Request, Sampling, Token
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
-from sodate.render import as_bytes
 from sodate.render.renderer import Renderer
 
 STALLED = 2_000  # tokens that wait for a reader who does not read, before its request is let go of
@@ -42,11 +41,6 @@ class Served:
     created: int
     model: Any = None
     select: Callable[[str], None] = lambda version: None
-
-    @property
-    def text(self) -> bool:
-        """Whether its engine knows text alone: its ids are bytes, and it tells no log-probabilities."""
-        return self.renderer.source == as_bytes.SOURCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +67,13 @@ class Piece:
 class End:
     """A reply is complete. `ids` are all its tokens, those that a stop string cut away among them.
 
-    `stop` is the control token that ended it; `cached` of the prompt's tokens were found computed. `counted` is as in
-    core/engine.py.
+    `stop` is the control token that ended it; `cached` of the prompt's tokens were found computed.
     """
 
     finish: Literal["stop", "length"]
     ids: tuple[int, ...]
     stop: Scored | None = None
     cached: int = 0
-    counted: tuple[int, int] | None = None
 
 
 class Service:
@@ -165,7 +157,7 @@ class Service:
                         yield last
                     cut = event.finish == "length" and not pieces.stopped
                     finish: Literal["stop", "length"] = "length" if cut else "stop"
-                    yield self._ended(ask, End(finish, tuple(pieces.ids), pieces.stop, event.cached, event.counted))
+                    yield self._ended(ask, End(finish, tuple(pieces.ids), pieces.stop, event.cached))
         finally:
             await stream.aclose()
 

@@ -15,6 +15,7 @@ from sodate.core.engine import Sampling
 from sodate.core.errors import SodateError
 from sodate.core.types import Message
 from sodate.grade.outcome import How, Said, Usage
+from sodate.grade.outcome import Judges as Judges
 
 if TYPE_CHECKING:
     from sodate.api.loading import Model
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 AT_ONCE = 32  # questions before an engine together
 
 
-class Local:
+class LocalJudges:
     """Bases and versions of this machine. The one asked last stays loaded until another is asked."""
 
     def __init__(self) -> None:
@@ -50,7 +51,7 @@ class Local:
         ]  # fmt: skip
 
 
-class Served:
+class ServedJudges:
     """The models that answer in a server, asked from a thread that runs no event loop."""
 
     def __init__(self, service: Service, tenant: str) -> None:
@@ -70,6 +71,8 @@ class Served:
                 try:
                     return await self._one(model, number, prompt, how)
                 except SodateError as error:  # a prompt too long, an engine that gave up
+                    if error.code == "shutting_down":
+                        raise
                     return Said("", self._service.find(model).id, failed=error.message)
 
         return await asyncio.gather(*(one(number, prompt) for number, prompt in enumerate(prompts)))

@@ -322,7 +322,7 @@ def _write_down(job: TrainingJob, model: Any, resolved: Resolved, choice: SpeedC
 
 def _setup(job: TrainingJob, model: Any, resolved: Resolved, choice: SpeedChoice) -> Setup:
     """What the training method is built from."""
-    from sodate.api.judging import Local
+    from sodate.api.judging import LocalJudges
     from sodate.train.methods import Setup
 
     def judge(name: str) -> Judge:
@@ -330,7 +330,7 @@ def _setup(job: TrainingJob, model: Any, resolved: Resolved, choice: SpeedChoice
 
     rows, held_out = job.data.rows, job.data.held_out
     return Setup(
-        job.recipe, model, job.renderer, job.run, rows, held_out, resolved.micro_tokens, job.say, judge, Local()
+        job.recipe, model, job.renderer, job.run, rows, held_out, resolved.micro_tokens, job.say, judge, LocalJudges()
     )  # fmt: skip
 
 

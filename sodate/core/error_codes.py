@@ -207,6 +207,7 @@ CODES: Mapping[str, str] = {
         "このバージョンのアダプターは、ベースモデルをほかと共有できません",
     ),
     "version_not_found": tr("no version has this name or number", "その名前か番号のバージョンはありません"),
+    "worker_crashed": tr("whoever did the work ended over it too often", "処理するプロセスが途中で何度も終了しました"),
     "wrong_model": tr(
         "the model is of another kind than the command needs", "コマンドに必要な種類のモデルではありません"
     ),

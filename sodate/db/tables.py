@@ -238,6 +238,89 @@ class Permission(Table):
     __table_args__ = (Index("permissions_by_model", "model", "project", unique=True),)
 
 
+class Eval(Table):
+    """An evaluation's definition: `config` and `criteria` as they are told, `tags` its metadata; JSON texts.
+
+    Rows of deleted ones stay, as those of files do.
+    """
+
+    __tablename__ = "evals"
+
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(unique=True)
+    project: Mapped[str]
+    name: Mapped[str]
+    config: Mapped[str] = mapped_column(Text)
+    criteria: Mapped[str] = mapped_column(Text)
+    tags: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[int]
+    updated_at: Mapped[int]
+    deleted_at: Mapped[int | None]
+
+    __table_args__ = (Index("evals_by_project", "project", "number"),)
+
+
+class EvalRun(Table):
+    """One run of an evaluation. `source` is where its items come from, `usage` the tokens of each model: JSON texts."""
+
+    __tablename__ = "eval_runs"
+
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(unique=True)
+    eval: Mapped[str] = mapped_column(ForeignKey("evals.id", ondelete="CASCADE"))
+    project: Mapped[str]
+    name: Mapped[str]
+    model: Mapped[str | None]
+    source: Mapped[str] = mapped_column(Text)
+    status: Mapped[str]
+    tags: Mapped[str] = mapped_column(Text)
+    usage: Mapped[str] = mapped_column(Text)
+    error: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[int]
+    deleted_at: Mapped[int | None]
+
+    __table_args__ = (Index("eval_runs_by_eval", "eval", "number"),)
+
+
+class EvalOutput(Table):
+    """What came of one item of a run. `status`: pass, fail, or error where it could not be graded; `body` as told."""
+
+    __tablename__ = "eval_outputs"
+
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(unique=True)
+    run: Mapped[str] = mapped_column(ForeignKey("eval_runs.id", ondelete="CASCADE"))
+    item: Mapped[int]
+    status: Mapped[str]
+    body: Mapped[str] = mapped_column(Text)
+
+    __table_args__ = (Index("eval_outputs_by_run", "run", "item", unique=True),)
+
+
+class Batch(Table):
+    """Requests that are answered one after the other. `times` are when it came to each status, `counts` its requests,
+    `errors` what is wrong with the file: JSON texts."""
+
+    __tablename__ = "batches"
+
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(unique=True)
+    project: Mapped[str]
+    endpoint: Mapped[str]
+    status: Mapped[str]
+    input_file: Mapped[str]
+    output_file: Mapped[str | None]
+    error_file: Mapped[str | None]
+    keep_seconds: Mapped[int | None]
+    tags: Mapped[str] = mapped_column(Text)
+    times: Mapped[str] = mapped_column(Text)
+    counts: Mapped[str] = mapped_column(Text)
+    errors: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[int]
+
+    __table_args__ = (Index("batches_by_project", "project", "number"),)
+
+
 class Quota(Table):
     """What a project may take: bytes of files, jobs at once, jobs that wait. One without a row has the defaults."""
 

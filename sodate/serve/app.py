@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
-from starlette.types import ASGIApp
 
 from sodate.api.answering import Service
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
 from sodate.serve import (
+    batches,
     chat,
     completions,
     embeddings,
     errors,
+    evals,
     files,
     graders,
     models,
@@ -32,7 +33,7 @@ from sodate.serve.settings import Settings
 from sodate.serve.state import ServerState
 
 
-def build(service: Service, settings: Settings) -> tuple[ASGIApp, ServerState]:
+def build(service: Service, settings: Settings) -> tuple[Guard, ServerState]:
     """The application, and what its routes share."""
     here = ServerState(service, settings, Metrics(service))
     app = FastAPI(title="sodate", version="1", docs_url=None, redoc_url=None, redirect_slashes=False)
@@ -58,7 +59,7 @@ def build(service: Service, settings: Settings) -> tuple[ASGIApp, ServerState]:
 
     parts = (
         chat, stored, completions, embeddings, responses, models, files, uploads, tuning, permissions, graders,
-        moderations, not_yet, old_wire,
+        evals, batches, moderations, not_yet, old_wire,
     )  # fmt: skip
     for room in parts:
         app.include_router(room.router)

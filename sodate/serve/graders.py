@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from sodate.api.grading import check_grader, run_grader
-from sodate.api.judging import Served
+from sodate.api.judging import ServedJudges
 from sodate.serve.state import server_state
 from sodate.serve.wire import Body, Free
 
@@ -35,6 +35,6 @@ def validated(asked: Validate) -> JSONResponse:
 @router.post("/run", response_model=None)
 async def ran(request: Request, asked: Run) -> JSONResponse:
     """The reward of one reply, and what went wrong where there is none."""
-    judges = Served(server_state(request).service, request.state.project)
+    judges = ServedJudges(server_state(request).service, request.state.project)
     answer = await asyncio.to_thread(run_grader, asked.grader, asked.model_sample, asked.item or {}, judges)
     return JSONResponse(answer)

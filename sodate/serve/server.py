@@ -18,9 +18,12 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sodate.api.answering import Service
+from sodate.api.judging import ServedJudges
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
+from sodate.jobs.desk import Desk
 from sodate.serve import app, keys
+from sodate.serve.inside import Inside
 from sodate.serve.settings import Settings
 from sodate.serve.state import ServerState
 
@@ -80,6 +83,7 @@ def run(
     """Serves until SIGTERM or SIGINT; running replies then have `drain_seconds`. The engine is closed at the end."""
     _allow_many_connections()
     application, server_state = app.build(service, settings)
+    desk = Desk(Inside(application.app), lambda project: ServedJudges(service, project))
     # Request lines hold what was asked for, and prompts may be in them: uvicorn's own log of them stays off.
     config = uvicorn.Config(
         application, http=_Protocol, ws="none", lifespan="off", access_log=False, log_config=None, backlog=BACKLOG,
@@ -92,6 +96,7 @@ def run(
         Server(config, server_state, on_ready).run(sockets=[listening])
     finally:
         listening.close()
+        desk.close()
         service.close()
 
 

@@ -251,3 +251,14 @@ def print_reward_model(worth: Mapping[str, Any]) -> None:
             ),
             style="yellow",
         )
+
+
+def print_imported(made: Any) -> None:
+    """What an import made, and what it left and why."""
+    for one in made.made:
+        out.print(f"{shown(str(word(one['kind'])))}  [bold]{shown(one['name'])}[/bold]  ← {shown(one['from'])}")
+    if made.left:
+        out.print()
+        out.print(tr("Does not carry over:", "引き継げないもの:"))
+    for one in made.left:
+        out.print(f"  {shown(one['from'])}: {shown(str(one['why']))}")

@@ -28,6 +28,13 @@ WORDS: Mapping[str, str] = {
     "run_dir": tr("folder", "フォルダー"),
     "status": tr("status", "状態"),
     "version": tr("version", "バージョン"),
+    # What an import makes.
+    "baseline": tr("recorded replies", "記録された返答"),
+    "dataset": tr("data set", "データセット"),
+    "eval": tr("eval", "評価"),
+    "grader": tr("grader", "採点"),
+    "item": tr("items", "評価項目"),
+    "recipe": tr("recipe", "レシピ"),
     # How a run stands.
     "running": tr("running", "実行中"),
     "interrupted": tr("interrupted", "中断"),
