@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from sodate.generate import scoring
 from sodate.generate.prefill import path_of
+from sodate.kernels import trie_attention
 from sodate.model import attention, forward, traits
 from sodate.render.renderer import Rendered
-from sodate.render.trie import Ints, build, pack
+from sodate.render.trie import Ints, Trie, build, pack
 
 TOKENS = 4096  # of prompts computed in one forward
 AT_ONCE = 256  # places whose logits are held at once
@@ -48,12 +48,14 @@ class _Fork:
 
 
 class _Reached(NamedTuple):
-    """A fork of a prompt with its first token's log-probability known: `slots` are the kept tokens before it."""
+    """A fork of a prompt with its first token's log-probability known: `path` are the kept segments before it, of
+    `depth` tokens."""
 
     prompt: int
     fork: _Fork
     logp: float
-    slots: Ints
+    path: tuple[int, ...]
+    depth: int
 
 
 @torch.inference_mode()
@@ -68,7 +70,8 @@ def likelihoods(
         return [_whole(model, prompt, options) for prompt in prompts]
     forks = _forks(options, list(range(len(options))), 0)
     found: list[Likelihoods | None] = [None] * len(prompts)
-    rows = [Rendered([*prompt, 0], [0.0] * len(prompt) + [1.0]) for prompt in prompts]  # 0 stands for what follows
+    # A number of its own stands for what follows, so that a prompt is the end of a segment, also of one that goes on.
+    rows = [Rendered([*prompt, -1 - n], [0.0] * len(prompt) + [1.0]) for n, prompt in enumerate(prompts)]
     for group in pack(rows, TOKENS):
         for number, one in zip(group, _below(model, [rows[n] for n in group], forks, len(options), floor), strict=True):
             found[number] = one
@@ -93,16 +96,17 @@ def _forks(options: Sequence[Sequence[int]], among: list[int], depth: int) -> li
 def _below(model: Any, rows: list[Rendered], forks: list[_Fork], options: int, floor: float) -> list[Likelihoods]:
     """Of the prompts of one forward."""
     trie = build(rows)
-    kept, head = _Kept(attention.TrieAttention.over(trie)), forward.head(model)
+    kept, head = _Kept(trie), forward.head(model)
     device = model.device
     tokens, positions = (torch.as_tensor(a, device=device) for a in (trie.tokens, trie.positions))
     hidden = attention.decode(model, tokens, positions, kept)
-    slots = [path_of(trie, row) for row in range(len(rows))]
+    places = [int(path_of(trie, row)[-1]) for row in range(len(rows))]
+    paths = [kept.path_to(place) for place in places]
     logps = np.full((len(rows), options), -np.inf)
     exact = np.zeros((len(rows), options), dtype=bool)
-    ends = np.repeat([int(each[-1]) for each in slots], len(forks))
-    begun = iter(_logp(head, hidden, ends, [fork.tokens[0] for fork in forks] * len(rows)))
-    reached = [_Reached(row, fork, next(begun), slots[row]) for row in range(len(rows)) for fork in forks]
+    begun = iter(_logp(head, hidden, np.repeat(places, len(forks)), [fork.tokens[0] for fork in forks] * len(rows)))
+    depths = [len(row.ids) - 1 for row in rows]  # the last id stands for what follows
+    reached = [_Reached(row, fork, next(begun), paths[row], depths[row]) for row in range(len(rows)) for fork in forks]
     waiting: list[_Reached] = []  # beginnings that had too little; others may turn out to have less still
     while reached or waiting:
         for one in reached:
@@ -121,31 +125,31 @@ def _below(model: Any, rows: list[Rendered], forks: list[_Fork], options: int, f
 def _further(model: Any, kept: _Kept, head: Any, going: list[_Reached], logps: Any, exact: Any) -> list[_Reached]:
     """Computes the tokens of these forks in one forward: the options that end with them, and the forks behind."""
     tokens: list[int] = []
-    seen: list[Ints] = []  # of each new token what it sees, itself last
+    positions: list[int] = []
     places: list[int] = []  # after which token each of `asked` is asked for
     asked: list[int] = []
+    segments: list[int] = []
     for one in going:
         inputs = one.fork.tokens[:-1] if one.fork.leaf else one.fork.tokens  # an option's last token is only asked for
-        path = one.slots
         places += range(len(tokens), len(tokens) + len(one.fork.tokens) - 1)
         asked += one.fork.tokens[1:]
-        for token in inputs:
-            path = np.append(path, kept.count + len(tokens))
-            seen.append(path)
-            tokens.append(token)
+        segments.append(kept.add(len(inputs), one.path))
+        tokens += inputs
+        positions += range(one.depth, one.depth + len(inputs))
         places += [len(tokens) - 1] * len(one.fork.below)
         asked += [fork.tokens[0] for fork in one.fork.below]
     device = model.device
-    positions = torch.tensor([len(path) - 1 for path in seen], device=device)
-    hidden = attention.decode(model, torch.tensor(tokens, device=device), positions, kept.further(seen))
+    hidden = attention.decode(
+        model, torch.tensor(tokens, device=device), torch.tensor(positions, device=device), kept.ready()
+    )
     found = iter(_logp(head, hidden, places, asked))
-    reached, at = [], 0
-    for one in going:
+    reached = []
+    for one, segment in zip(going, segments, strict=True):
         value = one.logp + sum(next(found) for _ in one.fork.tokens[1:])
         logps[one.prompt, one.fork.options] = value - np.log(len(one.fork.options))
         exact[one.prompt, one.fork.options] = one.fork.leaf
-        at += len(one.fork.tokens) - one.fork.leaf
-        reached += [_Reached(one.prompt, fork, value + next(found), seen[at - 1]) for fork in one.fork.below]
+        path, depth = (*one.path, segment), one.depth + len(one.fork.tokens)
+        reached += [_Reached(one.prompt, fork, value + next(found), path, depth) for fork in one.fork.below]
     return reached
 
 
@@ -165,53 +169,46 @@ def _logp(head: Any, hidden: Tensor, places: Sequence[int] | Ints, tokens: Seque
 class _Kept:
     """Attention over what was computed and what comes now; keys and values stay, (1, K, N, D) of each layer."""
 
-    def __init__(self, first: attention.TrieAttention) -> None:
-        self._first: attention.TrieAttention | None = first
+    def __init__(self, trie: Trie) -> None:
+        self._lengths = [segment.end - segment.start for segment in trie.segments]
+        self._paths = [segment.path for segment in trie.segments]
+        self._ends = np.cumsum(self._lengths)
+        self._attend = attention.TrieAttention(self._lengths, self._paths)
         self._keys: dict[int, Tensor] = {}
         self._values: dict[int, Tensor] = {}
-        self._seen = self._mask = torch.empty(0)
-        self._windows: dict[int, Tensor] = {}
 
-    @property
-    def count(self) -> int:
-        """Tokens that are kept."""
-        return next(iter(self._keys.values())).shape[2]
+    def path_to(self, place: int) -> tuple[int, ...]:
+        """The segments that lead to a token that was packed, which is the last of its own."""
+        segment = int(np.searchsorted(self._ends, place, side="right"))
+        assert self._ends[segment] == place + 1
+        return (*self._paths[segment], segment)
 
-    def further(self, seen: list[Ints]) -> _Kept:
-        """From here on each token of a forward sees those kept tokens, itself last."""
-        self._first, self._windows = None, {}
-        longest = max(map(len, seen))
-        padded = np.stack([np.pad(path, (longest - len(path), 0)) for path in seen])  # what is nearest stands last
-        hidden = np.stack([np.arange(longest) < longest - len(path) for path in seen])
-        device = next(iter(self._keys.values())).device
-        self._seen, self._mask = torch.as_tensor(padded, device=device), torch.as_tensor(hidden, device=device)
+    def add(self, length: int, path: tuple[int, ...]) -> int:
+        """A segment of the next forward below these; its number."""
+        self._lengths.append(length)
+        self._paths.append(path)
+        return len(self._lengths) - 1
+
+    def ready(self) -> _Kept:
+        """For a forward over the segments that were added."""
+        self._attend = attention.TrieAttention(self._lengths, self._paths)
         return self
 
     def __call__(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None, window: int | None
     ) -> Tensor:
-        if self._first is not None:
+        if layer not in self._keys:
             self._keys[layer], self._values[layer] = key, value
-            return self._first(layer, query, key, value, scale, window)
+            return self._attend(layer, query, key, value, scale, window)
         keys = self._keys[layer] = torch.cat([self._keys[layer], key], 2)
         values = self._values[layer] = torch.cat([self._values[layer], value], 2)
-        n, groups = len(self._seen), key.shape[1]
-        seen_keys, seen_values = (t[0][:, self._seen].transpose(0, 1) for t in (keys, values))  # (n, K, L, D)
-        rows = query[0].transpose(0, 1).reshape(n, groups, query.shape[1] // groups, -1)
-        mask = self._additive(window, query).expand(n, 1, rows.shape[2], -1)
-        out = F.scaled_dot_product_attention(rows, seen_keys, seen_values, attn_mask=mask, scale=scale)
-        return out.reshape(n, query.shape[1], -1).transpose(0, 1)[None]
-
-    def _additive(self, window: int | None, like: Tensor) -> Tensor:
-        """(n, 1, 1, L)"""
-        reach = window or 0
-        if reach not in self._windows:
-            hidden = self._mask.clone()
-            if reach:
-                hidden[:, : max(0, hidden.shape[1] - reach)] = True
-            mask = torch.zeros(hidden.shape, dtype=like.dtype, device=like.device)
-            self._windows[reach] = mask.masked_fill_(hidden, float("-inf"))[:, None, None, :]
-        return self._windows[reach]
+        new = query.shape[2]
+        if not trie_attention.usable(query, value):
+            return self._attend.below(query, keys, values, scale, window)
+        # The compiled call wants a query for every key; what it makes of the old ones costs little and is dropped.
+        whole = query.new_zeros(1, query.shape[1], keys.shape[2], query.shape[3])
+        whole[:, :, -new:] = query
+        return self._attend(layer, whole, keys, values, scale, window)[:, :, -new:]
 
 
 def _whole(model: Any, prompt: Sequence[int], options: Sequence[Sequence[int]]) -> Likelihoods:

@@ -19,7 +19,16 @@ STOP = 2
 # Common beginnings, one within another up to the stop token, an option of one token, and single ways of some tokens.
 OPTIONS = [[40, STOP], [40, 41, STOP], [40, 41, 42, 43, STOP], [40, 30, 31, STOP], [32, 33, 34, 35, STOP], [39, STOP]]
 LONG = [3 + n % 36 for n in range(40)]
-PROMPTS = [[5, 6, 7, 8, 9, 10, 11, 12, 13, 14], [5, 6, 7, 8, 9, 10, 11, 12, 13, 15, 16], [30, 31], LONG]
+# One of them twice, and two that others go on from.
+PROMPTS = [
+    LONG,
+    LONG[:20],
+    [*LONG[:20], 0, 7],
+    [5, 6, 7, 8, 9, 10, 11, 12, 13, 14],
+    [5, 6, 7, 8, 9, 10, 11, 12, 13, 15, 16],
+    [30, 31],
+    LONG,
+]
 
 
 def alone(model: Any, prompt: list[int], option: list[int]) -> float:
@@ -74,5 +83,5 @@ def test_an_architecture_without_shared_prefixes_gives_the_same(
 ) -> None:
     plain, _ = models
     monkeypatch.setattr(traits, "of", lambda model: traits.Traits(False))
-    found = likelihoods(plain, PROMPTS[:2], OPTIONS)
-    assert found[1].logp == pytest.approx([alone(plain, PROMPTS[1], option) for option in OPTIONS], abs=2e-4)
+    found = likelihoods(plain, PROMPTS[3:5], OPTIONS)
+    assert found[1].logp == pytest.approx([alone(plain, PROMPTS[4], option) for option in OPTIONS], abs=2e-4)
