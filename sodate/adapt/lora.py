@@ -201,7 +201,7 @@ def _targeted(model: nn.Module, targets: tuple[str, ...]) -> list[str]:
     linears = decoder_linears(model)
     if not linears:
         raise UsageError(
-            tr(f"{type(model).__name__} has no linear layers that an adapter could stand beside.",
+            tr(f"{type(model).__name__} has no linear layers that an adapter could be added to.",
                f"{type(model).__name__} にはアダプターを付けられる線形層がありません。"),
             tr("Use adapter=full or adapter=last.", "adapter=full または adapter=last を使ってください。"),
             code="model_unsupported",

@@ -92,7 +92,7 @@ def evaluate(
     recorded.check_names(elsewhere, list(dict.fromkeys(names)))
     if not names and not files:
         raise UsageError(
-            tr("There is nobody to evaluate.", "評価する対象がありません。"),
+            tr("There is no model to evaluate.", "評価する対象がありません。"),
             tr("Name a model, or give --replies FILE.", "モデルか --replies ファイル を指定してください。"),
             code="bad_value", param="models",
         )  # fmt: skip

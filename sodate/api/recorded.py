@@ -48,7 +48,7 @@ def read(path: Path, items: Sequence[EvalItem], encoding: str | None, *, some: b
         line = data.get(LINE)
         line = int(line) if isinstance(line, str) and line.strip().isdecimal() and len(line) < 16 else line
         if not isinstance(line, int) or isinstance(line, bool):
-            raise _wrong(path, at, tr("line is no line number.", "line が行番号ではありません。"))
+            raise _wrong(path, at, tr("line is not a line number.", "line が行番号ではありません。"))
         if line not in lines:
             if some:
                 continue

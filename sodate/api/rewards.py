@@ -127,7 +127,7 @@ def _refuse_unproven(name: str, worth: dict[str, Any]) -> None:
     )
     if not worth["prompts"]:
         raise SodateError(
-            tr(f"Nobody knows what the scores of {name} are worth: it was trained without held-out pairs.",
+            tr(f"It is not known how good the scores of {name} are: it was trained without held-out pairs.",
                f"{name} は検証用の組なしで学習されたため、点数の信頼性が分かりません。"),
             fix,
             code="untrusted_reward", param="rewards",

@@ -32,7 +32,7 @@ def open_service(names: Sequence[str] = (), aliases: Sequence[str] = (), engine:
     """
     if engine != "torch":
         raise UsageError(
-            tr(f"The engine {engine!r} is not there yet.", f"エンジン {engine!r} にはまだ対応していません。"),
+            tr(f"The engine {engine!r} is not supported yet.", f"エンジン {engine!r} にはまだ対応していません。"),
             tr("Use --engine torch.", "--engine torch を指定してください。"),
             code="bad_value", param="engine",
         )  # fmt: skip

@@ -32,14 +32,16 @@ Files = Annotated[list[Path], typer.Argument(help=tr("Data files.", "データ�
 Columns = Annotated[str | None, typer.Option(help="prompt=質問,completion=回答")]
 By = Annotated[Literal["hash", "group", "time"], typer.Option(help=tr("How rows are assigned.", "分け方。"))]
 Index = Annotated[
-    str | None, typer.Option(help=tr("Passages of NAME stand before questions.", "質問の前に索引の資料を入れる。"))
+    str | None, typer.Option(help=tr("Put passages of NAME before questions.", "質問の前に索引の資料を入れる。"))
 ]
 Encoding = Annotated[str | None, typer.Option(help="shift_jis, euc_jp, utf-16 …")]
 Date = Annotated[Literal["trained", "today"], typer.Option(help=tr("Date in prompts.", "プロンプトの日付。"))]
 Limit = Annotated[int | None, typer.Option(min=1, help=tr("First N rows.", "先頭の N 行。"))]
 Longest = Annotated[int, typer.Option(min=1, help=tr("Longest reply in tokens.", "返答の最大トークン数。"))]
-Seed = Annotated[int, typer.Option(help=tr("Of random choices.", "乱数のシード。"))]
-Temperature = Annotated[float, typer.Option(min=0, help=tr("0: the likeliest token.", "0 なら確率最大のトークン。"))]
+Seed = Annotated[int, typer.Option(help=tr("Random seed.", "乱数のシード。"))]
+Temperature = Annotated[
+    float, typer.Option(min=0, help=tr("0 takes the likeliest token.", "0 なら確率最大のトークン。"))
+]
 
 
 @app.callback()
@@ -123,7 +125,7 @@ def data_check(
 def data_show(
     file: Path,
     model: Annotated[
-        str, typer.Option(help=tr("Whose template and tokens.", "テンプレートを使うモデル。"))
+        str, typer.Option(help=tr("Model whose template is used.", "テンプレートを使うモデル。"))
     ] = "smollm2-135m",
     rows: Annotated[str, typer.Option(help=tr("Line numbers, e.g. 1-3,7.", "行番号。例: 1-3,7"))] = "1-3",
     template: Annotated[str | None, typer.Option(help="chatml, gemma, llama3, plain, FILE.jinja")] = None,
@@ -299,7 +301,7 @@ def evaluate(
         list[str] | None, typer.Option(help=tr("Columns to compare by, too.", "値ごとにも比べる列。"))
     ] = None,
     margin: Annotated[
-        float, typer.Option(min=0, max=1, help=tr("Differences so small count as none.", "差がないとみなす幅。"))
+        float, typer.Option(min=0, max=1, help=tr("Differences up to this count as none.", "差がないとみなす幅。"))
     ] = 0.03,
     index: Index = None,
     limit: Limit = None,
@@ -365,7 +367,7 @@ def generate(
     samples: Annotated[int, typer.Option(min=1, help=tr("Replies per prompt.", "プロンプトごとの返答の数。"))] = 1,
     temperature: Temperature = 0.0,
     top_p: Annotated[
-        float, typer.Option(min=0, max=1, help=tr("Of the likeliest tokens.", "候補にする確率の合計。"))
+        float, typer.Option(min=0, max=1, help=tr("Sample from this much probability.", "候補にする確率の合計。"))
     ] = 1.0,
     max_tokens: Longest = 256,
     limit: Limit = None,

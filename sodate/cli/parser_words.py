@@ -22,7 +22,7 @@ _HELP = [
     (r" COMMAND \[ARGS\]\.\.\.", " コマンド [引数]..."),
     (r"Show this message and exit\.", "この説明を表示して終了。"),
     (r"\[required\]", "[必須]"),
-    (r"\[default: ", "[既定: "),
+    (r"\[default:(?=\s)", "[既定:"),
 ]
 _SAID = [
     (r"No such command (.+?)\.", r"コマンド \1 はありません。"),

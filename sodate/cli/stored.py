@@ -21,7 +21,7 @@ def versions_list(as_json: Json = False) -> None:
     print_json(rows) if as_json else terminal.print_table(rows)
 
 
-@versions_app.command("show", help=tr("Everything known of a version.", "バージョンの詳細。"))
+@versions_app.command("show", help=tr("Everything known about a version.", "バージョンの詳細。"))
 def versions_show(version: str, as_json: Json = False) -> None:
     from sodate import terminal
     from sodate.api import versions
@@ -125,7 +125,7 @@ def models_list(as_json: Json = False) -> None:
         terminal.print_models(entries)
 
 
-@models_app.command("show", help=tr("Everything known of a model.", "モデルの詳細。"))
+@models_app.command("show", help=tr("Everything known about a model.", "モデルの詳細。"))
 def models_show(name: str, as_json: Json = False) -> None:
     from sodate import terminal
     from sodate.api.models import model
@@ -134,7 +134,7 @@ def models_show(name: str, as_json: Json = False) -> None:
     print_json(entry.to_json()) if as_json else terminal.print_tree(entry.to_json())
 
 
-@models_app.command("remove", help=tr("Delete a model nothing needs.", "使われていないモデルを削除する。"))
+@models_app.command("remove", help=tr("Delete a base model that nothing uses.", "使われていないモデルを削除する。"))
 def models_remove(name: str, as_json: Json = False) -> None:
     from sodate.api.models import remove_model
 

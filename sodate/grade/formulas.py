@@ -49,7 +49,7 @@ def read(text: str, names: Collection[str]) -> Formula:
         except (ValueError, TypeError) as error:  # sqrt and log of what has none; a root of a negative number
             raise ArithmeticError(str(error)) from None
         if isinstance(result, complex) or not math.isfinite(result):
-            raise ArithmeticError(str(tr("the result is no finite number", "結果が有限の数になりません")))
+            raise ArithmeticError(str(tr("the result is not a finite number", "結果が有限の数になりません")))
         return float(result)
 
     return calculated

@@ -138,7 +138,7 @@ class Python(Kind):
             tree = ast.parse(value)
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             line = getattr(error, "lineno", None) or 1
-            raise ValueError(tr(f"no Python: line {line}: {getattr(error, 'msg', type(error).__name__)}",
+            raise ValueError(tr(f"not Python: line {line}: {getattr(error, 'msg', type(error).__name__)}",
                                 f"Python として読めません ({line} 行目: {getattr(error, 'msg', type(error).__name__)})")
                              ) from None  # fmt: skip
         names = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
@@ -162,7 +162,7 @@ class Python(Kind):
         with contextlib.suppress(OverflowError):  # a whole number beyond all floats
             if answer.error is None and isinstance(value, int | float) and math.isfinite(value):
                 return Outcome(float(value), f"grade() = {value:g}")
-        said = answer.error or tr(f"grade() gave {clip(repr(value))}, no number",
+        said = answer.error or tr(f"grade() gave {clip(repr(value))}, which is not a number",
                                   f"grade() の値 {clip(repr(value))} は数ではありません")  # fmt: skip
         return Outcome(0.0, said, "python_grader_runtime_error")
 

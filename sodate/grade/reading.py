@@ -109,7 +109,7 @@ def _parts(given: Mapping[str, Any], place: Place, ours: ParseOurs | None, where
         path = f"{where}.graders.{key}"
         if not re.fullmatch(r"[^\W\d]\w*", str(key)):
             raise _refused(
-                tr(f"{key!r} can't stand in a formula: use letters, digits and _.",
+                tr(f"{key!r} can't be used in a formula: use letters, digits and _.",
                    f"{key!r} は式に書けません。文字・数字・_ を使ってください。"), path,
             )  # fmt: skip
         if isinstance(one, Mapping) and one.get("type") == "multi":

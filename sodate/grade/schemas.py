@@ -326,7 +326,7 @@ def _unchecked(node: dict[str, Any], draft: str) -> Iterator[str]:
             yield tr(f"the keyword {key!r} is not checked: {draft} doesn't have it",
                      f"キーワード {key!r} は {draft} にないため検査されません")  # fmt: skip
         elif "$ref" in node and before_2019 and key != "$ref":
-            yield tr(f"{key!r} is not checked: {draft} ignores what stands beside $ref",
+            yield tr(f"{key!r} is not checked: {draft} ignores what is beside $ref",
                      f"{draft} では $ref と並ぶ {key!r} は無視され、検査されません")  # fmt: skip
         elif key in _PARTNERS and _PARTNERS[key] not in node:
             yield tr(f"{key!r} is not checked: it says nothing without {_PARTNERS[key]!r}",

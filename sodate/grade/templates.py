@@ -35,7 +35,7 @@ class MissingError(SodateError):
 
     def __init__(self, of: Literal["item", "sample"], hole: str, unreadable: bool = False) -> None:
         message = (
-            tr(f"The reply is no JSON, and {hole} reads it.", f"返答が JSON ではないため {hole} を読めません。")
+            tr(f"The reply is not JSON, and {hole} reads it.", f"返答が JSON ではないため {hole} を読めません。")
             if unreadable
             else tr(f"There is no {hole} here.", f"{hole} がありません。")
         )
@@ -108,7 +108,7 @@ def _path(inside: str) -> Path:
         step = _STEP.match(text, at)
         if step is None:
             raise BadTemplateError(
-                tr(f"{{{{{inside}}}}} is no path such as item.a.b[0]",
+                tr(f"{{{{{inside}}}}} is not a path such as item.a.b[0]",
                    f"{{{{{inside}}}}} は item.a.b[0] のような形ではありません")
             )  # fmt: skip
         name, number, single, double = step.groups()

@@ -226,7 +226,7 @@ def print_trained(result: Mapping[str, Any]) -> None:
 def print_reward_model(worth: Mapping[str, Any]) -> None:
     """What held-out pairs say of a reward model, and whether to trust it."""
     if not worth["prompts"]:
-        out.print(tr("  no held-out pairs (--eval): nobody knows what its scores are worth",
+        out.print(tr("  no held-out pairs (--eval): it is not known how good its scores are",
                      "  検証用の組 (--eval) がないため、採点の確かさは不明です"), style="yellow")  # fmt: skip
         return
     low, high = worth["accuracy_ci"]

@@ -62,7 +62,7 @@ def test_replies_stand_beside_a_model_and_may_be_its_baseline(tmp_path: Path) ->
 
 
 def test_nobody_to_evaluate_is_said() -> None:
-    with pytest.raises(UsageError, match="nobody to evaluate"):
+    with pytest.raises(UsageError, match="no model to evaluate"):
         sodate.evaluate([], held_out(), "exact")
 
 
@@ -77,8 +77,8 @@ ITEMS = [EvalItem((), "a", Source("held.jsonl", line)) for line in (1, 2, 4)]
         ([{"line": 1, "reply": "a"}, {"line": 3, "reply": "a"}], 2, "no item on line 3"),
         ([{"line": 1, "reply": "a"}, {"line": 1, "reply": "b"}], 2, "answered twice"),
         ([{"line": 1, "reply": "a"}, {"line": 4, "reply": "a"}], None, "the first is held.jsonl:2"),
-        ([{"line": 1, "reply": "a"}, {"reply": "a"}], 2, "no line number"),
-        ([{"line": True, "reply": "a"}], 1, "no line number"),
+        ([{"line": 1, "reply": "a"}, {"reply": "a"}], 2, "not a line number"),
+        ([{"line": True, "reply": "a"}], 1, "not a line number"),
         ([{"answer": "a"}], 1, "has no reply"),
         ([{"reply": None}], 1, "has no reply"),
     ],

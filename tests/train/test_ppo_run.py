@@ -90,7 +90,7 @@ def test_kill_9_at_any_write_costs_nothing_but_time(
 def test_a_judge_that_proved_nothing_is_refused_unless_told_why(farm: Farm, judges: Path, tmp_path: Path) -> None:
     home = new_home(farm, judges, tmp_path / "home")
     refused = worker.run(*words(farm, judge="judge"), home=home)  # the newest
-    assert refused.code == 1 and "Nobody knows what the scores of judge@2" in refused.err
+    assert refused.code == 1 and "It is not known how good the scores of judge@2" in refused.err
     assert "trust_reward" in refused.err and not [*home.glob("runs/*")]
     file = home / "versions" / "judge" / "2" / "version.json"
     manifest = json.loads(file.read_text())
