@@ -12,6 +12,7 @@ import typer
 from sodate.cli import failures, process
 from sodate.cli.failures import print_json
 from sodate.cli.lines import line_numbers
+from sodate.cli.options import By, Columns, Date, Encoding, Files, Index, Json, Limit, Longest, Seed, Temperature, pairs
 from sodate.cli.parser_words import Verbs
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
@@ -26,22 +27,6 @@ app.add_typer(
     models_app, name="models", help=tr("Pull, list and remove base models.", "ベースモデルの取得・一覧・削除。")
 )
 app.add_typer(keys_app, name="keys", help=tr("API keys of the server.", "サーバーの API キー。"))
-
-Json = Annotated[bool, typer.Option("--json", help=tr("One JSON document on stdout.", "標準出力に JSON を 1 つ出す。"))]
-Files = Annotated[list[Path], typer.Argument(help=tr("Data files.", "データファイル。"))]
-Columns = Annotated[str | None, typer.Option(help="prompt=質問,completion=回答")]
-By = Annotated[Literal["hash", "group", "time"], typer.Option(help=tr("How rows are assigned.", "分け方。"))]
-Index = Annotated[
-    str | None, typer.Option(help=tr("Put passages of NAME before questions.", "質問の前に索引の資料を入れる。"))
-]
-Encoding = Annotated[str | None, typer.Option(help="shift_jis, euc_jp, utf-16 …")]
-Date = Annotated[Literal["trained", "today"], typer.Option(help=tr("Date in prompts.", "プロンプトの日付。"))]
-Limit = Annotated[int | None, typer.Option(min=1, help=tr("First N rows.", "先頭の N 行。"))]
-Longest = Annotated[int, typer.Option(min=1, help=tr("Longest reply in tokens.", "返答の最大トークン数。"))]
-Seed = Annotated[int, typer.Option(help=tr("Random seed.", "乱数のシード。"))]
-Temperature = Annotated[
-    float, typer.Option(min=0, help=tr("0 takes the likeliest token.", "0 なら確率最大のトークン。"))
-]
 
 
 @app.callback()
@@ -71,12 +56,6 @@ def main() -> None:
     sys.exit(status)
 
 
-def _pairs(columns: str | None) -> dict[str, str] | None:
-    from sodate.core.recipe import column_pairs
-
-    return column_pairs(columns) if columns else None
-
-
 # ── data ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -104,7 +83,7 @@ def data_check(
         files,
         against=against,
         model=at_hand(model, quiet=as_json) if model else None,
-        columns=_pairs(columns),
+        columns=pairs(columns),
         encoding=encoding,
         max_length=max_length,
     )
@@ -140,7 +119,7 @@ def data_show(
 
     lines = line_numbers(rows)
     named = at_hand(model, quiet=as_json)
-    found = data.rows(file, lines, named, template=template, columns=_pairs(columns), encoding=encoding)
+    found = data.rows(file, lines, named, template=template, columns=pairs(columns), encoding=encoding)
     if as_json:
         print_json([asdict(row) for row in found])
         return
@@ -166,7 +145,7 @@ def data_split(
 ) -> None:
     from sodate.api import data
 
-    done = data.split(files, train, held_out, by=by, share=share, column=column, seed=seed, columns=_pairs(columns),
+    done = data.split(files, train, held_out, by=by, share=share, column=column, seed=seed, columns=pairs(columns),
                       encoding=encoding)  # fmt: skip
     if as_json:
         print_json({"train": done.train, "held_out": done.held_out, "set_aside": done.ledger.rows_aside})
@@ -322,7 +301,7 @@ def evaluate(
     with terminal.evaluating(quiet=as_json) as listen:
         done = sodate.evaluate(
             models, data, grader, replies=replies or (), baseline=baseline, limit=limit, shots=shots,
-            columns=_pairs(columns), encoding=encoding, cluster=cluster, slices=slice or (), margin=margin,
+            columns=pairs(columns), encoding=encoding, cluster=cluster, slices=slice or (), margin=margin,
             index=index, max_new_tokens=max_tokens, batch_size=batch_size, seed=seed,
             replay=shlex.join(["sodate", *sys.argv[1:]]), on_event=listen,
         )  # fmt: skip
@@ -389,7 +368,7 @@ def generate(
     if data is None:
         asked = [replies.prompt(prompt or "", system)]
     else:
-        asked = replies.prompts(data, system=system, columns=_pairs(columns), encoding=encoding, limit=limit,
+        asked = replies.prompts(data, system=system, columns=pairs(columns), encoding=encoding, limit=limit,
                                 on_problem=terminal.print_problem)  # fmt: skip
     if index is not None:
         asked = replies.with_index(asked, index)

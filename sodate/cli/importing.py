@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sodate.cli import Json, app
+from sodate.cli import app
 from sodate.cli.failures import print_json
+from sodate.cli.options import Json
 from sodate.core.text import tr
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from sodate.cli import Columns, Encoding, Json, app, data_app
+from sodate.cli import app, data_app
 from sodate.cli.failures import print_json
+from sodate.cli.options import Columns, Encoding, Json
 from sodate.cli.parser_words import Verbs
 from sodate.core.text import tr
 

@@ -11,8 +11,9 @@ from typing import Annotated
 
 import typer
 
-from sodate.cli import Json, app
+from sodate.cli import app
 from sodate.cli.failures import print_json
+from sodate.cli.options import Json
 from sodate.cli.parser_words import Verbs
 from sodate.cli.serving import need_extra
 from sodate.core.text import tr

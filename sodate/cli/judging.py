@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from sodate.cli import Columns, Encoding, Json, app
+from sodate.cli import app
 from sodate.cli.failures import print_json
+from sodate.cli.options import Columns, Encoding, Json
 from sodate.cli.parser_words import Verbs
 from sodate.core.text import tr
 
@@ -44,12 +45,12 @@ def judge_make(
 ) -> None:
     from sodate import terminal
     from sodate.api import people
-    from sodate.cli import _pairs
     from sodate.cli.at_hand import at_hand
+    from sodate.cli.options import pairs
 
     named = [at_hand(model, quiet=as_json) for model in models or ()]
     done = people.make_sheets(named, data, out, replies=replies or (), viewpoints=viewpoint or (), raters=raters,
-                              overlap=overlap, limit=limit, seed=seed, columns=_pairs(columns),
+                              overlap=overlap, limit=limit, seed=seed, columns=pairs(columns),
                               encoding=encoding)  # fmt: skip
     print_json(done) if as_json else terminal.print_tree(done)
 

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from sodate.cli import Columns, Encoding, Json, app
+from sodate.cli import app
 from sodate.cli.failures import print_json
+from sodate.cli.options import Columns, Encoding, Json
 from sodate.cli.parser_words import Verbs
 from sodate.core.text import tr
 
@@ -42,11 +43,11 @@ def decide(
 ) -> None:
     import sodate
     from sodate import terminal
-    from sodate.cli import _pairs
     from sodate.cli.at_hand import at_hand
+    from sodate.cli.options import pairs
 
     done = sodate.decide(at_hand(version, quiet=as_json), data, options=options, calibrate=calibrate, promise=promise,
-                         columns=_pairs(columns), encoding=encoding, limit=limit,
+                         columns=pairs(columns), encoding=encoding, limit=limit,
                          on_problem=terminal.print_problem)  # fmt: skip
     if as_json:
         print_json(done)

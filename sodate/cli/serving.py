@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from sodate.cli import Json, app, keys_app
+from sodate.cli import app, keys_app
 from sodate.cli.failures import print_json
+from sodate.cli.options import Json
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
 

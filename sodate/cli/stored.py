@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from sodate.cli import Json, app, models_app, versions_app
+from sodate.cli import app, models_app, versions_app
 from sodate.cli.failures import print_json
+from sodate.cli.options import Json
 from sodate.core.text import tr, visible
 
 
