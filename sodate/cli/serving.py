@@ -56,7 +56,7 @@ def serve(
     import logging
 
     from sodate.api.serving import open_service
-    from sodate.jobs import files
+    from sodate.jobs import files, uploads
     from sodate.jobs.crew import Crew
     from sodate.serve import server
     from sodate.serve.settings import Settings
@@ -83,6 +83,7 @@ def serve(
             print(tr("A key: sodate keys create", "キーの作成: sodate keys create"), flush=True)
 
     files.sweep()
+    uploads.sweep()
     crew = Crew(workers)
     try:
         server.run(service, settings, listening, ready)

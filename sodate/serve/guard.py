@@ -11,6 +11,7 @@ import hashlib
 import ipaddress
 import json
 import logging
+import re
 import secrets
 import time
 from collections import OrderedDict
@@ -29,6 +30,7 @@ from sodate.serve.settings import DEFAULT_PROJECT, Settings
 log = logging.getLogger("sodate.serve")
 
 OPEN_PATHS = ("/healthz", "/readyz", "/metrics")  # say nothing about anybody
+_STREAMED = re.compile("/v1/files|/v1/uploads/[^/]+/parts")  # their routes read the body piece by piece
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
@@ -75,8 +77,8 @@ class Guard:
             if scope["path"] not in OPEN_PATHS:
                 state = scope.setdefault("state", {})
                 state["project"], state["actor"] = await self._asker(scope, headers)
-            streams = headers.get("content-type", "").startswith("multipart/") and scope["path"] not in OPEN_PATHS
-            receive = self._streamed(receive) if streams else await self._received(headers, receive)
+            streamed = _STREAMED.fullmatch(scope["path"]) is not None
+            receive = self._streamed(receive) if streamed else await self._received(headers, receive)
             await self.app(scope, receive, answer.send)
         except SodateError as error:
             status, body = errors.known(error)

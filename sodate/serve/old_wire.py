@@ -12,20 +12,23 @@ from typing import Annotated, Any
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from pydantic import Field
+from pydantic import Field, ValidationError
 from sqlalchemy.orm import Session
 
 from sodate.core.errors import UsageError
 from sodate.db.connection import reading
 from sodate.db.tables import JobEvent, StoredFile, TuningJob
 from sodate.jobs import bases, files, tuning
+from sodate.serve import completions
 from sodate.serve.sending import EventStream, event
 from sodate.serve.state import server_state
 from sodate.serve.tuning_wire import Batch, Epochs, Multiplier
-from sodate.serve.wire import Body
+from sodate.serve.wire import Body, CompletionRequest
 
-router = APIRouter(prefix="/v1/fine-tunes")
+router = APIRouter()
+FINE_TUNES = "/v1/fine-tunes"
 LOOK_SECONDS = 0.5  # between two looks for new events
 _STATUS = {"validating_files": "pending", "queued": "pending", "paused": "pending"}
 
@@ -56,7 +59,7 @@ class FineTuneRequest(Body):
         }  # fmt: skip
 
 
-@router.post("", response_model=None)
+@router.post(FINE_TUNES, response_model=None)
 def created(request: Request, asked: FineTuneRequest) -> JSONResponse:
     """Puts a job into the queue."""
     project = request.state.project
@@ -65,7 +68,7 @@ def created(request: Request, asked: FineTuneRequest) -> JSONResponse:
     return JSONResponse(_one(id, project))
 
 
-@router.get("", response_model=None)
+@router.get(FINE_TUNES, response_model=None)
 def listed(request: Request) -> JSONResponse:
     """The project's jobs, the oldest first, as they were listed then: all at once, without events."""
     project, data = request.state.project, []
@@ -75,20 +78,20 @@ def listed(request: Request) -> JSONResponse:
     return JSONResponse({"object": "list", "data": data})
 
 
-@router.get("/{id}", response_model=None)
+@router.get(FINE_TUNES + "/{id}", response_model=None)
 def retrieved(request: Request, id: str) -> JSONResponse:
     """How a job stands, with its events."""
     return JSONResponse(_one(id, request.state.project))
 
 
-@router.post("/{id}/cancel", response_model=None)
+@router.post(FINE_TUNES + "/{id}/cancel", response_model=None)
 def cancelled(request: Request, id: str) -> JSONResponse:
     """Ends a job."""
     tuning.cancel(id, request.state.project, request.state.actor)
     return JSONResponse(_one(id, request.state.project))
 
 
-@router.get("/{id}/events", response_model=None)
+@router.get(FINE_TUNES + "/{id}/events", response_model=None)
 async def events(request: Request, id: str, stream: Annotated[bool, Query()] = False) -> Response:
     """What happened to a job, the oldest first; `stream`: until it has ended."""
     project = request.state.project
@@ -151,3 +154,13 @@ def _files(session: Session, job: TuningJob, id: str | None) -> list[dict[str, A
         except UsageError:
             row = None
     return [files.shown(row)] if row is not None else []
+
+
+@router.post("/v1/engines/{engine:path}/completions", response_model=None)
+async def completed(request: Request, engine: str, asked: dict[str, Any]) -> Response:
+    """A completion whose model is in the address, as `Completion.create(engine=…)` asks for it."""
+    try:
+        whole = CompletionRequest.model_validate({**asked, "model": engine})
+    except ValidationError as error:
+        raise RequestValidationError(error.errors()) from None
+    return await completions.complete(request, whole)

@@ -184,6 +184,12 @@ def test_a_sender_who_goes_in_the_middle_leaves_nothing(house: Running, key: str
     assert sorted(folder().iterdir()) == before
 
 
+def test_other_addresses_take_no_more_than_a_request_may_have(house: Running, key: str) -> None:
+    headers = {"authorization": f"Bearer {key}", "content-type": "multipart/form-data; boundary=b"}
+    answer = house.http().post("/v1/chat/completions", content=b"x" * 20_000_001, headers=headers)
+    assert answer.status_code == 413
+
+
 @pytest.mark.parametrize(
     "id", ["..%2f..%2fsodate.db", "%252e%252e", "file-%00", "C:%5c", "%2fetc%2fpasswd", "file-" + "／" * 24]
 )

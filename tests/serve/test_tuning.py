@@ -146,6 +146,7 @@ def test_the_last_three_epochs_are_models_of_their_own(client: openai.OpenAI, tu
     assert [one.step_number for one in kept] == [20, 16, 12]
     assert kept[0].fine_tuned_model_checkpoint == tuned.fine_tuned_model
     assert all(one.metrics.full_valid_loss > 0 for one in kept)
+    assert all(0 <= one.metrics.full_valid_mean_token_accuracy <= 1 for one in kept)
     names = [one.fine_tuned_model_checkpoint for one in kept]
     assert len({name.split(":")[4] for name in names}) == 3 and names[1].endswith(":ckpt-step-16")
     assert list(client.fine_tuning.jobs.checkpoints.list(tuned.id, limit=1))  # page by page, to the end
@@ -324,8 +325,14 @@ def test_the_wire_of_2023_makes_and_uses_a_model(house: Running, key: str) -> No
     assert job["result_files"][0]["purpose"] == "fine-tune-results"
     streamed = http.get(f"/v1/fine-tunes/{job['id']}/events", params={"stream": "true"}).text
     assert streamed.count("fine-tune-event") == len(events) and streamed.endswith("data: [DONE]\n\n")
-    said = http.post("/v1/completions", json={"model": job["fine_tuned_model"], "prompt": "3 ->", "max_tokens": 4})
+    said = http.post(
+        "/v1/completions", json={"model": job["fine_tuned_model"], "prompt": "3 ->", "max_tokens": 4, "temperature": 0}
+    )
     assert said.status_code == 200 and said.json()["model"] == job["fine_tuned_model"]
+    asked = {"prompt": "3 ->", "max_tokens": 4, "temperature": 0}
+    by_address = http.post(f"/v1/engines/{job['fine_tuned_model']}/completions", json=asked)
+    assert by_address.json()["choices"][0]["text"] == said.json()["choices"][0]["text"]
+    assert http.post("/v1/engines/tiny/completions", json={"spice": 1}).json()["error"]["param"] == "spice"
     assert job["id"] not in [one["id"] for one in http.get("/v1/fine_tuning/jobs").json()["data"]]
 
 
