@@ -92,6 +92,8 @@ def _by_turns(rounds: int, ours: Callable[[int], Told], theirs: Callable[[int], 
         told = [side(number) for side in sides]
         if number >= 0:
             pairs.append((told[0], told[1]) if number % 2 else (told[1], told[0]))
+            mine, other = pairs[-1]
+            print(f"  round {number + 1}: {mine.seconds:.2f} s beside {other.seconds:.2f} s", flush=True)
     return pairs
 
 
