@@ -17,6 +17,7 @@ from sodate.api.worker import EngineThread
 from sodate.core.engine import Constraint, Done, Event, Request, Sampling, Token
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
+from sodate.render import as_bytes
 from sodate.render.renderer import Renderer
 
 STALLED = 2_000  # tokens that wait for a reader who does not read, before its request is let go of
@@ -41,6 +42,11 @@ class Served:
     created: int
     model: Any = None
     select: Callable[[str], None] = lambda version: None
+
+    @property
+    def text(self) -> bool:
+        """Whether its engine knows text alone: its ids are bytes, and it tells no log-probabilities."""
+        return self.renderer.source == as_bytes.SOURCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +73,15 @@ class Piece:
 class End:
     """A reply is complete. `ids` are all its tokens, those that a stop string cut away among them.
 
-    `stop` is the control token that ended it; `cached` of the prompt's tokens were found computed.
+    `stop` is the control token that ended it; `cached` of the prompt's tokens were found computed. `counted` is as in
+    core/engine.py.
     """
 
     finish: Literal["stop", "length"]
     ids: tuple[int, ...]
     stop: Scored | None = None
     cached: int = 0
+    counted: tuple[int, int] | None = None
 
 
 class Service:
@@ -157,7 +165,7 @@ class Service:
                         yield last
                     cut = event.finish == "length" and not pieces.stopped
                     finish: Literal["stop", "length"] = "length" if cut else "stop"
-                    yield self._ended(ask, End(finish, tuple(pieces.ids), pieces.stop, event.cached))
+                    yield self._ended(ask, End(finish, tuple(pieces.ids), pieces.stop, event.cached, event.counted))
         finally:
             await stream.aclose()
 

@@ -101,7 +101,13 @@ def prepared(turn: Turn) -> Ask:
         constraint = structured.json_constraint(turn.schema, turn.params.schema)
         if end := renderer.form.thought_end:
             constraint = structured.after_reasoning(constraint, end)
-    if tools and (turn.schema is None or turn.call == "required"):
+    if turn.served.text and (turn.call == "required" or turn.callable is not None):
+        raise UsageError(
+            tr("A server upstream that answers in text is not told which tool it has to call.",
+               "テキストで応答する上流サーバーには、呼ぶツールを指定できません。"),
+            code="engine_refused", param=turn.params.tool,
+        )  # fmt: skip
+    if tools and not turn.served.text and (turn.schema is None or turn.call == "required"):
         form = structured.form_of(renderer)
         offered = [t for t in tools if turn.callable is None or t["function"]["name"] in turn.callable]
         if form is not None or turn.call == "required":
@@ -118,6 +124,8 @@ def prepared(turn: Turn) -> Ask:
 
 def within_context(served: Served, prompt_tokens: int, sampling: Sampling, params: Params) -> Sampling:
     """`sampling` with its longest reply worked out where that is 0; UsageError where prompt and reply do not fit."""
+    if not served.context:  # the engine itself says so when it is too long
+        return sampling
     room = served.context - prompt_tokens
     if room < max(1, sampling.max_new_tokens):
         wanted = sampling.max_new_tokens
@@ -161,7 +169,8 @@ async def converse(service: Service, turn: Turn, ask: Ask) -> AsyncGenerator[Del
     yield Finished(
         Message("assistant", said.content, calls, reasoning=said.reasoning.rstrip()),
         "tool_calls" if calls and not turn.named else end.finish,
-        tuple(said.tokens), len(ask.prompt), len(end.ids), said.reasoning_tokens, end.cached,
+        tuple(said.tokens), *(end.counted or (len(ask.prompt), len(end.ids))),
+        0 if end.counted else said.reasoning_tokens, end.cached,
     )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sodate.data.ledger import Problem
 
 FEW = 20  # options up to which all but the least are looked into
-FLOORS = (1e-6, 1e-4)  # the share of probability below which a beginning is left, for few options and for more
+FLOORS = (1e-5, 1e-3)  # the share of probability below which a beginning is left, for few options and for more
 FIT = 3  # every third calibration row is for the temperature; the others are for the promise
 
 

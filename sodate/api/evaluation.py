@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime
 import json
 import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sodate.api import judging, recorded
+from sodate.api import judging, recorded, sheets
 from sodate.api.loading import load
 from sodate.api.retrieval import retriever
 from sodate.core import home
@@ -20,11 +21,12 @@ from sodate.core.manifests import SCHEMA_VERSION, ResultManifest, read_manifest
 from sodate.core.text import tr
 from sodate.core.types import Conversation, Example, Message, Preference
 from sodate.data import tasks
+from sodate.evaluate.answered import Answered
 from sodate.evaluate.run import EvalItem, EvalResult, where
 from sodate.evaluate.run import evaluate as compare
 from sodate.evaluate.slices import Slice
 from sodate.evaluate.slices import slices as sliced
-from sodate.release.lookup import identity
+from sodate.release.lookup import identity, is_known
 
 if TYPE_CHECKING:
     from sodate.grade import Grader
@@ -66,6 +68,7 @@ def evaluate(
     max_new_tokens: int | None = None,
     batch_size: int = 64,
     seed: int = 0,
+    engine: str = "torch",
     title: str = "",
     replay: str = "",
     on_event: Callable[[str, Any], None] = lambda kind, data: None,
@@ -78,10 +81,12 @@ def evaluate(
     rows of that file as examples in its prompt. `limit` takes the first rows. Rows with the same value in the column
     `cluster` are not independent, and count so. Differences within ±`margin` count as none.
     With `index`, passages that it finds stand before each question.
+    `engine` is who answers: "torch", "llamacpp" or "upstream:URL".
     `slices` are columns by whose values all is compared again.
     `max_new_tokens` defaults to the longest reference, a quarter more and 8 tokens,
     or to 256 where a right reply may say more than its reference; what was cut off is counted.
     """
+    from sodate.evaluate.handout import table, write_handout
     from sodate.evaluate.report import write_report
     from sodate.evaluate.run import can_show, check_references, independent, with_references, with_shots
     from sodate.grade import parse_grader
@@ -133,25 +138,31 @@ def evaluate(
     room: dict[str, int] = {}  # tokens a reply might have
     cut_off: dict[str, int] = {}
     unanswered: dict[str, dict[int, str]] = {}
+    answered: dict[str, Answered] = {}
     measured: dict[str, str] = {}  # what each given name stood for: `orders` → `orders@3`
     loaded: Any = None
     for name, examples in contestants:
         reference = baseline if examples else name
         if loaded is None or loaded[0] != reference:
-            loaded = None  # the old model goes before the new one comes
+            if loaded is not None:  # the old model goes before the new one comes
+                loaded[1].engine.close()
+            loaded = None
             on_event("loading", reference)
-            loaded = (reference, load(reference))
+            loaded = (reference, load(reference, engine=engine))
             measured[reference] = loaded[1].files.name
         room[name] = max_new_tokens or _room(items, loaded[1].renderer, parsed)
         prompts = [_with_shots(item.prompt, examples) for item in items]
         unanswered[name] = _overlong(loaded[1], prompts, tools)
         for number, why in unanswered[name].items():
             on_event("warning", f"{where(items[number], number)}: {name}: {why}")
-        said[name], thoughts[name], cut_off[name] = _generate(
+        said[name], thoughts[name], cut_off[name], answered[name] = _generate(
             loaded[1], name, prompts, tools, unanswered[name], room[name], batch_size, on_event
         )
+    if loaded is not None:
+        loaded[1].engine.close()
     said = {name: said[name] for name in [*(name for name, _ in contestants), *elsewhere]}
     result = compare(said, items, parsed, baselines, cut_off=cut_off, unanswered=unanswered, seed=seed, margin=margin)
+    result = replace(result, answered=answered)
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
     folder = home.reports_dir() / f"{stamp}-{secrets.token_hex(2)}"
     lines = [
@@ -165,7 +176,8 @@ def evaluate(
     held_out = {"file": str(data), "sha256": digest, "limit": limit}
     if asking is not None:
         held_out["index"] = asking.index.id
-    about: dict[str, Any] = {"measured": measured, "bytes": {name: identity(exact) for name, exact in measured.items()}}
+    weights = {name: identity(exact) for name, exact in measured.items() if is_known(exact)}
+    about: dict[str, Any] = {"measured": measured, "bytes": weights}
     about |= {"data": held_out, "slices": [one.to_json() for one in parts]}
     write_json(folder / "result.json", {"schema_version": SCHEMA_VERSION, **result.to_json(), **about})
     meta = {
@@ -174,6 +186,7 @@ def evaluate(
             str(tr(f"replies of {name}", f"{name} の返答")): f"{file} (sha256 {sha256_file(file)})"
             for file, name in files
         },
+        **{str(tr(f"engine of {name}", f"{name} のエンジン")): str(one) for name, one in answered.items()},
         str(tr("data", "データ")): str(data),
         str(tr("data sha256", "データの sha256")): digest,
         **({str(tr("index", "索引")): asking.index.id} if asking else {}),
@@ -184,14 +197,10 @@ def evaluate(
         or "-",
         str(tr("seed", "シード")): str(seed),
     }
-    page = write_report(
-        result,
-        folder / "report.html",
-        title=title or f"{', '.join([*names, *elsewhere])}: {Path(data).stem}",
-        meta=meta,
-        replay=replay,
-        parts=parts,
-    )
+    title = title or f"{', '.join([*names, *elsewhere])}: {Path(data).stem}"
+    page = write_report(result, folder / "report.html", title=title, meta=meta, replay=replay, parts=parts)
+    write_handout(result, folder / "handout.html", title=title, meta=meta, replay=replay)
+    sheets.write(folder / "rows.csv", *table(result))
     return Evaluation(result, page, tuple(parts))
 
 
@@ -303,9 +312,9 @@ def _room(items: Sequence[EvalItem], renderer: Any, graders: Sequence[Grader]) -
 def _generate(
     model: Any, name: str, prompts: list[list[Message]], tools: list[tuple[Any, ...]], overlong: Mapping[int, str],
     max_new_tokens: int, batch_size: int, on_event: Callable[[str, Any], None],
-) -> tuple[list[str], list[str], int]:  # fmt: skip
-    """The replies, what was thought before them, and how many ended at `max_new_tokens` instead of by themselves.
-    Prompts that are `overlong` have empty ones."""
+) -> tuple[list[str], list[str], int, Answered]:  # fmt: skip
+    """The replies, what was thought before them, how many ended at `max_new_tokens` instead of by themselves, and who
+    made them in what time. Prompts that are `overlong` have empty ones."""
     from sodate.core.engine import Sampling
 
     asked = [number for number in range(len(prompts)) if number not in overlong]
@@ -315,17 +324,20 @@ def _generate(
     def on_reply(number: int, reply: Any) -> None:
         nonlocal done
         done += 1
-        on_event("reply", {"model": name, "done": done, "total": total, "tokens": len(reply.ids)})
+        on_event("reply", {"model": name, "done": done, "total": total, "tokens": reply.tokens})
 
+    began = time.monotonic()
     replies = model.replies(
         [prompts[n] for n in asked], Sampling(max_new_tokens=max_new_tokens), tools=[tools[n] for n in asked],
         batch_size=batch_size, on_reply=on_reply,
     )  # fmt: skip
+    seconds = time.monotonic() - began
     texts, thoughts = [""] * len(prompts), [""] * len(prompts)
     for number, reply in zip(asked, replies, strict=True):
         texts[number] = tasks.generated(model.renderer, reply.ids, tools[number])
         thoughts[number] = model.renderer.split(reply.ids)[0]
-    return texts, thoughts, sum(reply.finish == "length" for reply in replies)
+    took = Answered(model.engine.name, model.engine.details, seconds, sum(reply.tokens for reply in replies))
+    return texts, thoughts, sum(reply.finish == "length" for reply in replies), took
 
 
 def _overlong(model: Any, prompts: list[list[Message]], tools: list[tuple[Any, ...]]) -> dict[int, str]:
@@ -335,5 +347,5 @@ def _overlong(model: Any, prompts: list[list[Message]], tools: list[tuple[Any, .
     return {
         number: tr(f"no reply: the prompt has {count} tokens, and there is room for {longest} with its reply",
                    f"返答なし: プロンプトが {count} トークンあり、返答込みの上限 {longest} を超えています")
-        for number, count in enumerate(counts) if count >= longest
+        for number, count in enumerate(counts) if longest and count >= longest
     }  # fmt: skip

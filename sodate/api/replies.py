@@ -63,9 +63,10 @@ def with_index(asked: Sequence[Prompt], index: str) -> list[Prompt]:
 
 
 def replies(
-    model: str, asked: Sequence[Prompt], *, samples: int = 1, date: Date = "trained", **sampling: Any
-) -> list[dict[str, Any]]:
-    """A row for each prompt; `sampling` is that of `Model.reply`, `date` that of `load`.
+    model: str, asked: Sequence[Prompt], *, samples: int = 1, date: Date = "trained", engine: str = "torch",
+    **sampling: Any,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """A row for each prompt; `sampling` is that of `Model.reply`, `date` and `engine` those of `load`.
 
     One reply is `{"prompt": its number, "replies": [text]}`, with its `line`. Several have the messages of the prompt
     and `ranks` null: filled in by a person, they are data of the format preference-ranking. What a model thought before
@@ -81,7 +82,7 @@ def replies(
             param="temperature",
         )
     many = [one for one in asked for _ in range(samples)]
-    loaded = load(model, date=date)
+    loaded = load(model, date=date, engine=engine)
     answers = loaded.replies([p.messages for p in many], Sampling(**sampling), tools=[p.tools for p in many])
     read = [loaded.renderer.split(reply.ids) for reply in answers]
     return [_row(number, one, read[number * samples : (number + 1) * samples]) for number, one in enumerate(asked)]

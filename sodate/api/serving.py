@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from sodate.api.answering import Served, Service
+from sodate.api.engines import check_engine
 from sodate.api.following import Follower
 from sodate.api.loading import Model, load, load_together, renderer_of, shares
 from sodate.api.text_stream import TokenBytes
@@ -30,12 +31,7 @@ def open_service(names: Sequence[str] = (), aliases: Sequence[str] = (), engine:
 
     UsageError for an alias of another form, for names that are not known, and where there is nothing to serve.
     """
-    if engine != "torch":
-        raise UsageError(
-            tr(f"The engine {engine!r} is not supported yet.", f"エンジン {engine!r} にはまだ対応していません。"),
-            tr("Use --engine torch.", "--engine torch を指定してください。"),
-            code="bad_value", param="engine",
-        )  # fmt: skip
+    check_engine(engine)
     pairs = [_pair(alias) for alias in aliases]
     wanted = list(dict.fromkeys([*(names or _newest(bool(pairs))), *(version for _, version in pairs)]))
     holding = contextlib.ExitStack()
@@ -45,11 +41,11 @@ def open_service(names: Sequence[str] = (), aliases: Sequence[str] = (), engine:
                 holding.enter_context(held(version))
         moving = {name: name for name in wanted if target(name) is not None}
         moving |= {name: version for name, version in pairs if version in moving}
-        models = load_together(wanted, more=bool(moving))
+        models = load_together(wanted, more=bool(moving), engine=engine)
         sign = Sign()
         holding.callback(sign.close)
         service = _service(wanted, models, pairs, sign, holding.pop_all().close)
-    service.open_version = lambda version: _beside(service, version, sign)
+    service.open_version = lambda version: _beside(service, version, sign, engine)
     if moving:
         service.on_close(Follower(service, moving, service.open_version, _shut).close)
     return service
@@ -63,11 +59,12 @@ def _service(
     served: dict[str, Served] = {}
     known: dict[str, Served] = {}
     for name, model in zip(wanted, models, strict=True):
-        thread = threads.setdefault(id(model.engine), EngineThread(model.engine, sign=sign))
-        one = as_served(model, thread)
+        if id(model.engine) not in threads:
+            threads[id(model.engine)] = EngineThread(model.engine, sign=sign)
+        one = as_served(model, threads[id(model.engine)])
         served.setdefault(one.id, one)
         known[name] = served[one.id]
-        if target(name) is None:  # what an alias means need not be the newest
+        if target(name) is None and "@" in one.id:  # what an alias means need not be the newest
             known[one.id.rpartition("@")[0]] = served[one.id]
     return Service(list(served.values()), known | {alias: known[version] for alias, version in pairs}, release)
 
@@ -115,8 +112,12 @@ def as_served(model: Model, thread: EngineThread) -> Served:
     )  # fmt: skip
 
 
-def _beside(service: Service, name: str, sign: Sign) -> Served:
-    """A version loaded beside those that answer: over weights that are there, where it can share them."""
+def _beside(service: Service, name: str, sign: Sign, word: str) -> Served:
+    """A version loaded beside those that answer, by the engine that `word` names: over weights that are there, where
+    it can share them."""
+    if word != "torch":
+        model = load(name, engine=word)
+        return as_served(model, EngineThread(model.engine, sign=sign))
     files = look_up(name)
     host = next((one for one in service.all if one.base == files.base and one.model is not None), None)
     if files.adapter is None or not shares(files):
@@ -135,7 +136,7 @@ def _shut(served: Served) -> None:
     """Frees what nobody asks for any more: the version beside others, or its engine. SodateError `busy` while its last
     replies are under way."""
     engine: Any = served.engine.engine
-    if served.version:
+    if served.version and (served.model is not None or len(engine.versions) > 1):
         served.engine.call(lambda: engine.remove_version(served.version)).result()
     elif served.engine.running or served.engine.waiting:
         raise SodateError(tr(f"{served.id} still answers.", f"{served.id} はまだ応答中です。"), code="busy")

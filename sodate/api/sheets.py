@@ -37,7 +37,7 @@ def write(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> N
     # What begins like a formula would be one.
     plain = [[f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell for cell in row] for row in rows]
     csv.writer(text).writerows([header, *plain])
-    write_bytes(path, text.getvalue().encode("utf-8-sig"))
+    write_bytes(path, text.getvalue().encode("utf-8-sig", "replace"))
 
 
 def read(path: Path) -> list[tuple[int, dict[str, str]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -46,7 +47,8 @@ class TokenBytes:
     def scored(self, id: int, log_probability: float | None, top: Sequence[tuple[int, float]] = ()) -> Scored:
         """A token with its bytes, and the likeliest `top` with theirs."""
         likeliest = tuple(Scored(other, self._of(other), value) for other, value in top)
-        return Scored(id, self._of(id), log_probability, likeliest)
+        known = None if log_probability is None or math.isnan(log_probability) else log_probability
+        return Scored(id, self._of(id), known, likeliest)
 
     def of(self, token: Token) -> Scored:
         """An engine's token with its bytes."""

@@ -44,13 +44,16 @@ def report(job: TrainingJob, method: Method, state: State, choice: SpeedChoice) 
     from sodate.train.methods import named
 
     lines = job.run.metrics()
+    kept, least = state.best_step, state.best_loss
+    if job.recipe.keep == "last" and kept is not None:
+        kept, least = state.step, lines[-1]["eval_loss"]
     return {
         "steps": state.step, "tokens": state.tokens,
         "supervised_tokens": state.supervised_tokens, "train_seconds": state.train_seconds,
         "peak_rss_bytes": memory.peak_rss_bytes(), **choice.figures(),
         "first_loss": lines[0]["loss"], "final_loss": lines[-1]["loss"],
-        "best_step": state.best_step, "best_eval_loss": state.best_loss, "stopped_early": state.stopped,
-        **held_out_figures(lines, state.step if job.recipe.keep == "last" else state.best_step),
+        "best_step": kept, "best_eval_loss": least, "stopped_early": state.stopped,
+        **held_out_figures(lines, kept),
         **named(job.recipe.method).report(method),
     }  # fmt: skip
 

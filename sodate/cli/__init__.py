@@ -12,7 +12,7 @@ import typer
 from sodate.cli import failures, process
 from sodate.cli.failures import print_json
 from sodate.cli.lines import line_numbers
-from sodate.cli.options import By, Columns, Date, Encoding, Files, Index, Json, Limit, Longest, Seed, Temperature, pairs
+from sodate.cli.options import By, Columns, Encoding, Files, Json, Seed, pairs
 from sodate.cli.parser_words import Verbs
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
@@ -249,132 +249,13 @@ def runs_resume(run: str, as_json: Json = False) -> None:
     print_json(result) if as_json else terminal.print_trained(result)
 
 
-# ── evaluate, talk ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@app.command("eval", help=tr("Compare models on held-out rows.", "評価用の行でモデルを比べる。"))
-def evaluate(
-    data: Annotated[Path, typer.Option(help=tr("Held-out file.", "評価用ファイル。"))],
-    grader: Annotated[list[str], typer.Option(help="exact, json_schema:FILE, fields, label, rules:FILE …")],
-    models: Annotated[
-        list[str] | None, typer.Argument(help=tr("Versions or base models.", "バージョンまたはベースモデル。"))
-    ] = None,
-    replies: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FILE[:NAME]", help=tr("Replies made elsewhere.", "ほかで作った返答のファイル。")),
-    ] = None,
-    baseline: Annotated[
-        str | None, typer.Option(help=tr("Compared with (default: the first).", "比較の基準 (既定は先頭)。"))
-    ] = None,
-    shots: Annotated[
-        Path | None,
-        typer.Option(help=tr("A second baseline: these examples in the prompt.", "第二の基準: 例を入れたプロンプト。")),
-    ] = None,
-    columns: Columns = None,
-    encoding: Encoding = None,
-    cluster: Annotated[
-        str | None,
-        typer.Option(help=tr("Related rows share its value and count as one.", "関係する行を 1 件と数えるための列。")),
-    ] = None,
-    slice: Annotated[
-        list[str] | None, typer.Option(help=tr("Columns to compare by, too.", "値ごとにも比べる列。"))
-    ] = None,
-    margin: Annotated[
-        float, typer.Option(min=0, max=1, help=tr("Differences up to this count as none.", "差がないとみなす幅。"))
-    ] = 0.03,
-    index: Index = None,
-    limit: Limit = None,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help=tr("Longest reply.", "返答の最大トークン数。"))] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help=tr("Replies written at once.", "同時に生成する数。"))] = 64,
-    examples: Annotated[int, typer.Option(min=0, help=tr("Before/after examples to print.", "表示する例の数。"))] = 3,
-    seed: Seed = 0,
-    as_json: Json = False,
-) -> None:
-    import shlex
-
-    import sodate
-    from sodate import terminal
-    from sodate.cli.at_hand import at_hand
-
-    models = [at_hand(model, quiet=as_json) for model in models or ()]
-    baseline = at_hand(baseline, quiet=as_json) if baseline else None
-    with terminal.evaluating(quiet=as_json) as listen:
-        done = sodate.evaluate(
-            models, data, grader, replies=replies or (), baseline=baseline, limit=limit, shots=shots,
-            columns=pairs(columns), encoding=encoding, cluster=cluster, slices=slice or (), margin=margin,
-            index=index, max_new_tokens=max_tokens, batch_size=batch_size, seed=seed,
-            replay=shlex.join(["sodate", *sys.argv[1:]]), on_event=listen,
-        )  # fmt: skip
-    if as_json:
-        parts = [one.to_json() for one in done.slices]
-        print_json({**done.result.to_json(), "slices": parts, "report": str(done.report)})
-    else:
-        from sodate.terminal.comparison import print_evaluation
-
-        print_evaluation(done, examples)
-
-
-@app.command(help=tr("Talk with a version or base model.", "バージョンやベースモデルと話す。"))
-def chat(
-    model: str,
-    system: Annotated[str | None, typer.Option(help=tr("System prompt.", "システムプロンプト。"))] = None,
-    temperature: Temperature = 0.0,
-    max_tokens: Longest = 512,
-    date: Date = "trained",
-    index: Index = None,
-) -> None:
-    import sodate
-    from sodate.api.retrieval import retriever
-    from sodate.cli.at_hand import at_hand
-    from sodate.terminal.talk import chat as talk
-
-    asking = retriever(index) if index else None
-    talk(sodate.load(at_hand(model), date=date), system, asking, temperature=temperature, max_new_tokens=max_tokens)
-
-
-@app.command(help=tr("Replies to a prompt, or to every row of a file.", "プロンプトまたはファイルの各行への返答。"))
-def generate(
-    model: str,
-    prompt: Annotated[str | None, typer.Option(help=tr("One user message.", "ユーザーの発言。"))] = None,
-    system: Annotated[str | None, typer.Option(help=tr("System prompt.", "システムプロンプト。"))] = None,
-    data: Annotated[
-        Path | None, typer.Option(help=tr("File whose rows are answered, as JSON lines.", "各行に返答するファイル。"))
-    ] = None,
-    columns: Columns = None,
-    encoding: Encoding = None,
-    index: Index = None,
-    samples: Annotated[int, typer.Option(min=1, help=tr("Replies per prompt.", "プロンプトごとの返答の数。"))] = 1,
-    temperature: Temperature = 0.0,
-    top_p: Annotated[
-        float, typer.Option(min=0, max=1, help=tr("Sample from this much probability.", "候補にする確率の合計。"))
-    ] = 1.0,
-    max_tokens: Longest = 256,
-    limit: Limit = None,
-    seed: Seed = 0,
-    date: Date = "trained",
-    as_json: Json = False,
-) -> None:
-    from sodate import terminal
-    from sodate.api import replies
-    from sodate.cli.at_hand import at_hand
-    from sodate.terminal.talk import print_replies
-
-    if (prompt is None) == (data is None):
-        raise UsageError(
-            tr("Give either --prompt or --data.", "--prompt か --data のどちらかを指定してください。"),
-            code="bad_value",
-            param="prompt",
-        )
-    if data is None:
-        asked = [replies.prompt(prompt or "", system)]
-    else:
-        asked = replies.prompts(data, system=system, columns=pairs(columns), encoding=encoding, limit=limit,
-                                on_problem=terminal.print_problem)  # fmt: skip
-    if index is not None:
-        asked = replies.with_index(asked, index)
-    rows = replies.replies(at_hand(model, quiet=as_json), asked, samples=samples, temperature=temperature, top_p=top_p,
-                           max_new_tokens=max_tokens, seed=seed, date=date)  # fmt: skip
-    print_json(rows) if as_json else print_replies(rows, alone=data is None and samples == 1)
-
-
-from sodate.cli import importing, indexing, jobs, judging, releasing, serving, stored  # noqa: E402, F401 (verbs that join)
+from sodate.cli import (  # noqa: E402 (the other verbs join the app here)
+    answering,  # noqa: F401
+    importing,  # noqa: F401
+    indexing,  # noqa: F401
+    jobs,  # noqa: F401
+    judging,  # noqa: F401
+    releasing,  # noqa: F401
+    serving,  # noqa: F401
+    stored,  # noqa: F401
+)

@@ -12,13 +12,16 @@ from pathlib import Path
 from sodate.core.text import tr, visible
 
 
-def at_hand(name: str, *, quiet: bool = False) -> str:
-    """The name that the verbs know this model by, pulled now if it is built in, a model folder or a .gguf file.
+def at_hand(name: str, engine: str = "torch", *, quiet: bool = False) -> str:
+    """The name that the verbs know this model by, pulled now if it is built in, a model folder or a .gguf file. What a
+    server upstream answers by has its name there.
 
     Any other name is returned as it is: the verb says what it thinks of it. `quiet` leaves out the progress bar.
     """
     from sodate.api import models
 
+    if engine.startswith("upstream:"):
+        return name
     if models.is_here(name) or not (models.is_built_in(name) or Path(name).expanduser().exists()):
         return name
     import sodate

@@ -18,6 +18,7 @@ Index = Annotated[
 ]
 Encoding = Annotated[str | None, typer.Option(help="shift_jis, euc_jp, utf-16 …")]
 Date = Annotated[Literal["trained", "today"], typer.Option(help=tr("Date in prompts.", "プロンプトの日付。"))]
+Engine = Annotated[str, typer.Option(help="torch | llamacpp | upstream:URL")]
 Limit = Annotated[int | None, typer.Option(min=1, help=tr("First N rows.", "先頭の N 行。"))]
 Longest = Annotated[int, typer.Option(min=1, help=tr("Longest reply in tokens.", "返答の最大トークン数。"))]
 Seed = Annotated[int, typer.Option(help=tr("Random seed.", "乱数のシード。"))]

@@ -100,6 +100,10 @@ class Engine(Protocol):
     name: str
     context_length: int  # tokens that prompt and reply may have together; 0 where only the engine itself knows
 
+    @property
+    def details(self) -> str:
+        """What of it decides its numbers, for reports."""
+
     def admit(self, request: Request) -> None:
         """Takes a request, or raises SodateError and has allocated nothing.
 

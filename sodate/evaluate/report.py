@@ -96,7 +96,7 @@ def _example(result: EvalResult, index: int, models: list[str], graders: list[st
     }
 
 
-def _sentence(one: Comparison, margin: float) -> tuple[str, str]:
+def sentence(one: Comparison, margin: float) -> tuple[str, str]:
     """The verdict in words: (English, Japanese)."""
     names = display_name(one.candidate), display_name(one.baseline)
     (new, old), (new_ja, old_ja) = map(en, names), map(ja, names)
@@ -114,7 +114,8 @@ def _sentence(one: Comparison, margin: float) -> tuple[str, str]:
     }[one.verdict]
 
 
-def _signed(value: float) -> str:
+def signed(value: float) -> str:
+    """A difference in points, with its sign."""
     return f"{100 * value:+.1f}".replace("-", "−")
 
 
@@ -123,14 +124,14 @@ def _comparison(result: EvalResult, one: Comparison, reach: float) -> dict[str, 
         """A difference as a position in the plot: 0 in the middle of 200, ±reach at 6 and 194."""
         return f"{100 + 94 * max(-1.0, min(1.0, value / reach)):.1f}"
 
-    en, ja = _sentence(one, result.margin)
+    en, ja = sentence(one, result.margin)
     groups = flips(result, one)
     view: dict[str, Any] = {
         "en": en,
         "ja": ja,
         "verdict": one.verdict,
         "grader": one.grader,
-        "diff": _signed(one.diff),
+        "diff": signed(one.diff),
         "p": "<\u00a00.001" if one.p < 0.001 else f"{one.p:.3f}",
         "fixed": one.fixed,
         "broken": one.broken,
@@ -152,8 +153,8 @@ def _comparison(result: EvalResult, one: Comparison, reach: float) -> dict[str, 
     if one.ci:
         band = 94 * min(1.0, result.margin / reach)
         view |= {
-            "low": _signed(one.ci[0]),
-            "high": _signed(one.ci[1]),
+            "low": signed(one.ci[0]),
+            "high": signed(one.ci[1]),
             "plot": {
                 "low": x(one.ci[0]),
                 "high": x(one.ci[1]),
@@ -187,9 +188,9 @@ def _slices(parts: Sequence[Slice]) -> list[dict[str, Any]]:
     rows: dict[str, list[dict[str, Any]]] = {}
     for part in parts:
         for one in part.comparisons:
-            ends = {"low": _signed(one.ci[0]), "high": _signed(one.ci[1])} if one.ci else {"low": "", "high": ""}
+            ends = {"low": signed(one.ci[0]), "high": signed(one.ci[1])} if one.ci else {"low": "", "high": ""}
             names = {"candidate": one.candidate, "baseline": one.baseline}
-            facts = {"value": _clean(part.value), "n": part.n, "grader": one.grader, "diff": _signed(one.diff)}
+            facts = {"value": _clean(part.value), "n": part.n, "grader": one.grader, "diff": signed(one.diff)}
             rows.setdefault(part.field, []).append(
                 {**facts, **names, **ends, "enough": part.enough, "verdict": one.verdict}
             )

@@ -12,6 +12,7 @@ from sodate.core.intervals import Interval, paired_proportion_ci
 from sodate.core.text import en, ja, tr
 from sodate.core.types import Message, Source
 from sodate.evaluate import stats
+from sodate.evaluate.answered import Answered
 from sodate.evaluate.stats import Verdict
 from sodate.grade import CannotGradeError, Grade, Grader, case_of
 
@@ -103,8 +104,7 @@ class Comparison:
 class EvalResult:
     """All that was measured. `replies[model][i]` answers `items[i]`; `comparisons` go pair by pair. `cut_off` counts
     the replies of a model that were ended by a limit, not by the model, `unanswered` the items that it got no reply to
-    and 0 for; `notes` are what graders leave out or do more
-    strictly than usual."""
+    and 0 for, `answered` who made its replies; `notes` are what graders leave out or do more strictly than usual."""
 
     items: tuple[EvalItem, ...]
     replies: Mapping[str, tuple[str, ...]]
@@ -116,6 +116,7 @@ class EvalResult:
     margin: float
     seed: int
     notes: tuple[str, ...] = ()
+    answered: Mapping[str, Answered] = field(default_factory=dict)
 
     @property
     def n(self) -> int:
@@ -156,6 +157,7 @@ class EvalResult:
             "cut_off": dict(self.cut_off),
             "unanswered": dict(self.unanswered),
             "notes": [str(note) for note in self.notes],
+            "models": {model: one.to_json() for model, one in self.answered.items()},
             "results": [
                 {
                     "model": one.model,

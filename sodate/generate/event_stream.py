@@ -30,6 +30,7 @@ def fetch(
     connection: http.client.HTTPConnection, method: str, path: str, body: Any, headers: Mapping[str, str]
 ) -> Any:  # fmt: skip
     """The whole answer, as JSON. Raises what is in BROKEN, and Refusal."""
+    answer = None
     try:
         sent = {"Content-Type": "application/json", **headers}
         connection.request(method, path, None if body is None else json.dumps(body), sent)
@@ -38,6 +39,8 @@ def fetch(
             raise Refusal(answer.status, _read(answer.read(LONGEST_ERROR)), dict(answer.headers))
         return json.loads(answer.read(LONGEST_LINE))
     finally:
+        if answer is not None:
+            answer.close()
         connection.close()
 
 
@@ -51,7 +54,7 @@ class EventStream:
 
     def events(self, path: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> Iterator[dict[str, Any]]:
         """The JSON of each event, until the answer ends or says `[DONE]`. A whole answer that is JSON is one event."""
-        connection = self._connect()
+        connection, answer = self._connect(), None
         try:
             connection.connect()
             self._socket = connection.sock
@@ -72,6 +75,8 @@ class EventStream:
                         return
                     yield _event(data)
         finally:
+            if answer is not None:
+                answer.close()  # it holds the socket where the connection has let go of it
             connection.close()
 
     def break_off(self) -> None:

@@ -11,10 +11,14 @@ import hashlib
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from gguf.constants import GGMLQuantizationType
 
 from sodate.core.engine import Done, Event, Request, Sampling, Token
 from sodate.core.errors import SodateError
@@ -56,11 +60,14 @@ class LlamaCpp:
         about = read_gguf(weights)
         self.weights, self.vocabulary = weights, vocabulary_size(about)
         self.exact = all(tensor.kind == F32 for tensor in about.tensors)  # then keys and values are, too
+        kinds = Counter(tensor.kind for tensor in about.tensors if len(tensor.shape) > 1)
+        kind = GGMLQuantizationType(max(kinds, key=kinds.__getitem__)).name.lower()
+        self.details = f"xllamacpp {version('xllamacpp')}, {kind}"
         own = int(about.metadata[f"{about.architecture}.context_length"])
         self.context_length = min(own, CONTEXT)
         fit = CACHE_BYTES // (self.context_length * _token_bytes(about, 4 if self.exact else 2))
         self._slots = [Slot(number) for number in range(slots or max(1, min(SLOTS, fit)))]
-        self._adapters: dict[str, Path] = {}
+        self.versions: dict[str, Path] = {}  # by name, their adapters
         self._process: Process | None = None
         self._ended: list[float] = []  # when processes ended by themselves
         self._calls = Calls(self._failed)
@@ -82,7 +89,7 @@ class LlamaCpp:
                 tr("Shorten it.", "短くしてください。"),
                 code="context_length_exceeded",
             )  # fmt: skip
-        if request.version and request.version not in self._adapters:
+        if request.version and request.version not in self.versions:
             raise SodateError(
                 tr(f"The engine has no version {request.version}.",
                    f"バージョン {request.version} は読み込まれていません。"),
@@ -127,13 +134,13 @@ class LlamaCpp:
         """Serves the LoRA adapter in a GGUF file beside the base and others. llama.cpp reads adapters when it starts:
         it is started anew. SodateError `busy` while replies are under way."""
         self._idle(name)
-        self._adapters[name] = adapter
+        self.versions[name] = adapter
         self._end_process()
 
     def remove_version(self, name: str) -> None:
         """Lets go of a version; SodateError `busy` while replies are under way."""
         self._idle(name)
-        del self._adapters[name]
+        del self.versions[name]
         self._end_process()
 
     def _idle(self, name: str) -> None:
@@ -185,7 +192,7 @@ class LlamaCpp:
         self._process = Process({
             "model": str(self.weights.absolute()), "slots": len(self._slots), "context": self.context_length,
             "batch": BATCH, "exact": self.exact, "threads": _threads(),
-            "adapters": [str(path.absolute()) for path in self._adapters.values()],
+            "adapters": [str(path.absolute()) for path in self.versions.values()],
         })  # fmt: skip
         return self._process
 
@@ -226,7 +233,7 @@ class LlamaCpp:
             "top_k": 0, "min_p": 0.0, "seed": _seed(one), "n_probs": max(1, one.top_logprobs),
             "post_sampling_probs": _drawn_elsewhere(one),
             # Every adapter by name: [] would leave on what was on.
-            "lora": [{"id": i, "scale": float(name == request.version)} for i, name in enumerate(self._adapters)],
+            "lora": [{"id": i, "scale": float(name == request.version)} for i, name in enumerate(self.versions)],
         }  # fmt: skip
 
 

@@ -161,6 +161,11 @@ class TorchEngine:
     def close(self) -> None:
         self._requests = None
 
+    @property
+    def details(self) -> str:
+        kind = str(self.model.get_input_embeddings().weight.dtype).removeprefix("torch.")
+        return f"{kind}, {self.model.device.type}"
+
     # ── versions and memory ──────────────────────────────────────────────────────────────────────────────────────────
 
     def add_version(self, name: str, folder: Path) -> None:

@@ -37,6 +37,7 @@ class Upstream:
         self.address, self.ids, self.slots = address, ids, slots
         self.versions: set[str] = set()
         self.name = f"upstream:{address.url}"
+        self.details = "token ids" if ids else "text"
         self.context_length = 0  # it says so itself when a prompt is too long
         self._calls = Calls(lambda error: words.failed(address, error))
         self._limit = "max_tokens"  # the argument by which it is told how long a reply may be
@@ -76,6 +77,10 @@ class Upstream:
     def add_version(self, name: str) -> None:
         """Takes requests for a model of the server."""
         self.versions.add(name)
+
+    def remove_version(self, name: str) -> None:
+        """Takes none any more."""
+        self.versions.discard(name)
 
     # ── one request ──────────────────────────────────────────────────────────────────────────────────────────────────
 

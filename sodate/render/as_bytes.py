@@ -18,6 +18,7 @@ from sodate.render.toolcalls import parse
 
 BEGIN, END = 256, 257  # the ids that begin and end a turn
 _BEGIN, _END = "<|begin|>", "<|end|>"
+SOURCE = "elsewhere"  # of its template
 TOOLS = "tools"  # the role of the turn that lists what may be called
 TEMPLATE = (
     "{%- if tools %}{{ '<|begin|>tools\\n' + (tools | tojson) + '<|end|>' }}{% endif -%}"
@@ -45,7 +46,7 @@ def renderer() -> Renderer:
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     made.decoder = decoders.ByteLevel()
     made.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in (_BEGIN, _END)])
-    return Renderer(made, TEMPLATE, eos_token=_END, source="elsewhere")
+    return Renderer(made, TEMPLATE, eos_token=_END, source=SOURCE)
 
 
 def turns(ids: Sequence[int]) -> tuple[list[dict[str, Any]], list[Any]]:

@@ -65,7 +65,7 @@ def _bias(given: dict[str, float], served: Served) -> dict[int, float]:
 def check_width(choices: int, reply: int | None, served: Served) -> None:
     """Refuses what could never be held: more tokens in all choices than sixteen full contexts."""
     most = 16 * served.context
-    if choices * (reply or 1) > most:
+    if most and choices * (reply or 1) > most:
         raise UsageError(
             tr(f"{choices} choices of {reply} tokens are more than the {most} this server makes for one request.",
                f"{reply} トークンの返答 {choices} 個は、1 リクエストの上限 {most} トークンを超えます。"),
@@ -88,3 +88,12 @@ def check_tools(tools: Sequence[Mapping[str, Any]], mode: str, chosen: Sequence[
                f"tool_choice のツールが tools にありません。使えるもの: {', '.join(names) or '-'}"),
             code="invalid_value", param="tool_choice",
         )  # fmt: skip
+
+
+def no_scores(param: str) -> UsageError:
+    """For what a model can't be asked for whose engine knows messages and text alone."""
+    return UsageError(
+        tr("This model's engine takes messages and gives text: neither bare prompts nor log-probabilities.",
+           "このモデルのエンジンはメッセージを受けてテキストを返すだけです。生のプロンプトも対数確率も扱えません。"),
+        code="engine_refused", param=param,
+    )  # fmt: skip

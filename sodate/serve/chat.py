@@ -19,7 +19,7 @@ from sodate.core.errors import UsageError
 from sodate.core.ids import new_id
 from sodate.core.text import tr
 from sodate.serve import asked_model, stored
-from sodate.serve.asking import check_stream_options, check_tools, check_width, numbered, sampling
+from sodate.serve.asking import check_stream_options, check_tools, check_width, no_scores, numbered, sampling
 from sodate.serve.sending import EventStream, event, primed, told_apart, unless_gone
 from sodate.serve.state import ServerState, server_state
 from sodate.serve.turns import messages
@@ -70,6 +70,8 @@ def _checked(here: ServerState, asked: ChatRequest, project: str) -> Job:
             tr("top_logprobs needs logprobs.", "top_logprobs には logprobs: true が必要です。"),
             code="invalid_value", param="top_logprobs",
         )  # fmt: skip
+    if asked.logprobs and served.text:
+        raise no_scores("logprobs")
     longest = asked.max_completion_tokens or asked.max_tokens
     if asked.max_tokens is not None and asked.max_tokens < 1:
         raise UsageError(

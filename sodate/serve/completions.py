@@ -23,7 +23,7 @@ from sodate.core.text import tr
 from sodate.core.types import Message
 from sodate.jobs import naming
 from sodate.serve import asked_model
-from sodate.serve.asking import check_stream_options, check_width, numbered, sampling
+from sodate.serve.asking import check_stream_options, check_width, no_scores, numbered, sampling
 from sodate.serve.sending import EventStream, event, primed, told_apart, unless_gone
 from sodate.serve.state import ServerState, server_state
 from sodate.serve.wire import CompletionRequest
@@ -65,6 +65,7 @@ class Written:
     finish: str
     count: int
     cached: int = 0
+    ids: tuple[int, ...] = ()
 
     @property
     def mean(self) -> float:
@@ -88,6 +89,8 @@ async def complete(request: Request, asked: CompletionRequest) -> Response:
 def _checked(here: ServerState, asked: CompletionRequest, project: str) -> Job:
     served = asked_model.find(here, asked.model, project)
     check_stream_options(asked)
+    if served.text:
+        raise no_scores("prompt")
     if asked.suffix:
         raise _wrong(tr("suffix is not supported: the models here only go on with a text.",
                         "suffix には対応していません。ここのモデルは文章の続きだけを書きます。"), "suffix")  # fmt: skip
@@ -202,7 +205,7 @@ async def _written(here: ServerState, job: Job, number: int, choice: int) -> Wri
             if isinstance(piece, End):
                 # A reply of nothing but its end still has one entry: harnesses count on it.
                 tokens += [piece.stop] if piece.stop is not None and not tokens else []
-                return Written(text, tuple(tokens), piece.finish, len(piece.ids), piece.cached)
+                return Written(text, tuple(tokens), piece.finish, len(piece.ids), piece.cached, piece.ids)
             text += piece.text
             tokens += piece.tokens
     raise AssertionError("a reply has an end")
@@ -219,8 +222,10 @@ def _choice(job: Job, number: int, choice: int, own: Written, scores: Sequence[S
     if job.request.logprobs is not None:
         before = [job.served.tokens.scored(job.prompts[number][0], None), *scores[:-1]] if scores else []
         offsets = _Offsets(0 if scores else len(prompt))
-        told = _logprobs([*before, *own.tokens], job.request.logprobs, offsets)
-    return {"text": prompt + own.text, "index": number * job.n + choice, "logprobs": told, "finish_reason": own.finish}
+        told = _logprobs([*before, *own.tokens], job, offsets)
+    made = {"text": prompt + own.text, "index": number * job.n + choice, "logprobs": told, "finish_reason": own.finish}
+    ids = {"token_ids": own.ids, "prompt_token_ids": job.prompts[number]}
+    return made | (ids if job.request.return_token_ids else {})
 
 
 class _Offsets:
@@ -236,17 +241,22 @@ class _Offsets:
         return at
 
 
-def _logprobs(tokens: Sequence[Scored], top: int, offsets: _Offsets) -> dict[str, Any]:
+def _logprobs(tokens: Sequence[Scored], job: Job, offsets: _Offsets) -> dict[str, Any]:
     """The old form: parallel lists. The chosen token is among the likeliest always."""
+    top, name = job.request.logprobs or 0, _id if job.request.return_tokens_as_token_ids else _name
     likeliest = [
         None if t.log_probability is None
-        else {_name(o): o.log_probability for o in t.top[:top]} | {_name(t): t.log_probability}
+        else {name(o): o.log_probability for o in t.top[:top]} | {name(t): t.log_probability}
         for t in tokens
     ]  # fmt: skip
     return {
-        "tokens": [_name(t) for t in tokens], "token_logprobs": [t.log_probability for t in tokens],
+        "tokens": [name(t) for t in tokens], "token_logprobs": [t.log_probability for t in tokens],
         "top_logprobs": likeliest, "text_offset": [offsets.of(t) for t in tokens],
     }  # fmt: skip
+
+
+def _id(token: Scored) -> str:
+    return f"token_id:{token.id}"
 
 
 def _name(token: Scored) -> str:
@@ -266,9 +276,11 @@ async def _events(here: ServerState, job: Job) -> AsyncGenerator[bytes, None]:
     with_usage = {"usage": None} if options and options.include_usage else {}
     scores = await _prompt_scores(here, job)
     done: list[Written] = []
+    wants = job.request.logprobs is not None
 
-    def chunk(index: int, text: str, told: Any, finish: str | None = None) -> bytes:
+    def chunk(index: int, text: str, told: Any, finish: str | None = None, ids: Sequence[int] = ()) -> bytes:
         choice = {"text": text, "index": index, "logprobs": told, "finish_reason": finish}
+        choice |= {"token_ids": ids} if job.request.return_token_ids else {}
         return event({**job.head, "choices": [choice], **with_usage})
 
     for number in range(len(job.prompts)):
@@ -282,15 +294,18 @@ async def _events(here: ServerState, job: Job) -> AsyncGenerator[bytes, None]:
                 yield chunk(index, "", None, "length")
                 continue
             prompt = job.served.renderer.decode(job.prompts[number]) if job.request.echo else ""
-            offsets = _Offsets(len(prompt))
+            offsets, given = _Offsets(len(prompt)), 0
             async with contextlib.aclosing(here.service.reply(_ask(job, number, choice))) as pieces:
                 async for piece in pieces:
                     if isinstance(piece, End):
                         done.append(Written("", (), piece.finish, len(piece.ids), piece.cached))
-                        yield chunk(index, "", None, piece.finish)
+                        last = [piece.stop] if piece.stop and job.request.return_token_ids and wants else []
+                        told = _logprobs(last, job, offsets) if last else None
+                        yield chunk(index, "", told, piece.finish, piece.ids[given:])
                         continue
-                    top = job.request.logprobs
-                    yield chunk(index, piece.text, None if top is None else _logprobs(piece.tokens, top, offsets))
+                    given += len(piece.tokens)
+                    told = _logprobs(piece.tokens, job, offsets) if wants else None
+                    yield chunk(index, piece.text, told, ids=[token.id for token in piece.tokens])
     if with_usage:
         yield event({**job.head, "choices": [], "usage": _usage(job, done)})
     yield event("[DONE]")

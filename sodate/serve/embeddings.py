@@ -59,12 +59,12 @@ def _ids(asked: EmbeddingRequest, served: Served) -> list[list[int]]:
                 code="invalid_value", param="input",
             )  # fmt: skip
         ids = served.renderer.tokenizer.encode(text, add_special_tokens=True).ids
-        if not text or not ids or len(ids) > served.context:
+        if not text or not ids or len(ids) > served.context > 0:
             raise UsageError(
                 tr(f"A text must have 1 to {served.context} tokens; number {number} has {len(ids) if text else 0}.",
                    f"テキストは 1 から {served.context} トークンまでです。"
                    f"{number} 番目は {len(ids) if text else 0} トークンです。"),
-                code="context_length_exceeded" if len(ids) > served.context else "invalid_value", param="input",
+                code="context_length_exceeded" if len(ids) > served.context > 0 else "invalid_value", param="input",
             )  # fmt: skip
         out.append(ids)
     return out

@@ -37,6 +37,8 @@ STATUS: Mapping[str, int] = {
     "internal_error": 500,
     "schema_violation": 500,
     "not_implemented": 501,
+    "upstream_failed": 502,
+    "upstream_key": 502,
     "shutting_down": 503,
 }
 _TYPES = {403: "permission_error", 429: "rate_limit_error"}

@@ -21,7 +21,7 @@ from sodate.core.text import tr
 from sodate.core.types import Message, ToolCall
 from sodate.db.connection import reading, writing
 from sodate.serve import asked_model, stored
-from sodate.serve.asking import check_stream_options, check_tools, sampling
+from sodate.serve.asking import check_stream_options, check_tools, no_scores, sampling
 from sodate.serve.sending import EventStream, primed, unless_gone
 from sodate.serve.spelling import Spelling, input_item, message_item, output
 from sodate.serve.state import ServerState, server_state
@@ -104,6 +104,8 @@ async def respond(request: Request, asked: ResponseRequest) -> Response:
 def _checked(here: ServerState, asked: ResponseRequest, project: str) -> Job:
     served = asked_model.find(here, asked.model, project)
     check_stream_options(asked)
+    if served.text and _SCORES in (asked.include or ()):
+        raise no_scores("include")
     choice = asked.tool_choice
     chosen: tuple[str, ...] | None = None
     mode = choice if isinstance(choice, str) else "auto"

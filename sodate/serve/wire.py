@@ -190,6 +190,8 @@ class CompletionRequest(Choosing):
     echo: bool | None = None
     best_of: int | None = Field(None, ge=1, le=20)
     suffix: str | None = None
+    return_token_ids: bool | None = None  # vLLM's words: ids beside the text, and instead of tokens' names
+    return_tokens_as_token_ids: bool | None = None
 
 
 class EmbeddingRequest(Body):

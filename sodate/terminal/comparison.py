@@ -38,6 +38,8 @@ def print_result(result: EvalResult, console: Console) -> None:
         style="bold",
     )
     console.print(_means(result, console.width))
+    for model, one in result.answered.items():
+        console.print(Text(f"{model}: {one}", style="dim"))
     for model, count in result.cut_off.items():
         name = display_name(model)
         if count:

@@ -96,14 +96,15 @@ class SFT:
         sequences = [s for row in self.held_out for s in row]
         if not sequences:
             return None
-        total = weight = 0.0
+        total = right = weight = 0.0
         with torch.inference_mode():
             for (_, batch), counts in self._mine(sequences):
-                loss = score(self.model, batch).weighted_sum().item()
-                total += counts * loss
+                scores = score(self.model, batch)
+                total += counts * scores.weighted_sum().item()
+                right += counts * float((scores.right.cpu().numpy() * batch.weight).sum())
                 weight += counts * float(batch.weight.sum())
-        both = parallel.summed({"loss": total, "weight": weight})
-        return Validation(both["loss"] / both["weight"])
+        sums = parallel.summed({"loss": total, "right": right, "weight": weight})
+        return Validation(sums["loss"] / sums["weight"], {"eval_accuracy": sums["right"] / sums["weight"]})
 
     def _packed(self, sequences: list[Rendered]) -> Iterator[tuple[list[Rendered], trie.Trie]]:
         for numbers in trie.pack(sequences, self.micro_tokens):

@@ -19,6 +19,7 @@ from sodate.core.errors import SodateError, UsageError
 from sodate.core.intervals import wilson
 from sodate.core.types import Message, Source
 from sodate.evaluate import stats
+from sodate.evaluate.handout import limits, table, write_handout
 from sodate.evaluate.report import flips, pick_examples, write_report
 from sodate.evaluate.run import EvalItem, EvalResult, check_references, evaluate, with_shots
 from sodate.evaluate.slices import slices
@@ -330,3 +331,28 @@ def test_form_alone_never_earns_a_plain_tick(tmp_path: Path) -> None:
     assert "look at form alone" in write_report(form, tmp_path / "r.html", title="t").read_text("utf-8")
     both = evaluate(replies, rows, [parse_grader("json"), parse_grader("exact")])
     assert not both.form_only and both.mark("base", 0) == "✗"
+
+
+def test_the_page_to_hand_in_concludes_first_and_ends_with_its_limits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = made()
+    made_by = {"meta": {"seed": "0"}, "replay": "sodate eval"}
+    page = write_handout(result, tmp_path / "h.html", title="<b>", **made_by).read_text("utf-8")
+    places = [page.index(f"<h2>{word}</h2>") for word in ("Conclusion", "Evidence", "Conditions", "Limits")]
+    assert places == sorted(places) and "&lt;b&gt;" in page and "<script" not in page
+    assert places[0] < page.index("tuned is better than base (exact)") < places[1]
+    assert page.index("+45.0") < places[2] < page.index("sodate eval") < places[3] < page.index("20 points or more")
+    monkeypatch.setenv("SODATE_LANG", "ja")
+    page = write_handout(result, tmp_path / "h.html", title="t").read_text("utf-8")
+    places = [page.index(f"<h2>{word}</h2>") for word in ("結論", "根拠", "条件", "限界")]
+    assert places == sorted(places) and "tuned は base より良い" in page
+    form = evaluate({"a": ["{}"] * 3}, items(3), [parse_grader("json")])
+    assert any("形式だけ" in str(one) for one in limits(form))
+
+
+def test_every_graded_reply_is_a_row_of_the_table() -> None:
+    header, rows = table(made())
+    assert header == ["item", "model", "grader", "score", "why", "reply", "reference"]
+    assert len(rows) == 40 * 2 and rows[0][:4] == ["test.jsonl:1", "base", "exact", "1"]
+    assert rows[0][5:] == ["yes", "yes"] and rows[1][3] == "0"

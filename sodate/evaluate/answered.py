@@ -1,0 +1,28 @@
+"""Who made a model's replies, and how quickly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """`engine` is its name, `details` what of it decides its numbers. `tokens` of replies in `seconds`."""
+
+    engine: str
+    details: str
+    seconds: float
+    tokens: int
+
+    @property
+    def speed(self) -> float:
+        """Tokens of replies a second, prompts' time included."""
+        return self.tokens / max(self.seconds, 1e-9)
+
+    def to_json(self) -> dict[str, Any]:
+        about = {"engine": self.engine, "details": self.details}
+        return {**about, "seconds": round(self.seconds, 3), "tokens_per_second": round(self.speed, 2)}
+
+    def __str__(self) -> str:
+        return f"{self.engine} ({self.details}), {self.seconds:.1f} s, {self.speed:.1f} tokens/s"
