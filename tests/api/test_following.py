@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
+import sodate
 from sodate.adapt.lora import LoraConfig
 from sodate.api import following
 from sodate.api.answering import Ask, Piece, Served, Service
 from sodate.api.loading import load
-from sodate.api.releasing import promote, rollback
+from sodate.api.releasing import check_gate, promote, rollback
 from sodate.api.serving import open_service
 from sodate.core.engine import Sampling
 from sodate.core.errors import SodateError
@@ -152,3 +153,24 @@ def test_a_version_that_cannot_be_loaded_leaves_the_one_before_answering(
     assert service.find("live").id == "orders@1"
     promote("orders@2", "live", override="r", by="b")
     until(lambda: service.find("live").id == "orders@2")
+
+
+def test_what_an_evaluation_measured_is_what_the_gate_reads_and_an_alias_is_a_model(home: Path, tmp_path: Path) -> None:
+    shutil.rmtree(home / "aliases", ignore_errors=True)
+    rows = farms.write_rows(tmp_path / "held.jsonl", [farms.order(n) for n in range(71, 79)])
+    (tmp_path / "gate.yaml").write_text("baseline: seedling\ndata: held.jsonl\nguard: {exact: 1}\ntarget: [exact]\n")
+    assert not check_gate("orders@1", tmp_path / "gate.yaml")["passes"]  # nothing was measured yet
+    done = sodate.evaluate(["orders@1"], rows, ["exact"], baseline="seedling", max_new_tokens=4)
+    assert {"report.html", "handout.html", "rows.csv", "result.json"} <= {p.name for p in done.report.parent.iterdir()}
+    record = check_gate("orders@1", tmp_path / "gate.yaml")
+    tiers = {row["tier"]: row for row in record["tiers"]}
+    assert tiers["guard"]["passes"] and tiers["guard"]["ci"] is not None  # both are always wrong
+    assert not tiers["target"]["passes"] and not record["passes"]
+    assert record["reports"] == [str(done.report.parent)] and record["looks"] == 1
+    assert "Not measured" in check_gate("orders@2", tmp_path / "gate.yaml")["tiers"][0]["why"]
+    (tmp_path / "guard.yaml").write_text("baseline: seedling\ndata: held.jsonl\nguard: {exact: 1}\n")
+    assert promote("orders@1", "orders@production", gate=tmp_path / "guard.yaml")["override"] is False
+    assert load("orders@production").files.name == "orders@1"
+    again = sodate.evaluate(["orders@production"], rows, ["exact"], baseline="seedling", max_new_tokens=4, limit=2)
+    assert list(again.result.replies) == ["seedling", "orders@production"]
+    assert sodate.decide("orders@production", rows, options="a,b")["version"] == "orders@1"
