@@ -331,3 +331,13 @@ def test_what_setup_installs_is_locked_by_hash_at_the_pinned_version() -> None:
         entries = re.split(r"^(?=[A-Za-z0-9._-]+==)", text, flags=re.MULTILINE)[1:]
         assert entries and all(re.search(r"--hash=sha256:[0-9a-f]{64}", entry) for entry in entries)
         assert "://" not in text  # where they come from is for pip's configuration to say
+
+
+def test_every_group_of_verbs_speaks_the_readers_language() -> None:
+    others = [
+        f"{name_of(file)}:{node.lineno}"
+        for file, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and dotted(node.func) == "typer.Typer"
+    ]
+    assert not others, f"use sodate.cli.parser_words.Verbs: {others}"

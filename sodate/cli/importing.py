@@ -10,12 +10,13 @@ import typer
 from sodate.cli import app
 from sodate.cli.failures import print_json
 from sodate.cli.options import Json
+from sodate.cli.parser_words import Verbs
 from sodate.core.text import tr
 
 if TYPE_CHECKING:
     from sodate.api.imported import Imported
 
-import_app = typer.Typer(no_args_is_help=True)
+import_app = Verbs()
 app.add_typer(
     import_app, name="import", help=tr("Bring in what others' tools left.", "ほかのツールのデータを取り込む。")
 )
