@@ -28,7 +28,7 @@ TEMPLATE = (
     "{% endif -%}"
     "{{ message['content'] }}"
     "{%- for call in message['tool_calls'] or [] -%}"
-    "{{ '\\n<tool_call>\\n' + (call['function'] | tojson) + '\\n</tool_call>' }}"
+    "{{ '<tool_call>\\n' + (call['function'] | tojson) + '\\n</tool_call>' }}"
     "{%- endfor -%}"
     "{{ '<|end|>' }}"
     "{%- endfor -%}"
@@ -90,7 +90,7 @@ def call_text(name: str, arguments: str) -> str:
         value = json.loads(arguments)
     except ValueError:
         value = arguments
-    return f"\n<tool_call>\n{json.dumps({'name': name, 'arguments': value}, ensure_ascii=False)}\n</tool_call>"
+    return f"<tool_call>\n{json.dumps({'name': name, 'arguments': value}, ensure_ascii=False)}\n</tool_call>"
 
 
 def thought_text(reasoning: str) -> str:
