@@ -1,5 +1,4 @@
-"""Recipes: the typed configuration of a training method. Unknown keys are refused; every `auto` becomes a value with
-its reason before training starts, and both are kept with the run."""
+"""Recipes: the configuration of a method. Unknown keys are refused; an `auto` becomes a value, kept with its reason."""
 
 from __future__ import annotations
 
@@ -128,6 +127,7 @@ class RolloutRecipe(Recipe):
     trust_reward: str | None = Field(default=None, min_length=1)
     samples: int = Field(default=8, ge=2)
     max_new_tokens: PositiveInt = 256
+    engine: str = "torch"
     kl_coefficient: float = Field(default=0.04, ge=0)
     clip_low: float = Field(default=0.2, gt=0, lt=1)
 

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
-from sodate.core.errors import SodateError
+from sodate.core.errors import SodateError, UsageError
 from sodate.core.recipe import RolloutRecipe
 from sodate.core.text import tr
 from sodate.core.types import Example, TaskItem
@@ -49,7 +49,16 @@ def tasks_of(rows: Rows) -> list[Task]:
 
 
 def rollouts(setup: Setup, recipe: RolloutRecipe) -> Rollouts:
-    """Raises UsageError for the rewards, SodateError when a prompt leaves no room for its reply."""
+    """Raises UsageError for rewards and engine, SodateError when a prompt leaves no room for its reply."""
+    if recipe.engine != "torch":
+        raise UsageError(
+            tr(f"Rollouts need exact log-probabilities of the weights as they are, which the engine {recipe.engine} "
+               "can't give: it has weights of its own.",
+               f"ロールアウトには現在の重みでの正確な対数確率が必要です。エンジン {recipe.engine} は別の重みを持つため"
+               "使えません。"),
+            "engine: torch",
+            code="engine_refused", param="engine",
+        )  # fmt: skip
     train, held_out = tasks_of(setup.train), tasks_of(setup.held_out)
     limit = attention.context_length(setup.model.config)
     for task in (*train, *held_out):

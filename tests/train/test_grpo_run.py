@@ -95,6 +95,12 @@ def test_files_of_graders_are_found_beside_the_recipe(farm: Farm, tmp_path: Path
     assert done.code == 0, done.err
 
 
+def test_an_engine_without_the_weights_of_the_step_is_refused_by_name(farm: Farm, tmp_path: Path) -> None:
+    keys = ["method=grpo", f"model={farm.model}", f"data={farm.train}", "rewards=text_similarity", "engine=llamacpp"]
+    done = worker.run("train", *keys, "--json", home=farm.new_home(tmp_path / "home"))
+    assert done.code == 2 and "exact log-probabilities" in done.err and "llamacpp" in done.err
+
+
 def test_training_that_makes_it_worse_is_said_at_the_end(
     farm: Farm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
