@@ -1,5 +1,5 @@
-"""How far the engines torch and llamacpp agree on the same weights: greedy replies token for token, and log-probabilities
-of the tokens they share. `python bench/engines.py [MODEL] [--rows N] [--tokens N]`
+"""How far the engines torch and llamacpp agree on the same weights: greedy replies token for token, and
+log-probabilities of the tokens they share. `python bench/engines.py [MODEL] [--rows N] [--tokens N]`
 
 Beside what `--engine llamacpp` reads (a base's own GGUF file), the same weights in float32.
 """

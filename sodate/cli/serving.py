@@ -10,7 +10,7 @@ import typer
 
 from sodate.cli import app, keys_app
 from sodate.cli.failures import print_json
-from sodate.cli.options import Json
+from sodate.cli.options import Engine, Json
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
 
@@ -38,7 +38,7 @@ def serve(
     alias: Annotated[
         list[str] | None, typer.Option(help=tr("NAME=VERSION, e.g. gpt-4o-mini=orders.", "名前=バージョン。"))
     ] = None,
-    engine: Annotated[str, typer.Option(help="torch | llamacpp | upstream:URL")] = "torch",
+    engine: Engine = "torch",
     no_auth: Annotated[
         bool, typer.Option("--no-auth", help=tr("No keys, this machine only.", "キーなしで、このマシンからだけ。"))
     ] = False,
