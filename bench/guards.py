@@ -167,15 +167,15 @@ def children() -> bool:
     from sodate.core.limited import SPARE_SECONDS, limited
 
     def hold() -> int:
-        return len([bytearray(1 << 20) for _ in range(1000)])
+        return len([bytearray(1 << 20) for _ in range(2000)])
 
     def sleep() -> None:
         time.sleep(60)
 
     kept = True
     for name, work in (("sleeps", sleep), ("holds", hold)):
-        run = partial(limited, work, "it", seconds=SECONDS, memory=2 * MEMORY)
-        kept &= probe(f"child process: {name}", run, SECONDS + SPARE_SECONDS, 2 * MEMORY + _own(os.getpid()))
+        run = partial(limited, work, "it", seconds=SECONDS, memory=5 * MEMORY)
+        kept &= probe(f"child process: {name}", run, SECONDS + SPARE_SECONDS, 5 * MEMORY + _own(os.getpid()))
     return kept
 
 

@@ -201,13 +201,15 @@ def _class(text: str, pattern: str, place: int) -> str:
         members.append(match[0] if code is None or match[0] == "-" else code)
     ranges: Ranges = []
     properties: list[str] = []
-    while members:
-        first, *rest = members
-        if isinstance(first, int) and len(rest) > 1 and rest[0] == "-" and isinstance(rest[1], int):
-            if first > rest[1]:
+    at = 0
+    while at < len(members):
+        first, then, last = (*members[at : at + 3], "", "")[:3]
+        at += 1
+        if isinstance(first, int) and then == "-" and isinstance(last, int):
+            if first > last:
                 raise NotEcmaError(pattern, place)
-            ranges.append((first, rest[1]))
-            rest = rest[2:]
+            ranges.append((first, last))
+            at += 2
         elif isinstance(first, int) or first == "-":
             code = first if isinstance(first, int) else ord("-")
             ranges.append((code, code))
@@ -215,7 +217,6 @@ def _class(text: str, pattern: str, place: int) -> str:
             properties.append(first)
         else:
             ranges += _class_of(first[1])
-        members = rest
     if not ranges and not properties:
         return _written([(0, LAST)], not negated)
     return _written(ranges, negated, *properties)

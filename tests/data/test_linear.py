@@ -19,6 +19,7 @@ from sodate.data import read_rows
 from sodate.data.jsontext import MAX_ROW_BYTES, elements, parse_object
 from sodate.data.ledger import Problem, RowError
 from sodate.grade import parse_grader
+from sodate.grade.ecma import translate
 from sodate.grade.structured import NotJsonError, read_json
 from sodate.render import toolcalls
 
@@ -81,6 +82,11 @@ def test_a_label_behind_many_marks_is_none(mark: str) -> None:
 ])  # fmt: skip
 def test_a_reply_that_only_begins_calls_is_text(text: str) -> None:
     assert toolcalls.parse(text) == (text, ())
+
+
+def test_a_class_of_very_many_characters_is_written_at_once() -> None:
+    assert translate("[" + "a-c" * 100_000 + "]") == "[" + "a-c" * 100_000 + "]"
+    assert translate(r"[a-c\d-]") == r"[a-c0-9\x{2D}]"
 
 
 def test_calls_between_tags_are_found_with_the_text_around_them() -> None:
