@@ -218,8 +218,8 @@ def many_versions(rounds: int, work: Path) -> Line:
         for number in range(-1, rounds):
             told = {}
             sides: dict[str, Callable[[int], Told]] = {
-                "sodate": lambda i: ours.ask(names[i % 8], prompts.story(i), 64),
-                "llama.cpp": lambda i: llama.ask(prompts.story(i), 64, adapter=i % 8),
+                "sodate": lambda i: ours.ask(names[i % 8], prompts.story(i), 32),
+                "llama.cpp": lambda i: llama.ask(prompts.story(i), 32, adapter=i % 8),
             }
             for side in sorted(sides, reverse=bool(number % 2)):
                 told[side] = _at_once([lambda i=i, ask=sides[side]: ask(i) for i in range(16)])  # type: ignore[misc]
