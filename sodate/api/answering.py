@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequenc
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from sodate.api.retrieval import Retriever
 from sodate.api.text_stream import Detokeniser, Scored, StopStrings, TokenBytes
 from sodate.api.worker import EngineThread
 from sodate.core.engine import Constraint, Done, Event, Request, Sampling, Token
@@ -29,7 +30,7 @@ class Served:
 
     `base` is what its vectors are of: the base model, or the version itself where it is merged into its weights.
     `model` is what the engine computes with, None where it lies elsewhere; `select(version)` readies it for a forward
-    of that version's rows, "" being the base.
+    of that version's rows, "" being the base. `retriever` finds the passages that stand before each question.
     """
 
     id: str
@@ -42,6 +43,7 @@ class Served:
     created: int
     model: Any = None
     select: Callable[[str], None] = lambda version: None
+    retriever: Retriever | None = None
 
     @property
     def text(self) -> bool:

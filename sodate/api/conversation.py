@@ -47,6 +47,7 @@ class Turn:
     stop: tuple[str, ...] = ()
     tenant: str = ""
     params: Params = Params()
+    passages: tuple[Mapping[str, str], ...] = ()  # that stand before the question: their file and place
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,16 @@ class _Said:
             self.content += delta.text
             self.tokens += delta.tokens
         return delta
+
+
+def grounded(turn: Turn) -> Turn:
+    """The turn with passages before its question, where its version answers from an index."""
+    retriever = turn.served.retriever
+    if retriever is None:
+        return turn
+    found = retriever.found(turn.messages)
+    named = tuple({"file": one.passage.file, "place": one.passage.place} for one in found)
+    return replace(turn, messages=tuple(retriever.ask(turn.messages, found)), passages=named)
 
 
 def prepared(turn: Turn) -> Ask:

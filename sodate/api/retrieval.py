@@ -49,8 +49,10 @@ class Retriever:
 
 
 def retriever(index: str, k: int = PASSAGES) -> Retriever:
-    """Of `NAME` or `NAME@N`; SodateError where there is no such index."""
-    return Retriever(catalogue.find(index), k)
+    """Of `NAME` or `NAME@N`; SodateError where there is no such index, or a file of it was changed."""
+    found = catalogue.find(index)
+    catalogue.verify(found)
+    return Retriever(found, k)
 
 
 def build_index(paths: Sequence[str | Path], name: str) -> dict[str, Any]:

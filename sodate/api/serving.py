@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ from sodate.api.answering import Served, Service
 from sodate.api.engines import check_engine
 from sodate.api.following import Follower
 from sodate.api.loading import Model, load, load_together, renderer_of, shares
+from sodate.api.retrieval import Retriever, retriever
 from sodate.api.text_stream import TokenBytes
 from sodate.api.worker import EngineThread
 from sodate.core.errors import SodateError, UsageError
@@ -22,16 +24,19 @@ from sodate.release.lookup import look_up
 from sodate.release.registry import OF_A_JOB, find_version, held, list_versions
 
 
-def open_service(names: Sequence[str] = (), aliases: Sequence[str] = (), engine: str = "torch") -> Service:
+def open_service(
+    names: Sequence[str] = (), aliases: Sequence[str] = (), engine: str = "torch", index: str | None = None
+) -> Service:
     """Loads what is to answer: `names`, or the newest version of every name and every alias. `aliases` are
     NAME=VERSION, for this service alone.
 
     While it is open, its versions can't be deleted. Where a version is named by an alias that `release promote` moves,
-    the service follows it.
+    the service follows it. With `index`, passages that it finds stand before each question.
 
     UsageError for an alias of another form, for names that are not known, and where there is nothing to serve.
     """
     check_engine(engine)
+    asking = retriever(index) if index else None
     pairs = [_pair(alias) for alias in aliases]
     wanted = list(dict.fromkeys([*(names or _newest(bool(pairs))), *(version for _, version in pairs)]))
     holding = contextlib.ExitStack()
@@ -44,8 +49,8 @@ def open_service(names: Sequence[str] = (), aliases: Sequence[str] = (), engine:
         models = load_together(wanted, more=bool(moving), engine=engine)
         sign = Sign()
         holding.callback(sign.close)
-        service = _service(wanted, models, pairs, sign, holding.pop_all().close)
-    service.open_version = lambda version: _beside(service, version, sign, engine)
+        service = _service(wanted, models, pairs, sign, asking, holding.pop_all().close)
+    service.open_version = lambda version: replace(_beside(service, version, sign, engine), retriever=asking)
     if moving:
         service.on_close(Follower(service, moving, service.open_version, _shut).close)
     return service
@@ -53,7 +58,7 @@ def open_service(names: Sequence[str] = (), aliases: Sequence[str] = (), engine:
 
 def _service(
     wanted: Sequence[str], models: Sequence[Model], pairs: Sequence[tuple[str, str]], sign: Sign,
-    release: Callable[[], None],
+    asking: Retriever | None, release: Callable[[], None],
 ) -> Service:  # fmt: skip
     threads: dict[int, EngineThread] = {}
     served: dict[str, Served] = {}
@@ -61,7 +66,7 @@ def _service(
     for name, model in zip(wanted, models, strict=True):
         if id(model.engine) not in threads:
             threads[id(model.engine)] = EngineThread(model.engine, sign=sign)
-        one = as_served(model, threads[id(model.engine)])
+        one = replace(as_served(model, threads[id(model.engine)]), retriever=asking)
         served.setdefault(one.id, one)
         known[name] = served[one.id]
         if target(name) is None and "@" in one.id:  # what an alias means need not be the newest

@@ -10,7 +10,7 @@ import typer
 
 from sodate.cli import app, keys_app
 from sodate.cli.failures import print_json
-from sodate.cli.options import Engine, Json
+from sodate.cli.options import Engine, Index, Json
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
 
@@ -42,6 +42,7 @@ def serve(
     no_auth: Annotated[
         bool, typer.Option("--no-auth", help=tr("No keys, this machine only.", "キーなしで、このマシンからだけ。"))
     ] = False,
+    index: Index = None,
     allow_host: Annotated[
         list[str] | None, typer.Option(help=tr("Host name that requests may use.", "許可するホスト名。"))
     ] = None,
@@ -68,7 +69,7 @@ def serve(
     server.check(settings)
     listening = server.bind(settings)
     try:
-        service = open_service(versions or (), alias or (), engine)
+        service = open_service(versions or (), alias or (), engine, index)
     except BaseException:
         listening.close()
         raise

@@ -13,14 +13,14 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from sodate.api.answering import Ask, Served
-from sodate.api.conversation import Delta, Finished, Turn, converse, prepared
+from sodate.api.conversation import Delta, Finished, Turn, converse, grounded, prepared
 from sodate.api.text_stream import Scored
 from sodate.core.errors import UsageError
 from sodate.core.ids import new_id
 from sodate.core.text import tr
 from sodate.serve import asked_model, stored
 from sodate.serve.asking import check_stream_options, check_tools, check_width, no_scores, numbered, sampling
-from sodate.serve.sending import EventStream, event, primed, told_apart, unless_gone
+from sodate.serve.sending import EventStream, event, primed, reply_headers, told_apart, unless_gone
 from sodate.serve.state import ServerState, server_state
 from sodate.serve.turns import messages
 from sodate.serve.wire import AllowedChoice, ChatRequest, NamedTool
@@ -49,7 +49,7 @@ async def chat(request: Request, asked: ChatRequest) -> Response:
     """The assistant's next message."""
     here = server_state(request)
     job = await asyncio.to_thread(_checked, here, asked, request.state.project)
-    headers = {"x-sodate-version": job.turn.served.id}
+    headers = reply_headers(job.turn.served.id, job.turn.passages)
     if asked.stream:
         deltas = await primed(request, _merged(here, job))
         events = told_apart(_events(deltas, job, request.state.project), event)
@@ -80,7 +80,7 @@ def _checked(here: ServerState, asked: ChatRequest, project: str) -> Job:
         )  # fmt: skip
     check_width(asked.n or 1, longest, served)
     turn = replace(
-        _turn(asked, served),
+        grounded(_turn(asked, served)),
         sampling=sampling(asked, served, longest, (asked.top_logprobs or 0) if asked.logprobs else 0),
         tenant=project,
     )

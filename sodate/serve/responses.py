@@ -14,7 +14,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from sodate.api.answering import Ask
-from sodate.api.conversation import Delta, Finished, Params, Turn, converse, prepared
+from sodate.api.conversation import Delta, Finished, Params, Turn, converse, grounded, prepared
 from sodate.core.errors import UsageError
 from sodate.core.ids import new_id
 from sodate.core.text import tr
@@ -22,7 +22,7 @@ from sodate.core.types import Message, ToolCall
 from sodate.db.connection import reading, writing
 from sodate.serve import asked_model, stored
 from sodate.serve.asking import check_stream_options, check_tools, no_scores, sampling
-from sodate.serve.sending import EventStream, primed, unless_gone
+from sodate.serve.sending import EventStream, primed, reply_headers, unless_gone
 from sodate.serve.spelling import Spelling, input_item, message_item, output
 from sodate.serve.state import ServerState, server_state
 from sodate.serve.turns import text
@@ -92,7 +92,7 @@ async def respond(request: Request, asked: ResponseRequest) -> Response:
     """The assistant's next message, as output items."""
     here, project = server_state(request), request.state.project
     job = await asyncio.to_thread(_checked, here, asked, project)
-    headers = {"x-sodate-version": job.turn.served.id}
+    headers = reply_headers(job.turn.served.id, job.turn.passages)
     if asked.stream:
         deltas = await primed(request, converse(here.service, job.turn, job.ask))
         return EventStream(_events(deltas, job, project), here.settings.send_seconds, headers)
@@ -125,6 +125,7 @@ def _checked(here: ServerState, asked: ResponseRequest, project: str) -> Job:
         isinstance(choice, ResponseNamed), mode, asked.parallel_tool_calls is not False, _schema(asked), tenant=project,
         params=PARAMS,
     )  # fmt: skip
+    turn = grounded(turn)
     return Job(new_id("resp_"), int(time.time()), asked, turn, prepared(turn), items)
 
 

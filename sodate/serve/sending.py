@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import anyio
@@ -16,6 +16,12 @@ from sodate.core.errors import SodateError
 from sodate.serve import errors
 
 T = TypeVar("T")
+
+
+def reply_headers(version: str, passages: Sequence[Mapping[str, str]] = ()) -> dict[str, str]:
+    """Which version answers, and the passages that stood before the question, in their order."""
+    named = {"x-sodate-passages": json.dumps(list(passages))} if passages else {}
+    return {"x-sodate-version": version, **named}
 
 
 async def unless_gone(request: Request, work: Callable[[], Awaitable[T]]) -> T:
