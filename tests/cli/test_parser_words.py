@@ -38,7 +38,7 @@ def test_no_help_page_has_the_parsers_english_words_in_it(
     [
         ("tarin", "コマンド 'tarin' はありません。'train' のことですか?"),
         ("train --modle x", "オプション --modle はありません。近いもの: --method, --model, --name"),
-        ("serve --nope", "オプション --nope はありません。"),
+        ("serve --qqqq", "オプション --qqqq はありません。"),
         ("train --model", "オプション --model に値を付けてください。"),
         ("serve --no-auth=3", "オプション --no-auth に値は付けられません。"),
         ("eval x", "--data を指定してください。"),
