@@ -47,7 +47,8 @@ def _front(facts: Facts) -> str:
         "pipeline_tag: text-generation",
         f"license: {facts.licence or 'unknown'}",
     ]
-    return "\n".join([*lines, f"base_model: {_quoted(facts.base_source)}", "tags: [sodate]", "---"])
+    base = facts.base_source if "/" in facts.base_source else facts.base  # a hub's id, if it came from one
+    return "\n".join([*lines, f"base_model: {_quoted(base)}", "tags: [sodate]", "---"])
 
 
 def _quoted(text: str) -> str:
