@@ -45,11 +45,16 @@ def resolved(session: Session, job: TuningJob, said: Mapping[str, Any]) -> None:
     job.method = json.dumps(method)
 
 
+def is_new(session: Session, job: TuningJob, said: Mapping[str, Any]) -> bool:
+    """Whether a step was not told before."""
+    last = session.scalar(sa.select(sa.func.max(JobEvent.step)).where(JobEvent.job == job.id)) or 0
+    return bool(said["line"]["step"] > last)
+
+
 def stepped(session: Session, job: TuningJob, said: Mapping[str, Any]) -> None:
     """A step's metrics, unless a run before this one told them."""
     line = said["line"]
-    last = session.scalar(sa.select(sa.func.max(JobEvent.step)).where(JobEvent.job == job.id)) or 0
-    if line["step"] <= last:
+    if not is_new(session, job, said):
         return
     step, steps = line["step"], line["steps"]
     if "reward_mean" in line:

@@ -28,7 +28,9 @@ POLL_SECONDS = 0.3
 BEAT_SECONDS = 1.0
 STOP_SECONDS = 120.0  # a training process may take to the end of its step
 MOST_TRIES = 20  # workers that may die over a job without a step between them
-MOST_CRASHES = 3  # of training processes, likewise
+MOST_CRASHES = 6  # of training processes, likewise
+ENOUGH_CRASHES, CRASH_SECONDS = 3, 30.0  # so many are enough where they took so long
+MOST_BUSY = 60  # seconds that a run's last process may take to end
 FAULTS = (SodateError, sa.exc.SQLAlchemyError, OSError)  # of the database and the disk, that may pass
 
 
@@ -64,7 +66,8 @@ class Training:
     def __init__(self, claim: queue.Claim, stopping: threading.Event) -> None:
         self._claim = claim
         self._stopping = stopping
-        self._crashes = 0
+        self._busy = 0
+        self._crashes: list[float] = []  # when processes ended that should not have, since the last new step
 
     def run(self) -> None:
         """Trains to the job's end, or until it is wanted otherwise."""
@@ -95,13 +98,17 @@ class Training:
             message = f"{last['message']} {last['fix']}".rstrip()
             self._end(lambda session, job: results.failed(session, job, last["code"], message))
             return False
-        self._crashes += 1
-        if last["kind"] == "crashed" and self._crashes >= MOST_CRASHES:
+        if last["kind"] != "crashed":  # `in_use`: the process before has not ended yet
+            self._busy += 1
+            return self._busy < MOST_BUSY
+        self._crashes.append(time.monotonic())
+        count, seconds = len(self._crashes), self._crashes[-1] - self._crashes[0]
+        if count >= MOST_CRASHES or (count >= ENOUGH_CRASHES and seconds > CRASH_SECONDS):
             why = "It may have run out of memory." if last["status"] == -signal.SIGKILL else ""
-            text = f"The training process ended with status {last['status']}, {MOST_CRASHES} times in a row. {why}"
+            text = f"The training process ended with status {last['status']}, {count} times in a row. {why}"
             self._end(lambda session, job: results.failed(session, job, "worker_crashed", text.rstrip()))
             return False
-        return self._crashes < 60
+        return True
 
     def _begin(self) -> dict[str, Any] | None:
         """What the process is to be told, None where the job is not to be trained now."""
@@ -174,10 +181,11 @@ class Training:
                 return
             job = _job(session, self._claim)
             for line in lines:
+                further = line["kind"] == "step" and results.is_new(session, job, line)
                 results.HEARD[line["kind"]](session, job, line)
                 session.flush()
-                if line["kind"] == "step":
-                    row.tries, self._crashes = 0, 0
+                if further:  # what is told again after a crash is none
+                    row.tries, self._crashes = 0, []
             if any(line["kind"] == "weights" for line in lines):
                 gone = results.forgotten(session, job)
         results.remove(gone)
