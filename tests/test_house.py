@@ -112,11 +112,6 @@ def test_rooms_import_only_what_the_list_allows() -> None:
     assert not wrong
 
 
-def test_every_group_of_verbs_speaks_the_readers_language() -> None:
-    """A plain Typer would speak English; `Verbs` is its child that does not."""
-    assert not [name_of(f) for f in FILES for name, _ in calls(TREES[f]) if name == "typer.Typer"]
-
-
 def test_the_list_has_no_way_round_in_it() -> None:
     """Every room imports rooms to its left only: the lines of EDGES are in that order."""
     rooms = list(EDGES)
