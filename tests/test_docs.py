@@ -276,10 +276,11 @@ def test_what_lies_on_disk_afterwards_is_what_the_architecture_page_draws(workpl
     run_folder = home / "runs" / json.loads((version / "version.json").read_text("utf-8"))["run"]
     drawn = {"run.json", "metrics.jsonl", "events.jsonl", "lock", "checkpoints"}
     assert {p.name for p in run_folder.iterdir()} == drawn
-    assert {p.name for p in next(home.glob("reports/*")).iterdir()} == {"report.html", "result.json", "replies.jsonl"}
+    reported = {"report.html", "handout.html", "rows.csv", "result.json", "replies.jsonl"}
+    assert {p.name for p in next(home.glob("reports/*")).iterdir()} == reported
     assert (next(home.glob("models/smollm2-135m@*")) / "sodate-model.json").is_file()
     text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
-    for name in (*drawn, "version.json", "adapter", "template.jinja", "report.html", "result.json", "replies.jsonl"):
+    for name in (*drawn, *reported, "version.json", "adapter", "template.jinja"):
         assert re.search(rf"^ .*\b{re.escape(name)}", text, re.MULTILINE), name
 
 
