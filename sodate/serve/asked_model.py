@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from sodate.api.answering import Served
 from sodate.api.late import open_late
+from sodate.core.errors import UsageError
 from sodate.db.connection import reading
 from sodate.jobs import naming
 from sodate.serve.state import ServerState
@@ -15,6 +16,9 @@ def find(here: ServerState, name: str, project: str) -> Served:
     """The version of that name; a tuned model is loaded when it is first asked for. For others it does not exist."""
     if name in here.service.names or not naming.is_tuned(name):
         return here.service.find(name)
-    with reading() as session:
-        version = naming.find(session, name, project).version
+    try:
+        with reading() as session:
+            version = naming.find(session, name, project).version
+    except UsageError:
+        return here.service.find(name)  # which says what is known
     return replace(open_late(here.service, version), id=name)  # replies are given by the name that was asked for

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import Any, Protocol
 
@@ -39,6 +39,7 @@ class _Form:
         self.fields: dict[str, str] = {}
         self.filename: str | None = None
         self.done = False
+        self.received = False  # all of the body
         self.gathered = bytearray()  # of the file, and not written yet
         self._known, self._file = fields, file
         self._header, self._value = bytearray(), bytearray()
@@ -106,10 +107,12 @@ async def read(
     UsageError for a form that is none, is cut off, or has unknown, double or missing parts; `request_too_large` for a
     file of more than `most` bytes. The sink's context then ends with the error.
     """
+    form = _Form(fields, file)
     try:
-        return await _read(request, _Form(fields, file), file, most, opener)
+        return await _read(request, form, file, most, opener)
     except SodateError:
-        await _drain(request)
+        if not form.received:  # of one that was, nothing more comes
+            await _drain(request)
         raise
     except ClientDisconnect:
         raise errors.Gone from None
@@ -122,7 +125,7 @@ async def _read(request: Request, form: _Form, file: str, most: int, opener: Ope
     with ExitStack() as stack:
         try:
             parser = MultipartParser(boundary, form.callbacks())  # type: ignore[arg-type]
-            async for chunk in request.stream():
+            async for chunk in _pieces(request, form):
                 for start in range(0, len(chunk), GATHERED):
                     parser.write(chunk[start : start + GATHERED])
                 if form.filename is not None and sink is None:
@@ -140,6 +143,17 @@ async def _read(request: Request, form: _Form, file: str, most: int, opener: Ope
         _counted(size, form.gathered, most)
         await run_in_threadpool(_write, sink, form.gathered)
     return form.fields, form.filename, sink
+
+
+async def _pieces(request: Request, form: _Form) -> AsyncIterator[bytes]:
+    """The body as it comes; ClientDisconnect where the sender has gone."""
+    while not form.received:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        form.received = not message.get("more_body", False)
+        if message.get("body"):
+            yield message["body"]
 
 
 async def _drain(request: Request) -> None:

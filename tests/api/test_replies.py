@@ -30,9 +30,9 @@ def test_generate_tells_the_template_the_day_that_was_asked_for(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rows.jsonl").write_text('{"prompt": "q"}\n')
     monkeypatch.setattr(replies, "load", load)
-    monkeypatch.setattr("sodate.cli.at_hand.at_hand", lambda model, quiet=False: model)
+    monkeypatch.setattr("sodate.cli.at_hand.at_hand", lambda model, *_, **__: model)
     assert failures.run(app, ["generate", "m", *words, "--date", date]) == 1
-    assert given == [("m", {"date": date})]
+    assert given == [("m", {"date": date, "engine": "torch"})]
 
 
 def test_prompts_of_a_file_have_the_system_text_before_them_and_bad_rows_are_said(tmp_path: Path) -> None:

@@ -190,7 +190,7 @@ def test_a_reply_left_out_of_training_is_no_reference_task_or_example(
     (task,) = rollout_setup.takes(example)
     assert isinstance(task, TaskItem) and (task.prompt, tasks.reference(task)) == (asked, "A")
     assert said(example) == said(Conversation((*asked, A)))
-    (item,), _ = evaluation._items(tmp_path / "a.jsonl", None, None, None, None)
+    (item,), _ = evaluation.read_items(tmp_path / "a.jsonl", None, None, None, None)
     assert (item.prompt, item.reference) == (asked, "A")
     assert evaluation._shots(tmp_path / "a.jsonl", None, None) == (*asked, A)
     assert found.stats["reply_chars"]["total"] == 1

@@ -31,7 +31,7 @@ def test_a_call_is_what_its_row_wants_not_silence(tmp_path: Path) -> None:
     assert isinstance(task, TaskItem)
     wanted = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Ube"}}\n</tool_call>'
     assert tasks.reference(task) == wanted
-    (items, _) = evaluation._items(tmp_path / "rows.jsonl", None, None, None, None)
+    (items, _) = evaluation.read_items(tmp_path / "rows.jsonl", None, None, None, None)
     assert items[0].reference == wanted and items[0].item == task.item
     exact = parse_grader("exact")
     assert [exact(reply, tasks.reference(task), task.item).score for reply in ("", wanted)] == [0.0, 1.0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sqlite3
@@ -50,7 +51,9 @@ def postgres(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         try:
             yield
         finally:
-            connection._engine(connection._url()).dispose()
+            for url in [url for url in connection._engines if url.startswith("postgresql")]:
+                connection._engines.pop(url).dispose()
+            gc.collect()  # what a thread still held, is let go of here and in no later test
             run(server, "-D", f"{folder}/data", "-m", "immediate", "stop")
 
 

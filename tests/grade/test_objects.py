@@ -243,7 +243,7 @@ def test_a_program_reads_sample_and_item_in_its_jail() -> None:
     ("source", "said"),
     [
         ("def grade(sample, item):\n    return item['absent']", "KeyError"),
-        ("def grade(sample, item):\n    return 'good'", "no number"),
+        ("def grade(sample, item):\n    return 'good'", "not a number"),
         ("def grade(sample, item):\n    return float('nan')", "can't be read"),
     ],
 )  # fmt: skip
