@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import torch
 
-EVERY = 0.2  # seconds between two looks: the kernel counts in hundredths
+EVERY = 0.5  # seconds between two looks: the kernel counts in hundredths
 TICK = os.sysconf("SC_CLK_TCK")
 
 
