@@ -23,6 +23,7 @@ from gguf.constants import GGMLQuantizationType
 from sodate.core.engine import Done, Event, Request, Sampling, Token
 from sodate.core.errors import SodateError
 from sodate.core.text import en, ja, tr
+from sodate.generate import admission
 from sodate.generate.calls import Call, Calls
 from sodate.generate.event_stream import EventStream, Refusal
 from sodate.generate.grammar import unsupported
@@ -75,26 +76,7 @@ class LlamaCpp:
     # ── the protocol ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def admit(self, request: Request) -> None:
-        count, limit = len(request.prompt), self.context_length
-        if not count or not all(0 <= token < self.vocabulary for token in request.prompt):
-            raise SodateError(
-                tr("The prompt is empty, or has ids that are not in the model's vocabulary.",
-                   "プロンプトが空か、モデルの語彙にない ID を含んでいます。"),
-                code="invalid_prompt",
-            )  # fmt: skip
-        if count >= limit:
-            raise SodateError(
-                tr(f"The prompt has {count} tokens, and there is room for {limit} with its reply.",
-                   f"プロンプトが {count} トークンあります。返答と合わせて {limit} トークンまでです。"),
-                tr("Shorten it.", "短くしてください。"),
-                code="context_length_exceeded",
-            )  # fmt: skip
-        if request.version and request.version not in self.versions:
-            raise SodateError(
-                tr(f"The engine has no version {request.version}.",
-                   f"バージョン {request.version} は読み込まれていません。"),
-                code="unknown_version",
-            )  # fmt: skip
+        admission.check(request, self.vocabulary, self.context_length, self.versions)
         if request.constraint is not None:
             raise unsupported(tr("the engine llamacpp holds replies to no form; torch does",
                                  "エンジン llamacpp は形式を守らせません。torch なら可能です"))  # fmt: skip

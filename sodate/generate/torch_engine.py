@@ -22,7 +22,7 @@ from torch import Tensor
 from sodate.core.engine import Done, Event, Request, Token
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
-from sodate.generate import prefill
+from sodate.generate import admission, prefill
 from sodate.generate.drafts import LONGEST, MOST, StepTimes
 from sodate.generate.grammar import Grammars, unsupported
 from sodate.generate.paged_attention import DecodeAttention, ShapeProbe
@@ -85,25 +85,7 @@ class TorchEngine:
         count, limit = len(request.prompt), self.context_length
         if self._caches:
             limit = min(limit, self.blocks * BLOCK)
-        if not count or not all(0 <= token < len(self.head.weight) for token in request.prompt):
-            raise SodateError(
-                tr("The prompt is empty, or has ids that are not in the model's vocabulary.",
-                   "プロンプトが空か、モデルの語彙にない ID を含んでいます。"),
-                code="invalid_prompt",
-            )  # fmt: skip
-        if count >= limit:
-            raise SodateError(
-                tr(f"The prompt has {count} tokens, and there is room for {limit} with its reply.",
-                   f"プロンプトが {count} トークンあります。返答と合わせて {limit} トークンまでです。"),
-                tr("Shorten it.", "短くしてください。"),
-                code="context_length_exceeded",
-            )  # fmt: skip
-        if request.version and request.version not in self.versions:
-            raise SodateError(
-                tr(f"The engine has no version {request.version}.",
-                   f"バージョン {request.version} は読み込まれていません。"),
-                code="unknown_version",
-            )  # fmt: skip
+        admission.check(request, len(self.head.weight), limit, self.versions)
         requests = self._requests
         running, wanted = (requests.running, requests.wanted()) if requests else ([], 0)
         available = (requests.pool.available if requests else self.blocks) - wanted

@@ -37,7 +37,7 @@ class Versions:
         """Forwards of the model are those of this version from here on, to the end of an engine's next step."""
         self.selection.of([name], self.model.device)
 
-    def __contains__(self, name: str) -> bool:
+    def __contains__(self, name: object) -> bool:
         return name in self.selection.ranks
 
     def add(self, name: str, folder: Path) -> None:
