@@ -245,6 +245,19 @@ CODES: Mapping[str, Code] = {
     "pii-my-number": _warn("Looks like a My Number ({0}).", "マイナンバーらしきものがあります（{0}）。"),
     "pii-name": _warn("Looks like a person's name ({0}).", "人名らしきものがあります（{0}）。"),
     "pii-address": _warn("Looks like a postal address ({0}).", "住所らしきものがあります（{0}）。"),
+    "pii-birthday": _warn("Looks like a date of birth ({0}).", "生年月日らしきものがあります（{0}）。"),
+    "pii-driver-licence": _warn(
+        "Looks like the number of a driving licence ({0}).", "運転免許証番号らしきものがあります（{0}）。"
+    ),
+    "pii-passport": _warn("Looks like the number of a passport ({0}).", "旅券番号らしきものがあります（{0}）。"),
+    "pii-bank-account": _warn("Looks like a bank account ({0}).", "口座番号らしきものがあります（{0}）。"),
+    "pii-pension": _warn("Looks like a pension number ({0}).", "基礎年金番号らしきものがあります（{0}）。"),
+    "pii-health-insurance": _warn(
+        "Looks like a number of health insurance ({0}).", "健康保険の記号・番号らしきものがあります（{0}）。"
+    ),
+    "pii-residence-card": _warn(
+        "Looks like the number of a residence card ({0}).", "在留カード番号らしきものがあります（{0}）。"
+    ),
     # Splitting
     "bad-time": _out(
         "{0!r} in column {1!r} is not a time; write it like 2026-01-31 or 2026-01-31T09:00:00+09:00.",

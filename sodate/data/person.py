@@ -109,7 +109,8 @@ def _japanese(folded: str) -> Iterator[tuple[int, int]]:
     for pattern, cue in ((_SELF_JA, "ます"), (_IN_CHARGE, "担当")):
         for m in pattern.finditer(folded) if cue in folded else ():
             name = m["name"].rstrip(" ")
-            if name[-1] not in _ROLE_END and (_surnames_of(name) or ("sure" in m.groupdict() and m["sure"])):
+            sure = "sure" in m.groupdict() and m["sure"]
+            if name[-1] not in _ROLE_END and (sure or _surnames_of(name) or _given_after(name)):
                 yield m.start("name"), m.start("name") + len(name)
     for m in _SURNAME_START.finditer(folded):
         at = m.start()
@@ -156,10 +157,17 @@ def _named_tail(run: str, before: str) -> int:
         rest = run[len(surname) :].lstrip(" ")
         if len(rest) <= 3 and run[-1] not in _ROLE_END:
             return len(run)
+    if _given_after(run):
+        return len(run)
     if run in JA_GIVEN and not before.endswith(("お", "ご", "御")):
         return len(run)
     plain = 2 <= len(run) <= 4 and not any("ぁ" <= c <= "ん" for c in run)
     return len(run) if plain and run[-1] not in _ROLE_END and not before.endswith(("お", "ご", "の", "御")) else 0
+
+
+def _given_after(run: str) -> bool:
+    """Whether a listed given name of two letters or more ends the run, with what may be a surname before it."""
+    return any(run[-size:] in JA_GIVEN and 2 <= len(run[:-size].rstrip()) <= 3 for size in (2, 3))
 
 
 def _western(folded: str) -> Iterator[tuple[int, int]]:

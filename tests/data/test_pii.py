@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sodate.data.pii import card_valid, find, mask, my_number_valid, same_width
+from sodate.data.pii import card_valid, find, my_number_valid, same_width
 
 
 def kinds(text: str) -> list[tuple[str, str]]:
@@ -207,12 +207,6 @@ def test_addresses_are_found_whole(address: str) -> None:
 )
 def test_places_are_no_addresses(text: str) -> None:
     assert kinds(text) == []
-
-
-def test_masking_keeps_the_rest_and_cannot_be_undone() -> None:
-    text = "田中様（０９０－１２３４－５６７８、taro@example.com）マイナンバー123456789018"
-    assert mask(text) == "[name]様（[phone]、[email]）マイナンバー[my-number]"
-    assert mask("何もありません") == "何もありません"
 
 
 PIECES = [
