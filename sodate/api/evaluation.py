@@ -336,7 +336,8 @@ def _generate(
     for number, reply in zip(asked, replies, strict=True):
         texts[number] = tasks.generated(model.renderer, reply.ids, tools[number])
         thoughts[number] = model.renderer.split(reply.ids)[0]
-    took = Answered(model.engine.name, model.engine.details, seconds, sum(reply.tokens for reply in replies))
+    engine, tokens = model.engine, sum(reply.tokens for reply in replies)
+    took = Answered(engine.name, engine.details, seconds, tokens, engine.figures)
     return texts, thoughts, sum(reply.finish == "length" for reply in replies), took
 
 

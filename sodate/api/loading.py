@@ -143,9 +143,9 @@ def _ready(files: ModelFiles, device: str, dtype: str) -> Model:
     if config is None or adapter_files.merges(config):
         adapters.merge(model)
     fused.replace_modules(model, model.get_input_embeddings().weight.dtype)
-    decoding.freeze(model)
+    choice = decoding.freeze(model)
     renderer = renderer_of(files)
-    engine = TorchEngine(model, slots=SLOTS, tokenizer=renderer.tokenizer)
+    engine = TorchEngine(model, slots=SLOTS, tokenizer=renderer.tokenizer, rates=choice.rates)
     if beside and files.adapter is not None:
         engine.add_version(files.name, files.adapter)
     return Model(files, renderer, model, engine, files.name if beside else "")

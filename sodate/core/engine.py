@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from sodate.core.errors import SodateError
 
@@ -103,6 +103,10 @@ class Engine(Protocol):
     @property
     def details(self) -> str:
         """What of it decides its numbers, for reports."""
+
+    @property
+    def figures(self) -> Mapping[str, Any]:
+        """Of an engine in this process: `dtype`, `threads`, and `rates`, what was tried when it was made."""
 
     def admit(self, request: Request) -> None:
         """Takes a request, or raises SodateError and has allocated nothing.

@@ -60,8 +60,8 @@ def packs(model: Any) -> bool:
 
 
 @torch.no_grad()
-def freeze(model: Any) -> None:
-    """Makes the decoder ready for decoding; it can't be trained afterwards."""
+def freeze(model: Any) -> machine.DecodingChoice:
+    """Makes the decoder ready for decoding, by what is fast here; it can't be trained afterwards."""
     for _ in _replace(model):
         pass
     layers = [module for module in model.get_decoder().modules() if isinstance(module, FrozenLinear)]
@@ -69,7 +69,9 @@ def freeze(model: Any) -> None:
         layer.weight.packed = packed.pack(layer.weight)  # None, where it has other numbers
     for module in model.get_decoder().modules():
         block.speed_up(module)
-    rows.leave_to_torch(machine.try_decoding(model.get_output_embeddings().weight))
+    choice = machine.try_decoding(model.get_output_embeddings().weight)
+    rows.leave_to_torch(choice.slower)
+    return choice
 
 
 @contextmanager

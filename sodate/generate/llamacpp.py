@@ -64,6 +64,7 @@ class LlamaCpp:
         kinds = Counter(tensor.kind for tensor in about.tensors if len(tensor.shape) > 1)
         kind = GGMLQuantizationType(max(kinds, key=kinds.__getitem__)).name.lower()
         self.details = f"xllamacpp {version('xllamacpp')}, {kind}"
+        self.figures: dict[str, Any] = {"dtype": kind}  # it chooses its threads itself
         own = int(about.metadata[f"{about.architecture}.context_length"])
         self.context_length = min(own, CONTEXT)
         fit = CACHE_BYTES // (self.context_length * _token_bytes(about, 4 if self.exact else 2))

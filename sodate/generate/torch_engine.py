@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -60,18 +60,20 @@ class TorchEngine:
     `slots` requests at most are under way. `tokens` bounds the keys and values that are held; without it, POOL_BYTES or
     a quarter of the memory there is. `beside` is how many tokens of a prompt are computed at a time while replies wait,
     a multiple of BLOCK; None: as many as without them. `tokenizer` (tokenizers.Tokenizer) is what constraints need.
+    `rates` is what machine.py tried when the model was prepared.
     """
 
     name = "torch"
 
     def __init__(
         self, model: Any, *, slots: int = SLOTS, tokens: int | None = None, beside: int | None = PREFILL_BESIDE,
-        tokenizer: Any = None,
+        tokenizer: Any = None, rates: Mapping[str, float] | None = None,
     ) -> None:  # fmt: skip
         self.model, self.slots, self.beside = model, slots, beside
         self.context_length = attention.context_length(model.config)
         self.head = forward.head(model)
         self.versions = Versions.over(model)
+        self.rates = rates or {}
         self.drafts = True  # whether replies that copy may go faster
         self._tokens = tokens
         self._grammars = None if tokenizer is None else Grammars(tokenizer, len(self.head.weight))
@@ -147,6 +149,11 @@ class TorchEngine:
     def details(self) -> str:
         kind = str(self.model.get_input_embeddings().weight.dtype).removeprefix("torch.")
         return f"{kind}, {self.model.device.type}"
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        kind = str(self.model.get_input_embeddings().weight.dtype).removeprefix("torch.")
+        return {"dtype": kind, "threads": self._watch.most, "rates": dict(self.rates)}
 
     # ── versions and memory ──────────────────────────────────────────────────────────────────────────────────────────
 

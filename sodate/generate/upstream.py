@@ -38,6 +38,7 @@ class Upstream:
         self.versions: set[str] = set()
         self.name = f"upstream:{address.url}"
         self.details = "token ids" if ids else "text"
+        self.figures: dict[str, Any] = {}  # its machine is not this one
         self.context_length = 0  # it says so itself when a prompt is too long
         self._calls = Calls(lambda error: words.failed(address, error))
         self._limit = "max_tokens"  # the argument by which it is told how long a reply may be

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -54,6 +54,15 @@ class SpeedChoice:
         return {"dtype": self.kind.dtype, "threads": self.kind.threads, "rates": self.rates}
 
 
+@dataclass(frozen=True, slots=True)
+class DecodingChoice:
+    """Steps of few rows (some of rows.STEPS) that are left to torch, and 10⁹ operations a second of either side, by
+    `compiled 16` and `torch 16` (none: nothing was tried)."""
+
+    slower: frozenset[int] = frozenset()
+    rates: Mapping[str, float] = field(default_factory=dict)
+
+
 def usual(threads: int) -> ProductKind:
     """What is taken where nothing is tried, or nothing is clearly faster."""
     return ProductKind("float32", "onednn" if products.AVX512 else "mkl", threads)
@@ -93,25 +102,26 @@ def try_training(
     return SpeedChoice(best, {str(kind): round(value, 1) for kind, value in rates.items()})
 
 
-def try_decoding(head: Tensor) -> frozenset[int]:
-    """Steps of few rows (some of rows.STEPS) that torch computes clearly faster than compiled code, by the model's
-    largest product: the head (vocabulary, hidden), of which a part that no cache holds is tried.
-    While other programs are busy nothing can be told."""
+def try_decoding(head: Tensor) -> DecodingChoice:
+    """Tries steps of few rows by compiled code and by torch, on the model's largest product: the head (vocabulary,
+    hidden), of which a part that no cache holds is taken. While other programs are busy nothing is decided."""
     weight = head.detach()[: max(1, HEAD // head.shape[1])]
     if not rows.multiplies(weight) or weight.numel() < HEAD // 2:
-        return frozenset()
+        return DecodingChoice()
     compiled, watch = rows.Product(weight, None), Watch(max(2, torch.get_num_threads()))
-    slower = set()
+    slower, rates = set(), {}
     for step in rows.STEPS[1:] if getattr(head, "packed", None) is not None else rows.STEPS:
         count = 1 if step == rows.VERY_FEW else step
         x = torch.ones(count, weight.shape[1])
         side, narrow = rows.side_by_side(x), x.to(weight.dtype)
         ours = _fastest(partial(compiled, side, count))
         theirs = _fastest(partial(products.product, narrow, weight))
+        for name, seconds in (("compiled", ours), ("torch", theirs)):
+            rates[f"{name} {count}"] = round(2 * count * weight.numel() / seconds / 1e9, 1)
         if ours > MARGIN * theirs:
             slower.add(step)
     watch.look()
-    return frozenset(slower) if watch.threads == watch.most else frozenset()
+    return DecodingChoice(frozenset(slower) if watch.threads == watch.most else frozenset(), rates)
 
 
 def _fastest(work: Callable[[], object]) -> float:

@@ -113,7 +113,10 @@ def test_rows_that_torch_computes_faster_are_left_to_it_unless_others_were_busy(
     monkeypatch.setattr(threads, "cores", lambda: {0, 1})
     looks = iter([threads.Look(0.0, 0.0, 0.0), threads.Look(1.0, 1.0 + others, 1.0)])
     monkeypatch.setattr(threads, "look_around", lambda: next(looks))
-    assert machine.try_decoding(torch.ones(100, 32)) == (frozenset() if others else {4})
+    choice = machine.try_decoding(torch.ones(100, 32))
+    assert choice.slower == (frozenset() if others else {4})
+    assert list(choice.rates) == ["compiled 1", "torch 1", "compiled 16", "torch 16", "compiled 64", "torch 64"]
+    assert choice.rates["torch 1"] == 2 * choice.rates["compiled 1"]
 
 
 def test_a_number_of_rows_belongs_to_the_step_that_has_room_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
