@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequenc
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from sodate.api.late import LateVersions
 from sodate.api.retrieval import Retriever
 from sodate.api.text_stream import Detokeniser, Scored, StopStrings, TokenBytes
 from sodate.api.worker import EngineThread
@@ -94,12 +95,13 @@ class Service:
     ) -> None:
         """`release` is called once nothing of the versions is needed any more."""
         self.served = tuple(served)
-        self.late: dict[str, Served] = {}  # versions that were asked for since, by their exact names
+        self.late = LateVersions()  # they have no names of their own: who may ask for one is decided before
         self.on_end: Callable[[Ask, End], None] = lambda ask, end: None  # told of every reply that was given whole
         self._release = release
         self._stops: list[Callable[[], None]] = []
         self.names = {**{one.id: one for one in served}, **names}
         self.open_version: Callable[[str], Served] = self.find  # loads one beside those that answer
+        self.close_version: Callable[[Served], None] = lambda served: None  # frees one that none of these is
         self._numbers = itertools.count(1)
 
     @property
@@ -110,12 +112,7 @@ class Service:
     @property
     def all(self) -> list[Served]:
         """Every version that is loaded."""
-        return [*self.served, *self.late.values()]
-
-    def add_late(self, name: str, served: Served) -> None:
-        """Remembers a version that was loaded while the service runs. It has no name of its own: who may ask for it is
-        decided before."""
-        self.late = {**self.late, name: served}
+        return [*self.served, *self.late.served.values()]
 
     @property
     def ready(self) -> bool:
@@ -132,6 +129,10 @@ class Service:
                 code="model_not_found", param="model",
             )  # fmt: skip
         return found
+
+    def find_late(self, name: str) -> Served:
+        """A version by its exact name, loaded if it is not yet."""
+        return self.late.find(name, self.open_version, self.close_version)
 
     def on_close(self, stop: Callable[[], None]) -> None:
         """`stop` is called when the service ends, before its engines do."""
@@ -259,6 +260,7 @@ class Service:
             stop()
         for engine in self.engines:
             engine.close()
+        self.late.close()
         self._release()
 
 

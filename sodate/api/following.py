@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from sodate.api.answering import Served, Service
 from sodate.core.errors import SodateError
@@ -22,15 +22,11 @@ GRACE = 60.0  # seconds that a version stays after the last alias that could go 
 class Follower:
     """Looks at aliases in a thread of its own. `names` says which alias each followed name of the service means.
 
-    `open(version)` loads a version beside those that answer; `shut(served)` frees one. A version that can't be loaded
-    is logged, and what answered before goes on.
+    A version that can't be loaded is logged, and what answered before goes on.
     """
 
-    def __init__(
-        self, service: Service, names: Mapping[str, str], open: Callable[[str], Served], shut: Callable[[Served], None]
-    ) -> None:
+    def __init__(self, service: Service, names: Mapping[str, str]) -> None:
         self._service, self._names = service, dict(names)
-        self._open, self._shut = open, shut
         self._own: dict[str, tuple[Served, contextlib.ExitStack]] = {}  # loaded here, and kept from being deleted
         self._left: dict[str, float] = {}  # when nothing led to one of these any more
         self._seen = {alias: (aliases.stamp(alias), aliases.stack(alias)) for alias in names.values()}
@@ -68,7 +64,7 @@ class Follower:
             with contextlib.ExitStack() as holding:
                 if found is not None:
                     holding.enter_context(held(found))
-                served = self._open(version)
+                served = self._service.open_version(version)
                 self._own[version] = served, holding.pop_all()
         self._service.put(served, [name for name, followed in self._names.items() if followed == alias])
         log.info("%s is %s", alias, version)
@@ -82,6 +78,6 @@ class Follower:
             elif time.monotonic() - self._left.setdefault(version, time.monotonic()) > GRACE:
                 self._service.drop(served)
                 with contextlib.suppress(SodateError):  # `busy`: at the next look
-                    self._shut(served)
+                    self._service.close_version(served)
                     holding.close()
                     del self._own[version], self._left[version]

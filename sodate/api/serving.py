@@ -51,8 +51,9 @@ def open_service(
         holding.callback(sign.close)
         service = _service(wanted, models, pairs, sign, asking, holding.pop_all().close)
     service.open_version = lambda version: replace(_beside(service, version, sign, engine), retriever=asking)
+    service.close_version = lambda served: _shut(service, served)
     if moving:
-        service.on_close(Follower(service, moving, service.open_version, _shut).close)
+        service.on_close(Follower(service, moving).close)
     return service
 
 
@@ -137,12 +138,13 @@ def _beside(service: Service, name: str, sign: Sign, word: str) -> Served:
     return as_served(Model(files, renderer_of(files), host.model, engine, files.name), host.engine)
 
 
-def _shut(served: Served) -> None:
-    """Frees what nobody asks for any more: the version beside others, or its engine. SodateError `busy` while its last
-    replies are under way."""
+def _shut(service: Service, served: Served) -> None:
+    """Frees what the service has no name for any more: the version beside others, or its engine. SodateError `busy`
+    while its last replies are under way."""
     engine: Any = served.engine.engine
-    if served.version and (served.model is not None or len(engine.versions) > 1):
-        served.engine.call(lambda: engine.remove_version(served.version)).result()
+    if served.engine in service.engines:
+        if served.version:
+            served.engine.call(lambda: engine.remove_version(served.version)).result()
     elif served.engine.running or served.engine.waiting:
         raise SodateError(tr(f"{served.id} still answers.", f"{served.id} はまだ応答中です。"), code="busy")
     else:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sodate.api.answering import Served
-from sodate.api.late import open_late
 from sodate.core.errors import UsageError
 from sodate.db.connection import reading
 from sodate.jobs import naming
@@ -21,4 +20,4 @@ def find(here: ServerState, name: str, project: str) -> Served:
             version = naming.find(session, name, project).version
     except UsageError:
         return here.service.find(name)  # which says what is known
-    return replace(open_late(here.service, version), id=name)  # replies are given by the name that was asked for
+    return replace(here.service.find_late(version), id=name)  # replies are given by the name that was asked for

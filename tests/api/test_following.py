@@ -14,7 +14,7 @@ import pytest
 
 import sodate
 from sodate.adapt.lora import LoraConfig
-from sodate.api import following
+from sodate.api import following, late
 from sodate.api.answering import Ask, Piece, Served, Service
 from sodate.api.loading import load
 from sodate.api.releasing import check_gate, promote, rollback
@@ -174,3 +174,44 @@ def test_what_an_evaluation_measured_is_what_the_gate_reads_and_an_alias_is_a_mo
     again = sodate.evaluate(["orders@production"], rows, ["exact"], baseline="seedling", max_new_tokens=4, limit=2)
     assert list(again.result.replies) == ["seedling", "orders@production"]
     assert sodate.decide("orders@production", rows, options="a,b")["version"] == "orders@1"
+
+
+def test_versions_that_came_late_go_when_others_want_their_place_and_come_again(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(late, "MOST", 1)
+    said = {version: greedy(version, 6) for version in ("orders@2", "whole@1")}
+    two, whole = find_version("orders@2"), find_version("whole@1")
+    assert two and whole
+    service.find_late("orders@2")
+    service.find_late("whole@1")  # nobody lets go of one that was asked for a moment ago
+    assert set(service.late.served) == {"orders@2", "whole@1"} and len(service.engines) == 2
+
+    monkeypatch.setattr(late, "IDLE", 0.0)
+    service.find_late("orders@3")
+    assert set(service.late.served) == {"orders@3"} and len(service.engines) == 1
+    assert asyncio.run(answer(service, service.find("live"), 6)) == greedy("orders@1", 6)
+    for version in ("orders@2", "whole@1"):
+        assert asyncio.run(answer(service, service.find_late(version), 6)) == said[version]
+    with pytest.raises(SodateError, match="in use"):
+        delete(whole)
+
+
+def test_a_late_version_that_still_answers_stays(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(late, "MOST", 1)
+    monkeypatch.setattr(late, "IDLE", 0.0)
+
+    async def talk() -> str:
+        ask = Ask(
+            served := service.find_late("orders@2"), served.renderer.prompt(QUESTION), Sampling(max_new_tokens=40)
+        )
+        text = ""
+        async for piece in service.reply(ask):
+            if isinstance(piece, Piece):
+                if not text:
+                    await asyncio.to_thread(service.find_late, "orders@3")
+                    assert set(service.late.served) == {"orders@2", "orders@3"}
+                text += piece.text
+        return text
+
+    assert asyncio.run(talk()) == greedy("orders@2", 40)
