@@ -6,7 +6,8 @@
  *
  *     few(x (K, L), weight, out (N, L), count)      W x for the first `count` of L rows side by side; the rest is zero
  *
- * weight is float32 (N, K), for at most 4 rows; or bytes (N, K / 32 · size) in blocks of `size`
+ * weight is float32 or bfloat16 (N, K), for at most 4 rows, which a bfloat16 weight meets rounded to bfloat16 as the products
+ * of _rows.c do; or bytes (N, K / 32 · size) in blocks of `size`
  *     20: d and m float16, then 32 numbers of 4 bits: the low halves of 16 bytes, then the high ones         (Q4_1)
  *     34: d float16, then 32 signed bytes                                                                     (Q8_0)
  * d · q is exact in float32, so that one rounding gives the number that was published.
@@ -17,11 +18,12 @@
 
 #include "_compiled.h"
 
-enum { LANES = 16, MOST = 64, FEW = 4, BLOCK = 32, Q4 = 20, Q8 = 34, TOGETHER = 8 /* rows of a weight a thread takes */ };
+enum { LANES = 16, MOST = 64, FEW = 4, BLOCK = 32, B16 = 2, Q4 = 20, Q8 = 34, TOGETHER = 8 /* rows of a weight a thread takes */ };
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
 
+#define BYTES(size) ((size) == B16 ? 2 * BLOCK : (size) ? (size) : 4 * BLOCK) /* of a block */
 #define OWN __attribute__((target("avx2,fma,f16c")))
 #define INSIDE OWN static inline __attribute__((always_inline))
 
@@ -35,6 +37,17 @@ INSIDE __m256 half(const uint8_t *at)
     uint16_t bits;
     memcpy(&bits, at, 2);
     return _mm256_set1_ps(_cvtsh_ss(bits));
+}
+
+INSIDE float number(const uint8_t *row, Py_ssize_t i, const int size)
+{
+    uint32_t bits;
+    if (size != B16)
+        return ((const float *)row)[i];
+    bits = (uint32_t)((const uint16_t *)row)[i] << 16;
+    float value;
+    memcpy(&value, &bits, 4);
+    return value;
 }
 
 /* The 32 numbers of block `b` of a row of the weight; `size` says how they are kept, 0 as they are. */
@@ -55,6 +68,11 @@ INSIDE void widen(const uint8_t *row, Py_ssize_t b, const int size, __m256 to[4]
         for (int i = 0; i < 4; i++) {
             const __m128i eight = _mm_loadl_epi64((const __m128i *)(block + 2 + 8 * i));
             to[i] = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(eight)), d);
+        }
+    } else if (size == B16) {
+        for (int i = 0; i < 4; i++) {
+            const __m128i eight = _mm_loadu_si128((const __m128i *)((const uint16_t *)row + b * BLOCK + 8 * i));
+            to[i] = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(eight), 16));
         }
     } else {
         for (int i = 0; i < 4; i++)
@@ -77,7 +95,7 @@ INSIDE void dot(const uint8_t *row, const float *x, float *out, Py_ssize_t k, co
         sum[r][0] = sum[r][1] = _mm256_setzero_ps();
     for (Py_ssize_t b = 0; b < k / BLOCK; b++) {
         __m256 w[4];
-        _mm_prefetch((const char *)(row + (b + 16) * (size ? size : 4 * BLOCK)), _MM_HINT_T0);
+        _mm_prefetch((const char *)(row + (b + 16) * BYTES(size)), _MM_HINT_T0);
         widen(row, b, size, w);
         for (int i = 0; i < 4; i++)
             for (int r = 0; r < rows; r++)
@@ -85,8 +103,8 @@ INSIDE void dot(const uint8_t *row, const float *x, float *out, Py_ssize_t k, co
     }
     for (int r = 0; r < rows; r++) {
         out[r] = total(_mm256_add_ps(sum[r][0], sum[r][1]));
-        for (Py_ssize_t i = k - k % BLOCK; i < k; i++) /* float32 alone has such a rest */
-            out[r] += ((const float *)row)[i] * x[r * k + i];
+        for (Py_ssize_t i = k - k % BLOCK; i < k; i++) /* none where blocks are kept */
+            out[r] += number(row, i, size) * x[r * k + i];
     }
 }
 
@@ -101,6 +119,7 @@ INSIDE void dot(const uint8_t *row, const float *x, float *out, Py_ssize_t k, co
         }                                                                                                              \
     }
 DOTS(dot, OWN, 0)
+DOTS(dot, OWN, 2)
 DOTS(dot, OWN, 20)
 DOTS(dot, OWN, 34)
 
@@ -145,6 +164,11 @@ INSIDE512 void widen512(const uint8_t *row, Py_ssize_t b, const int size, __m512
             const __m512i q = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(block + 2 + 16 * i)));
             to[i] = _mm512_mul_ps(_mm512_cvtepi32_ps(q), _mm512_set1_ps(_cvtsh_ss(d)));
         }
+    } else if (size == B16) {
+        for (int i = 0; i < 2; i++) {
+            const __m256i some = _mm256_loadu_si256((const __m256i *)((const uint16_t *)row + b * BLOCK + 16 * i));
+            to[i] = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(some), 16));
+        }
     } else {
         for (int i = 0; i < 2; i++)
             to[i] = _mm512_loadu_ps((const float *)row + b * BLOCK + 16 * i);
@@ -158,7 +182,7 @@ INSIDE512 void dot512(const uint8_t *row, const float *x, float *out, Py_ssize_t
         sum[r][0] = sum[r][1] = _mm512_setzero_ps();
     for (Py_ssize_t b = 0; b < k / BLOCK; b++) {
         __m512 w[2];
-        _mm_prefetch((const char *)(row + (b + 16) * (size ? size : 4 * BLOCK)), _MM_HINT_T0);
+        _mm_prefetch((const char *)(row + (b + 16) * BYTES(size)), _MM_HINT_T0);
         widen512(row, b, size, w);
         for (int i = 0; i < 2; i++)
             for (int r = 0; r < rows; r++)
@@ -166,11 +190,12 @@ INSIDE512 void dot512(const uint8_t *row, const float *x, float *out, Py_ssize_t
     }
     for (int r = 0; r < rows; r++) {
         out[r] = _mm512_reduce_add_ps(_mm512_add_ps(sum[r][0], sum[r][1]));
-        for (Py_ssize_t i = k - k % BLOCK; i < k; i++) /* float32 alone has such a rest */
-            out[r] += ((const float *)row)[i] * x[r * k + i];
+        for (Py_ssize_t i = k - k % BLOCK; i < k; i++) /* none where blocks are kept */
+            out[r] += number(row, i, size) * x[r * k + i];
     }
 }
 DOTS(dot512, OWN512, 0)
+DOTS(dot512, OWN512, 2)
 DOTS(dot512, OWN512, 20)
 DOTS(dot512, OWN512, 34)
 #else
@@ -178,9 +203,11 @@ int few_works(void) { return 0; }
 static int has_512(void) { return 0; }
 #define NONE(name) static void name(const uint8_t *row, const float *x, float *out, Py_ssize_t k, Py_ssize_t rows) {}
 NONE(dots_dot_0)
+NONE(dots_dot_2)
 NONE(dots_dot_20)
 NONE(dots_dot_34)
 NONE(dots_dot512_0)
+NONE(dots_dot512_2)
 NONE(dots_dot512_20)
 NONE(dots_dot512_34)
 static void wide_20(const uint8_t *weight, float *to, Py_ssize_t rows, Py_ssize_t k) {}
@@ -192,9 +219,24 @@ typedef void (*Dots)(const uint8_t *, const float *, float *, Py_ssize_t, Py_ssi
 /* What multiplies a row of a weight kept so, on this processor. */
 static Dots dots(int size)
 {
-    if (has_512())
-        return size == Q4 ? dots_dot512_20 : size == Q8 ? dots_dot512_34 : dots_dot512_0;
-    return size == Q4 ? dots_dot_20 : size == Q8 ? dots_dot_34 : dots_dot_0;
+    const int wide = has_512();
+    switch (size) {
+    case Q4: return wide ? dots_dot512_20 : dots_dot_20;
+    case Q8: return wide ? dots_dot512_34 : dots_dot_34;
+    case B16: return wide ? dots_dot512_2 : dots_dot_2;
+    default: return wide ? dots_dot512_0 : dots_dot_0;
+    }
+}
+
+/* The nearest number of bfloat16, to even; what is not a number stays so. */
+static float rounded(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, 4);
+    if ((bits & 0x7fffffff) <= 0x7f800000)
+        bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000;
+    memcpy(&value, &bits, 4);
+    return value;
 }
 
 /* Whether there was memory enough. */
@@ -212,7 +254,7 @@ static int multiply(const float *x, const Py_buffer *weight, float *out, Py_ssiz
             return 0;
         for (Py_ssize_t r = 0; r < count; r++)
             for (Py_ssize_t i = 0; i < k; i++)
-                x_rows[r * k + i] = x[i * lanes + r];
+                x_rows[r * k + i] = size == B16 ? rounded(x[i * lanes + r]) : x[i * lanes + r];
     }
 #pragma omp parallel
     {
@@ -261,11 +303,12 @@ static PyObject *few(PyObject *Py_UNUSED(self), PyObject *args)
         taken++;
     }
     if (taken == ARRAYS) {
-        const int bytes = a[1].format[0] == 'B', typed = a[0].format[0] == 'f' && a[2].format[0] == 'f' && (bytes || a[1].format[0] == 'f');
+        const int bytes = a[1].format[0] == 'B', halves = a[1].format[0] == 'h';
+        const int typed = a[0].format[0] == 'f' && a[2].format[0] == 'f' && (bytes || halves || a[1].format[0] == 'f');
         const int flat = a[0].ndim == 2 && a[1].ndim == 2 && a[2].ndim == 2;
         const Py_ssize_t k = flat ? a[0].shape[0] : 0, lanes = flat ? a[0].shape[1] : 0, blocks = k / BLOCK;
         const int whole = flat && bytes && k % BLOCK == 0;
-        const int size = whole && a[1].shape[1] == blocks * Q4 ? Q4 : whole && a[1].shape[1] == blocks * Q8 ? Q8 : 0;
+        const int size = whole && a[1].shape[1] == blocks * Q4 ? Q4 : whole && a[1].shape[1] == blocks * Q8 ? Q8 : halves ? B16 : 0;
         const int fits = few_works() && flat && typed && k > 0 && 0 < lanes && lanes <= MOST && lanes % LANES == 0 && 0 < count &&
                          count <= lanes && (bytes ? size != 0 : a[1].shape[1] == k && count <= FEW) &&
                          a[2].shape[0] == a[1].shape[0] && a[2].shape[1] == lanes;

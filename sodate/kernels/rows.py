@@ -73,7 +73,7 @@ class Product:
         count = count or x.shape[1]
         if self.packed is not None:
             compiled.few(x, self.packed, out, count)
-        elif compiled.FEW and count <= VERY_FEW and self.weight.dtype == np.float32:
+        elif compiled.FEW and count <= VERY_FEW:
             compiled.few(x, self.weight, out, count)
         else:
             compiled.product(x, self.weight, out)

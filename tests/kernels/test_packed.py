@@ -78,9 +78,10 @@ def test_products_are_those_of_the_weights_numbers(
 
 
 def test_what_is_not_a_number_stays_so() -> None:
-    for weight in (torch.ones(3, 32), published(Kind.Q4_1, 3, 32, 1)):
+    every_bit = torch.tensor(0x7FFFFFFF, dtype=torch.int32).view(torch.float32)
+    for weight in (torch.ones(3, 32), torch.ones(3, 32).bfloat16(), published(Kind.Q4_1, 3, 32, 1)):
         x = torch.ones(1, 32)
-        x[0, 5] = float("nan")
+        x[0, 5] = every_bit
         made: Any = weight
         made.packed = packed.pack(weight)
         assert np.isnan(rows.Product(made, None)(rows.side_by_side(x), 1)[1:, 0]).all()

@@ -44,10 +44,10 @@ def test_products_are_matrix_products(count: int, width: int, out: int, bias: bo
 
 
 @pytest.mark.skipif(not rows.multiplies(torch.ones(2, 2, dtype=torch.bfloat16)), reason="no bfloat16 instructions")
-@given(count=COUNTS, width=st.integers(1, 70), out=st.integers(1, 20), seed=SEEDS)
+@given(count=st.sampled_from([1, 2, 3, 4, 5, 16, 17, 64]), width=st.integers(1, 70), out=st.integers(1, 20), seed=SEEDS)
 def test_bfloat16_products_round_their_factors_only(count: int, width: int, out: int, seed: int) -> None:
     x, weight = random(seed, count, 2 * width), random(seed + 1, out, 2 * width).bfloat16()
-    found = rows.apart(rows.Product(weight, None)(rows.side_by_side(x)), count)
+    found = rows.apart(rows.Product(weight, None)(rows.side_by_side(x), count), count)
     theirs, exactly = (x.bfloat16().to(t) @ weight.to(t).t() for t in (torch.float32, torch.float64))
     assert_as_exact(found, theirs, exactly)
     assert not rows.multiplies(weight[:, :-1].contiguous())  # pairs only
