@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,14 +31,15 @@ ASKED = 20
 PAGES = {
     "files, a page of all": "/v1/files",
     "files of a purpose, 100": "/v1/files?purpose=batch&limit=100",
-    "files, the last page": "/v1/files?limit=100&order=asc&after=file-{files}",
+    "files, the last page": "/v1/files?limit=100&order=asc&after=file-{files:024d}",
     "jobs, 100": "/v1/fine_tuning/jobs?limit=100",
     "jobs by metadata": "/v1/fine_tuning/jobs?metadata[n]=5",
-    "events of a job, 100": "/v1/fine_tuning/jobs/ftjob-1/events?limit=100",
+    "events of a job, 100": "/v1/fine_tuning/jobs/ftjob-{job:024d}/events?limit=100",
     "stored completions, 100": "/v1/chat/completions?limit=100",
     "stored completions of a rare model": "/v1/chat/completions?model=rare",
     "stored completions of no such model": "/v1/chat/completions?model=none",
     "stored completions by metadata": "/v1/chat/completions?metadata[n]=77777",
+    "stored completions by common metadata": "/v1/chat/completions?metadata[kind]=a&limit=100",
     "stored completions by metadata and model": "/v1/chat/completions?metadata[kind]=a&model=rare",
     "models": "/v1/models",
 }
@@ -54,13 +56,13 @@ def fill(files: int, jobs: int, replies: int) -> None:
     message = {"index": 0, "message": {"role": "assistant", "content": "Twelve apples. " * 20}, "finish_reason": "stop"}
     with writing() as session:
         session.execute(sa.insert(StoredFile), [
-            {"id": f"file-{n}", "project": "default", "bytes": 2000, "created_at": now + n,
+            {"id": f"file-{n:024d}", "project": "default", "bytes": 2000, "created_at": now + n,
              "filename": f"rows-{n}.jsonl",
              "purpose": "batch" if n % 100 == 0 else "fine-tune", "sha256": "0" * 64} for n in range(1, files + 1)
         ])  # fmt: skip
         session.execute(sa.insert(TuningJob), [
-            {"id": f"ftjob-{n}", "project": "default", "old": False, "status": "succeeded", "created_at": now,
-             "finished_at": now, "model": "tiny", "base": "tiny", "training_file": f"file-{n}", "seed": 1,
+            {"id": f"ftjob-{n:024d}", "project": "default", "old": False, "status": "succeeded", "created_at": now,
+             "finished_at": now, "model": "tiny", "base": "tiny", "training_file": f"file-{n:024d}", "seed": 1,
              "asked": "{}", "method": json.dumps({"type": "supervised", "supervised": {"hyperparameters": {}}}),
              "recipe": "{}"} for n in range(1, jobs + 1)
         ])  # fmt: skip
@@ -68,7 +70,7 @@ def fill(files: int, jobs: int, replies: int) -> None:
             {"job": n, "key": '"n"', "value": json.dumps(str(n))} for n in range(1, jobs + 1)
         ])  # fmt: skip
         session.execute(sa.insert(JobEvent), [
-            {"id": f"ftevent-{n}", "job": "ftjob-1", "created_at": now, "level": "info", "type": "metrics",
+            {"id": f"ftevent-{n}", "job": f"ftjob-{1:024d}", "created_at": now, "level": "info", "type": "metrics",
              "message": f"Step {n}", "data": '{"step": 1}'} for n in range(10_000)
         ])  # fmt: skip
         body = json.dumps({"object": "chat.completion", "created": now, "choices": [message], "usage": {}})
@@ -92,7 +94,7 @@ def serving() -> Iterator[tuple[str, int]]:
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert server.stdout is not None
     try:
-        yield server.stdout.readline().split()[-1].rstrip("/"), server.pid
+        yield server.stdout.readline().split()[-1].removesuffix("/v1"), server.pid
     finally:
         server.terminate()
         server.wait()
@@ -100,8 +102,11 @@ def serving() -> Iterator[tuple[str, int]]:
 
 def asked(url: str) -> tuple[float, Any]:
     began = time.perf_counter()
-    with urllib.request.urlopen(url, timeout=60) as answer:
-        body = answer.read()
+    try:
+        with urllib.request.urlopen(url, timeout=60) as answer:
+            body = answer.read()
+    except urllib.error.HTTPError as refused:
+        raise SystemExit(f"{url}: {refused.read().decode()}") from None
     return 1e3 * (time.perf_counter() - began), json.loads(body)
 
 
@@ -120,11 +125,11 @@ def main() -> None:
         fill(given.files, given.jobs, given.replies)
         with serving() as (url, pid):
             for path in PAGES.values():
-                asked(url + path.format(files=given.files - 50))
+                asked(url + path.format(files=given.files - 50, job=1))
             before = resident(pid)
             print(f"{'page':42s} rows  median ms  slowest")
             for name, path in PAGES.items():
-                told = [asked(url + path.format(files=given.files - 50)) for _ in range(ASKED)]
+                told = [asked(url + path.format(files=given.files - 50, job=1)) for _ in range(ASKED)]
                 spent = [ms for ms, _ in told]
                 print(f"{name:42s} {len(told[0][1]['data']):5d} {statistics.median(spent):9.1f} {max(spent):9.1f}")
             print(f"memory of the server: {before / 1e6:.0f} MB, after {resident(pid) / 1e6:.0f} MB")

@@ -41,7 +41,10 @@ class StoredReply(Table):
     asked: Mapped[str] = mapped_column(Text)
     tags: Mapped[list[ReplyTag]] = relationship(cascade="all, delete-orphan", order_by="ReplyTag.number")
 
-    __table_args__ = (Index("stored_replies_by_project", "project", "kind", "number"),)
+    __table_args__ = (
+        Index("stored_replies_by_project", "project", "kind", "number"),
+        Index("stored_replies_by_model", "project", "kind", "model", "number"),
+    )
 
 
 class ReplyTag(Table):
@@ -53,6 +56,8 @@ class ReplyTag(Table):
     reply: Mapped[int] = mapped_column(ForeignKey("stored_replies.number", ondelete="CASCADE"), index=True)
     key: Mapped[str]
     value: Mapped[str]
+
+    __table_args__ = (Index("reply_tags_by_pair", "key", "value", "reply"),)
 
 
 class StoredFile(Table):
@@ -176,6 +181,8 @@ class JobTag(Table):
     job: Mapped[int] = mapped_column(ForeignKey("tuning_jobs.number", ondelete="CASCADE"), index=True)
     key: Mapped[str]
     value: Mapped[str]
+
+    __table_args__ = (Index("job_tags_by_pair", "key", "value", "job"),)
 
 
 class JobEvent(Table):

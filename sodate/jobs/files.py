@@ -190,9 +190,15 @@ _SHOWN = (
 
 def shown(row: Any) -> dict[str, Any]:
     """A file as the wire has it."""
+    return _object(row.id, row.bytes, row.created_at, row.expires_at, row.filename, row.purpose, row.details)
+
+
+def _object(
+    id: str, bytes: int, created_at: int, expires_at: int | None, filename: str, purpose: str, details: str | None
+) -> dict[str, Any]:
     return {
-        "id": row.id, "object": "file", "bytes": row.bytes, "created_at": row.created_at, "expires_at": row.expires_at,
-        "filename": row.filename, "purpose": row.purpose, "status": "processed", "status_details": row.details,
+        "id": id, "object": "file", "bytes": bytes, "created_at": created_at, "expires_at": expires_at,
+        "filename": filename, "purpose": purpose, "status": "processed", "status_details": details,
     }  # fmt: skip
 
 
@@ -215,7 +221,7 @@ def listed(
             wanted = wanted.where(number > last.number if order == "asc" else number < last.number)
         wanted = wanted.order_by(number if order == "asc" else number.desc()).limit(limit + 1)
         rows = session.execute(wanted).all()
-        return [shown(row) for row in rows[:limit]], len(rows) > limit
+        return [_object(*row) for row in rows[:limit]], len(rows) > limit
 
 
 def no_cursor(after: str) -> UsageError:

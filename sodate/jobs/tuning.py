@@ -226,9 +226,8 @@ def listed(
         if bare:
             wanted = wanted.where(~TuningJob.tags.any())
         for key, value in metadata:
-            wanted = wanted.where(
-                TuningJob.tags.any((JobTag.key == json.dumps(key)) & (JobTag.value == json.dumps(value)))
-            )
+            pair = (JobTag.key == json.dumps(key)) & (JobTag.value == json.dumps(value))
+            wanted = wanted.where(TuningJob.number.in_(sa.select(JobTag.job).where(pair)))
         if after is not None:
             last = session.scalar(sa.select(TuningJob).where(TuningJob.id == after, TuningJob.project == project))
             if last is None:

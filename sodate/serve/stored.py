@@ -106,12 +106,12 @@ def listed(
         for name, value in request.query_params.multi_items():
             if pair := _TAG.fullmatch(name):
                 same = (ReplyTag.key == json.dumps(pair[1])) & (ReplyTag.value == json.dumps(value))
-                wanted = wanted.where(StoredReply.tags.any(same))
+                wanted = wanted.where(number.in_(sa.select(ReplyTag.reply).where(same)))
         if after is not None:
             last = get(session, CHAT, after, project).number
             wanted = wanted.where(number > last if order == "asc" else number < last)
         wanted = wanted.order_by(number if order == "asc" else number.desc()).limit(limit + 1)
-        rows = session.scalars(wanted).all()
+        rows = session.scalars(wanted.options(sa.orm.selectinload(StoredReply.tags))).all()
         return JSONResponse(page([_shown(row) for row in rows[:limit]], len(rows) > limit))
 
 
