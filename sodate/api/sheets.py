@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from sodate.core.errors import SodateError
 from sodate.core.files import write_bytes
 from sodate.core.text import en, ja, tr
+from sodate.data.mask import column_kind
 
 ID = "id"
 _VOTES = {
@@ -103,6 +104,93 @@ def _write_xlsx(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]
     out = io.BytesIO()
     book.save(out)
     write_bytes(path, out.getvalue())
+
+
+def table(path: Path) -> list[list[str]]:
+    """Every row of a workbook's sheets as text, those of one sheet after the other."""
+    try:
+        book = _openpyxl().load_workbook(path, read_only=True, data_only=True)
+        rows = [["" if cell is None else str(cell) for cell in row]
+                for sheet in book.worksheets for row in sheet.iter_rows(values_only=True)]  # fmt: skip
+        book.close()
+    except SodateError:
+        raise
+    except Exception as error:  # a stranger's file, read by a library that raises what it likes
+        raise _no_workbook(path, error) from None
+    return rows
+
+
+def _no_workbook(path: Path, error: Exception) -> SodateError:
+    return SodateError(
+        tr(f"{path} can't be read as xlsx: {error}.", f"{path} を xlsx として読めません: {error}"),
+        code="damaged", param="data", file=path,
+    )  # fmt: skip
+
+
+def rewrite(
+    source: Path, target: Path, change: Callable[[Sequence[tuple[str, Any]]], list[Any]], before: Callable[[], None]
+) -> int:
+    """A workbook with every row as `change` makes it of its cells, each given with the name of its column: the last
+    row above that names columns of personal data, else the first. Comments, titles of sheets, headers, links and the
+    authors' names are changed or left out, too. How many rows there are below the first.
+    """
+    try:
+        book = _openpyxl().load_workbook(source, rich_text=False)
+    except SodateError:
+        raise
+    except Exception as error:
+        raise _no_workbook(source, error) from None
+
+    def plain(text: str) -> str:
+        return str(change([("", text)])[0])
+
+    count = 0
+    for sheet in book.worksheets:
+        labels: list[str] = []
+        for number, row in enumerate(sheet.iter_rows()):
+            cells = [cell for cell in row if cell.value is not None]
+            names = ["" if cell.value is None else str(cell.value) for cell in row]
+            if number == 0 or sum(column_kind(name) is not None for name in names) > 1:
+                labels = names
+            count += bool(number and cells)
+            given = [("" if labels == names else labels[cell.column - 1], _plain(cell)) for cell in cells]
+            for cell, (_, old), new in zip(cells, given, change(given) if given else (), strict=True):
+                if new != old:
+                    cell.value = new
+                    cell.data_type = "s"
+                    cell.hyperlink = None
+            for cell in row:
+                if getattr(cell, "comment", None) is not None:
+                    cell.comment.text, cell.comment.author = plain(cell.comment.text), "-"
+                if getattr(cell, "hyperlink", None) is not None and cell.hyperlink.target:
+                    cell.hyperlink.target = plain(cell.hyperlink.target)
+        for part in (
+            sheet.oddHeader,
+            sheet.oddFooter,
+            sheet.evenHeader,
+            sheet.evenFooter,
+            sheet.firstHeader,
+            sheet.firstFooter,
+        ):
+            for side in (part.left, part.center, part.right):
+                side.text = plain(side.text) if side.text else side.text
+        sheet.title = plain(sheet.title)[:31]
+    about = book.properties
+    about.creator, about.lastModifiedBy = "sodate", None
+    for key in ("title", "subject", "description", "keywords", "category"):
+        if value := getattr(about, key):
+            setattr(about, key, plain(value))
+    out = io.BytesIO()
+    book.save(out)
+    before()
+    write_bytes(target, out.getvalue())
+    return count
+
+
+def _plain(cell: Any) -> Any:
+    """A cell's value; a day as its date, so that a date of birth is read as one."""
+    value = cell.value
+    return str(value.date()) if hasattr(value, "date") and hasattr(value, "hour") else value
 
 
 def _read_xlsx(path: Path) -> list[list[str]]:

@@ -11,6 +11,7 @@ made it keeps apart (`data.mask_key`) or forgets. A My Number is removed for goo
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -57,6 +58,15 @@ class Pseudonyms:
         self._by_value[kind, _as_one(kind, value)] = name
         self.known[name] = value
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many pseudonyms of each kind were given."""
+        return dict(self._count)
+
+    def count_from(self, counts: Mapping[str, int]) -> None:
+        """Goes on after these, so that no pseudonym is given twice."""
+        self._count.update({str(kind): int(count) for kind, count in counts.items()})
+
     def kinds(self) -> Iterable[tuple[str, str]]:
         """(kind, pseudonym) of all that were given."""
         return ((kind, name) for (kind, _), name in self._by_value.items())
@@ -68,6 +78,36 @@ class Pseudonyms:
             name = standins.like(kind, value, number) if self.style == "standin" else _pseudonym(kind, value, number)
             if name not in self.known and name not in self.avoid and name != value:
                 return name
+
+
+class Known:
+    """Names that are looked for wherever they stand, by their first two letters."""
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self._by_start: dict[str, list[str]] = {}
+        for name in sorted({name for name in names if len(name) >= _STRANGE}, key=len, reverse=True):
+            self._by_start.setdefault(name[:2], []).append(name)
+
+    def spans(self, text: str) -> Iterable[tuple[int, int, str]]:
+        """Where they stand as words: スミス is not in ブラックスミス, Ann not in Anna."""
+        at = 0
+        while self._by_start and at < len(text) - 1:
+            end = at
+            for name in self._by_start.get(text[at : at + 2], ()):
+                end = at + len(name)
+                if text.startswith(name, at) and not _goes_on(text, at) and not _goes_on(text, end):
+                    yield at, end, "name"
+                    break
+                end = at
+            at = max(end, at + 1)
+
+
+_ONE_WORD = re.compile("[ァ-ヴー]{2}|[A-Za-z]{2}")
+
+
+def _goes_on(text: str, at: int) -> bool:
+    """Whether a word of katakana or Latin letters has this place within it."""
+    return _ONE_WORD.match(text, at - 1) is not None if 0 < at < len(text) else False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +125,17 @@ class Masked:
 
 
 def mask(
-    text: str, names: Pseudonyms | None = None, *, words: Sequence[str] = (), label: str = "", also: Iterable[str] = ()
+    text: str, names: Pseudonyms | None = None, *, words: Sequence[str] = (), label: str = "", also: Known | None = None
 ) -> Masked:
     """The text with personal data replaced. `words` are a project's own, replaced wherever they stand.
 
-    `label` is what the text is the value of (a column's name, a key); `also` are names found elsewhere in the document.
+    `label` is what the text is the value of (a column's name, a key); `also` are names found elsewhere.
     """
     names = Pseudonyms() if names is None else names
     counts: Counter[str] = Counter()
     kept: Counter[str] = Counter()
     for round_ in range(_ROUNDS if names.style == "pseudonym" else 1):
-        spans = _spans(text, words, label if round_ == 0 else "", also, names)
+        spans = _spans(text, words, label if round_ == 0 else "", also or _NOBODY, names)
         if round_ == 0:
             kept.update(kind for _, _, kind in spans if kind in PUBLIC)
         spans = [span for span in spans if span[2] not in PUBLIC]
@@ -115,19 +155,36 @@ def mask_values(value: Any, names: Pseudonyms | None = None, *, words: Sequence[
 
     A name found in one text is replaced in the others. Numbers of nine digits and more are read as texts.
     """
+    (masked,), counts, kept = mask_cells([("", value)], names, words=words)
+    return Masked(masked, counts, kept)
+
+
+def mask_cells(
+    cells: Sequence[tuple[str, Any]],
+    names: Pseudonyms | None = None,
+    *,
+    words: Sequence[str] = (),
+    also: Known | None = None,
+) -> tuple[list[Any], Counter[str], Counter[str]]:
+    """The values of a row, each given with its column's name, as `mask_values` masks those of a document.
+
+    `also` are the names to look for in every cell; without it, those that are found in one of them.
+    """
     names = Pseudonyms() if names is None else names
-    also = set(_names(value, ""))
+    also = also or Known(name for label, value in cells for name in names_in(value, label))
     counts: Counter[str] = Counter()
     kept: Counter[str] = Counter()
-    return Masked(_walk(value, "", names, words, also, counts, kept), counts, kept)
+    return [_walk(value, label, names, words, also, counts, kept) for label, value in cells], counts, kept
 
+
+_NOBODY = Known()
 
 # Keys of wires and formats: what stands under them is a word of a program, not of a person.
 _PLAIN_KEYS = frozenset(("role", "type", "id", "object", "model", "finish_reason", "tool_call_id", "sha256", "dataset"))
 
 
 def _walk(
-    value: Any, label: str, names: Pseudonyms, words: Sequence[str], also: Iterable[str], counts: Counter[str],
+    value: Any, label: str, names: Pseudonyms, words: Sequence[str], also: Known, counts: Counter[str],
     kept: Counter[str],
 ) -> Any:  # fmt: skip
     def masked(text: str, under: str) -> str:
@@ -154,7 +211,8 @@ def _walk(
         }  # fmt: skip
     if isinstance(value, list):
         return [_walk(item, label, names, words, also, counts, kept) for item in value]
-    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) >= 1e8 and value == int(value):
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if number and value == int(value) and (abs(value) >= 1e8 or column_kind(label)):
         text = str(int(value))
         done = masked(text, label)
         return value if done == text else done
@@ -169,17 +227,17 @@ def _label(key: str, beside: Mapping[str, Any]) -> str:
     return "" if key == "name" and beside.keys() & {"parameters", "arguments", "role", "description"} else key
 
 
-def _names(value: Any, label: str) -> Iterable[str]:
+def names_in(value: Any, label: str) -> Iterable[str]:
     """Names anywhere in a document that are long enough to be looked for without what announced them."""
     if isinstance(value, str):
-        yield from (value[start:end] for start, end, kind in _spans(value, (), label, (), Pseudonyms())
+        yield from (value[start:end] for start, end, kind in _spans(value, (), label, _NOBODY, Pseudonyms())
                     if kind == "name" and end - start >= _STRANGE)  # fmt: skip
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from _names(item, _label(key, value))
+            yield from names_in(item, _label(key, value))
     elif isinstance(value, list):
         for item in value:
-            yield from _names(item, label)
+            yield from names_in(item, label)
 
 
 # What a column or key of this name holds, whole. Longer names are not looked into: 担当者メモ is a text.
@@ -209,9 +267,7 @@ def column_kind(label: str) -> str | None:
     return _COLUMN_KIND.get(pii.same_width(label).strip().lower()) if len(label) <= 24 else None
 
 
-def _spans(
-    text: str, words: Sequence[str], label: str, also: Iterable[str], names: Pseudonyms
-) -> list[tuple[int, int, str]]:
+def _spans(text: str, words: Sequence[str], label: str, also: Known, names: Pseudonyms) -> list[tuple[int, int, str]]:
     whole = column_kind(label) if label else None
     if whole and text.strip() and len(text) <= 200 and "\n" not in text.strip():
         plain = text.strip()
@@ -231,11 +287,7 @@ def _spans(
         for one in pii.find_all(before + text, wary=True)
         if one.end > len(before)
     ]
-    for name in also:
-        at = text.find(name)
-        while at >= 0:
-            spans.append((at, at + len(name), "name"))
-            at = text.find(name, at + len(name))
+    spans += also.spans(text)
     kept: list[tuple[int, int, str]] = []
     for span in sorted(spans, key=lambda span: (span[0], -span[1])):
         if not kept or span[0] >= kept[-1][1]:
