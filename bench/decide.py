@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from sodate.api import deciding
+from sodate.api.asked import read_rows
 from sodate.api.loading import load
 from sodate.core.engine import Sampling
 from sodate.evaluate import stats
@@ -45,8 +46,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=64)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    asked = deciding.read_rows(Path(given.data), limit=given.rows)
-    labels = sorted({row.answer for row in deciding.read_rows(Path(given.calibrate)) if row.answer})
+    asked = read_rows(Path(given.data), limit=given.rows)
+    labels = sorted({row.answer for row in read_rows(Path(given.calibrate)) if row.answer})
     labels += [f"{a}_{b}" for a in WORDS for b in WORDS if a != b][: max(0, given.options - len(labels))]
     longest, decided, generated = 0, [], []
     for _ in range(3):
@@ -63,8 +64,8 @@ def main() -> None:
     right = [(one == row.answer, two == row.answer) for one, two, row in zip(chosen, said, asked, strict=True)]
     fixed, broken = sum(a and not b for a, b in right), sum(b and not a for a, b in right)
     done = deciding.decide(given.version, given.data, options=labels, calibrate=given.calibrate)
-    raw = probabilities(deciding.log_probabilities(model, deciding.read_rows(Path(given.data)), labels)[0])
-    answers = [row.answer for row in deciding.read_rows(Path(given.data))]
+    raw = probabilities(deciding.log_probabilities(model, read_rows(Path(given.data)), labels)[0])
+    answers = [row.answer for row in read_rows(Path(given.data))]
     hits = [labels[n] == answer for n, answer in zip(raw.argmax(axis=1), answers, strict=True)]
     result = {
         "rows": len(asked), "options": len(labels), "decide_seconds": min(decided), "generate_seconds": min(generated),

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from sodate.api.rewards import load_reward as load_reward
     from sodate.api.training import resume as resume
     from sodate.api.training import train as train
+    from sodate.api.why import harmful as harmful
+    from sodate.api.why import why as why
     from sodate.core.engine import Sampling as Sampling
     from sodate.core.errors import SodateError as SodateError
     from sodate.core.errors import UsageError as UsageError
@@ -33,13 +35,13 @@ if TYPE_CHECKING:
 _WHERE = {
     "check": "api.data", "decide": "api.deciding", "evaluate": "api.evaluation", "export": "api.exporting",
     "load": "api.loading", "load_reward": "api.rewards", "merge": "api.merging", "pull": "api.models",
-    "resume": "api.training", "train": "api.training",
+    "resume": "api.training", "train": "api.training", "harmful": "api.why", "why": "api.why",
     "Message": "core.types", "Recipe": "core.recipe", "Sampling": "core.engine", "SodateError": "core.errors",
     "UsageError": "core.errors", "verifying": "api.models",
 }  # fmt: skip
 __all__ = [
     "Message", "Recipe", "Sampling", "SodateError", "UsageError", "__version__", "check", "decide", "evaluate",
-    "export", "load", "load_reward", "merge", "pull", "resume", "train", "verifying",
+    "export", "harmful", "load", "load_reward", "merge", "pull", "resume", "train", "verifying", "why",
 ]  # fmt: skip
 
 

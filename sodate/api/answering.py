@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,9 +20,11 @@ from sodate.api.worker import EngineThread
 from sodate.core.engine import Constraint, Done, Event, Request, Sampling, Token
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
+from sodate.release.canary import takes
 from sodate.render import as_bytes
 from sodate.render.renderer import Renderer
 
+NOT_ITS_FAULT = ("rate_limit_exceeded", "slow_reader", "shutting_down", "busy")  # errors that say nothing of a version
 STALLED = 2_000  # tokens that wait for a reader who does not read, before its request is let go of
 
 
@@ -87,6 +90,26 @@ class End:
     counted: tuple[int, int] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """A version that answers a share of those who ask by a name; `salt` makes each canary's share another one."""
+
+    served: Served
+    share: float
+    salt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a request ended: the seconds it took, the tokens of its reply, and whether it failed by no fault of whoever
+    asked."""
+
+    served: Served
+    seconds: float
+    tokens: int
+    failed: bool
+
+
 class Service:
     """The versions that answer, under the names they are asked by."""
 
@@ -97,6 +120,8 @@ class Service:
         self.served = tuple(served)
         self.late = LateVersions()  # they have no names of their own: who may ask for one is decided before
         self.on_end: Callable[[Ask, End], None] = lambda ask, end: None  # told of every reply that was given whole
+        self.canaries: dict[str, Canary] = {}  # by the name that is asked for
+        self.on_outcome: Callable[[Outcome], None] = lambda outcome: None
         self._release = release
         self._stops: list[Callable[[], None]] = []
         self.names = {**{one.id: one for one in served}, **names}
@@ -119,9 +144,14 @@ class Service:
         """Whether every version can answer."""
         return all(engine.alive for engine in self.engines)
 
-    def find(self, name: str) -> Served:
-        """The version of that name. A name never fetches or opens anything: it is one of those known, or an error."""
-        found = self.names.get(name)
+    def find(self, name: str, who: str | None = None) -> Served:
+        """The version of that name. A name never fetches or opens anything: it is one of those known, or an error.
+
+        `who` asks: where the name has a canary, it answers some of those, the same ones each time.
+        """
+        canary, found = self.canaries.get(name), self.names.get(name)
+        if canary is not None and who is not None and takes(canary.salt, who, canary.share):
+            return canary.served
         if found is None:
             raise UsageError(
                 tr(f"The model {name[:100]!r} does not exist here.", f"モデル {name[:100]!r} はありません。"),
@@ -153,6 +183,7 @@ class Service:
         """The reply in pieces, its End last. Raises SodateError where there is no room or the engine gave up."""
         stream = self._stream(ask)
         pieces = _Pieces(ask)
+        began = time.monotonic()
         try:
             async for event in stream:
                 if isinstance(event, Token):
@@ -160,7 +191,7 @@ class Service:
                     if piece:
                         yield piece
                     if pieces.stopped:
-                        yield self._ended(ask, End("stop", tuple(pieces.ids)))
+                        yield self._ended(ask, End("stop", tuple(pieces.ids)), began)
                         return
                 else:
                     last = pieces.flush()
@@ -168,12 +199,18 @@ class Service:
                         yield last
                     cut = event.finish == "length" and not pieces.stopped
                     finish: Literal["stop", "length"] = "length" if cut else "stop"
-                    yield self._ended(ask, End(finish, tuple(pieces.ids), pieces.stop, event.cached, event.counted))
+                    end = End(finish, tuple(pieces.ids), pieces.stop, event.cached, event.counted)
+                    yield self._ended(ask, end, began)
+        except Exception as error:
+            if not isinstance(error, UsageError) and getattr(error, "code", "") not in NOT_ITS_FAULT:
+                self.on_outcome(Outcome(ask.served, time.monotonic() - began, len(pieces.ids), failed=True))
+            raise
         finally:
             await stream.aclose()
 
-    def _ended(self, ask: Ask, end: End) -> End:
+    def _ended(self, ask: Ask, end: End, began: float) -> End:
         self.on_end(ask, end)
+        self.on_outcome(Outcome(ask.served, time.monotonic() - began, len(end.ids), failed=False))
         return end
 
     async def score(self, served: Served, rows: Sequence[Sequence[int]], top: int) -> list[list[Scored]]:

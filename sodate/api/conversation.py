@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from sodate.api import structured
+from sodate.api import generated, structured
 from sodate.api.answering import Ask, End, Piece, Served, Service
 from sodate.api.text_stream import Scored, StopStrings
 from sodate.core.engine import Sampling
@@ -71,6 +71,7 @@ class Finished:
     reply_tokens: int
     reasoning_tokens: int = 0
     cached: int = 0
+    confidence: Mapping[str, Any] | None = None  # of the content, as `generated.told` says it
 
 
 @dataclass(slots=True)
@@ -181,7 +182,15 @@ async def converse(service: Service, turn: Turn, ask: Ask) -> AsyncGenerator[Del
         Message("assistant", said.content, calls, reasoning=said.reasoning.rstrip()),
         "tool_calls" if calls and not turn.named else end.finish,
         tuple(said.tokens), *(end.counted or (len(ask.prompt), len(end.ids))),
-        0 if end.counted else said.reasoning_tokens, end.cached,
+        0 if end.counted else said.reasoning_tokens, end.cached, None if calls else _confidence(turn, ask, said),
+    )  # fmt: skip
+
+
+def _confidence(turn: Turn, ask: Ask, said: _Said) -> dict[str, Any] | None:
+    tokens = said.tokens
+    return generated.told(
+        turn.served.id, [one.bytes for one in tokens], [one.log_probability for one in tokens], ask.sampling,
+        turn.schema,
     )  # fmt: skip
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime
 import json
 import secrets
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sodate.api import judging, recorded, sheets
+from sodate.api import answers, beside, judging, recorded, retaining, sheets
+from sodate.api.answers import Made
 from sodate.api.loading import load
 from sodate.api.retrieval import retriever
 from sodate.core import home
@@ -21,7 +21,7 @@ from sodate.core.manifests import SCHEMA_VERSION, ResultManifest, read_manifest
 from sodate.core.text import tr
 from sodate.core.types import Conversation, Example, Message, Preference
 from sodate.data import tasks
-from sodate.evaluate.answered import Answered
+from sodate.evaluate.aside import Aside
 from sodate.evaluate.run import EvalItem, EvalResult, where
 from sodate.evaluate.run import evaluate as compare
 from sodate.evaluate.slices import Slice
@@ -29,10 +29,7 @@ from sodate.evaluate.slices import slices as sliced
 from sodate.release.lookup import identity, is_known
 
 if TYPE_CHECKING:
-    from sodate.grade import Grader
-
-
-THOUGHT = 1024  # tokens a reply may think before it answers, if its template has a place for that
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +39,7 @@ class Evaluation:
     result: EvalResult
     report: Path
     slices: tuple[Slice, ...] = ()
+    aside: Aside = field(default_factory=Aside)
 
     def examples(self, count: int) -> list[int]:
         """Numbers of items worth showing: fixed, broken, still wrong and still right ones in turn."""
@@ -71,6 +69,8 @@ def evaluate(
     engine: str = "torch",
     title: str = "",
     replay: str = "",
+    retention: bool = False,
+    prices: str | Path | None = None,
     on_event: Callable[[str, Any], None] = lambda kind, data: None,
 ) -> Evaluation:
     """Generates greedily for every held-out row and grades against its last assistant message.
@@ -85,6 +85,8 @@ def evaluate(
     `slices` are columns by whose values all is compared again.
     `max_new_tokens` defaults to the longest reference, a quarter more and 8 tokens,
     or to 256 where a right reply may say more than its reference; what was cut off is counted.
+    `retention` asks easy questions beside them, to see what was forgotten. `prices` say what a request costs
+    (`sodate/evaluate/aside.py`).
     """
     from sodate.evaluate.handout import table, write_handout
     from sodate.evaluate.report import write_report
@@ -134,11 +136,10 @@ def evaluate(
     said: dict[str, list[str]] = {
         name: recorded.read(file, items, encoding, some=limit is not None) for file, name in files
     }
-    thoughts: dict[str, list[str]] = {}
+    made: dict[str, Made] = {}
     room: dict[str, int] = {}  # tokens a reply might have
-    cut_off: dict[str, int] = {}
     unanswered: dict[str, dict[int, str]] = {}
-    answered: dict[str, Answered] = {}
+    kept: dict[str, dict[int, float]] = {}  # what each said to the rows of retention
     measured: dict[str, str] = {}  # what each given name stood for: `orders` → `orders@3`
     loaded: Any = None
     for name, examples in contestants:
@@ -150,35 +151,38 @@ def evaluate(
             on_event("loading", reference)
             loaded = (reference, load(reference, engine=engine))
             measured[reference] = loaded[1].files.name
-        room[name] = max_new_tokens or _room(items, loaded[1].renderer, parsed)
-        prompts = [_with_shots(item.prompt, examples) for item in items]
-        unanswered[name] = _overlong(loaded[1], prompts, tools)
+            if retention:
+                kept[reference] = retaining.measure(loaded[1])
+        room[name] = max_new_tokens or answers.room_for(items, loaded[1].renderer, parsed)
+        prompts = [answers.with_shots(item.prompt, examples) for item in items]
+        unanswered[name] = answers.overlong(loaded[1], prompts, tools)
         for number, why in unanswered[name].items():
             on_event("warning", f"{where(items[number], number)}: {name}: {why}")
-        said[name], thoughts[name], cut_off[name], answered[name] = _generate(
-            loaded[1], name, prompts, tools, unanswered[name], room[name], batch_size, on_event
-        )
+        made[name] = answers.make(loaded[1], name, prompts, tools, unanswered[name], room[name], batch_size, on_event)
+        said[name] = made[name].texts
     if loaded is not None:
         loaded[1].engine.close()
     said = {name: said[name] for name in [*(name for name, _ in contestants), *elsewhere]}
+    cut_off = {name: one.cut_off for name, one in made.items()}
     result = compare(said, items, parsed, baselines, cut_off=cut_off, unanswered=unanswered, seed=seed, margin=margin)
-    result = replace(result, answered=answered)
+    result = replace(result, answered={name: one.answered for name, one in made.items()})
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
     folder = home.reports_dir() / f"{stamp}-{secrets.token_hex(2)}"
     lines = [
         {"model": name, "item": i, "reply": text, **({"reasoning": thought} if thought else {})}
         for name, texts in said.items()
-        for i, (text, thought) in enumerate(zip(texts, thoughts.get(name) or [""] * len(texts), strict=True))
+        for i, (text, thought) in enumerate(zip(texts, _thoughts(made.get(name), len(texts)), strict=True))
     ]
     write_text(folder / "replies.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
     parts = sliced(result, slices)
     digest = sha256_file(Path(data))
+    aside = beside.find(result, made, measured, kept, Path(data), digest, prices, margin, seed)
     held_out = {"file": str(data), "sha256": digest, "limit": limit}
     if asking is not None:
         held_out["index"] = asking.index.id
     weights = {name: identity(exact) for name, exact in measured.items() if is_known(exact)}
     about: dict[str, Any] = {"measured": measured, "bytes": weights}
-    about |= {"data": held_out, "slices": [one.to_json() for one in parts]}
+    about |= {"data": held_out, "slices": [one.to_json() for one in parts], "replay": replay, **aside.to_json()}
     write_json(folder / "result.json", {"schema_version": SCHEMA_VERSION, **result.to_json(), **about})
     meta = {
         str(tr("models", "モデル")): ", ".join(dict.fromkeys(measured.values())) or "-",
@@ -186,7 +190,7 @@ def evaluate(
             str(tr(f"replies of {name}", f"{name} の返答")): f"{file} (sha256 {sha256_file(file)})"
             for file, name in files
         },
-        **{str(tr(f"engine of {name}", f"{name} のエンジン")): str(one) for name, one in answered.items()},
+        **{str(tr(f"engine of {name}", f"{name} のエンジン")): str(one) for name, one in result.answered.items()},
         str(tr("data", "データ")): str(data),
         str(tr("data sha256", "データの sha256")): digest,
         **({str(tr("index", "索引")): asking.index.id} if asking else {}),
@@ -198,10 +202,16 @@ def evaluate(
         str(tr("seed", "シード")): str(seed),
     }
     title = title or f"{', '.join([*names, *elsewhere])}: {Path(data).stem}"
-    page = write_report(result, folder / "report.html", title=title, meta=meta, replay=replay, parts=parts)
-    write_handout(result, folder / "handout.html", title=title, meta=meta, replay=replay)
+    page = write_report(result, folder / "report.html", title=title, meta=meta, replay=replay, parts=parts,
+                        aside=aside.lines())  # fmt: skip
+    write_handout(result, folder / "handout.html", title=title, meta=meta, replay=replay,
+                  aside=aside.lines())  # fmt: skip
     sheets.write(folder / "rows.csv", *table(result))
-    return Evaluation(result, page, tuple(parts))
+    return Evaluation(result, page, tuple(parts), aside)
+
+
+def _thoughts(made: Made | None, count: int) -> list[str]:
+    return [""] * count if made is None else made.thoughts
 
 
 def reports_about(version: str) -> list[str]:
@@ -291,62 +301,3 @@ def _shots(path: Path, columns: Mapping[str, str] | None, encoding: str | None) 
             code="wrong_rows", param="shots", file=path,
         )  # fmt: skip
     return tuple(m for e in examples for m in (*e.prompt, e.reply) if m is not None and m.role != "system")
-
-
-def _with_shots(prompt: Sequence[Message], shots: tuple[Message, ...]) -> list[Message]:
-    head = [m for m in prompt[:1] if m.role == "system"]
-    return [*head, *shots, *prompt[len(head) :]]
-
-
-def _room(items: Sequence[EvalItem], renderer: Any, graders: Sequence[Grader]) -> int:
-    """Tokens a reply may have: a quarter more than the longest reference, where right replies are about as long.
-
-    Where the template has a place for reasoning, there is room for some before the answer.
-    """
-    longest = max(renderer.token_count(item.reference or "") for item in items)
-    room = int(longest + longest // 4 + 8)
-    room = room if longest and all(grader.whole for grader in graders) else max(256, room)
-    return room + THOUGHT if renderer.thinks else room
-
-
-def _generate(
-    model: Any, name: str, prompts: list[list[Message]], tools: list[tuple[Any, ...]], overlong: Mapping[int, str],
-    max_new_tokens: int, batch_size: int, on_event: Callable[[str, Any], None],
-) -> tuple[list[str], list[str], int, Answered]:  # fmt: skip
-    """The replies, what was thought before them, how many ended at `max_new_tokens` instead of by themselves, and who
-    made them in what time. Prompts that are `overlong` have empty ones."""
-    from sodate.core.engine import Sampling
-
-    asked = [number for number in range(len(prompts)) if number not in overlong]
-    total = len(asked)
-    done = 0
-
-    def on_reply(number: int, reply: Any) -> None:
-        nonlocal done
-        done += 1
-        on_event("reply", {"model": name, "done": done, "total": total, "tokens": reply.tokens})
-
-    began = time.monotonic()
-    replies = model.replies(
-        [prompts[n] for n in asked], Sampling(max_new_tokens=max_new_tokens), tools=[tools[n] for n in asked],
-        batch_size=batch_size, on_reply=on_reply,
-    )  # fmt: skip
-    seconds = time.monotonic() - began
-    texts, thoughts = [""] * len(prompts), [""] * len(prompts)
-    for number, reply in zip(asked, replies, strict=True):
-        texts[number] = tasks.generated(model.renderer, reply.ids, tools[number])
-        thoughts[number] = model.renderer.split(reply.ids)[0]
-    engine, tokens = model.engine, sum(reply.tokens for reply in replies)
-    took = Answered(engine.name, engine.details, seconds, tokens, engine.figures)
-    return texts, thoughts, sum(reply.finish == "length" for reply in replies), took
-
-
-def _overlong(model: Any, prompts: list[list[Message]], tools: list[tuple[Any, ...]]) -> dict[int, str]:
-    """The prompts, by number, that leave no room for a reply, and why."""
-    counts = [len(model.renderer.prompt(prompt, offered)) for prompt, offered in zip(prompts, tools, strict=True)]
-    longest = model.engine.context_length
-    return {
-        number: tr(f"no reply: the prompt has {count} tokens, and there is room for {longest} with its reply",
-                   f"返答なし: プロンプトが {count} トークンあり、返答込みの上限 {longest} を超えています")
-        for number, count in enumerate(counts) if longest and count >= longest
-    }  # fmt: skip

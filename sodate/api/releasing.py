@@ -17,6 +17,7 @@ from sodate.core.runs import now
 from sodate.core.text import en, ja, tr
 from sodate.library.store import find
 from sodate.release import aliases
+from sodate.release.canary import Limits
 from sodate.release.gate import hold, read_gate, same_data
 from sodate.release.lookup import identity, look_up
 from sodate.release.registry import Version, find_version, held, verify
@@ -58,17 +59,11 @@ def promote(
 ) -> dict[str, Any]:
     """Makes an alias mean a version, if it passed: `gate` now, or else at its last check, with exactly these bytes.
 
-    `override` is a reason to move it without that; `by` then has to name who decided. Both stand in the log.
-    Raises SodateError `gate_not_passed`, or where a file of the version is not what was registered.
+    `override` is a reason to move it without that; `by` then has to name who decided. Both stand in the log. A canary
+    of the alias ends. Raises SodateError `gate_not_passed`, or where a file of the version is not what was registered.
     """
     aliases.folder(alias)  # a name that can't be one is refused before anything is looked at
     found = _version(version)
-    if override and not by.strip():
-        raise UsageError(
-            tr("An override needs a name: who decided?", "--override には、決めた人の名前 (--by) が必要です。"),
-            "--by NAME",
-            code="bad_value", param="by",
-        )  # fmt: skip
     if taken := _taken(alias):
         raise UsageError(
             tr(f"{alias} is the name of {en(taken)}; an alias needs another.",
@@ -77,33 +72,93 @@ def promote(
             code="bad_name", param="alias",
         )  # fmt: skip
     with held(found), aliases.moving(alias):
-        verify(found)
-        look_up(found.id)  # the weights below it, too
-        record = check_gate(found.id, gate) if gate is not None else _last_record(found)
-        passes = record is not None and record["passes"]
-        if not passes and not override:
-            raise _not_passed(found, record)
-        move = aliases.move(
-            alias, "promote", found.id, by=by or getpass.getuser(), reason=override, override=not passes,
-            bytes=identity(found.id), gate=None if record is None else record["record"],
+        move = aliases.move(alias, "promote", found.id, **_passed(found, gate, override, by))
+    return _shown(move)
+
+
+def start_canary(
+    version: str, alias: str, *, share: float = 0.1, max_errors: float = 0.02, max_slower: float = 2.0,
+    patience: float = 600.0, gate: str | Path | None = None, override: str = "", by: str = "",
+) -> dict[str, Any]:  # fmt: skip
+    """Lets a version that passed, as for `promote`, answer a `share` of the alias's users, the same ones each time.
+
+    A server ends it by itself where more than `max_errors` of its requests fail, where a token takes `max_slower` times
+    as long, and where for `patience` seconds none of its requests ends well. `promote` and `abort_canary` end it too.
+    SodateError where the alias means nothing yet.
+    """
+    limits = Limits(share, max_errors, max_slower, patience).checked()
+    found = _version(version)
+    meant = aliases.target(alias)
+    if meant is None:
+        raise _no_alias(alias)
+    if meant == found.id:
+        raise UsageError(
+            tr(f"{alias} means {meant} already.", f"{alias} はすでに {meant} を指しています。"),
+            code="bad_value", param="version",
+        )  # fmt: skip
+    with held(found), aliases.moving(alias):
+        about = _passed(found, gate, override, by)
+        move = aliases.move(alias, "canary", found.id, canary=limits.to_json(), **about)
+    return _shown(move)
+
+
+def abort_canary(alias: str, *, reason: str = "", by: str = "") -> dict[str, Any]:
+    """Ends an alias's canary in one move. SodateError where it has none, UsageError where there is no such alias."""
+    if aliases.target(alias) is None:
+        raise _no_alias(alias)
+    with aliases.moving(alias):
+        move = aliases.abort(alias, by=by or getpass.getuser(), reason=reason)
+    if move is None:
+        raise SodateError(
+            tr(f"{alias} has no canary.", f"{alias} にカナリアはありません。"),
+            f"sodate release log {alias}",
+            code="no_canary", param="alias",
         )  # fmt: skip
     return _shown(move)
 
 
+def _passed(found: Version, gate: str | Path | None, override: str, by: str) -> dict[str, Any]:
+    """What the log says of a version that may be released. Raises where it may not."""
+    if override and not by.strip():
+        raise UsageError(
+            tr("An override needs a name: who decided?", "--override には、決めた人の名前 (--by) が必要です。"),
+            "--by NAME",
+            code="bad_value", param="by",
+        )  # fmt: skip
+    verify(found)
+    look_up(found.id)  # the weights below it, too
+    record = check_gate(found.id, gate) if gate is not None else _last_record(found)
+    passes = record is not None and record["passes"]
+    if not passes and not override:
+        raise _not_passed(found, record)
+    return {"by": by or getpass.getuser(), "reason": override, "override": not passes,
+            "bytes": identity(found.id), "gate": None if record is None else record["record"]}  # fmt: skip
+
+
 def rollback(alias: str, *, reason: str = "", by: str = "") -> dict[str, Any]:
-    """Makes an alias mean what it meant before, in one move. SodateError where it is not an alias, or meant nothing."""
+    """Undoes the last move: an alias means what it meant before, or, where a canary runs, that ends.
+
+    SodateError where it is not an alias, or meant nothing.
+    """
     if aliases.target(alias) is None:
         raise _no_alias(alias)
+    about = {"by": by or getpass.getuser(), "reason": reason}
     with aliases.moving(alias):
-        return _shown(aliases.undo(alias, by=by or getpass.getuser(), reason=reason))
+        return _shown(aliases.abort(alias, **about) or aliases.undo(alias, **about))
 
 
 def release_log(alias: str) -> list[Move]:
-    """Every move of an alias, oldest first. UsageError where there is no such alias."""
+    """Every line of an alias's log, oldest first. UsageError where there is no such alias."""
     found = aliases.moves(alias)
     if not found:
         raise _no_alias(alias)
     return found
+
+
+def meaning(alias: str) -> dict[str, Any]:
+    """The version that an alias means, and that of its canary."""
+    running = aliases.canary(alias)
+    return {"version": aliases.target(alias), "canary": running and running["version"]}
 
 
 def _shown(move: Move) -> dict[str, Any]:

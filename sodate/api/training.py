@@ -97,7 +97,7 @@ def _execute(recipe: Recipe, run: RunFolder | None, on_event: Listener) -> dict[
         else datetime.date.today()
     )
     renderer = partial(Renderer.from_folder, files.folder, recipe.template or files.template, date=day)
-    data = _read_data(recipe, files, renderer(), on_event)
+    data = read_data(recipe, files, renderer(), on_event)
     about = {
         "recipe": recipe.model_dump(mode="json"),
         "base": files.base,
@@ -130,7 +130,7 @@ def _silent(kind: str, data: Any) -> None:
     """The listener of a process beside the main one."""
 
 
-def _read_data(recipe: Recipe, files: ModelFiles, renderer: Renderer, on_event: Listener) -> TrainingData:
+def read_data(recipe: Recipe, files: ModelFiles, renderer: Renderer, on_event: Listener) -> TrainingData:
     """Checks, renders and caches the rows to train on and those held out; raises SodateError where none are left."""
     from sodate.data.tokenise import tokenise
     from sodate.train.methods import named

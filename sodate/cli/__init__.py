@@ -181,11 +181,15 @@ def train(
     memory: Annotated[
         str | None, typer.Option(help=tr("Memory the run may take, e.g. 4GB.", "使ってよいメモリ。例: 4GB"))
     ] = None,
+    seeds: Annotated[
+        int, typer.Option(min=1, help=tr("Train with so many seeds, to see luck.", "運を見るための学習の回数。"))
+    ] = 1,
     as_json: Json = False,
 ) -> None:
     import sodate
     from sodate import terminal
     from sodate.api.models import is_built_in
+    from sodate.api.seeds import train_seeds
     from sodate.cli.at_hand import at_hand
     from sodate.core.recipe import given, load_recipe
 
@@ -206,7 +210,8 @@ def train(
     if "model" in keys or is_built_in(loaded.model):
         loaded = loaded.model_copy(update={"model": at_hand(loaded.model, quiet=as_json)})
     with terminal.training(quiet=as_json) as listen:
-        result = sodate.train(loaded, on_event=listen)
+        one = seeds == 1
+        result = sodate.train(loaded, on_event=listen) if one else train_seeds(loaded, seeds=seeds, on_event=listen)
     print_json(result) if as_json else terminal.print_trained(result)
 
 
@@ -251,6 +256,7 @@ def runs_resume(run: str, as_json: Json = False) -> None:
 
 from sodate.cli import (  # noqa: E402 (the other verbs join the app here)
     answering,  # noqa: F401
+    explaining,  # noqa: F401
     importing,  # noqa: F401
     indexing,  # noqa: F401
     jobs,  # noqa: F401

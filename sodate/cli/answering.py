@@ -58,6 +58,12 @@ def evaluate(
         float, typer.Option(min=0, max=1, help=tr("Differences up to this count as none.", "差がないとみなす幅。"))
     ] = 0.03,
     index: Index = None,
+    retention: Annotated[
+        bool, typer.Option("--retention", help=tr("Ask what was forgotten, too.", "忘れたことがないかも調べる。"))
+    ] = False,
+    prices: Annotated[
+        Path | None, typer.Option(help=tr("YAML of what tokens and hours cost.", "トークンと時間の価格の YAML。"))
+    ] = None,
     limit: Limit = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help=tr("Longest reply.", "返答の最大トークン数。"))] = None,
     batch_size: Annotated[int, typer.Option(min=1, help=tr("Replies written at once.", "同時に生成する数。"))] = 64,
@@ -79,11 +85,11 @@ def evaluate(
             models, data, grader, replies=replies or (), baseline=baseline, limit=limit, shots=shots,
             columns=pairs(columns), encoding=encoding, cluster=cluster, slices=slice or (), margin=margin,
             index=index, max_new_tokens=max_tokens, batch_size=batch_size, seed=seed, engine=engine,
-            replay=shlex.join(["sodate", *sys.argv[1:]]), on_event=listen,
+            replay=shlex.join(["sodate", *sys.argv[1:]]), retention=retention, prices=prices, on_event=listen,
         )  # fmt: skip
     if as_json:
         parts = [one.to_json() for one in done.slices]
-        print_json({**done.result.to_json(), "slices": parts, "report": str(done.report)})
+        print_json({**done.result.to_json(), "slices": parts, **done.aside.to_json(), "report": str(done.report)})
     else:
         from sodate.terminal.comparison import print_evaluation
 

@@ -9,7 +9,7 @@ import typer
 
 from sodate.cli import app
 from sodate.cli.failures import print_json
-from sodate.cli.options import Columns, Encoding, Json
+from sodate.cli.options import Columns, Encoding, Json, Limit
 from sodate.cli.parser_words import Verbs
 from sodate.core.text import tr
 
@@ -36,9 +36,16 @@ def decide(
         float | None,
         typer.Option(help=tr("Share of answers to be right (0.95).", "正しいと約束する割合 (0.95)。")),
     ] = None,
+    generate: Annotated[
+        bool, typer.Option("--generate", help=tr("No options: write the reply.", "選択肢なしで返答を書く。"))
+    ] = False,
+    grader: Annotated[str, typer.Option(help=tr("What a right reply is.", "正しい返答の採点方法。"))] = "exact",
+    schema: Annotated[
+        Path | None, typer.Option(help=tr("JSON Schema of generated replies.", "生成する返答の JSON Schema。"))
+    ] = None,
     columns: Columns = None,
     encoding: Encoding = None,
-    limit: Annotated[int | None, typer.Option(min=1, help=tr("First N rows.", "先頭の N 行。"))] = None,
+    limit: Limit = None,
     as_json: Json = False,
 ) -> None:
     import sodate
@@ -48,7 +55,8 @@ def decide(
 
     done = sodate.decide(at_hand(version, quiet=as_json), data, options=options, calibrate=calibrate, promise=promise,
                          columns=pairs(columns), encoding=encoding, limit=limit,
-                         on_problem=terminal.print_problem)  # fmt: skip
+                         on_problem=terminal.print_problem, generate=generate, grader=grader,
+                         schema=schema)  # fmt: skip
     if as_json:
         print_json(done)
     else:
@@ -97,6 +105,49 @@ def release_promote(
 
 
 @release_app.command(
+    "canary", help=tr("Let a version answer a share of users.", "一部の利用者にだけ新しいバージョンで応答する。")
+)
+def release_canary(
+    version: str,
+    alias: Annotated[str, typer.Argument(help=tr("For example support@production.", "例: support@production"))],
+    share: Annotated[float, typer.Option(help=tr("Of users, 0 to 1.", "利用者の割合、0 から 1。"))] = 0.1,
+    max_errors: Annotated[
+        float, typer.Option(help=tr("Share of its requests that may fail.", "許す失敗の割合。"))
+    ] = 0.02,
+    max_slower: Annotated[
+        float, typer.Option(help=tr("Times as long that a token may take.", "許す遅さ (1 トークンの時間の倍率)。"))
+    ] = 2.0,
+    patience: Annotated[
+        float, typer.Option(help=tr("Seconds without figures until it ends.", "数値がないまま待つ秒数。"))
+    ] = 600.0,
+    gate: Annotated[
+        Path | None, typer.Option(help=tr("Checked now (default: its last check).", "今確認する (既定は前回の確認)。"))
+    ] = None,
+    override: Annotated[
+        str, typer.Option(metavar="REASON", help=tr("Why it is released all the same.", "合格なしで公開する理由。"))
+    ] = "",
+    by: By = "",
+    as_json: Json = False,
+) -> None:
+    from sodate.api.releasing import start_canary
+
+    _show(start_canary(version, alias, share=share, max_errors=max_errors, max_slower=max_slower, patience=patience,
+                       gate=gate, override=override, by=by), as_json)  # fmt: skip
+
+
+@release_app.command("abort", help=tr("End an alias's canary.", "カナリアを中止する。"))
+def release_abort(
+    alias: str,
+    reason: Annotated[str, typer.Option(help=tr("Kept in the log.", "記録に残す理由。"))] = "",
+    by: By = "",
+    as_json: Json = False,
+) -> None:
+    from sodate.api.releasing import abort_canary
+
+    _show(abort_canary(alias, reason=reason, by=by), as_json)
+
+
+@release_app.command(
     "rollback", help=tr("Make an alias mean what it meant before.", "エイリアスを前のバージョンに戻す。")
 )
 def release_rollback(
@@ -116,7 +167,7 @@ def release_log(alias: str, as_json: Json = False) -> None:
 
     moves = releasing.release_log(alias)
     if as_json:
-        print_json({"alias": alias, "version": moves[-1]["version"], "moves": moves})
+        print_json({"alias": alias, **releasing.meaning(alias), "moves": moves})
     else:
         from sodate.terminal.releases import print_moves
 

@@ -132,6 +132,7 @@ CODES: Mapping[str, str] = {
     "model_unsupported": tr(
         "the model's files or architecture can't be used", "モデルのファイルか構造に対応していません"
     ),
+    "no_canary": tr("the alias has no canary", "そのエイリアスにカナリアはありません"),
     "no_network": tr(
         "the network, or the package index, could not be reached", "ネットワークかパッケージの配布元に接続できません"
     ),

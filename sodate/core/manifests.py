@@ -116,6 +116,15 @@ class TokensManifest(TypedDict, total=False):
     checked: dict[str, Any]  # ledger and statistics
 
 
+class VectorsManifest(TypedDict, total=False):
+    """index.json of the gradients that are kept of a run's rows"""
+
+    schema_version: int
+    rows: Required[int]
+    wide: Required[int]  # numbers of a row
+    sha256: Required[str]
+
+
 class CheckpointManifest(TypedDict, total=False):
     """state.json of a checkpoint"""
 
@@ -145,14 +154,17 @@ class Move(TypedDict, total=False):
     schema_version: int
     at: Required[str]
     alias: Required[str]
-    kind: Required[str]  # promote or rollback
-    version: Required[str]
+    kind: Required[str]  # promote or rollback; canary or abort, which leave what the alias means
+    version: Required[str]  # what it means now; of a canary its version
     before: Required[str | None]
     by: str
     reason: str
     override: bool
     bytes: str  # what the version is, as `release.lookup.identity` says
     gate: str | None  # the record that let it pass
+    canary: dict[str, float]  # its limits
+    canary_version: str  # of an abort: what was aborted
+    figures: dict[str, Any]  # of an abort: what both versions had done
 
 
 class GateRecord(TypedDict, total=False):

@@ -142,8 +142,13 @@ class Names(Sequence[str]):
     def __getitem__(self, index: int | slice) -> str | list[str]:
         if isinstance(index, slice):
             return [self[i] for i in range(len(self))[index]]
+        file, line = self.place(index)
+        return f"{file.name}:{line}"
+
+    def place(self, index: int) -> tuple[Path, int]:
+        """File and line of a row."""
         file, line = self._rows.place(range(len(self))[index])
-        return f"{self._files[file].name}:{line}"
+        return self._files[file], line
 
 
 def _span(ends: NDArray[np.uint64], number: int) -> tuple[int, int]:

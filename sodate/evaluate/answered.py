@@ -17,6 +17,9 @@ class Answered:
     seconds: float
     tokens: int
     figures: Mapping[str, Any] = field(default_factory=dict)
+    requests: int = 0
+    prompt_tokens: int = 0  # of all requests
+    waits: tuple[float, ...] = ()  # seconds from a request's admission to its end, among the others, in order
 
     @property
     def speed(self) -> float:
@@ -25,7 +28,19 @@ class Answered:
 
     def to_json(self) -> dict[str, Any]:
         about = {"engine": self.engine, "details": self.details, **self.figures}
-        return {**about, "seconds": round(self.seconds, 3), "tokens_per_second": round(self.speed, 2)}
+        speed = {"seconds": round(self.seconds, 3), "tokens_per_second": round(self.speed, 2)}
+        return {**about, **speed, **self.per_request()}
+
+    def per_request(self) -> dict[str, Any]:
+        """Mean tokens of a request, the seconds of the machine that one takes, and how long half of them and 95 % of
+        them took at most, as many at once as the evaluation had."""
+        if not self.requests:
+            return {}
+        n, last = self.requests, len(self.waits) - 1
+        waits = {f"latency_{name}": self.waits[round(last * share)] for name, share in (("p50", 0.5), ("p95", 0.95))
+                 if self.waits}  # fmt: skip
+        return {"requests": n, "prompt_tokens": self.prompt_tokens / n, "reply_tokens": self.tokens / n,
+                "seconds_per_request": self.seconds / n, **waits}  # fmt: skip
 
     def __str__(self) -> str:
         tried = ", ".join(f"{name} {rate:.0f}" for name, rate in self.figures.get("rates", {}).items())

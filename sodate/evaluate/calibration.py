@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +49,96 @@ def fit_temperature(logp: Floats, right: Sequence[int]) -> float:
         slope = ((probabilities(rows, 1 / middle) * rows).sum(axis=1) - own).sum()
         low, high = (low, middle) if slope > 0 else (middle, high)
     return 1 / math.sqrt(low * high)
+
+
+@dataclass(frozen=True, slots=True)
+class ConfidenceMap:
+    """How often an answer of some confidence is right: knots joined by lines ("isotonic"), or the logistic function of
+    a · logit + b with `x` = (a,) and `y` = (b,) ("logistic"); "identity" changes nothing. None changes an order."""
+
+    kind: str = "identity"
+    x: tuple[float, ...] = ()
+    y: tuple[float, ...] = ()
+
+    def __call__(self, confidence: Sequence[float]) -> list[float]:
+        given = np.asarray(confidence, dtype=np.float64)
+        if self.kind == "isotonic":
+            given = np.interp(given, self.x, self.y)
+        elif self.kind == "logistic":
+            given = _sigmoid(self.x[0] * _logit(given) + self.y[0])
+        found: list[float] = given.tolist()
+        return found
+
+
+def fit_isotonic(confidence: Sequence[float], right: Sequence[bool]) -> ConfidenceMap:
+    """The map that never falls and is nearest to the answers: neighbours that would are pooled, and the means of the
+    pools joined at their centres (centred isotonic regression, Oron & Flournoy 2017). No end is surer than its rows."""
+    order = np.argsort(confidence, kind="stable")
+    pools: list[list[float]] = []  # rows, mean confidence, share right
+    for at, hit in zip(np.asarray(confidence, float)[order], np.asarray(right, float)[order], strict=True):
+        pools.append([1.0, float(at), float(hit)])
+        while len(pools) > 1 and (pools[-2][2] >= pools[-1][2] or pools[-2][1] == pools[-1][1]):
+            n, x, y = pools.pop()
+            m, w, z = pools[-1]
+            pools[-1] = [n + m, (n * x + m * w) / (n + m), (n * y + m * z) / (n + m)]
+    least = [0.5 / (n + 1) for n, _, _ in pools]
+    shares = [min(max(y, low), 1 - low) for (_, _, y), low in zip(pools, least, strict=True)]
+    return ConfidenceMap("isotonic", tuple(x for _, x, _ in pools), tuple(np.maximum.accumulate(shares).tolist()))
+
+
+def fit_logistic(confidence: Sequence[float], right: Sequence[bool]) -> ConfidenceMap:
+    """Platt's map of the log-odds (1999), a ≥ 0, by Newton's method. Right counts as (r + 1) / (r + 2) of r right rows,
+    wrong as 1 / (w + 2), so that no few rows make it certain."""
+    z, hits = _logit(np.asarray(confidence, dtype=np.float64)), np.asarray(right, dtype=bool)
+    y = np.where(hits, (hits.sum() + 1) / (hits.sum() + 2), 1 / ((~hits).sum() + 2))
+    basis, at = np.stack([z, np.ones_like(z)], 1), np.array([1.0, 0.0])
+    for _ in range(100):
+        p = _sigmoid(basis @ at)
+        bend = (basis * (p * (1 - p))[:, None]).T @ basis + 1e-6 * np.eye(2)
+        step = np.linalg.solve(bend, basis.T @ (p - y))
+        at = at - step * min(1.0, 2.0 / max(1e-12, float(np.abs(step).max())))
+    if at[0] <= 0:  # more confidence, fewer right answers: then it says nothing
+        return ConfidenceMap("logistic", (0.0,), (float(_logit(y.mean())),))
+    return ConfidenceMap("logistic", (float(at[0]),), (float(at[1]),))
+
+
+_FITS: Mapping[str, Callable[[Any, Any], ConfidenceMap]] = {
+    "isotonic": fit_isotonic,
+    "logistic": fit_logistic,
+    "identity": lambda *_: ConfidenceMap(),
+}
+FOLDS = 5
+
+
+def fit_map(confidence: Sequence[float], right: Sequence[bool], kinds: Sequence[str]) -> ConfidenceMap:
+    """The map of whichever kind is nearest to answers that it was not fitted on: squared errors over FOLDS parts of the
+    rows. A later kind is taken where it is better by a standard error; the first where rows are few."""
+    sure, hits = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=bool)
+    if len(sure) < 10 * FOLDS:
+        return _FITS[kinds[0]](confidence, right)
+    part = np.arange(len(sure)) % FOLDS
+    errors = {kind: np.empty(len(sure)) for kind in kinds}
+    for kind in kinds:
+        for fold in range(FOLDS):
+            rest, own = part != fold, part == fold
+            errors[kind][own] = (np.asarray(_FITS[kind](sure[rest], hits[rest])(sure[own])) - hits[own]) ** 2
+    best = kinds[0]
+    for kind in kinds[1:]:
+        gain = errors[best] - errors[kind]
+        if gain.mean() > gain.std(ddof=1) / math.sqrt(len(gain)):
+            best = kind
+    return _FITS[best](confidence, right)
+
+
+def _logit(p: Floats) -> Floats:
+    p = np.clip(p, 1e-12, 1 - 1e-12)
+    found: Floats = np.log(p) - np.log1p(-p)
+    return found
+
+
+def _sigmoid(z: Floats) -> Floats:
+    found: Floats = 1 / (1 + np.exp(-np.clip(z, -700, 700)))
+    return found
 
 
 def brier(table: Floats, right: Sequence[int]) -> list[float]:

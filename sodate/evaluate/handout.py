@@ -53,9 +53,11 @@ def limits(result: EvalResult) -> list[str]:
 
 
 def write_handout(
-    result: EvalResult, path: Path, *, title: str, meta: Mapping[str, str] | None = None, replay: str = ""
-) -> Path:
-    """Writes the A4 page to `path`, in the reader's language, and returns it. Nothing is loaded from outside."""
+    result: EvalResult, path: Path, *, title: str, meta: Mapping[str, str] | None = None, replay: str = "",
+    aside: Sequence[str] = (),
+) -> Path:  # fmt: skip
+    """Writes the A4 page to `path`, in the reader's language, and returns it. Nothing is loaded from outside. `aside`
+    are sentences about what was found beside the scores."""
     rows = [
         {
             "models": f"{display_name(one.candidate)} – {display_name(one.baseline)}",
@@ -90,7 +92,7 @@ def write_handout(
         n=result.n,
         meta=[(key, value.encode("utf-8", "replace").decode()) for key, value in (meta or {}).items()],
         replay=replay.encode("utf-8", "replace").decode(),
-        limits=[str(one) for one in limits(result)],
+        limits=[str(one) for one in (*limits(result), *aside[:MOST])],
     )
     write_text(path, page)
     return path

@@ -206,10 +206,11 @@ def write_report(
     meta: Mapping[str, str] | None = None,
     replay: str = "",
     parts: Sequence[Slice] = (),
+    aside: Sequence[str] = (),
 ) -> Path:
     """Writes the page to `path` and returns it. `meta` is the table of what was measured with what; `replay` the
     command that makes the result again; `examples` the number of items shown with every model's reply;
-    `parts` the slices to show.
+    `parts` the slices to show; `aside` sentences about what was found beside the scores.
 
     Nothing is loaded from outside and nothing runs: the policy allows this page's own style sheet and no script. Every
     text from models, data and files is escaped. Both languages are in the page; the reader's is shown first.
@@ -247,6 +248,7 @@ def write_report(
         ],
         form_only={"en": en(FORM_ONLY), "ja": ja(FORM_ONLY)} if result.form_only else None,
         slices=_slices(parts),
+        aside=[{"en": _clean(en(one)), "ja": _clean(ja(one))} for one in aside],
         graders=graders,
         rows=[_row(result, model, graders) for model in models],
         examples=[_example(result, index, models, graders) for index in pick_examples(result, examples)],

@@ -3,9 +3,10 @@ transformers' `generate`; log-probabilities are those of the distribution that w
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from sodate.core.engine import Done, Engine, Request, Sampling
@@ -17,12 +18,13 @@ from sodate.generate.torch_engine import TorchEngine
 @dataclass(frozen=True, slots=True)
 class Reply:
     """`ids` end with the stop token when `finish` is "stop". `log_probabilities` (nats) has one entry per id.
-    `counted` is that of `Done`."""
+    `counted` is that of `Done`, `seconds` went by from its admission to its end."""
 
     ids: list[int]
     log_probabilities: list[float]
     finish: Literal["stop", "length"]
     counted: tuple[int, int] | None = None
+    seconds: float = field(default=0.0, compare=False)
 
     @property
     def tokens(self) -> int:
@@ -76,6 +78,7 @@ def run(
     waiting = deque(sorted(range(len(requests)), key=lambda i: -len(requests[i].prompt)))
     position = {request.number: i for i, request in enumerate(requests)}
     under_way: dict[int, tuple[list[int], list[float]]] = {}
+    began: dict[int, float] = {}
     replies: dict[int, Reply] = {}
     try:
         while waiting or under_way:
@@ -83,6 +86,7 @@ def run(
             free = at_once - len(under_way)
             if waiting and (not under_way or free * 4 >= at_once or free >= len(waiting)):
                 while waiting and len(under_way) < at_once and _admitted(engine, requests[waiting[0]], bool(under_way)):
+                    began[waiting[0]] = time.monotonic()
                     under_way[waiting.popleft()] = [], []
             for event in engine.step():
                 i = position[event.number]
@@ -96,7 +100,8 @@ def run(
                 if event.error is not None:
                     raise event.cause or SodateError(event.error, code="engine_failed")
                 finish: Literal["stop", "length"] = "stop" if event.finish == "stop" else "length"
-                replies[i] = Reply(ids, log_probabilities, finish, event.counted)
+                took = time.monotonic() - began.pop(i)
+                replies[i] = Reply(ids, log_probabilities, finish, event.counted, took)
                 del under_way[i]
                 if on_reply:
                     on_reply(i, replies[i])

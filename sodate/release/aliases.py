@@ -1,7 +1,8 @@
 """Aliases: movable names on versions, `support` or `support@production`. What an alias means is its log's last line.
 
     aliases/support@production/
-      log.jsonl     a line a move, only ever added to: version, before, by whom, why, what measured it
+      log.jsonl     a line a move, only ever added to: version, before, by whom, why, what measured it;
+                    and a line where a canary (canary.py) begins, and where it is aborted
       lock          one mover at a time
 
 A move is one line in one write, so that a reader sees the alias as it was or as it is, and never in between.
@@ -23,6 +24,8 @@ from sodate.core.files import full_disk, full_disk_said, lock
 from sodate.core.manifests import SCHEMA_VERSION, Move
 from sodate.core.runs import now
 from sodate.core.text import json_text, tr
+
+MOVES = ("promote", "rollback")  # what changes which version an alias means, and ends its canary
 
 # `name`, or `name@word`; a number after the @ is a version.
 ALIAS = re.compile(home.NAME.pattern + r"(@[A-Za-z][A-Za-z0-9._-]{0,63})?")
@@ -58,8 +61,14 @@ def moves(alias: str) -> list[Move]:
 
 def target(alias: str) -> str | None:
     """The version that an alias means now, None for what is no alias."""
-    made = moves(alias)
+    made = [move for move in moves(alias) if move["kind"] in MOVES]
     return made[-1]["version"] if made else None
+
+
+def canary(alias: str) -> Move | None:
+    """The line with which the alias's canary began, None where there is none now."""
+    made = moves(alias)
+    return made[-1] if made and made[-1]["kind"] == "canary" else None
 
 
 def stack(alias: str) -> list[str]:
@@ -68,7 +77,7 @@ def stack(alias: str) -> list[str]:
     for move in moves(alias):
         if move["kind"] == "rollback":
             found.pop()
-        else:
+        elif move["kind"] == "promote":
             found.append(move["version"])
     return found
 
@@ -89,8 +98,13 @@ def list_aliases() -> list[str]:
 
 
 def leading_to(version: str) -> list[str]:
-    """The aliases that mean `version`, or would after a rollback."""
-    return [alias for alias in list_aliases() if version in stack(alias)[-2:]]
+    """The aliases that mean `version`, would after a rollback, or have it as their canary."""
+
+    def led_to(alias: str) -> list[str]:
+        running = canary(alias)
+        return [*stack(alias)[-2:], *([running["version"]] if running else [])]
+
+    return [alias for alias in list_aliases() if version in led_to(alias)]
 
 
 @contextlib.contextmanager
@@ -101,7 +115,7 @@ def moving(alias: str) -> Iterator[None]:
 
 
 def move(alias: str, kind: str, version: str, **about: Any) -> Move:
-    """Adds the move that makes the alias mean `version`; call it while `moving`. All of it is on disk, or nothing."""
+    """Adds a line to the log; call it while `moving`. All of it is on disk, or nothing."""
     path = folder(alias) / "log.jsonl"
     own = {"schema_version": SCHEMA_VERSION, "at": now(), "alias": alias, "kind": kind, "version": version}
     line = cast(Move, {**own, "before": target(alias), **about})
@@ -129,3 +143,11 @@ def undo(alias: str, **about: Any) -> Move:
             code="nothing_to_roll_back", param="alias",
         )  # fmt: skip
     return move(alias, "rollback", before[-1], **about)
+
+
+def abort(alias: str, **about: Any) -> Move | None:
+    """Ends the alias's canary; call it while `moving`. None where there is none any more."""
+    running, meant = canary(alias), target(alias)
+    if running is None or meant is None:
+        return None
+    return move(alias, "abort", meant, canary_version=running["version"], **about)

@@ -20,7 +20,15 @@ from sodate.core.ids import new_id
 from sodate.core.text import tr
 from sodate.serve import asked_model, stored
 from sodate.serve.asking import check_stream_options, check_tools, check_width, no_scores, numbered, sampling
-from sodate.serve.sending import EventStream, event, primed, reply_headers, told_apart, unless_gone
+from sodate.serve.sending import (
+    EventStream,
+    confidence_headers,
+    event,
+    primed,
+    reply_headers,
+    told_apart,
+    unless_gone,
+)
 from sodate.serve.state import ServerState, server_state
 from sodate.serve.turns import messages
 from sodate.serve.wire import AllowedChoice, ChatRequest, NamedTool
@@ -58,12 +66,14 @@ async def chat(request: Request, asked: ChatRequest) -> Response:
     body = _body(job, done)
     if asked.store:
         await asyncio.to_thread(stored.keep, body, asked, request.state.project)
-    return JSONResponse(body, headers=headers)
+    return JSONResponse(body, headers=headers | confidence_headers(done[0].confidence))
 
 
 def _checked(here: ServerState, asked: ChatRequest, project: str) -> Job:
     """Everything that can be refused is, before anything is put before the engine."""
-    served = asked_model.find(here, asked.model, project)
+    begins = next((turn.content for turn in asked.messages if turn.role == "user"), None)
+    who = asked_model.asker(asked.safety_identifier, asked.user, begins)
+    served = asked_model.find(here, asked.model, project, who)
     check_stream_options(asked)
     if asked.top_logprobs is not None and not asked.logprobs:
         raise UsageError(
@@ -162,7 +172,8 @@ def _choice(job: Job, number: int, done: Finished) -> dict[str, Any]:
             for call in done.message.tool_calls
         ]
     scores = logprobs(done.tokens, job) if job.request.logprobs else None
-    return {"index": number, "message": message, "logprobs": scores, "finish_reason": done.finish}
+    sure = {"confidence": done.confidence} if done.confidence else {}
+    return {"index": number, "message": message, "logprobs": scores, "finish_reason": done.finish, **sure}
 
 
 def logprobs(tokens: Sequence[Scored], job: Job) -> dict[str, Any]:
@@ -195,8 +206,11 @@ async def _events(
     with_usage = bool(options and options.include_usage)
     done: dict[int, Finished] = {}
 
-    def chunk(number: int, delta: dict[str, Any], finish: str | None = None, scores: Any = None) -> bytes:
+    def chunk(
+        number: int, delta: dict[str, Any], finish: str | None = None, scores: Any = None, sure: Any = None
+    ) -> bytes:
         choice = {"index": number, "delta": delta, "logprobs": scores, "finish_reason": finish}
+        choice |= {"confidence": sure} if sure else {}
         extra = {"usage": None} if with_usage else {}
         return event({**job.head, "object": "chat.completion.chunk", "service_tier": "default", "choices": [choice],
                       **extra})  # fmt: skip
@@ -208,7 +222,7 @@ async def _events(
         async for number, delta in deltas:
             if isinstance(delta, Finished):
                 done[number] = delta
-                yield chunk(number, {}, delta.finish)
+                yield chunk(number, {}, delta.finish, sure=delta.confidence)
             elif delta.call is not None:
                 function = {"name": delta.call.name, "arguments": delta.call.arguments}
                 call = {"index": calls[number], "id": delta.call.id, "type": "function", "function": function}

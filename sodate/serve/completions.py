@@ -87,7 +87,7 @@ async def complete(request: Request, asked: CompletionRequest) -> Response:
 
 
 def _checked(here: ServerState, asked: CompletionRequest, project: str) -> Job:
-    served = asked_model.find(here, asked.model, project)
+    served = asked_model.find(here, asked.model, project, asked_model.asker(asked.user, asked.prompt))
     check_stream_options(asked)
     if served.text:
         raise no_scores("prompt")

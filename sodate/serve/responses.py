@@ -22,7 +22,7 @@ from sodate.core.types import Message, ToolCall
 from sodate.db.connection import reading, writing
 from sodate.serve import asked_model, stored
 from sodate.serve.asking import check_stream_options, check_tools, no_scores, sampling
-from sodate.serve.sending import EventStream, primed, reply_headers, unless_gone
+from sodate.serve.sending import EventStream, confidence_headers, primed, reply_headers, unless_gone
 from sodate.serve.spelling import Spelling, input_item, message_item, output
 from sodate.serve.state import ServerState, server_state
 from sodate.serve.turns import text
@@ -71,6 +71,7 @@ class Job:
             "tools": [tool.model_dump() for tool in asked.tools or ()],
             "top_logprobs": asked.top_logprobs or 0, "truncation": "disabled", "user": asked.user,
             "usage": _usage(done) if done else None,
+            **({"confidence": done.confidence} if done and done.confidence else {}),
         }  # fmt: skip
 
 
@@ -98,11 +99,15 @@ async def respond(request: Request, asked: ResponseRequest) -> Response:
         return EventStream(_events(deltas, job, project), here.settings.send_seconds, headers)
     body = await unless_gone(request, lambda: _whole(here, job))
     await asyncio.to_thread(_keep, job, body, project)
-    return JSONResponse(body, headers=headers)
+    return JSONResponse(body, headers=headers | confidence_headers(body.get("confidence")))
 
 
 def _checked(here: ServerState, asked: ResponseRequest, project: str) -> Job:
-    served = asked_model.find(here, asked.model, project)
+    given = [ResponseItem(role="user", content=asked.input)] if isinstance(asked.input, str) else asked.input
+    items = [*_earlier(asked.previous_response_id, project), *(item.model_dump(exclude_none=True) for item in given)]
+    begins = next((item.get("content") for item in items if item.get("role") == "user"), None)
+    who = asked_model.asker(asked.safety_identifier, asked.user, begins)
+    served = asked_model.find(here, asked.model, project, who)
     check_stream_options(asked)
     if served.text and _SCORES in (asked.include or ()):
         raise no_scores("include")
@@ -115,8 +120,6 @@ def _checked(here: ServerState, asked: ResponseRequest, project: str) -> Job:
         mode, chosen = choice.mode, tuple(tool.name for tool in choice.tools)
     tools = tuple(tool.plain() for tool in asked.tools or ())
     check_tools(tools, mode, chosen)
-    given = [ResponseItem(role="user", content=asked.input)] if isinstance(asked.input, str) else asked.input
-    items = [*_earlier(asked.previous_response_id, project), *(item.model_dump(exclude_none=True) for item in given)]
     turns = _turns([ResponseItem.model_validate(item) for item in items])
     if asked.instructions:
         turns = (Message("system", asked.instructions), *turns)

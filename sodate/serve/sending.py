@@ -24,6 +24,14 @@ def reply_headers(version: str, passages: Sequence[Mapping[str, str]] = ()) -> d
     return {"x-sodate-version": version, **named}
 
 
+def confidence_headers(confidence: Mapping[str, Any] | None) -> dict[str, str]:
+    """How sure the (first) reply is, from 0 to 1, and whether a calibration says so."""
+    if confidence is None:
+        return {}
+    said = "calibrated" if confidence["calibrated"] else "uncalibrated"
+    return {"x-sodate-confidence": f"{confidence['value']:.4f}", "x-sodate-confidence-kind": said}
+
+
 async def unless_gone(request: Request, work: Callable[[], Awaitable[T]]) -> T:
     """The result of `work`, which is cancelled as soon as the asker leaves (raises errors.Gone)."""
     result: list[T] = []

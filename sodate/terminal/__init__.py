@@ -217,6 +217,11 @@ def print_trained(result: Mapping[str, Any]) -> None:
                 f"  {ja(most)}だったステップ {step} の重みを保存しました",
             )
         )
+    for key, one in result.get("spread", {}).items():
+        versions, n, spread = " ".join(result["versions"]), len(one["values"]), f"{one['mean']:.4f} ± {one['sd']:.4f}"
+        said = tr(f"  {key} of {n} seeds: {spread}; tell luck from gain with: sodate eval {versions}",
+                  f"  シード {n} 個の {key}: {spread}。運と改善を見分けるには: sodate eval {versions}")  # fmt: skip
+        out.print(shown(said), soft_wrap=True)
     if "reward_model" in result:
         print_reward_model(result["reward_model"])
     else:

@@ -138,6 +138,10 @@ def print_evaluation(done: Evaluation, examples: int) -> None:
     if done.slices:
         out.print()
         out.print(_parts(done.slices))
+    if lines := done.aside.lines():
+        out.print()
+        for line in lines:
+            out.print(f"· {shown(line)}", soft_wrap=True)
     for index in done.examples(examples):
         item = result.items[index]
         asked = next((m.content for m in reversed(item.prompt) if m.role == "user"), "")

@@ -19,6 +19,7 @@ WORK: dict[str, Sentence] = {
     "steps": tr("Training steps", "学習ステップ"),
     "replies": tr("Replies", "応答"),
     "fetch": tr("Fetching, percent", "取得 (%)"),
+    "gradients": tr("Rows whose gradients are kept", "勾配を保存した行"),
     "reference": tr("Rows under the reference model", "参照モデルで計算した行"),
     "merge": tr("Merging and comparing", "統合と比較"),
     "documents": tr("Documents read", "読み込んだ文書"),

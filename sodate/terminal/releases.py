@@ -32,6 +32,13 @@ def print_gate(record: Mapping[str, Any]) -> None:
 
 
 def print_move(move: Mapping[str, Any]) -> None:
+    if move["kind"] == "canary":
+        share = f"{100 * move['canary']['share']:g}"
+        out.print(tr(f"{shown(move['version'])} answers {share} % of the users of {shown(move['alias'])}; the others "
+                     f"stay with {shown(move['before'])}.",
+                     f"{shown(move['alias'])} の利用者の {share}% に {shown(move['version'])} が応答します。"
+                     f"ほかの利用者は {shown(move['before'])} のままです。"), soft_wrap=True)  # fmt: skip
+        return
     before = f" ({tr('before', '以前')}: {shown(move['before'])})" if move["before"] else ""
     out.print(f"{shown(move['alias'])} → {shown(move['version'])}{before}", soft_wrap=True)
 

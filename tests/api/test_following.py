@@ -17,7 +17,7 @@ from sodate.adapt.lora import LoraConfig
 from sodate.api import following, late
 from sodate.api.answering import Ask, Piece, Served, Service
 from sodate.api.loading import load
-from sodate.api.releasing import check_gate, promote, rollback
+from sodate.api.releasing import check_gate, meaning, promote, release_log, rollback, start_canary
 from sodate.api.serving import open_service
 from sodate.core.engine import Sampling
 from sodate.core.errors import SodateError
@@ -153,6 +153,48 @@ def test_a_version_that_cannot_be_loaded_leaves_the_one_before_answering(
     assert service.find("live").id == "orders@1"
     promote("orders@2", "live", override="r", by="b")
     until(lambda: service.find("live").id == "orders@2")
+
+
+def test_a_canary_answers_its_share_and_is_aborted_by_the_service_that_sees_it_fail(service: Service) -> None:
+    start_canary("orders@2", "live", share=0.5, override="a try", by="a test")
+    until(lambda: service.canaries)
+    people = [f"user {n}" for n in range(40)]
+    sides = {who: service.find("live", who).id for who in people}
+    assert set(sides.values()) == {"orders@1", "orders@2"}
+    assert sides == {who: service.find("live", who).id for who in people}
+    assert service.find("live").id == "orders@1"  # who is nobody stays where the alias is
+    mine = next(who for who in people if sides[who] == "orders@2")
+    assert asyncio.run(answer(service, service.find("live", mine), 6)) == greedy("orders@2", 6)
+    assert meaning("live")["canary"] == "orders@2"
+
+    async def failing() -> None:
+        served = service.find("live", mine)
+        task = asyncio.create_task(answer(service, served, 2000))
+        await asyncio.sleep(0.1)
+        served.engine.end_all("engine_failed")
+        with pytest.raises(SodateError):
+            await task
+
+    asyncio.run(failing())
+    until(lambda: not service.canaries)
+    last = release_log("live")[-1]
+    assert (last["kind"], last["version"], last["canary_version"]) == ("abort", "orders@1", "orders@2")
+    assert last["by"] == "sodate serve" and "1 of 2 requests failed" in last["reason"]
+    assert last["figures"]["orders@2"]["requests"] == 2
+    assert {service.find("live", who).id for who in people} == {"orders@1"}
+
+
+def test_a_canary_of_which_nothing_is_known_or_that_cannot_be_loaded_is_aborted(service: Service) -> None:
+    start_canary("orders@2", "live", patience=0.5, override="a try", by="a test")
+    until(lambda: release_log("live")[-1]["kind"] == "abort")
+    assert "No figures" in release_log("live")[-1]["reason"] and not service.canaries
+    aliases.move("live", "canary", "orders@9", canary={"share": 0.5})
+    until(lambda: release_log("live")[-1]["kind"] == "abort")
+    assert "could not be loaded" in release_log("live")[-1]["reason"]
+    start_canary("orders@3", "live", override="a try", by="a test")
+    until(lambda: service.canaries)
+    promote("orders@3", "live", override="well", by="a test")
+    until(lambda: service.find("live").id == "orders@3" and not service.canaries)
 
 
 def test_what_an_evaluation_measured_is_what_the_gate_reads_and_an_alias_is_a_model(home: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ VERBS = {
     "decide": "(model, data, *, options, calibrate, promise, columns, encoding, limit, on_problem)",
     "evaluate": "(models, data, graders, *, baseline, limit, shots, columns, encoding, cluster, slices, margin, "
     "max_new_tokens, batch_size, seed, title, replay, on_event)",
+    "harmful": "(version, against, *, columns, encoding, top)",
     "export": "(name, *, to, out, format)",
     "load": "(name, *, device, dtype)",
     "load_reward": "(name, *, device, dtype)",
@@ -22,6 +23,7 @@ VERBS = {
     "resume": "(run, *, on_event)",
     "train": "(recipe, *, on_event, **keys)",
     "verifying": "()",
+    "why": "(version, prompt, *, reply, system, top)",
 }
 KINDS = {"Message", "Recipe", "Sampling", "SodateError", "UsageError"}
 

@@ -94,3 +94,36 @@ def test_the_promise_holds_in_nineteen_of_twenty_calibrations(n: int, kind: str)
         broken += above[count - 1] < 0.95
     assert broken <= 50 + 2 * math.sqrt(1000 * 0.05 * 0.95) * (kind == "flat")  # flat is exactly at the limit
     assert kind != "steps" or n < 400 or answered > 700
+
+
+def test_isotonic_pools_neighbours_that_fall_and_is_never_surer_than_its_rows() -> None:
+    found = calibration.fit_isotonic([0.1, 0.2, 0.3, 0.4, 0.9, 0.9], [False, True, False, True, True, True])
+    # .2 and .3 are pooled, half right, at .25; the last three are right. One or three rows say little: .5 / 2, .5 / 4.
+    assert found.x == pytest.approx((0.1, 0.25, 2.2 / 3))
+    assert found.y == pytest.approx((0.25, 0.5, 0.875))
+    assert found([0.0, 0.25, (0.25 + 2.2 / 3) / 2, 1.0]) == pytest.approx([0.25, 0.5, 0.6875, 0.875])
+
+
+def test_a_map_is_taken_where_answers_it_was_not_fitted_on_say_so() -> None:
+    rng = np.random.default_rng(0)
+    sure = rng.uniform(size=900)
+    right = rng.uniform(size=900) < sure
+    assert calibration.fit_map(sure, right, ("identity", "isotonic")).kind == "identity"
+    stepped = rng.uniform(size=900) < np.where(sure < 0.7, 0.1, 0.9)
+    found = calibration.fit_map(sure, stepped, ("identity", "isotonic"))
+    assert found.kind == "isotonic" and found([0.5])[0] < 0.25 and found([0.85])[0] > 0.8
+    assert calibration.fit_map(sure[:20], stepped[:20], ("identity", "isotonic")).kind == "identity"  # too few to say
+    fresh = rng.uniform(size=4000)
+    hits = rng.uniform(size=4000) < np.where(fresh < 0.7, 0.1, 0.9)
+    assert calibration_error(found(fresh), hits) < 0.08 < 0.2 < calibration_error(fresh, hits)
+
+
+def test_the_logistic_map_finds_the_one_that_was_put_in() -> None:
+    rng = np.random.default_rng(1)
+    sure = rng.uniform(0.01, 0.99, size=6000)
+    true = 1 / (1 + np.exp(-(0.5 * np.log(sure / (1 - sure)) - 1)))
+    found = calibration.fit_logistic(sure, rng.uniform(size=6000) < true)
+    assert (found.x[0], found.y[0]) == (pytest.approx(0.5, abs=0.05), pytest.approx(-1, abs=0.08))
+    assert calibration.fit_logistic([0.9] * 10, [True] * 10)([0.9])[0] == pytest.approx(11 / 12, abs=0.01)
+    backwards = calibration.fit_logistic(sure, rng.uniform(size=6000) < 1 - sure)
+    assert backwards([0.1, 0.9]) == pytest.approx([0.5, 0.5], abs=0.02)

@@ -14,7 +14,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 import sodate
-from sodate.api import evaluation
+from sodate.api.answers import room_for
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.intervals import wilson
 from sodate.core.types import Message, Source
@@ -203,12 +203,12 @@ def test_a_reply_has_room_for_its_reference_or_for_an_explanation() -> None:
 
     exact, number = parse_grader("exact"), parse_grader("number")
     rows = [*items(2, "x" * 8), *items(1, "x" * 100)]
-    assert evaluation._room(rows, Letters(), [exact]) == 133  # 100 + 25 + 8
-    assert evaluation._room(rows, Letters(), [exact, number]) == 256
-    assert evaluation._room(items(1, "x" * 1000), Letters(), [number]) == 1258
-    assert evaluation._room([EvalItem((), None)], Letters(), [parse_grader("json")]) == 256
+    assert room_for(rows, Letters(), [exact]) == 133  # 100 + 25 + 8
+    assert room_for(rows, Letters(), [exact, number]) == 256
+    assert room_for(items(1, "x" * 1000), Letters(), [number]) == 1258
+    assert room_for([EvalItem((), None)], Letters(), [parse_grader("json")]) == 256
     Letters.thinks = True
-    assert evaluation._room(rows, Letters(), [exact]) == 133 + 1024
+    assert room_for(rows, Letters(), [exact]) == 133 + 1024
 
 
 @pytest.mark.parametrize("language", ["en", "ja"])

@@ -11,7 +11,15 @@ from typing import Any
 
 import pytest
 
-from sodate.api.releasing import check_gate, promote, release_log, rollback
+from sodate.api.releasing import (
+    abort_canary,
+    check_gate,
+    meaning,
+    promote,
+    release_log,
+    rollback,
+    start_canary,
+)
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.files import sha256_file, write_json
 from sodate.release import aliases
@@ -236,3 +244,32 @@ def test_two_who_promote_at_once_lose_no_move(home: Path) -> None:
     made = release_log("live")
     assert len(made) == 40
     assert [move["before"] for move in made] == [None, *(move["version"] for move in made[:-1])]
+
+
+def test_a_canary_is_a_line_in_the_log_and_leaves_what_the_alias_means() -> None:
+    old, new = make(), make(weights=b"new")
+    with pytest.raises(UsageError, match="no alias"):
+        start_canary(new.id, "live", override="a try", by="Mio")
+    promote(old.id, "live", override="the first", by="Mio")
+    with pytest.raises(SodateError, match="not held against a gate"):
+        start_canary(new.id, "live")
+    with pytest.raises(UsageError, match="means orders@1 already"):
+        start_canary(old.id, "live", override="a try", by="Mio")
+    line = start_canary(new.id, "live", share=0.2, override="a try", by="Mio")
+    assert (line["kind"], line["version"], line["before"], line["canary"]["share"]) == ("canary", new.id, old.id, 0.2)
+    assert meaning("live") == {"version": old.id, "canary": new.id} and find_version("live") == old
+    with pytest.raises(SodateError, match="in use"):
+        delete(new)
+    ended = abort_canary("live", reason="odd replies", by="Ken")
+    assert (ended["kind"], ended["version"], ended["canary_version"]) == ("abort", old.id, new.id)
+    with pytest.raises(SodateError, match="no canary"):
+        abort_canary("live")
+    start_canary(new.id, "live", override="again", by="Mio")
+    assert rollback("live")["kind"] == "abort" and meaning("live") == {"version": old.id, "canary": None}
+    start_canary(new.id, "live", override="again", by="Mio")
+    promote(new.id, "live", override="well", by="Mio")
+    assert meaning("live") == {"version": new.id, "canary": None}
+    assert rollback("live")["version"] == old.id
+    assert [move["kind"] for move in release_log("live")] == [
+        "promote", "canary", "abort", "canary", "abort", "canary", "promote", "rollback",
+    ]  # fmt: skip

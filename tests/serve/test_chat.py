@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
 from pathlib import Path
 
 import pytest
 
 from sodate.api.conversation import Turn, prepared
+from sodate.core import home
 from sodate.core.engine import Sampling
+from sodate.core.files import write_json
 from sodate.core.types import Message
 from sodate.release import registry
 from sodate.serve import keys
@@ -48,7 +52,7 @@ def test_the_raw_reply_has_every_key_of_the_wire(served: Running) -> None:
     assert body["object"] == "chat.completion" and body["id"].startswith("chatcmpl-")
     assert body["model"] == body["system_fingerprint"] == answer.headers["x-sodate-version"] == "orders@1"
     (choice,) = body["choices"]
-    assert set(choice) == {"index", "message", "logprobs", "finish_reason"}
+    assert set(choice) == {"index", "message", "logprobs", "finish_reason", "confidence"}
     assert choice["logprobs"] is None and choice["index"] == 0
     assert choice["message"]["role"] == "assistant" and choice["message"]["refusal"] is None
     usage = body["usage"]
@@ -219,3 +223,32 @@ def test_a_version_that_nothing_serves_is_deleted_by_the_houses_own_project_only
         gone = one.client(ours).models.delete("old@1")
     assert (gone.id, gone.object, gone.deleted) == ("old@1", "model", True)
     assert [version.id for version in registry.list_versions()] == ["old@2"]
+
+
+def test_a_reply_says_how_sure_it_is_and_whether_a_calibration_says_so(served: Running) -> None:
+    """The geometric mean of its tokens' probabilities, which the wire tells too; then what the version's calibration
+    makes of it."""
+    asked = {"messages": ASKED, **GREEDY, "logprobs": True}
+    with served.http() as http:
+        answer = http.post("/v1/chat/completions", json=asked)
+        (choice,) = answer.json()["choices"]
+        mean = sum(one["logprob"] for one in choice["logprobs"]["content"]) / len(choice["logprobs"]["content"])
+        assert choice["confidence"] == {"value": pytest.approx(math.exp(mean)), "calibrated": False, "fields": {}}
+        assert float(answer.headers["x-sodate-confidence"]) == pytest.approx(math.exp(mean), abs=1e-4)
+        assert answer.headers["x-sodate-confidence-kind"] == "uncalibrated"
+        folder = home.versions_dir() / "orders" / "1"
+        (folder / "calibration").mkdir(parents=True)
+        logistic = {"kind": "logistic", "x": [0.0], "y": [math.log(3)]}  # three in four are right, whatever it says
+        one = {"temperature": 1.0, "promise": 0.95, "threshold": None, "map": logistic, "about": {}}
+        write_json(folder / "version.json", {"files": {}})
+        write_json(folder / "calibration" / "generated.json", {"reply": one, "fields": {}})
+        try:
+            answer = http.post("/v1/chat/completions", json=asked)
+            assert answer.json()["choices"][0]["confidence"]["value"] == pytest.approx(0.75)
+            assert answer.headers["x-sodate-confidence-kind"] == "calibrated"
+            drawn = http.post("/v1/chat/completions", json={**asked, "temperature": 0.3})  # other probabilities
+            assert drawn.headers["x-sodate-confidence-kind"] == "uncalibrated"
+        finally:
+            shutil.rmtree(folder)
+    chunks = list(served.client().chat.completions.create(messages=ASKED, **GREEDY, stream=True))
+    assert chunks[-1].choices[0].model_extra["confidence"]["value"] == pytest.approx(math.exp(mean))

@@ -1,0 +1,204 @@
+"""Whether `sodate why` is right, by training again, and how fast it answers.
+
+    python bench/why.py [NAME=TRAIN,HELD …] [--rows 240] [--model smollm2-135m] [--epochs 3] [--json]
+    python bench/why.py --answer 10000
+
+Of each data set (default: three of examples/) the first rows are taken and 5 % of them broken: they get the reply of
+another row. `average precision`: of the list of `--harmful --against HELD`, beside the share of broken rows, which is
+what a random list has. `moved`: for three held-out questions the version is trained again without the tenth of the
+rows that `why` names first (those of the largest scores, up or down), and without as many at random, twice; how far
+the log-probability of its reply moves then, in nats.
+
+`--answer N` trains ten steps on N rows, fills in what is kept of them with random numbers (their making takes about as
+long as training on them all does, and what they are costs no time), and times whole commands, models loaded anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import sodate
+from sodate.api.asked import read_rows
+from sodate.api.deciding import log_probabilities
+from sodate.api.loading import load
+from sodate.cli.at_hand import at_hand
+
+ROOT = Path(__file__).parents[1]
+SETS = [f"{name}={ROOT}/examples/{name}/train.jsonl,{ROOT}/examples/{name}/heldout.jsonl"
+        for name in ("orders", "sums", "honesty")]  # fmt: skip
+BROKEN, TENTH, QUESTIONS, RANDOM = 0.05, 0.1, 3, 2
+
+
+def lines(path: Path, count: int) -> list[dict[str, Any]]:
+    """Conversations that end with a reply; a reference answer is one."""
+    rows = []
+    for line in path.read_text("utf-8").splitlines()[:count]:
+        row = json.loads(line)
+        answer = [{"role": "assistant", "content": row["reference_answer"]}] if "reference_answer" in row else []
+        rows.append({"messages": [*row["messages"], *answer]})
+    return rows
+
+
+def write(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+    return path
+
+
+def broken(rows: list[dict[str, Any]], rng: random.Random) -> set[int]:
+    """Gives some rows the reply of a row that was answered otherwise; their numbers."""
+    picked = rng.sample(range(len(rows)), max(2, round(BROKEN * len(rows))))
+    replies = [row["messages"][-1]["content"] for row in rows]
+    for number in picked:
+        other = rng.choice([reply for reply in replies if reply != replies[number]])
+        rows[number] = {"messages": [*rows[number]["messages"][:-1], {"role": "assistant", "content": other}]}
+    return set(picked)
+
+
+def average_precision(order: Sequence[int], wanted: set[int]) -> float:
+    """The mean of the precision at each wanted row."""
+    found, total = 0, 0.0
+    for place, number in enumerate(order, 1):
+        if number in wanted:
+            found += 1
+            total += found / place
+    return total / len(wanted)
+
+
+def trained(rows: Sequence[dict[str, Any]], folder: Path, model: str, name: str, epochs: float) -> str:
+    data = write(folder / f"{name}.jsonl", rows)
+    return str(sodate.train(model=model, data=[str(data)], name=name, epochs=epochs, seed=0)["version"])
+
+
+def said(version: str, asked: Sequence[Any], replies: Sequence[str]) -> list[float]:
+    """The log-probability of each reply."""
+    model = load(version)
+    found = [
+        float(log_probabilities(model, [one], [reply])[0][0, 0]) for one, reply in zip(asked, replies, strict=True)
+    ]
+    model.engine.close()
+    return found
+
+
+def measured(name: str, train: Path, held: Path, given: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    rng = random.Random(0)
+    rows = lines(train, given.rows)
+    wanted = broken(rows, rng)
+    version = trained(rows, folder, given.model, name, given.epochs)
+    kept = write(folder / f"{name}-held.jsonl", lines(held, given.held))
+    began = time.perf_counter()
+    order = [row["line"] - 1 for row in sodate.harmful(version, kept, top=len(rows))["rows"]]
+    result = {"rows": len(rows), "broken": len(wanted), "share": len(wanted) / len(rows),
+              "average_precision": average_precision(order, wanted),
+              "seconds_to_keep": time.perf_counter() - began}  # fmt: skip
+    result["times_the_share"] = result["average_precision"] / result["share"]
+    if given.skip_retraining:
+        return result
+    asked = read_rows(kept, limit=QUESTIONS)
+    count = round(TENTH * len(rows))
+    replies, without = [], []
+    for one in asked:
+        system = next((m.content for m in one.prompt if m.role == "system"), "")
+        done = sodate.why(version, one.prompt[-1].content, system=system, top=len(rows))
+        replies.append(done["reply"])
+        strongest = sorted(done["up"], key=lambda row: -abs(row["score"]))
+        without.append({row["line"] - 1 for row in strongest[:count]})
+    before = said(version, asked, replies)
+    for n in range(RANDOM):
+        without.append(set(random.Random(n).sample(range(len(rows)), count)))
+    after = []
+    for n, gone in enumerate(without):
+        left = [row for number, row in enumerate(rows) if number not in gone]
+        after.append(said(trained(left, folder, given.model, f"{name}-{n}", given.epochs), asked, replies))
+    moved = [abs(after[n][n] - before[n]) for n in range(len(asked))]
+    by_chance = [statistics.fmean(abs(one[n] - before[n]) for one in after[len(asked) :]) for n in range(len(asked))]
+    return {**result, "moved": moved, "moved_at_random": by_chance,
+            "moved_more": sum(a > b for a, b in zip(moved, by_chance, strict=True))}  # fmt: skip
+
+
+def answer(rows: int, model: str, folder: Path) -> dict[str, Any]:
+    """Seconds of `sodate why … --reply …` and `--harmful` over so many rows, as a person waits for them."""
+    from sodate.api import why
+    from sodate.train import influence
+
+    base = lines(ROOT / "examples" / "orders" / "train.jsonl", 256)
+    numbered = []
+    for n in range(rows):
+        *before, asked, reply = base[n % len(base)]["messages"]
+        numbered.append({"messages": [*before, {**asked, "content": f"{n}. {asked['content']}"}, reply]})
+    data = write(folder / "many.jsonl", numbered)
+    version = sodate.train(model=model, data=[str(data)], name="many", max_steps=10)["version"]
+    rng = np.random.default_rng(0)
+    influence.vectors = lambda model, rows, numbers, share, at, wide: rng.normal(size=(len(numbers), wide)).astype(
+        np.float32
+    )
+    held = ROOT / "examples" / "orders" / "heldout.jsonl"
+    why.harmful(version, held, top=1)
+    kept = sum(file.stat().st_size for file in (Path(os.environ["SODATE_HOME"]) / "cache/influence").glob("*/rows"))
+    found: dict[str, Any] = {"rows": rows, "kept_bytes": kept}
+    words = {
+        "why": ["--prompt", "Send 3 boxes.", "--reply", '{"quantity": 3}'],
+        "why, asked": ["--prompt", "Send 3 boxes."],
+    }
+    for key, more in words.items():
+        command = [sys.executable, "-m", "sodate.cli", "why", version, *more, "--json"]
+        seconds = []
+        for _ in range(3):
+            began = time.perf_counter()
+            subprocess.run(command, check=True, capture_output=True)
+            seconds.append(time.perf_counter() - began)
+        found[f"seconds, {key}"] = seconds
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sets", nargs="*", default=SETS)
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--rows", type=int, default=240)
+    parser.add_argument("--held", type=int, default=60)
+    parser.add_argument("--epochs", type=float, default=3)
+    parser.add_argument("--skip-retraining", action="store_true")
+    parser.add_argument("--answer", type=int, default=0)
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    model = at_hand(given.model)
+    given.model = model
+    home = Path(os.environ.get("SODATE_HOME") or Path.home() / ".sodate")
+    results: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "home").mkdir()
+        (folder / "home" / "models").symlink_to(home / "models")
+        os.environ["SODATE_HOME"] = str(folder / "home")
+        if given.answer:
+            results["answer"] = answer(given.answer, model, folder)
+        else:
+            for one in given.sets:
+                title, _, files = one.partition("=")
+                train, _, held = files.partition(",")
+                results[title] = measured(title, Path(train), Path(held), given, folder)
+                print(title, json.dumps(results[title]), file=sys.stderr, flush=True)
+    if given.json:
+        print(json.dumps(results))
+        return
+    for title, result in results.items():
+        print(title)
+        for key, value in result.items():
+            print(f"  {key:<20}{round(value, 4) if isinstance(value, float) else value}")
+
+
+if __name__ == "__main__":
+    main()

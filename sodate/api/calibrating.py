@@ -1,0 +1,160 @@
+"""What a calibration says and where it lies: how often answers of some confidence are right, and from where on it is
+promised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sodate.core import home
+from sodate.core.errors import SodateError, UsageError
+from sodate.core.files import read_json, write_json
+from sodate.core.manifests import SCHEMA_VERSION
+from sodate.core.text import tr
+from sodate.evaluate.calibration import (
+    ConfidenceMap,
+    calibration_error,
+    calibration_error_ci,
+    fit_map,
+    risk_coverage,
+    rows_needed,
+    threshold,
+)
+from sodate.release.registry import find_version
+
+if TYPE_CHECKING:
+    from sodate.api.loading import Model
+
+FIT = 3  # every third calibration row is for temperature and map; the others are for the promise
+PROMISE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """Probabilities are taken to the power of 1 / temperature, confidence goes through `map`, and from `threshold` on
+    at least `promise` of the answers are right; None where that could not be promised, and everything is handed over.
+    """
+
+    temperature: float = 1.0
+    promise: float | None = None
+    threshold: float | None = None
+    about: Mapping[str, Any] | None = None
+    map: ConfidenceMap = field(default_factory=ConfidenceMap)
+
+    def hands_over(self, confidence: float) -> bool:
+        """Whether an answer of this confidence goes to a person or a larger model."""
+        return self.promise is not None and (self.threshold is None or confidence < self.threshold)
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is kept."""
+        return {"temperature": self.temperature, "promise": self.promise, "threshold": self.threshold,
+                "map": asdict(self.map), "about": self.about}  # fmt: skip
+
+    @classmethod
+    def of_json(cls, kept: Mapping[str, Any]) -> Calibrated:
+        """From what was kept; those of before have no map."""
+        known = kept.get("map") or {}
+        found = ConfidenceMap(known["kind"], tuple(known["x"]), tuple(known["y"])) if known else ConfidenceMap()
+        return cls(kept["temperature"], kept["promise"], kept["threshold"], kept["about"], found)
+
+
+def check_promise(promise: float | None) -> None:
+    """UsageError for what can't be promised."""
+    if promise is not None and not 0.5 <= promise < 1:
+        raise UsageError(
+            tr("A promise is a share from 0.5 to below 1.", "--promise は 0.5 以上 1 未満の割合です。"),
+            code="bad_value", param="promise",
+        )  # fmt: skip
+
+
+def check_enough(rows: int, promise: float) -> None:
+    """SodateError saying how many calibration rows the promise takes, where there are fewer."""
+    needed = rows_needed(promise)
+    at_least = next(n for n in range(needed, 2 * needed + FIT) if n - (n + FIT - 1) // FIT >= needed)
+    if rows < at_least:
+        raise SodateError(
+            tr(f"To promise {100 * promise:g} % takes {at_least} calibration rows at least; there are {rows}.",
+               f"{100 * promise:g}% を約束するには、較正用の行が {at_least} 行以上必要です。今は {rows} 行です。"),
+            tr("Give more rows, or promise less: --promise 0.9.", "行を増やすか、--promise 0.9 と下げてください。"),
+            code="too_few_rows", param="calibrate",
+        )  # fmt: skip
+
+
+def promised(confidence: Sequence[float], hits: Sequence[bool], promise: float, kinds: Sequence[str]) -> Calibrated:
+    """What these rows say: a map of one of the `kinds` from every third, the promise from the others."""
+    mapped = fit_map(confidence[::FIT], hits[::FIT], kinds)
+    rest = [n for n in range(len(hits)) if n % FIT]
+    sure, right = mapped([confidence[n] for n in rest]), [hits[n] for n in rest]
+    least = threshold(sure, right, promise)
+    about = {
+        "n": len(hits),
+        "fitted_on": len(hits) - len(rest),
+        "map": mapped.kind,
+        "accuracy": sum(right) / len(right),
+        "coverage": 0.0 if least is None else sum(one >= least for one in sure) / len(sure),
+        **figures(sure, right),
+    }
+    return Calibrated(1.0, promise, least, about, mapped)
+
+
+def figures(confidence: Sequence[float], hits: Sequence[bool]) -> dict[str, Any]:
+    """How far confidence is from being right, and what share is wrong where only the surest are answered."""
+    return {
+        "ece": calibration_error(confidence, hits),
+        "ece_ci": calibration_error_ci(confidence, hits),
+        "risk_coverage": risk_coverage(confidence, hits),
+    }
+
+
+def squared(confidence: Sequence[float], hits: Sequence[bool]) -> float:
+    """The Brier score of answers that are right or wrong, without other options: the mean squared error."""
+    return sum((one - hit) ** 2 for one, hit in zip(confidence, hits, strict=True)) / len(hits)
+
+
+# ── what is kept with the version ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _file(name: str, key: str) -> Path | None:
+    """Where a calibration lies: in the version's folder. Base models keep none."""
+    version = find_version(name)
+    return None if version is None else version.path / "calibration" / f"{key}.json"
+
+
+def keep(loaded: Model, key: str, found: Mapping[str, Any]) -> None:
+    """Keeps a calibration with the version, under `key`."""
+    if (file := _file(loaded.files.name, key)) is not None:
+        write_json(file, {"schema_version": SCHEMA_VERSION, **found})
+
+
+def kept(name: str, key: str) -> dict[str, Any] | None:
+    """What a version of that name has under `key`."""
+    file = _file(name, key)
+    if file is None or not file.exists():
+        return None
+    found: dict[str, Any] = read_json(file)
+    return found
+
+
+def stamp_of(version: str, key: str) -> tuple[int, int] | None:
+    """Changes when the calibration of an exact version (`orders@3`) does; None where it has none under `key`."""
+    name, _, number = version.rpartition("@")
+    if not (home.NAME.fullmatch(name) and number.isdecimal()):
+        return None
+    try:
+        found = (home.versions_dir() / name / number / "calibration" / f"{key}.json").stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+def not_calibrated(promise: float) -> UsageError:
+    """The error where a promise is asked for that no calibration made."""
+    return UsageError(
+        tr(f"Nothing was promised for these options with {100 * promise:g} % yet.",
+           f"これらの選択肢について {100 * promise:g}% の較正はまだ行われていません。"),
+        tr("Give rows with answers that the model did not learn from: --calibrate FILE.",
+           "学習に使っていない正解つきの行を --calibrate FILE で渡してください。"),
+        code="not_calibrated", param="promise",
+    )  # fmt: skip

@@ -1,0 +1,38 @@
+"""What a loaded model says to the rows of `evaluate/retention.py`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sodate.api.loading import Model
+from sodate.core.types import Message
+from sodate.evaluate.retention import probes
+
+LONGEST = 48  # tokens of a reply: the answer comes early, or not at all
+
+
+def measure(loaded: Model) -> dict[int, float]:
+    """A number for each row that its engine can measure: the score of the reply, or nats a token of plain text."""
+    from sodate.core.engine import Sampling
+
+    asked = [n for n, one in enumerate(probes()) if one.prompt]
+    replies = loaded.replies([[Message("user", probes()[n].prompt)] for n in asked], Sampling(max_new_tokens=LONGEST))
+    found = {n: probes()[n].score(loaded.renderer.text(reply.ids)) for n, reply in zip(asked, replies, strict=True)}
+    if loaded.model is not None:
+        texts = [n for n, one in enumerate(probes()) if one.text]
+        found |= dict(zip(texts, _nats(loaded, [probes()[n].text for n in texts]), strict=True))
+    return found
+
+
+def _nats(loaded: Model, texts: list[str]) -> list[float]:
+    """Nats a token of each text, written as it stands, with what the tokenizer begins a text with."""
+    from sodate.generate import scoring
+
+    engine: Any = loaded.engine  # torch's, which computes with the model itself
+    rows = [loaded.renderer.tokenizer.encode(text).ids for text in texts]
+    engine.versions.select(loaded.version)
+    try:
+        scored = scoring.score(loaded.model, rows)
+    finally:
+        engine.versions.select("")
+    return [-sum(one.log_probability for one in row[:-1]) / max(1, len(row) - 1) for row in scored]

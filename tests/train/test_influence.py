@@ -1,0 +1,79 @@
+"""Influence is a sum of gradient products at the checkpoints, kept in vectors whose products are those sums."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sodate.core.errors import SodateError
+from sodate.train import influence, kept_vectors
+from sodate.train.loop import Plan, learning_rate, rows_of_step
+
+PLAN = Plan(
+    steps=6, batch_size=4, shuffle=True, seed=0, lr=0.1, schedule="linear", warmup_steps=1, weight_decay=0.0,
+    max_grad_norm=1.0, save_every=3, eval_every=6, early_stop=None,
+)  # fmt: skip
+
+
+def test_a_row_weighs_at_a_checkpoint_what_its_nearest_steps_did_of_it() -> None:
+    weights = [float(n + 1) for n in range(10)]
+    found = influence.shares(PLAN, weights, {2: 0.5}, [0, 4], last=5)
+    expected = np.zeros((10, 2))
+    for step in range(5):  # step 5, the last of the plan, came after the weights that were kept
+        rows = rows_of_step(PLAN, 10, step)
+        for row in rows:
+            clip = 0.5 if step + 1 == 2 else 1.0
+            expected[row, 0 if step <= 2 else 1] += learning_rate(PLAN, step) * clip / sum(weights[r] for r in rows)
+    assert found == pytest.approx(expected)
+    assert np.allclose(found[:, 0] > 0, expected[:, 0] > 0)
+
+
+def test_no_more_is_kept_of_ten_thousand_rows_than_two_hundred_megabytes() -> None:
+    for rows in (10, 1000, 10_000, 50_000):
+        wide = influence.width(rows)
+        assert wide & (wide - 1) == 0 and rows * kept_vectors.record(wide).itemsize <= 200e6
+    assert influence.width(9_000) == influence.WIDEST
+
+
+def test_vectors_are_made_once_gone_on_from_after_a_kill_and_made_anew_when_damaged(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(150, 64)).astype(np.float32) * 10.0 ** rng.integers(-12, 3, 150)[:, None]
+    truth[7] = 0  # a row that no step of the run had
+    asked: list[range] = []
+
+    def vectors(block: range, until: int = 150) -> np.ndarray:
+        asked.append(block)
+        if block.start >= until:
+            raise KeyboardInterrupt
+        return truth[block.start : block.stop]
+
+    with pytest.raises(KeyboardInterrupt):
+        kept_vectors.made(tmp_path, 150, 64, lambda block: vectors(block, 64), "a test")
+    with (tmp_path / "rows.part").open("ab") as file:
+        file.write(b"half a row")
+    kept = kept_vectors.made(tmp_path, 150, 64, vectors, "a test")
+    assert [block.start for block in asked] == [0, 64, 64, 128]
+    query = rng.normal(size=64).astype(np.float32)
+    lengths = np.linalg.norm(truth, axis=1)
+    assert np.abs(kept.products(query) - truth @ query).max() <= (1e-3 * lengths * np.linalg.norm(query)).max()
+    assert kept.norms() == pytest.approx(lengths, rel=1e-3)
+    kept_vectors.made(tmp_path, 150, 64, vectors, "a test")
+    assert len(asked) == 4
+    data = bytearray((tmp_path / "rows").read_bytes())
+    data[1000] ^= 1
+    (tmp_path / "rows").write_bytes(data)
+    kept_vectors.made(tmp_path, 150, 64, vectors, "a test")
+    assert len(asked) == 7
+
+
+def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(SodateError) as caught:
+        kept_vectors.made(tmp_path, 3, 8, lambda block: np.ones((3, 8), dtype=np.float32), "a test")
+    assert caught.value.code == "disk_full"
