@@ -22,9 +22,9 @@ from typer.testing import CliRunner
 from sodate.cli import app
 from sodate.core.error_codes import CODES as ERROR_CODES
 from sodate.core.text import tr
+from sodate.data.codes import CODES
 from sodate.data.columns import TARGETS
 from sodate.data.formats import FORMATS
-from sodate.data.ledger import CODES
 from sodate.grade import spec
 
 DOCS = Path(__file__).parent

@@ -11,21 +11,26 @@ from sodate.core.errors import SodateError, UsageError
 from sodate.core.recipe import Recipe, RolloutRecipe
 from sodate.core.runs import RunFolder
 from sodate.core.text import en, ja, tr
+from sodate.data.datasets import referred
 from sodate.library.store import find
 from sodate.library.wheels import BUILT_IN
 
 
 def absolute(recipe: Recipe) -> Recipe:
-    """The recipe with absolute paths, so that a run can be resumed from any folder."""
-    paths: dict[str, Any] = {"data": tuple(str(Path(p).absolute()) for p in recipe.data)}
+    """The recipe with absolute paths, so that a run can be resumed from any folder. Datasets keep their names."""
+    paths: dict[str, Any] = {"data": tuple(map(_absolute, recipe.data))}
     for key in ("eval", "init_adapter"):
         if (value := getattr(recipe, key)) is not None:
-            paths[key] = str(Path(value).absolute())
+            paths[key] = _absolute(value) if key == "eval" else str(Path(value).absolute())
     if recipe.template is not None and recipe.template.endswith(".jinja"):
         paths["template"] = str(Path(recipe.template).absolute())
     if isinstance(recipe, RolloutRecipe):
         paths["rewards_from"] = str(Path(recipe.rewards_from or "").absolute())
     return recipe.model_copy(update=paths)
+
+
+def _absolute(file: str) -> str:
+    return file if referred(file) is not None else str(Path(file).absolute())
 
 
 def check_name(name: str) -> None:

@@ -13,6 +13,7 @@ from sodate.core.text import tr
 from sodate.core.types import Conversation
 from sodate.data.check import Checked
 from sodate.data.check import check as check_files
+from sodate.data.datasets import located, newest, referred
 
 if TYPE_CHECKING:
     from sodate.data.split import By, Split
@@ -43,7 +44,7 @@ def check(
         model_files = look_up(model)
         renderer = Renderer.from_folder(model_files.folder, model_files.template, date=model_files.date)
     checked = check_files(
-        [Path(p) for p in paths], against=Path(against) if against else None, renderer=renderer, columns=columns,
+        [located(p) for p in paths], against=located(against) if against else None, renderer=renderer, columns=columns,
         encoding=encoding, max_length=max_length,
     )  # fmt: skip
     if model_files is not None and renderer is not None and checked.stats["kinds"].get("conversation"):
@@ -78,6 +79,11 @@ class ShownRow:
     problem: str | None = None
 
 
+def is_dataset(file: str | Path) -> bool:
+    """Whether this names a dataset, `name@N` or `name`, and no file."""
+    return referred(file) is not None or (not Path(file).exists() and str(file) in {one.name for one in newest()})
+
+
 def rows(
     file: str | Path,
     lines: Collection[int],
@@ -96,7 +102,7 @@ def rows(
     files = look_up(model)
     renderer = Renderer.from_folder(files.folder, template or files.template, date=files.date)
     found = False
-    for row in read_examples(Path(file), columns, encoding)[1]:
+    for row in read_examples(located(file), columns, encoding)[1]:
         line = row.row.line if isinstance(row, ParsedRow) else row.line
         if line > max(lines):
             break
@@ -152,7 +158,7 @@ def split(
 
     paths = [files] if isinstance(files, (str, Path)) else files
     return split_files(
-        [Path(p) for p in paths], Path(train), Path(held_out), by=by, share=share, column=column, seed=seed,
+        [located(p) for p in paths], Path(train), Path(held_out), by=by, share=share, column=column, seed=seed,
         columns=columns, encoding=encoding,
     )  # fmt: skip
 

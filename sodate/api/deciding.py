@@ -27,6 +27,7 @@ from sodate.core.errors import UsageError
 from sodate.core.files import read_json, sha256_file, sha256_json
 from sodate.core.text import tr
 from sodate.core.types import Message
+from sodate.data.datasets import count_use, located
 
 if TYPE_CHECKING:
     from sodate.data.ledger import Problem
@@ -66,8 +67,8 @@ def decide(
     from sodate.evaluate import calibration
 
     check_promise(promise)
-    rows = read_rows(Path(data), columns, encoding, limit, on_problem)
-    known = read_rows(Path(calibrate), columns, encoding, None, on_problem) if calibrate is not None else []
+    rows = read_rows(located(data), columns, encoding, limit, on_problem)
+    known = read_rows(located(calibrate), columns, encoding, None, on_problem) if calibrate is not None else []
     if unanswered := next((row for row in known if row.answer is None), None):
         raise UsageError(
             tr(f"Line {unanswered.line} of the calibration file has no answer.",
@@ -76,7 +77,9 @@ def decide(
         )  # fmt: skip
     if known:
         check_enough(len(known), promise or PROMISE)
-    made_of = {"file": str(calibrate), "sha256": sha256_file(Path(calibrate))} if calibrate is not None else {}
+    made_of = {"file": str(calibrate), "sha256": sha256_file(located(calibrate))} if calibrate is not None else {}
+    if calibrate is not None:
+        count_use(calibrate, "calibration", model)
     if generate:
         held_to = None if schema is None else read_json(Path(schema))
         return generated.decide(load(model), rows, known, promise, grader, made_of, held_to)

@@ -21,6 +21,7 @@ from sodate.core.manifests import SCHEMA_VERSION, ResultManifest, read_manifest
 from sodate.core.text import tr
 from sodate.core.types import Conversation, Example, Message, Preference
 from sodate.data import tasks
+from sodate.data.datasets import count_use, located, wear_said
 from sodate.evaluate.aside import Aside
 from sodate.evaluate.run import EvalItem, EvalResult, where
 from sodate.evaluate.run import evaluate as compare
@@ -103,6 +104,7 @@ def evaluate(
             tr("Name a model, or give --replies FILE.", "モデルか --replies ファイル を指定してください。"),
             code="bad_value", param="models",
         )  # fmt: skip
+    file = located(data)
     specs = [graders] if isinstance(graders, str | Mapping) else list(graders)
     baseline = baseline or [*names, *elsewhere][0]
     asked = [name for name in dict.fromkeys([baseline, *names]) if name not in elsewhere]
@@ -114,12 +116,12 @@ def evaluate(
                 tr("--shots needs a model as the baseline.", "--shots には、比較の基準となるモデルが必要です。"),
                 code="bad_value", param="shots",
             )  # fmt: skip
-        examples = _shots(Path(shots), columns, encoding)
+        examples = _shots(located(shots), columns, encoding)
         count = sum(m.role == "assistant" and m.weight != 0 for m in examples)
         baselines.append(with_shots(baseline, count))
         contestants.insert(1, (baselines[1], examples))
     parsed = [parse_grader(spec, judges=judging.LocalJudges()) for spec in specs]
-    items, tools = read_items(Path(data), limit, columns, encoding, cluster)
+    items, tools = read_items(file, limit, columns, encoding, cluster)
     parsed = with_references(parsed, items)
     check_references(items, parsed)
     for note in dict.fromkeys(note for grader in parsed for note in grader.notes):
@@ -175,9 +177,12 @@ def evaluate(
     ]
     write_text(folder / "replies.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
     parts = sliced(result, slices)
-    digest = sha256_file(Path(data))
-    aside = beside.find(result, made, measured, kept, Path(data), digest, prices, margin, seed)
-    held_out = {"file": str(data), "sha256": digest, "limit": limit}
+    digest = sha256_file(file)
+    aside = beside.find(result, made, measured, kept, file, digest, prices, margin, seed)
+    held_out: dict[str, Any] = {"file": str(data), "sha256": digest, "limit": limit}
+    if (wear := count_use(data, "evaluation", folder.name)) is not None:
+        held_out["wear"] = wear
+        on_event("warning" if wear["worn"] else "wear", wear_said(wear))
     if asking is not None:
         held_out["index"] = asking.index.id
     weights = {name: identity(exact) for name, exact in measured.items() if is_known(exact)}
@@ -193,6 +198,7 @@ def evaluate(
         **{str(tr(f"engine of {name}", f"{name} のエンジン")): str(one) for name, one in result.answered.items()},
         str(tr("data", "データ")): str(data),
         str(tr("data sha256", "データの sha256")): digest,
+        **({str(tr("uses", "使用回数")): str(wear_said(wear))} if wear else {}),
         **({str(tr("index", "索引")): asking.index.id} if asking else {}),
         str(tr("graders", "採点方法")): ", ".join(grader.name for grader in parsed),
         str(tr("longest reply, tokens", "返答の上限（トークン）")): ", ".join(

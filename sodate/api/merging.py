@@ -85,10 +85,11 @@ def merge(
 def _rows(version: Version, renderer: Renderer, data: str | Path | None) -> Iterator[Rendered]:
     """The first sequences of the first of the files that is there."""
     from sodate.data.check import check
+    from sodate.data.datasets import located, referred
 
     recipe = version.manifest["recipe"]
     wanted = [data] if data else [recipe.get("eval"), *recipe["data"]]
-    file = next((Path(w) for w in wanted if w and (data or Path(w).is_file())), None)
+    file = next((located(w) for w in wanted if w and (data or referred(w) or Path(w).is_file())), None)
     if file is None:
         raise UsageError(
             tr(f"The files {version.id} was trained on are gone.", f"{version.id} の学習ファイルが見つかりません。"),

@@ -24,6 +24,7 @@ from sodate.core.errors import SodateError, UsageError
 from sodate.core.files import read_json, sha256_file, write_json, write_text
 from sodate.core.manifests import SCHEMA_VERSION, read_manifest
 from sodate.core.text import en, ja, tr
+from sodate.data.datasets import located
 from sodate.evaluate import agreement, stats
 
 OVERLAP = 0.2  # of the rows that everybody judges, so that agreement can be measured
@@ -49,7 +50,7 @@ def make_sheets(
     `models` answer the rows of `data`; `replies` are FILE:NAME with answers that are there. A row shows two of them, on
     random sides; with three or more the pairs take turns. A share `overlap` of the rows is on every sheet.
     """
-    items, tools = read_items(Path(data), limit, columns, encoding, None)
+    items, tools = read_items(located(data), limit, columns, encoding, None)
     said: dict[str, list[str]] = {}
     for name in dict.fromkeys(models):
         asked = [Prompt(item.prompt, offered) for item, offered in zip(items, tools, strict=True)]
@@ -86,7 +87,7 @@ def make_sheets(
     names = [str(one) for one in viewpoints or VIEWPOINTS]
     plan = [rng.sample(own, len(own)) for own in (shared + rest[n::raters] for n in range(raters))]
     key = {"schema_version": SCHEMA_VERSION, "study": study, "viewpoints": names, "sheets": plan, "rows": rows,
-           "data": {"file": str(data), "sha256": sha256_file(Path(data))}}  # fmt: skip
+           "data": {"file": str(data), "sha256": sha256_file(located(data))}}  # fmt: skip
     write_json(_folder(study) / "key.json", key)
     target, written = Path(out), []
     for n, own in enumerate(plan):

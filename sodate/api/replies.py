@@ -11,6 +11,7 @@ from sodate.api.loading import Date, load
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
 from sodate.core.types import Message
+from sodate.data.datasets import located
 
 if TYPE_CHECKING:
     from sodate.data.ledger import Problem
@@ -44,7 +45,7 @@ def prompts(
 
     head = (Message("system", system),) if system else ()
     found: list[Prompt] = []
-    for row in read_examples(Path(data), columns, encoding)[1]:
+    for row in read_examples(located(data), columns, encoding)[1]:
         if limit is not None and len(found) >= limit:
             break
         if isinstance(row, ParsedRow):

@@ -15,6 +15,7 @@ from sodate.core.errors import SodateError, UsageError
 from sodate.core.files import atomic_file
 from sodate.core.text import tr
 from sodate.core.types import Conversation, Message
+from sodate.data.datasets import located
 from sodate.data.examples import ParsedRow, read_examples
 from sodate.data.read import RawRow, read_rows
 from sodate.retrieve import catalogue
@@ -162,7 +163,7 @@ def with_context(
         )  # fmt: skip
     counts = {"rows": 0, "answerable": 0, "given": 0}
     with atomic_file(Path(out)) as stream:
-        for row in read_examples(Path(data), columns, encoding)[1]:
+        for row in read_examples(located(data), columns, encoding)[1]:
             if not isinstance(row, ParsedRow):
                 if row.severity == "warning":
                     continue

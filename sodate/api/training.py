@@ -72,6 +72,7 @@ class TrainingData:
 
 
 def _execute(recipe: Recipe, run: RunFolder | None, on_event: Listener) -> dict[str, Any]:
+    from sodate.data.datasets import count_use, wear_said
     from sodate.model.load import pick_device
     from sodate.release.registry import code_version
     from sodate.render.renderer import Renderer
@@ -111,6 +112,8 @@ def _execute(recipe: Recipe, run: RunFolder | None, on_event: Listener) -> dict[
         path = parallel.from_main(RunFolder.create(about).path if parallel.is_main() else None)
         assert path is not None
         run = RunFolder(path)
+        if recipe.eval and parallel.is_main() and (wear := count_use(recipe.eval, "validation", run.name)):
+            on_event("warning" if wear["worn"] else "wear", wear_said(wear))
     else:
         refuse_changes(run, about)
     if not parallel.is_main():
@@ -132,12 +135,13 @@ def _silent(kind: str, data: Any) -> None:
 
 def read_data(recipe: Recipe, files: ModelFiles, renderer: Renderer, on_event: Listener) -> TrainingData:
     """Checks, renders and caches the rows to train on and those held out; raises SodateError where none are left."""
+    from sodate.data.datasets import located, to_train_on
     from sodate.data.tokenise import tokenise
     from sodate.train.methods import named
     from sodate.train.rows import measure, rows_of
 
     method = named(recipe.method)
-    held_out_file = Path(recipe.eval) if recipe.eval else None
+    held_out_file = located(recipe.eval) if recipe.eval else None
     unseen = held_out_file if recipe.leaks == "aside" else None
     shared: dict[str, Any] = {
         "renderer": renderer,
@@ -147,7 +151,7 @@ def read_data(recipe: Recipe, files: ModelFiles, renderer: Renderer, on_event: L
         "measure": measure(method, renderer),
         "method": recipe.method,
     }
-    tokenised = tokenise([Path(p) for p in recipe.data], against=unseen, **shared)
+    tokenised = tokenise([to_train_on(p) for p in recipe.data], against=unseen, **shared)
     checked = tokenised.checked
     on_event("checked", checked)
     if checked.ledger.counts["tool-form"]:

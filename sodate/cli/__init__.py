@@ -99,14 +99,16 @@ def data_check(
 
 @data_app.command(
     "show",
-    help=tr("Rows as the model sees them, trained tokens coloured.", "モデルから見た行。学習されるトークンに色。"),
+    help=tr("A dataset, or rows as the model sees them.", "データセットの詳細、またはモデルから見た行。"),
 )
 def data_show(
     file: Path,
     model: Annotated[
         str, typer.Option(help=tr("Model whose template is used.", "テンプレートを使うモデル。"))
     ] = "smollm2-135m",
-    rows: Annotated[str, typer.Option(help=tr("Line numbers, e.g. 1-3,7.", "行番号。例: 1-3,7"))] = "1-3",
+    rows: Annotated[
+        str | None, typer.Option(help=tr("Line numbers, e.g. 1-3,7; of a file 1-3.", "行番号。例: 1-3,7"))
+    ] = None,
     template: Annotated[str | None, typer.Option(help="chatml, gemma, llama3, plain, FILE.jinja")] = None,
     columns: Columns = None,
     encoding: Encoding = None,
@@ -117,7 +119,14 @@ def data_show(
     from sodate.api import data
     from sodate.cli.at_hand import at_hand
 
-    lines = line_numbers(rows)
+    if rows is None and data.is_dataset(file):
+        from sodate import terminal
+        from sodate.api import datasets
+
+        about = datasets.show(str(file))
+        print_json(about) if as_json else terminal.print_tree(about)
+        return
+    lines = line_numbers(rows or "1-3")
     named = at_hand(model, quiet=as_json)
     found = data.rows(file, lines, named, template=template, columns=pairs(columns), encoding=encoding)
     if as_json:
@@ -256,6 +265,7 @@ def runs_resume(run: str, as_json: Json = False) -> None:
 
 from sodate.cli import (  # noqa: E402 (the other verbs join the app here)
     answering,  # noqa: F401
+    datasets,  # noqa: F401
     explaining,  # noqa: F401
     importing,  # noqa: F401
     indexing,  # noqa: F401

@@ -62,6 +62,26 @@ def gates_dir() -> Path:
     return home() / "gates"
 
 
+def datasets_dir() -> Path:
+    return home() / "datasets"
+
+
+DATASET = re.compile(rf"({NAME.pattern})@([1-9][0-9]{{0,8}})")
+
+
+def dataset_rows(reference: str) -> Path | None:
+    """Where the rows of the dataset `name@N` lie; None for what is no such name, or is that of a file."""
+    named = DATASET.fullmatch(reference)
+    if named is None or Path(reference).exists():
+        return None
+    return datasets_dir() / named[1] / named[2] / "rows.jsonl"
+
+
+def beside(file: Path, name: str) -> str:
+    """What a name of rows in `file` means: a dataset's stays, another is a file from there."""
+    return name if dataset_rows(name) is not None else str(file.parent / name)
+
+
 def indexes_dir() -> Path:
     return home() / "indexes"
 

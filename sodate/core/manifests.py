@@ -105,6 +105,40 @@ class IndexManifest(TypedDict, total=False):
     files: Required[dict[str, str]]  # SHA-256 by path
 
 
+class DatasetManifest(TypedDict, total=False):
+    """dataset.json of a version of a dataset"""
+
+    schema_version: int
+    dataset: Required[str]
+    role: Required[str]  # training or held-out
+    created_at: str
+    by: str
+    note: str | None
+    format: Required[str]
+    parent: str | None
+    rows: Required[int]
+    added: int
+    changed: int
+    removed: int
+    rows_in: int  # given
+    set_aside: dict[str, int]  # of those, by code
+    sha256: Required[str]  # of rows.jsonl
+    content: str  # of ids and examples, in whatever order
+    licences: dict[str, int]
+    consents: dict[str, int]
+    sources: dict[str, int]
+
+
+class DatasetUse(TypedDict):
+    """A line of uses.jsonl of a held-out dataset."""
+
+    schema_version: int
+    at: str
+    dataset: str
+    what: str  # evaluation, validation or calibration
+    about: str  # the report or run
+
+
 class TokensManifest(TypedDict, total=False):
     """index.json of a tokenised data set"""
 

@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from sodate.core.errors import UsageError
+from sodate.core.home import beside
 from sodate.core.text import en, ja, said_by, tr
 
 MAX_CHARS = 1_000_000  # of a recipe
@@ -390,10 +391,9 @@ def _beside(recipe: Path, key: str, value: Any) -> Any:
     """Relative files in a recipe are found beside it, wherever the command is run."""
     if key == "data" and isinstance(value, str | list):
         many = value.split(",") if isinstance(value, str) else value
-        return tuple(str(recipe.parent / str(part)) for part in many)
+        return tuple(beside(recipe, str(part)) for part in many)
     if key == "eval" and isinstance(value, str):
-        return str(recipe.parent / value)
+        return beside(recipe, value)
     if key in ("init_adapter", "template") and isinstance(value, str):
-        beside = recipe.parent / value
-        return str(beside) if beside.exists() else value
+        return str(there) if (there := recipe.parent / value).exists() else value
     return value

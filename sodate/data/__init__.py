@@ -1,8 +1,9 @@
 """Read, check, deduplicate and split: files in, examples and their ledger out."""
 
 from sodate.data.check import Checked, check
+from sodate.data.codes import CODES
 from sodate.data.examples import fingerprint
-from sodate.data.ledger import CODES, Ledger, Problem
+from sodate.data.ledger import Ledger, Problem
 from sodate.data.measure import RendererLike
 from sodate.data.read import RawRow, read_rows
 

@@ -37,7 +37,7 @@ from sodate.data.preferences import preference_openai, preference_trl, ranking, 
 SNIFF_ROWS = 50
 WANTED = "preference-wanted"
 # Columns that say which row it is, not what it is about.
-IDS = frozenset(("id", "key", "metadata", "source", "created", "timestamp", "date"))
+IDS = frozenset(("id", "key", "metadata", "source", "created", "timestamp", "date", "origin"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """A gate: what a version has to have shown before it is released, read from gate.yaml and held against a report.
 
     baseline: orders@production      what it is compared with
-    data: heldout.jsonl              measured on exactly this file; optional, from the gate's folder
+    data: heldout.jsonl              measured on exactly this file (from the gate's folder) or dataset, `orders-test@2`
     blocking: [banned_words:ng.txt]  no row may fall short of the full score
     target: [label]                  has to be better than the baseline
     guard: {text_similarity: 0.02}   may not be worse by this much
@@ -20,6 +20,7 @@ import yaml
 
 from sodate.core.errors import UsageError
 from sodate.core.files import sha256_file
+from sodate.core.home import dataset_rows
 from sodate.core.intervals import wilson
 from sodate.core.text import tr
 
@@ -92,7 +93,8 @@ def read_gate(path: Path) -> Gate:
         raise _refused(path, tr("it asks for nothing", "条件が一つもありません"))
     if (lists["target"] or guard) and not isinstance(given.get("baseline"), str):
         raise _refused(path, tr("target and guard need a baseline", "target と guard には baseline が必要です"))
-    data = None if given.get("data") is None else path.parent / str(given["data"])
+    said = None if given.get("data") is None else str(given["data"])
+    data = None if said is None else dataset_rows(said) or path.parent / said
     guards = {str(name): float(margin) for name, margin in guard.items()}
     return Gate(path, given.get("baseline"), data, lists["blocking"], lists["target"], guards)
 

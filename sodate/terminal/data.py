@@ -82,6 +82,24 @@ def print_rows(rows: Iterable[ShownRow]) -> None:
             out.print(text, soft_wrap=True)
 
 
+def print_added(done: Any) -> None:
+    """What an add came to."""
+    about = done.dataset.manifest
+    rows, name = about["rows"], shown(done.dataset.id)
+    if done.new:
+        out.print(
+            tr(f"{name}: {rows} rows ({done.added} added, {done.changed} changed, {done.removed} removed).",
+               f"{name}: {rows} 行（追加 {done.added}、変更 {done.changed}、削除 {done.removed}）。"),
+            style="green",
+        )  # fmt: skip
+    else:
+        out.print(tr(f"Nothing is new: {name} stays the newest.", f"新しい行はありません。最新は {name} のままです。"))
+    for problem in islice(done.ledger.set_aside, SHOWN):
+        out.print(f"  {shown(problem.file)}:{problem.line}  {shown(problem.message)}", soft_wrap=True)
+    if (more := done.ledger.rows_aside - SHOWN) > 0:
+        out.print(tr(f"  … and {more} more", f"  … 他 {more} 件"))
+
+
 def print_split(done: Any, train: str, held_out: str) -> None:
     to_train, to_held_out = shown(train), shown(held_out)
     out.print(

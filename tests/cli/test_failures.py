@@ -14,7 +14,7 @@ from sodate.cli import app, failures
 from sodate.core.error_codes import CODES
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
-from sodate.data.ledger import CODES as ROW_CODES
+from sodate.data.codes import CODES as ROW_CODES
 from tests import worker
 from tests.farm import Farm, plant
 
