@@ -144,8 +144,7 @@ def answer(rows: int, model: str, folder: Path) -> dict[str, Any]:
     influence.vectors = lambda model, rows, numbers, share, at, wide: rng.normal(size=(len(numbers), wide)).astype(
         np.float32
     )
-    held = ROOT / "examples" / "orders" / "heldout.jsonl"
-    why.harmful(version, held, top=1)
+    why.harmful(version, write(folder / "one.jsonl", base[:1]), top=1)
     kept = sum(file.stat().st_size for file in (Path(os.environ["SODATE_HOME"]) / "cache/influence").glob("*/rows"))
     found: dict[str, Any] = {"rows": rows, "kept_bytes": kept}
     words = {

@@ -28,6 +28,7 @@ from sodate.evaluate.run import evaluate as compare
 from sodate.evaluate.slices import Slice
 from sodate.evaluate.slices import slices as sliced
 from sodate.release.lookup import identity, is_known
+from sodate.release.registry import code_version
 
 if TYPE_CHECKING:
     pass
@@ -187,7 +188,8 @@ def evaluate(
         held_out["index"] = asking.index.id
     weights = {name: identity(exact) for name, exact in measured.items() if is_known(exact)}
     about: dict[str, Any] = {"measured": measured, "bytes": weights}
-    about |= {"data": held_out, "slices": [one.to_json() for one in parts], "replay": replay, **aside.to_json()}
+    about |= {"data": held_out, "slices": [one.to_json() for one in parts], "replay": replay}
+    about |= {"code": code_version(), **aside.to_json()}
     write_json(folder / "result.json", {"schema_version": SCHEMA_VERSION, **result.to_json(), **about})
     meta = {
         str(tr("models", "モデル")): ", ".join(dict.fromkeys(measured.values())) or "-",
@@ -206,6 +208,7 @@ def evaluate(
         )
         or "-",
         str(tr("seed", "シード")): str(seed),
+        str(tr("code", "コード")): code_version(),
     }
     title = title or f"{', '.join([*names, *elsewhere])}: {Path(data).stem}"
     page = write_report(result, folder / "report.html", title=title, meta=meta, replay=replay, parts=parts,

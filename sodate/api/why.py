@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sodate.render.renderer import Rendered, Renderer
     from sodate.train.influence import Moment
     from sodate.train.kept_vectors import KeptVectors
+    from sodate.train.loop import Plan
 
 KIND = 1  # of what is kept; raised when it is made otherwise
 
@@ -97,7 +98,9 @@ class _Traced:
     data: TrainingData
     model: Any
     moments: Sequence[Moment]
-    shares: Any  # (rows, checkpoints)
+    plan: Plan
+    last: int  # step of the version's weights
+    clips: Mapping[int, float]
     wide: int
     folder: Path  # where the vectors of its rows are kept
 
@@ -108,11 +111,15 @@ class _Traced:
         from sodate.train import influence, kept_vectors
 
         sequences = self.data.rows.sequences
-        vectors = kept_vectors.made(
-            self.folder, len(sequences), self.wide,
-            lambda block: influence.vectors(self.model, sequences, block, self.shares, self.moments, self.wide),
-            self.version.id,
-        )  # fmt: skip
+        shares: list[Any] = []  # worked out where vectors have to be made
+
+        def vectors_of(block: range) -> Any:
+            if not shares:
+                weights, steps = influence.supervised_tokens(sequences), [one.step for one in self.moments]
+                shares.append(influence.shares(self.plan, weights, self.clips, steps, self.last))
+            return influence.vectors(self.model, sequences, block, shares[0], self.moments, self.wide)
+
+        vectors = kept_vectors.made(self.folder, len(sequences), self.wide, vectors_of, self.version.id)
         query = influence.query(self.model, rows, self.moments, self.wide)
         return vectors, vectors.products(query), float(np.linalg.norm(query))
 
@@ -203,11 +210,10 @@ def _traced(name: str) -> _Traced:
     moments = influence.moments(model, run.path / "checkpoints", last, wide)
     plan = Plan(**manifest["plan"])
     clips = influence.clipped(run.metrics(), plan.max_grad_norm)
-    shares = influence.shares(plan, influence.supervised_tokens(rows), clips, [one.step for one in moments], last)
     key = sha256_json({"kind": KIND, "version": identity(version.id), "data": manifest["data"]["sha256"],
                        "checkpoints": [one.step for one in moments], "wide": wide})[:32]  # fmt: skip
     folder = home.cache_dir() / "influence" / key
-    return _Traced(version, renderer, data, model, moments, shares, wide, folder)
+    return _Traced(version, renderer, data, model, moments, plan, last, clips, wide, folder)
 
 
 def _trained(name: str) -> tuple[Version, Recipe]:

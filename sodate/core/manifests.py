@@ -180,6 +180,14 @@ class ResultManifest(TypedDict, total=False):
     measured: dict[str, str]  # version or model by the name it was asked for
     bytes: dict[str, str]  # what each of these is, as `release.lookup.identity` says
     data: dict[str, Any]  # the file, its SHA-256, and how many rows were taken where not all
+    code: str
+    replay: str  # the command that makes it again
+    looks: int
+    contamination: dict[str, int | None]
+    retention: list[dict[str, Any]]
+    confidence: list[dict[str, Any]]
+    seeds: list[dict[str, Any]]
+    costs: dict[str, Any]
 
 
 class Move(TypedDict, total=False):

@@ -16,7 +16,7 @@ vector of a query, the sum of S_c D_c^½ ∇ℓ', are the influences, but for no
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,13 +139,9 @@ def clipped(metrics: Sequence[Mapping[str, Any]], most: float) -> dict[int, floa
     return {line["step"]: min(1.0, most / (line["grad_norm"] + 1e-6)) for line in metrics}
 
 
-def supervised_tokens(rows: Sequence[list[Rendered]], told: Callable[[int], None] = lambda done: None) -> list[float]:
+def supervised_tokens(rows: Sequence[list[Rendered]]) -> list[float]:
     """Of each row."""
-    found = []
-    for row in rows:
-        found.append(sum(supervised(sequence) for sequence in row))
-        told(len(found))
-    return found
+    return [sum(supervised(sequence) for sequence in row) for row in rows]
 
 
 def _put(model: Any, moment: Moment) -> None:

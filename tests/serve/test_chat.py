@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from sodate.api.answering import Canary
 from sodate.api.conversation import Turn, prepared
 from sodate.core import home
 from sodate.core.engine import Sampling
 from sodate.core.files import write_json
 from sodate.core.types import Message
 from sodate.release import registry
+from sodate.release.canary import takes
 from sodate.serve import keys
 from tests.serve.running import CREATED, Running, running, service_of
 
@@ -252,3 +255,30 @@ def test_a_reply_says_how_sure_it_is_and_whether_a_calibration_says_so(served: R
             shutil.rmtree(folder)
     chunks = list(served.client().chat.completions.create(messages=ASKED, **GREEDY, stream=True))
     assert chunks[-1].choices[0].model_extra["confidence"]["value"] == pytest.approx(math.exp(mean))
+
+
+def test_a_canary_answers_the_same_people_on_every_route(served: Running) -> None:
+    stable = served.service.find("orders")
+    served.service.canaries = {"orders": Canary(replace(stable, id="orders@2"), 0.5, "salt")}
+    try:
+        with served.http() as http:
+            for number in range(8):
+                who = f"user {number}"
+                wanted = "orders@2" if takes("salt", f"default\0{who}", 0.5) else "orders@1"
+                chat = {"model": "orders", "messages": ASKED, "max_tokens": 1}
+                asked = [
+                    ("/v1/chat/completions", {**chat, "user": who}),
+                    ("/v1/chat/completions", {**chat, "user": "another", "safety_identifier": who}),
+                    ("/v1/completions", {"model": "orders", "prompt": "Dear", "max_tokens": 1, "user": who}),
+                    ("/v1/responses", {"model": "orders", "input": "Dear", "max_output_tokens": 1, "user": who}),
+                ]
+                for route, body in asked if number < 2 else asked[:1]:
+                    answer = http.post(route, json=body)
+                    assert answer.status_code == 200, answer.text
+                    assert answer.headers["x-sodate-version"] == wanted == answer.json()["model"], route
+            nameless = {http.post("/v1/chat/completions", json=chat).headers["x-sodate-version"] for _ in range(4)}
+            assert len(nameless) == 1  # the conversation decides
+            direct = http.post("/v1/chat/completions", json={**chat, "model": "orders@1", "user": "user 0"})
+            assert direct.headers["x-sodate-version"] == "orders@1"  # a version is never another one
+    finally:
+        served.service.canaries = {}
