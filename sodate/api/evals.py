@@ -197,7 +197,8 @@ def compared(
     names: Sequence[str], criteria: Sequence[str], scores: Mapping[str, Sequence[Mapping[str, float]]]
 ) -> dict[str, Any]:
     """Runs on the same items, compared in pairs as by `sodate eval`: `scores[run][item][criterion]`, in [0, 1]."""
-    from sodate.evaluate.run import EvalItem, evaluate
+    from sodate.evaluate.items import EvalItem
+    from sodate.evaluate.run import evaluate
     from sodate.grade import Grade, Grader
 
     def grader(criterion: str) -> Grader:

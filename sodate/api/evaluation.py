@@ -23,7 +23,8 @@ from sodate.core.types import Conversation, Example, Message, Preference
 from sodate.data import tasks
 from sodate.data.datasets import count_use, located, wear_said
 from sodate.evaluate.aside import Aside
-from sodate.evaluate.run import EvalItem, EvalResult, where
+from sodate.evaluate.items import EvalItem, where
+from sodate.evaluate.run import EvalResult
 from sodate.evaluate.run import evaluate as compare
 from sodate.evaluate.slices import Slice
 from sodate.evaluate.slices import slices as sliced
@@ -90,9 +91,11 @@ def evaluate(
     `retention` asks easy questions beside them, to see what was forgotten. `prices` say what a request costs
     (`sodate/evaluate/aside.py`).
     """
+    from sodate.evaluate.grading import check_references, with_references
     from sodate.evaluate.handout import table, write_handout
+    from sodate.evaluate.items import can_show, independent
     from sodate.evaluate.report import write_report
-    from sodate.evaluate.run import can_show, check_references, independent, with_references, with_shots
+    from sodate.evaluate.run import with_shots
     from sodate.grade import parse_grader
 
     names = [models] if isinstance(models, str) else list(models)

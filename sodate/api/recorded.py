@@ -9,7 +9,7 @@ from typing import Any
 
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import en, ja, tr
-from sodate.evaluate.run import EvalItem, where
+from sodate.evaluate.items import EvalItem, where
 
 REPLY, LINE = "reply", "line"
 

@@ -6,7 +6,7 @@ Given names that are as often something else (Will, Mark, Grace) are left out.
 
 from __future__ import annotations
 
-from sodate.data.variants import folded
+from sodate.core.variants import folded
 
 
 def words(text: str) -> frozenset[str]:

@@ -24,7 +24,8 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from sodate.data import identity, spellings, variants
+from sodate.core import variants
+from sodate.data import identity, spellings
 from sodate.data.address import addresses
 from sodate.data.person import names
 

@@ -13,8 +13,9 @@ from markupsafe import Markup
 
 from sodate.core.files import write_text
 from sodate.core.text import en, ja, language, tr, visible
+from sodate.evaluate.items import can_show, where
 from sodate.evaluate.report import sentence, signed
-from sodate.evaluate.run import FORM_ONLY, EvalResult, can_show, display_name, where
+from sodate.evaluate.run import FORM_ONLY, EvalResult, display_name
 
 STYLE = """
 @page { size: A4; margin: 18mm 16mm; }

@@ -14,16 +14,8 @@ from markupsafe import Markup
 
 from sodate.core.files import write_text
 from sodate.core.text import en, ja, language, visible
-from sodate.evaluate.run import (
-    FORM_ONLY,
-    PASS,
-    VERDICT_JA,
-    Comparison,
-    EvalResult,
-    can_show,
-    display_name,
-    where,
-)
+from sodate.evaluate.items import can_show, where
+from sodate.evaluate.run import FORM_ONLY, PASS, VERDICT_JA, Comparison, EvalResult, display_name
 from sodate.evaluate.slices import Slice
 
 _FLIPS = (

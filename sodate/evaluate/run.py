@@ -10,11 +10,12 @@ from typing import Any
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.intervals import Interval, paired_proportion_ci
 from sodate.core.text import en, ja, tr
-from sodate.core.types import Message, Source
 from sodate.evaluate import stats
 from sodate.evaluate.answered import Answered
+from sodate.evaluate.grading import graded, with_references
+from sodate.evaluate.items import EvalItem, clusters_of, independent, where
 from sodate.evaluate.stats import Verdict
-from sodate.grade import CannotGradeError, Grade, Grader, case_of
+from sodate.grade import Grade, Grader
 
 VERDICT_JA: Mapping[Verdict, str] = {
     "better": "改善",
@@ -39,17 +40,6 @@ def display_name(model: str) -> str:
     """A model's name as people read it."""
     shots = _SHOTS.fullmatch(model)
     return tr(model, f"{shots[1]} + 例 {shots[2]} 件") if shots else model
-
-
-@dataclass(frozen=True, slots=True)
-class EvalItem:
-    """One held-out item. `reference` is the reply to grade against; items of one `cluster` are not independent."""
-
-    prompt: tuple[Message, ...]
-    reference: str | None = None
-    source: Source | None = None
-    item: Mapping[str, Any] = field(default_factory=dict)
-    cluster: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +94,7 @@ class Comparison:
 class EvalResult:
     """All that was measured. `replies[model][i]` answers `items[i]`; `comparisons` go pair by pair. `cut_off` counts
     the replies of a model that were ended by a limit, not by the model, `unanswered` the items that it got no reply to
-    and 0 for, `answered` who made its replies; `notes` are what graders leave out or do more strictly than usual."""
+    and 0 for, `answered` who made its replies, `asks` which models a grader asked; `notes` are what graders leave out or do more strictly than usual."""
 
     items: tuple[EvalItem, ...]
     replies: Mapping[str, tuple[str, ...]]
@@ -117,6 +107,7 @@ class EvalResult:
     seed: int
     notes: tuple[str, ...] = ()
     answered: Mapping[str, Answered] = field(default_factory=dict)
+    asks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def n(self) -> int:
@@ -144,6 +135,11 @@ class EvalResult:
         passed = self.score(model, shown.grader).grades[index].score >= PASS
         return ("(✓)" if shown.form else "✓") if passed else "✗"
 
+    def at_odds(self, model: str) -> list[int]:
+        """Items on which graders that look at content disagree whether the reply is right: numbers of items."""
+        content = [one for one in self.results if one.model == model and not one.form]
+        return [number for number in range(self.n) if len({one.grades[number].score >= PASS for one in content}) > 1]
+
     def score(self, model: str, grader: str) -> ModelScore:
         return next(one for one in self.results if (one.model, one.grader) == (model, grader))
 
@@ -158,6 +154,8 @@ class EvalResult:
             "unanswered": dict(self.unanswered),
             "notes": [str(note) for note in self.notes],
             "models": {model: one.to_json() for model, one in self.answered.items()},
+            "asks": {grader: list(models) for grader, models in self.asks.items()},
+            "at_odds": {model: len(self.at_odds(model)) for model in self.replies},
             "results": [
                 {
                     "model": one.model,
@@ -171,85 +169,6 @@ class EvalResult:
             ],
             "comparisons": [one.to_json() for one in self.comparisons],
         }
-
-
-def independent(items: Sequence[EvalItem]) -> int:
-    """How many items there are, those of one cluster counted once."""
-    return len(set(clusters_of(items) or range(len(items))))
-
-
-def can_show(independent: int) -> str:
-    """What so many items can show, in a sentence: said before a run and in its report."""
-    smallest = stats.smallest_difference(independent)
-    points = f"{100 * smallest:.0f}"
-    if smallest == 1:
-        return tr(f"{independent} independent items are too few to show any difference; it takes six at least.",
-                  f"独立な {independent} 件では、どんな差も示せません。最低でも 6 件必要です。")  # fmt: skip
-    flips = tr("if one item in five flips", "5 件に 1 件で正誤が入れ替わる場合")
-    flips = tr("if all flips go one way", "入れ替わりがすべて同じ向きの場合") if smallest > 0.2 else flips
-    return tr(
-        f"These {independent} independent items can show a difference of {points} points or more (four times in five, "
-        f"{en(flips)}).",
-        f"独立な {independent} 件で示せる差は、{points} ポイント以上です (検出力 80 %、{ja(flips)})。",
-    )
-
-
-def where(item: EvalItem, index: int) -> str:
-    """An item as a person finds it: `file:line`, or its number."""
-    return f"{item.source.file}:{item.source.line}" if item.source else tr(f"item {index + 1}", f"{index + 1} 件目")
-
-
-def _graded(
-    grader: Grader,
-    replies: Sequence[str],
-    items: Sequence[EvalItem],
-    model: str,
-    unanswered: Mapping[int, str] | None = None,
-) -> tuple[Grade, ...]:
-    """One grade an item, 0 with its reason where there is no reply. A grader that fails is an error that names item,
-    model and grader, never a 0."""
-    none = unanswered or {}
-    asked = [number for number in range(len(items)) if number not in none]
-    cases = [case_of(replies[n], items[n].reference, items[n].item, items[n].prompt) for n in asked]
-    try:
-        made = dict(zip(asked, grader.grade(cases) if cases else [], strict=True))
-        return tuple(made[n] if n in made else Grade(0.0, none[n]) for n in range(len(items)))
-    except CannotGradeError as error:
-        number, why = asked[error.index], error.message
-        item = items[number]
-        place = where(item, number)
-        raise SodateError(
-            tr(
-                f"{en(place)}: grader {grader.name} failed on the reply of {en(model)}: {en(why)}",
-                f"{ja(place)}: {ja(model)} の返答を採点 {grader.name} で採点できません: {ja(why)}",
-            ),
-            error.fix,
-            code="grader_failed",
-            param="grader",
-            file=item.source.file if item.source else None,
-            line=item.source.line if item.source else None,
-        ) from error
-
-
-def with_references(graders: Sequence[Grader], items: Sequence[EvalItem]) -> list[Grader]:
-    """The graders that know every reference of the items."""
-    references = [one for item in items for one in case_of("", item.reference, item.item).references]
-    return [grader.with_references(references) for grader in graders]
-
-
-def check_references(items: Sequence[EvalItem], graders: Sequence[Grader]) -> None:
-    """Raises SodateError for an item that a grader cannot judge. Call it before generating anything."""
-    name = tr("the reference", "正解")
-    for grader in graders:
-        if grader.needs_reference:
-            _graded(grader, [item.reference or "" for item in items], items, name)
-
-
-def clusters_of(items: Sequence[EvalItem]) -> list[str] | None:
-    """A cluster id an item, or None when no item has one. An item without an id stands alone."""
-    if all(item.cluster is None for item in items):
-        return None
-    return [f"#{index}" if item.cluster is None else f"={item.cluster}" for index, item in enumerate(items)]
 
 
 def compared(
@@ -300,12 +219,13 @@ def evaluate(
     *,
     cut_off: Mapping[str, int] | None = None,
     unanswered: Mapping[str, Mapping[int, str]] | None = None,
+    again: Mapping[str, Sequence[Again]] | None = None,
     seed: int = 0,
     margin: float = stats.MARGIN,
 ) -> EvalResult:
     """Grades `replies[model][i]` on `items[i]` and compares every model with each baseline (default: the first model).
     Baselines are compared with the baselines named before them. `unanswered[model][i]` says why there is no reply to
-    `items[i]`, which counts 0 then.
+    `items[i]`, which counts 0 then; `again[model][i]` are further replies to it, for graders of consistency.
 
     Pure: the same replies give the same result. Binary scores get exact McNemar and an Agresti–Min interval, others a
     sign-flip test and a t interval; with clusters always the latter, over clusters. Verdicts use p-values that Holm
@@ -354,7 +274,7 @@ def evaluate(
     scored: dict[str, list[ModelScore]] = {}
     for model, said in replies.items():
         for grader in graders:
-            grades = _graded(grader, said, items, model, none.get(model))
+            grades = graded(grader, said, items, model, none.get(model), (again or {}).get(model))
             scores = [grade.score for grade in grades]
             scored.setdefault(model, []).append(
                 ModelScore(
@@ -380,6 +300,7 @@ def evaluate(
         unanswered={model: len(missing) for model, missing in none.items() if missing},
         margin=margin,
         seed=seed,
+        asks={grader.name: grader.asks for grader in graders if grader.asks},
         notes=(
             *dict.fromkeys(note for grader in graders for note in grader.notes),
             *(

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sodate.evaluate import stats
-from sodate.evaluate.run import Comparison, EvalResult, ModelScore, clusters_of, compared, independent
+from sodate.evaluate.items import clusters_of, independent
+from sodate.evaluate.run import Comparison, EvalResult, ModelScore, compared
 
 TOO_FEW = 20  # independent items below which no verdict is given
 MOST = 50  # values of a field that are looked at, the commonest first

@@ -65,7 +65,7 @@ Messages = Annotated[list[Turn], Field(min_length=1, max_length=100), AfterValid
 
 def score(
     model: str, turns: Sequence[Turn], span: tuple[float, float], sampling: SamplingParams | None,
-    cases: Sequence[Case], judges: Judges | None,
+    cases: Sequence[Case], judges: Judges | None, engine: str = "torch",
 ) -> list[Outcome]:  # fmt: skip
     """A number in `span` for each case; one outside is clipped to it."""
     low, high = span
@@ -75,40 +75,34 @@ def score(
     def read(said: Said) -> Outcome:
         number = _number(_result(said.text))
         if number is None:
-            return _unreadable(model, said)
+            return unreadable(model, said)
         return Outcome(min(high, max(low, number)), tr(f"{model} gives {number:g}", f"{model} の評点 {number:g}"))
 
-    return _asked(model, turns, result, sampling, cases, judges, read)
+    return _asked(model, turns, how(result, sampling, engine), cases, judges, read)
 
 
 def label(
     model: str, turns: Sequence[Turn], labels: Sequence[str], passing: Sequence[str], sampling: SamplingParams | None,
-    cases: Sequence[Case], judges: Judges | None,
+    cases: Sequence[Case], judges: Judges | None, engine: str = "torch",
 ) -> list[Outcome]:  # fmt: skip
     """1 for each case that the model gives one of the labels `passing`, 0 for another label."""
 
     def read(said: Said) -> Outcome:
-        chosen = _result(said.text)
-        chosen = chosen.strip() if isinstance(chosen, str) else chosen
-        if chosen not in labels:
-            return _unreadable(model, said)
+        chosen = one_of(labels, said)
+        if chosen is None:
+            return unreadable(model, said)
         return Outcome(float(chosen in passing), tr(f"{model} says “{chosen}”", f"{model} の判定「{chosen}」"))
 
-    return _asked(model, turns, {"type": "string", "enum": list(labels)}, sampling, cases, judges, read)
+    asked = how({"type": "string", "enum": list(labels)}, sampling, engine)
+    return _asked(model, turns, asked, cases, judges, read)
 
 
 def _asked(
-    model: str, turns: Sequence[Turn], result: Mapping[str, Any], sampling: SamplingParams | None,
-    cases: Sequence[Case], judges: Judges | None, read: Callable[[Said], Outcome],
+    model: str, turns: Sequence[Turn], asked: How, cases: Sequence[Case], judges: Judges | None,
+    read: Callable[[Said], Outcome],
 ) -> list[Outcome]:  # fmt: skip
     """The model's replies, read. A case whose templates stay open is not asked about."""
-    if judges is None:
-        raise UsageError(
-            tr(f"A grader asks the model {model}, and no model can be asked here.",
-               f"採点がモデル {model} に問い合わせますが、ここではモデルを使えません。"),
-            tr("Use it with sodate eval or through the API.", "sodate eval か API で使ってください。"),
-            code="bad_grader", param="grader",
-        )  # fmt: skip
+    models = needed(judges, model)
     outcomes: dict[int, Outcome] = {}
     prompts: dict[int, tuple[Message, ...]] = {}
     for number, case in enumerate(cases):
@@ -119,7 +113,7 @@ def _asked(
             )
         except templates.MissingError as missing:
             outcomes[number] = missed(missing)
-    replies = judges.ask(model, list(prompts.values()), _how(result, sampling)) if prompts else []
+    replies = models.ask(model, list(prompts.values()), asked) if prompts else []
     for number, said in zip(prompts, replies, strict=True):
         found = read(said) if said.failed is None else Outcome(0.0, said.failed, "model_grader_server_error")
         usage: dict[str, Usage] = {said.model: said.usage}
@@ -127,7 +121,19 @@ def _asked(
     return [outcomes[number] for number in range(len(cases))]
 
 
-def _how(result: Mapping[str, Any], sampling: SamplingParams | None) -> How:
+def needed(judges: Judges | None, model: str) -> Judges:
+    """The models, where there are any. UsageError where a grader asks one and none can be asked."""
+    if judges is None:
+        raise UsageError(
+            tr(f"A grader asks the model {model}, and no model can be asked here.",
+               f"採点がモデル {model} に問い合わせますが、ここではモデルを使えません。"),
+            tr("Use it with sodate eval or through the API.", "sodate eval か API で使ってください。"),
+            code="bad_grader", param="grader",
+        )  # fmt: skip
+    return judges
+
+
+def how(result: Mapping[str, Any], sampling: SamplingParams | None, engine: str = "torch") -> How:
     """A few steps of thought, then the result."""
     thoughts = {"type": "array", "maxItems": 3, "items": {"type": "string", "maxLength": 200}}
     schema = {"type": "object", "properties": {"steps": thoughts, "result": result},
@@ -139,16 +145,26 @@ def _how(result: Mapping[str, Any], sampling: SamplingParams | None) -> How:
         given.temperature or 0.0,
         1.0 if given.top_p is None else given.top_p,
         (given.seed or 0) & (2**63 - 1),
+        engine,
     )
 
 
 def _result(text: str) -> Any:
-    """`result` of a reply in JSON, or all of the reply."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    return value.get("result") if isinstance(value, dict) else value
+    """`result` of a reply in JSON, be it in a code fence or after some words, or all of the reply."""
+    for candidate in (text, *re.findall(r"\{[^{}]*\}", text)[-1:]):
+        try:
+            value = json.loads(candidate)
+        except (ValueError, RecursionError):
+            continue
+        return value.get("result") if isinstance(value, dict) else value
+    return text
+
+
+def one_of(labels: Sequence[str], said: Said) -> str | None:
+    """Which of the labels a model chose; None where it is none of them."""
+    chosen = _result(said.text)
+    chosen = chosen.strip() if isinstance(chosen, str) else chosen
+    return chosen if chosen in labels else None
 
 
 def _number(value: Any) -> float | None:
@@ -158,7 +174,7 @@ def _number(value: Any) -> float | None:
     return float(value) if number and math.isfinite(value) else None
 
 
-def _unreadable(model: str, said: Said) -> Outcome:
+def unreadable(model: str, said: Said) -> Outcome:
     cut = tr(" (it was cut off)", " (途中で切れています)") if said.cut_off else tr("", "")
     reason = tr(f"{model} answered nothing that can be read: “{clip(said.text, 80)}”",
                 f"{model} の回答を読み取れません: 「{clip(said.text, 80)}」")  # fmt: skip

@@ -38,7 +38,8 @@ class Case:
     """One reply to judge. `references` are replies that would be right; `item` is the row's other columns.
 
     `prompt` and `tools` are what was asked, for graders that read it. `sample` is the reply as OpenAI's graders see it,
-    where more is known of it than its text (`sodate/grade/templates.py`).
+    where more is known of it than its text (`sodate/grade/templates.py`). `again` are further replies to the same
+    prompt: "times" drawn anew, "batch" made among other rows (`Repeats`).
     """
 
     reply: str
@@ -47,6 +48,17 @@ class Case:
     prompt: tuple[Message, ...] = ()
     tools: tuple[Mapping[str, Any], ...] = ()
     sample: Mapping[str, Any] = field(default_factory=dict)
+    again: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Repeats:
+    """Further replies that a grader of consistency wants of the model: `times` drawn at `temperature`, and with
+    `batch` the greedy one made once more among other rows."""
+
+    times: int = 0
+    temperature: float = 0.7
+    batch: bool = False
 
 
 GradeFunction = Callable[[str, str | None, Mapping[str, Any]], Grade]
@@ -76,6 +88,8 @@ class Grader:
     `form` says that it looks at how the reply is written, and not at whether it is right.
     `notes` are for the person who grades: what this grader leaves out, or does more strictly than usual.
     `knowing` makes the grader that knows all references it will meet.
+    `repeats` are further replies that it looks at. `asks` names the models that it asks; `compares` says that it finds
+    the reply better than the reference (1), worse (0) or neither.
     """
 
     name: str
@@ -88,6 +102,9 @@ class Grader:
     many: Many | None = None
     every: bool = False
     form: bool = False
+    repeats: Repeats | None = None
+    asks: tuple[str, ...] = ()
+    compares: bool = False
 
     def with_references(self, references: Sequence[str]) -> Grader:
         """This grader when it knows all references that it will compare with; most graders don't care."""

@@ -7,7 +7,8 @@ per leaf of the reference, F1 their harmonic mean; exact means that both are 1.
 Lists are aligned so that most leaves agree. With `order=any` (default) as sets with repetition, with `order=same` in
 sequence; beyond MAX_PAIRS pairs of objects, by position.
 Keys must be the same characters, since a program reads them. Strings are the same after `normalise` (NFKC, space).
-1000 is 1000.0 but not "1,000"; with `numbers=loose` a string that reads as a number counts as that number.
+1000 is 1000.0 but not "1,000"; with `numbers=loose` a string that reads as a number counts as that number, and with
+`strings=loose` strings are the same that `equality.py` folds into one (和暦, 漢数字, ㈱, 髙); the reason says by what.
 true is not 1, and a null is not a missing key.
 """
 
@@ -19,6 +20,7 @@ from typing import Any, Literal
 
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
+from sodate.grade import equality
 from sodate.grade.base import Grade, GradeFunction
 from sodate.grade.normalise import normalise
 from sodate.grade.numbers import whole
@@ -29,6 +31,7 @@ MAX_PAIRS = 10_000
 
 Order = Literal["any", "same"]
 Numbers = Literal["strict", "loose"]
+Strings = Literal["strict", "loose"]
 Mode = Literal["f1", "exact"]
 Pair = tuple[int | None, int | None]
 
@@ -37,7 +40,7 @@ def _is_leaf(value: Any) -> bool:
     return not (isinstance(value, (dict, list)) and value)
 
 
-def _key(leaf: Any, numbers: Numbers) -> Hashable:
+def _key(leaf: Any, numbers: Numbers, strings: Strings) -> Hashable:
     """What two leaves must share to be the same."""
     if isinstance(leaf, bool) or leaf is None:
         return ("constant", leaf)
@@ -45,7 +48,7 @@ def _key(leaf: Any, numbers: Numbers) -> Hashable:
         # Through the shortest text, so that a loose "0.1" meets 0.1.
         return ("number", Fraction(str(leaf)) if numbers == "loose" else leaf)
     if isinstance(leaf, str):
-        text = normalise(leaf)
+        text = normalise(leaf) if strings == "strict" else equality.folded(leaf, tuple(equality.FOLDINGS))
         if numbers == "loose" and (number := whole(leaf)) is not None:
             return ("number", number)
         return ("string", text)
@@ -127,11 +130,12 @@ def _in_sequence(gain: Sequence[Sequence[int]]) -> list[int | None]:
 
 
 class _Comparison:
-    """Compares two JSON values under one choice of order and numbers."""
+    """Compares two JSON values under one choice of order, numbers and strings."""
 
-    def __init__(self, order: Order, numbers: Numbers) -> None:
+    def __init__(self, order: Order, numbers: Numbers, strings: Strings) -> None:
         self.order = order
         self.numbers = numbers
+        self.strings = strings
 
     def chosen(self, expected: list[Any], got: list[Any]) -> list[int | None]:
         """For each expected item the index of the one it shares leaves with, or None."""
@@ -161,13 +165,29 @@ class _Comparison:
         """How many leaves agree."""
         if _is_leaf(expected) or _is_leaf(got):
             both = _is_leaf(expected) and _is_leaf(got)
-            return int(both and _key(expected, self.numbers) == _key(got, self.numbers))
+            return int(both and self._key(expected) == self._key(got))
         if isinstance(expected, dict) and isinstance(got, dict):
             return sum(self.matched(expected[key], got[key]) for key in expected.keys() & got.keys())
         if isinstance(expected, list) and isinstance(got, list):
             pairs = zip(expected, self.chosen(expected, got), strict=True)
             return sum(self.matched(item, got[j]) for item, j in pairs if j is not None)
         return 0
+
+    def _key(self, leaf: Any) -> Hashable:
+        return _key(leaf, self.numbers, self.strings)
+
+    def folded(self, expected: Any, got: Any, path: str = "") -> list[str]:
+        """Of strings that are right and written otherwise, where they stand and what was folded to see it."""
+        if isinstance(expected, dict) and isinstance(got, dict):
+            pairs = [(expected[key], got[key], f"{path}.{key}") for key in expected if key in got]
+        elif isinstance(expected, list) and isinstance(got, list) and expected and got:
+            chosen = enumerate(self.chosen(expected, got))
+            pairs = [(expected[i], got[j], f"{path}[{i}]") for i, j in chosen if j is not None]
+        else:
+            both = isinstance(expected, str) and isinstance(got, str)
+            needed = equality.equal(expected, got) if both else None
+            return [tr(f"{path[1:]} by ", f"{path[1:]} は ") + equality.said(needed)] if needed else []
+        return [line for left, right, inner in pairs for line in self.folded(left, right, inner)]
 
     def differences(self, expected: Any, got: Any, path: str = "") -> list[str]:
         """One short line a wrong place, in the order of the reference."""
@@ -203,9 +223,11 @@ class _Comparison:
         ]
 
 
-def compare(expected: Any, got: Any, order: Order = "any", numbers: Numbers = "strict") -> dict[str, float]:
+def compare(
+    expected: Any, got: Any, order: Order = "any", numbers: Numbers = "strict", strings: Strings = "strict"
+) -> dict[str, float]:
     """`precision`, `recall`, `f1` and `exact` of one JSON value against another."""
-    matched = _Comparison(order, numbers).matched(expected, got)
+    matched = _Comparison(order, numbers, strings).matched(expected, got)
     wanted, said = leaves(expected), leaves(got)
     return {
         "precision": matched / said,
@@ -215,7 +237,7 @@ def compare(expected: Any, got: Any, order: Order = "any", numbers: Numbers = "s
     }
 
 
-def fields(mode: Mode, order: Order, numbers: Numbers, lenient: bool) -> GradeFunction:
+def fields(mode: Mode, order: Order, numbers: Numbers, lenient: bool, strings: Strings = "strict") -> GradeFunction:
     """Scores a reply's JSON against the reference's JSON by `mode`: field-wise F1, or 1 only when all is right."""
 
     def grade(reply: str, reference: str | None, item: Mapping[str, Any]) -> Grade:
@@ -229,11 +251,14 @@ def fields(mode: Mode, order: Order, numbers: Numbers, lenient: bool) -> GradeFu
             ) from None
 
         def judge(value: Any) -> Grade:
-            parts = compare(expected, value, order, numbers)
+            parts = compare(expected, value, order, numbers, strings)
+            comparison = _Comparison(order, numbers, strings)
             if parts["exact"]:
                 reason: str = tr("all fields right", "全項目一致")
+                if strings == "loose" and (lines := comparison.folded(expected, value)):
+                    reason += tr("; folded: ", "、表記の違い: ") + tr("; ", "、").join(lines[:3])
             else:
-                lines = _Comparison(order, numbers).differences(expected, value)
+                lines = comparison.differences(expected, value)
                 reason = tr("; ", "; ").join(lines[:3]) + (f" (+{len(lines) - 3})" if len(lines) > 3 else "")
             return Grade(parts[mode], reason, parts)
 

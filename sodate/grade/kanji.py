@@ -13,12 +13,13 @@ BIG = {"万": 10**4, "萬": 10**4, "億": 10**8, "兆": 10**12, "京": 10**16}
 _WRITTEN: dict[str, int | str] = {**DIGITS, **FORMAL, "・": "."}
 NUMERALS = "".join([*DIGITS, *FORMAL, *SMALL, *BIG])
 
-# What may follow a single kanji that is a number (三個), and what may precede it (約三個). In 三菱 or 統一 it is none.
+# What may follow a single kanji that is a number (三個), and what may precede it (約三個, 午後三時).
+# In 三菱 or 統一 it is none.
 _COUNTERS = (
     "円圓銭個箇人名件年月日時分秒週度回本枚冊台歳才点匹頭羽階番号位倍割厘店校組席章節条項頁巻曲杯皿袋箱区町畳坪里升斤貫"
     "問題語文行段枠種類票勝敗対色軒戸棟室床泊食膳足着株輪世帯余以前後"
 )
-_BEFORE = "第約計全残満"
+_BEFORE = "第約計全残満前後年月日時分"
 _HAN = re.compile(r"[\u3400-\u9fff々]")
 _IDIOM = re.compile(
     r"一(?!$|[^\w]|です|だ(?!け)|とな|にな)|十分|二度|千人|万人"

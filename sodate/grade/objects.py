@@ -73,6 +73,16 @@ class Kind(BaseModel):
         """Passed from here on, where `pass_threshold` does not say."""
         return 1.0 if self.pass_threshold is None else self.pass_threshold
 
+    @property
+    def asks(self) -> tuple[str, ...]:
+        """The models that it asks."""
+        return ()
+
+    @property
+    def form(self) -> bool:
+        """Whether it looks at nothing but the reply, so that it can't know whether that is right."""
+        return False
+
 
 class StringCheck(Kind):
     """1 or 0, letter by letter; like: the input contains the reference; ilike: in any case."""
@@ -95,6 +105,10 @@ class StringCheck(Kind):
             passed = wanted.casefold() in said.casefold()
         holds = tr("holds", "成立") if passed else tr("does not hold", "不成立")
         return Outcome(float(passed), tr(f"{operation} “{clip(wanted)}”: ", f"{operation}「{clip(wanted)}」: ") + holds)
+
+    @property
+    def form(self) -> bool:
+        return not templates.reads_item(self.input, self.reference)
 
 
 class TextSimilarity(Kind):
@@ -120,6 +134,10 @@ class TextSimilarity(Kind):
         said, wanted = templates.render(self.input, case), templates.render(self.reference, case)
         grade = compared(self.evaluation_metric, said, wanted)
         return Outcome(grade.score, grade.reason)
+
+    @property
+    def form(self) -> bool:
+        return not templates.reads_item(self.input, self.reference)
 
 
 class Python(Kind):
@@ -179,6 +197,7 @@ class ScoreModel(Kind):
     input: Messages
     range: list[float] = Field([0.0, 1.0], min_length=2, max_length=2)
     sampling_params: SamplingParams | None = None
+    engine: str = "torch"
 
     @field_validator("range")
     @classmethod
@@ -190,7 +209,12 @@ class ScoreModel(Kind):
         return value
 
     def judge(self, cases: Sequence[Case], judges: Judges | None) -> list[Outcome]:
-        return score(self.model, self.input, (self.range[0], self.range[1]), self.sampling_params, cases, judges)
+        span = self.range[0], self.range[1]
+        return score(self.model, self.input, span, self.sampling_params, cases, judges, self.engine)
+
+    @property
+    def asks(self) -> tuple[str, ...]:
+        return (self.model,)
 
     def scaled(self, value: float) -> float:
         low, high = self.range
@@ -210,6 +234,7 @@ class LabelModel(Kind):
     labels: list[Name] = Field(min_length=1, max_length=500)
     passing_labels: list[str] = Field(max_length=500)
     sampling_params: SamplingParams | None = None
+    engine: str = "torch"
 
     @field_validator("passing_labels")
     @classmethod
@@ -221,7 +246,12 @@ class LabelModel(Kind):
         return value
 
     def judge(self, cases: Sequence[Case], judges: Judges | None) -> list[Outcome]:
-        return label(self.model, self.input, self.labels, self.passing_labels, self.sampling_params, cases, judges)
+        labels, passing = self.labels, self.passing_labels
+        return label(self.model, self.input, labels, passing, self.sampling_params, cases, judges, self.engine)
+
+    @property
+    def asks(self) -> tuple[str, ...]:
+        return (self.model,)
 
 
 class Ours(Kind):
@@ -241,6 +271,14 @@ class Ours(Kind):
     @property
     def threshold(self) -> float:
         return 0.5
+
+    @property
+    def asks(self) -> tuple[str, ...]:
+        return self.grader.asks
+
+    @property
+    def form(self) -> bool:
+        return self.grader.form
 
 
 class Multi(Kind):
@@ -264,6 +302,14 @@ class Multi(Kind):
     @property
     def threshold(self) -> float:
         return 0.5 if self.pass_threshold is None else self.pass_threshold
+
+    @property
+    def asks(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(model for part in self.graders.values() for model in part.asks))
+
+    @property
+    def form(self) -> bool:
+        return all(part.form for part in self.graders.values())
 
 
 def _combined(formula: formulas.Formula, parts: Mapping[str, Outcome]) -> Outcome:

@@ -59,13 +59,15 @@ def missed(missing: MissingError) -> Outcome:
 
 @dataclass(frozen=True, slots=True)
 class How:
-    """How a model is asked: the reply has to fit `schema`. Greedily, unless a temperature is given."""
+    """How a model is asked: the reply has to fit `schema`. Greedily, unless a temperature is given. `engine` is who
+    computes it: torch, llamacpp or upstream:URL."""
 
     schema: Mapping[str, Any]
     max_tokens: int
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
+    engine: str = "torch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +81,20 @@ class Said:
     failed: str | None = None
 
 
+Turns = Sequence[Message]
+
+
 class Judges(Protocol):
-    """The models that graders may ask, by name. SodateError for one that is not here."""
+    """The models that graders may ask, by name. SodateError for one that is not here, or not of that kind."""
 
     def ask(self, model: str, prompts: Sequence[Sequence[Message]], how: How) -> Sequence[Said]:
         """A reply to each prompt."""
+        ...
+
+    def scores(self, model: str, conversations: Sequence[Turns]) -> Sequence[float]:
+        """What a reward model gives the last reply of each conversation; only differences mean something."""
+        ...
+
+    def likelihoods(self, model: str, conversations: Sequence[Turns]) -> Sequence[tuple[float, int]]:
+        """The log-probability of the last reply of each conversation in nats, and of how many tokens it is."""
         ...

@@ -78,6 +78,9 @@ def _allowed(given: Mapping[str, Any], place: Place, where: str, within: bool) -
             tr("label_model is for evals, or for use inside a multi grader.",
                "label_model は評価用です。学習では multi の中で使ってください。"), f"{where}.type",
         )  # fmt: skip
+    if place != "here" and "engine" in given:
+        raise _refused(tr("engine is for sodate's own commands.", "engine は sodate のコマンドでのみ使えます。"),
+                       f"{where}.engine")  # fmt: skip
     if place == "tuning" and given.get("evaluation_metric") == "cosine":
         raise _refused(tr("cosine is for evals alone.", "cosine は評価でのみ使えます。"), f"{where}.evaluation_metric")
     if place == "evals" and kind == "multi":
@@ -149,7 +152,7 @@ def grader_of(kind: Kind, judges: Judges | None) -> Grader:
         return [_grade(kind, outcome) for outcome in outcomes]
 
     about_as_long = isinstance(kind, StringCheck | TextSimilarity)
-    return Grader(kind.name, needs_reference=False, whole=about_as_long, many=many)
+    return Grader(kind.name, needs_reference=False, whole=about_as_long, many=many, form=kind.form, asks=kind.asks)
 
 
 def _grade(kind: Kind, outcome: Outcome) -> Grade:

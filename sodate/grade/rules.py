@@ -30,6 +30,7 @@ from sodate.grade.base import Case, Grade, GradeFunction, Grader
 from sodate.grade.normalise import fold
 from sodate.grade.options import read_spec
 from sodate.grade.patterns import checked, found
+from sodate.grade.sentences import polite_ratio
 from sodate.grade.strings import banned_words
 
 ParseGrader = Callable[[str | Mapping[str, Any], Path], Grader]
@@ -118,52 +119,6 @@ class Rules(_Strict):
     rules: tuple[Rule, ...] = Field(min_length=1)
 
 
-_BULLET = re.compile(r"\s*(?:[-*・●○■◆▪•]|\d{1,3}[.)．:、]|[①-⑳]|#+\s)")
-_ASIDE = re.compile(r"[（(［\[〔【][^（(［\[〔【）)］\]〕】]*[）)］\]〕】]")
-# How a sentence ends that is not marked as one: as verbs, adjectives and final particles do.
-_PREDICATE = re.compile(r"[うくぐすずつづぬふぶぷむゆるただいかねよ]$")
-_POLITE = re.compile(
-    r"(?:です|ます|ました|ません|でした|ましょう|でしょう|まして|ませ|ください|下さい)"
-    r"(?:か|ね|よ|が|けれども|けれど|けど|から|ので|の){0,4}$"
-)
-
-
-def sentences(text: str) -> list[str]:
-    """The sentences of a Japanese reply, without asides in brackets and whatever stands behind their last word.
-
-    。！？ end a sentence. What a line says without such a mark is a sentence only if it ends like one (ます, した,
-    ない, よ): a name, a heading, a bullet or the first half of a wrapped sentence is none.
-    """
-    result: list[str] = []
-    for line in text.splitlines():
-        *closed, rest = re.split(r"[。！？!?]+", line)
-        result += map(_ending, closed)
-        ending = _ending(rest)
-        label = not closed and _BULLET.match(line)
-        if not label and (_PREDICATE.search(ending) or _POLITE.search(ending)):
-            result.append(ending)
-    return [sentence for sentence in result if sentence]
-
-
-def _ending(piece: str) -> str:
-    """`piece` up to its last word: "1,000円です（税込）😊" is "1,000円です". What is all in brackets stays."""
-    bare = piece
-    for _ in range(3):  # brackets in brackets
-        bare = _ASIDE.sub("", bare)
-    return (_to_last_word(bare) or _to_last_word(piece)).strip()
-
-
-def _to_last_word(text: str) -> str:
-    """Without the closing brackets, marks, emoji and other symbols at its end."""
-    return text[: max((i for i, character in enumerate(text, 1) if character.isalnum()), default=0)]
-
-
-def polite_ratio(text: str) -> float | None:
-    """The share of sentences that end in です・ます or a request; None when there is no sentence."""
-    found_ = sentences(text)
-    return sum(_POLITE.search(piece) is not None for piece in found_) / len(found_) if found_ else None
-
-
 def _desu_masu(rule: DesuMasu) -> GradeFunction:
     def grade(reply: str, reference: str | None, item: Mapping[str, Any]) -> Grade:
         ratio = polite_ratio(reply)
@@ -218,8 +173,11 @@ def _modifiers_around(pattern: str) -> str:
     return f"(?{first[1]}:{pattern[first.end() :]})" if first else pattern
 
 
-def _pattern(rule: Pattern) -> GradeFunction:
-    pattern = _modifiers_around(rule.pattern)
+def pattern_grade(written: str, present: bool, where: str) -> GradeFunction:
+    """1 where the pattern occurs in the reply, or with `present` False where it does not. UsageError, naming `where` it
+    stands, for one that is no regular expression."""
+    pattern = _modifiers_around(written)
+    checked(pattern, where)
 
     def grade(reply: str, reference: str | None, item: Mapping[str, Any]) -> Grade:
         there = found(pattern, reply)
@@ -227,7 +185,7 @@ def _pattern(rule: Pattern) -> GradeFunction:
             said = tr("can't be searched for within its limit", "照合が制限内に終わらない")
         else:
             said = tr("occurs", "あり") if there else tr("does not occur", "なし")
-        return Grade(float(there == rule.present), f"{rule.pattern}: {said}")
+        return Grade(float(there == present), f"{written}: {said}")
 
     return grade
 
@@ -241,8 +199,7 @@ def _rule_grader(rule: Rule, path: Path, parse: ParseGrader) -> Grader:
     if isinstance(rule, Sections):
         return Grader(name, _sections(rule), needs_reference=False)
     if isinstance(rule, Pattern):
-        checked(_modifiers_around(rule.pattern), str(path))
-        return Grader(name, _pattern(rule), needs_reference=False)
+        return Grader(name, pattern_grade(rule.pattern, rule.present, str(path)), needs_reference=False)
     if isinstance(rule, BannedWords):
         return Grader(name, banned_words(rule.words), needs_reference=False)
     if read_spec(rule.grader).kind == "rules":
@@ -321,7 +278,8 @@ def _weighed(name: str, rules: Rules, graders: Sequence[Grader]) -> Grader:
 
     needs = any(grader.needs_reference for grader in graders)
     notes = tuple(note for grader in graders for note in grader.notes)
+    asks = tuple(dict.fromkeys(model for grader in graders for model in grader.asks))
     return Grader(
-        name, None, needs, notes=notes, many=many,
+        name, None, needs, notes=notes, many=many, asks=asks,
         knowing=lambda references: _weighed(name, rules, [one.with_references(references) for one in graders]),
     )  # fmt: skip

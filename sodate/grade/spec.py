@@ -1,23 +1,35 @@
 """From a spec on the command line, `KIND[:options]`, to a grader.
 
     exact                                    the same text
+    equal                                    the same value however it is written (和暦, 漢数字, ㈱, 髙, width);
+                                             foldings=era+date+numerals+currency+company+variants+width+space
     string_check:op=ilike                    eq ne like ilike; reference=TEXT instead of the row's
     label                                    the reply is the label; macro-F1 beside the mean
     json                                     the whole reply is JSON
     json_schema:schema.json                  … and fits the schema
     fields:mode=exact                        field-wise against the row's JSON: mode=f1|exact order=any|same
-                                             numbers=strict|loose
+                                             numbers=strict|loose strings=strict|loose
     text_similarity:metric=char_f1           fuzzy_match char_f1 bleu gleu meteor cosine rouge_1…5
                                              rouge_l
     banned_words:words.txt                   or banned_words:安全,絶対
+    regex:PATTERN                            the pattern (ECMA-262) occurs in the reply
     number                                   the last number of the reply is the reference's
+    math:tolerance=0                         the final answer is the reference's, as a number or an expression
     length:min=1,max=80                      characters; outside the range the score falls in proportion
     honest:idk=0.3                           right 1, "I don't know" 0.3, wrong -1, scaled to [0, 1]; with an empty
                                              reference only "I don't know" is right
+    abstention                               says that it does not know where the reference is empty, and only there
+    consistency:times=3,batch=true           the same answer drawn again and among other rows; by=COLUMN: to
+                                             paraphrases; same=text|math|METRIC
+    tone_ja:house.yaml                       です・ます, 敬語, 表記ゆれ by sentence, with what to write; file optional
+    language:ja                              the language of every sentence; without one that of the question
     citations                                the reply keeps to the passages in its prompt and names them
     python:grader.py                         your own grade(sample, item), run in a sandbox
     code                                     the reply's code against the row's tests, run in a sandbox
     rules:rules.yaml                         several rules with weights
+    reward_model:NAME                        the chance that people prefer the reply to the reference
+    perplexity:MODEL                         1 / perplexity of the reply under a model
+    pair_model:MODEL                         a model compares reply and reference in both orders; criteria=TEXT engine=…
     score_model                              a model gives a number; as an object only, docs/graders.md
     label_model                              a model chooses a label; as an object only
     multi                                    a formula over several graders; as an object only
@@ -44,6 +56,7 @@ from sodate.grade.base import Grader
 from sodate.grade.citations import citations
 from sodate.grade.fields import fields
 from sodate.grade.labels import label
+from sodate.grade.makers import MAKERS
 from sodate.grade.normalise import fold
 from sodate.grade.options import BOOLEAN, FREE, Spec, read_object, read_spec, refused
 from sodate.grade.outcome import Judges
@@ -64,7 +77,7 @@ def _string_check(spec: Spec, base: Path) -> Grader:
     fixed = options.get("reference")
     operation = operations[options.get("op", "eq")]
     grade = strings.string_check(operation, fixed)
-    return Grader(spec.name, grade, needs_reference=fixed is None, every=operation == "ne")
+    return Grader(spec.name, grade, needs_reference=fixed is None, every=operation == "ne", form=fixed is not None)
 
 
 def _label(spec: Spec, base: Path) -> Grader:
@@ -107,13 +120,15 @@ def _schema(path: Path) -> Schema:
 
 def _fields(spec: Spec, base: Path) -> Grader:
     options = spec.options(
-        {"mode": ("f1", "exact"), "order": ("any", "same"), "numbers": ("strict", "loose"), "lenient": BOOLEAN},
-    )
+        {"mode": ("f1", "exact"), "order": ("any", "same"), "numbers": ("strict", "loose"),
+         "strings": ("strict", "loose"), "lenient": BOOLEAN},
+    )  # fmt: skip
     grade = fields(
         "exact" if options.get("mode") == "exact" else "f1",
         "same" if options.get("order") == "same" else "any",
         "loose" if options.get("numbers") == "loose" else "strict",
         options.get("lenient") == "true",
+        "loose" if options.get("strings") == "loose" else "strict",
     )
     return Grader(spec.name, grade)
 
@@ -260,6 +275,7 @@ KINDS: Mapping[str, Callable[[Spec, Path], Grader]] = {
     "score_model": _object,
     "label_model": _object,
     "multi": _object,
+    **MAKERS,
 }
 
 
@@ -279,4 +295,4 @@ def parse_grader(spec: str | Mapping[str, Any], base: Path = Path(), judges: Jud
             tr("Known graders: ", "使えるもの: ") + ", ".join(KINDS),
         )
     made = maker(asked, base)
-    return replace(made, form=asked.kind in FORM and not made.needs_reference)
+    return replace(made, form=made.form or (asked.kind in FORM and not made.needs_reference))

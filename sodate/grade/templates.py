@@ -53,6 +53,11 @@ def check(template: str) -> None:
         raise BadTemplateError(tr("{{ is not closed by }}", "{{ が }} で閉じられていません"))
 
 
+def reads_item(*given: str) -> bool:
+    """Whether any of the templates reads the row, and not the reply alone."""
+    return any(_path(hole[1])[0] == "item" for template in given for hole in _HOLE.finditer(template))
+
+
 def render(template: str, case: Case) -> str:
     """The template with what `case` has in its holes: text as it is, all else as JSON. MissingError where it hasn't,
     SodateError where it gets longer than MAX_TEXT characters.

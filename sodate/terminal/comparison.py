@@ -11,7 +11,8 @@ from rich.text import Text
 
 from sodate.core.intervals import Interval
 from sodate.core.text import en, ja, tr
-from sodate.evaluate.run import FORM_ONLY, VERDICT_JA, Comparison, EvalResult, can_show, display_name
+from sodate.evaluate.items import can_show
+from sodate.evaluate.run import FORM_ONLY, VERDICT_JA, Comparison, EvalResult, display_name
 from sodate.evaluate.slices import Slice
 from sodate.evaluate.stats import Verdict
 from sodate.terminal import out, shown

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sodate.data import pii, variants
+from sodate.core import variants
+from sodate.data import pii
 from sodate.data.mask import mask
 
 

@@ -19,9 +19,11 @@ from sodate.core.errors import SodateError, UsageError
 from sodate.core.intervals import wilson
 from sodate.core.types import Message, Source
 from sodate.evaluate import stats
+from sodate.evaluate.grading import check_references
 from sodate.evaluate.handout import limits, table, write_handout
+from sodate.evaluate.items import EvalItem
 from sodate.evaluate.report import flips, pick_examples, write_report
-from sodate.evaluate.run import EvalItem, EvalResult, check_references, evaluate, with_shots
+from sodate.evaluate.run import EvalResult, evaluate, with_shots
 from sodate.evaluate.slices import slices
 from sodate.grade import Grade, Grader, parse_grader
 from sodate.terminal.comparison import print_result

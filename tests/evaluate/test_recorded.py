@@ -12,7 +12,7 @@ import sodate
 from sodate.api import recorded
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.types import Source
-from sodate.evaluate.run import EvalItem
+from sodate.evaluate.items import EvalItem
 from tests import tiny
 
 

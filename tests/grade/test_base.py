@@ -11,7 +11,8 @@ import yaml
 
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.types import Message
-from sodate.evaluate.run import EvalItem, evaluate
+from sodate.evaluate.items import EvalItem
+from sodate.evaluate.run import evaluate
 from sodate.grade import CannotGradeError, Case, Grade, Grader, case_of, parse_grader
 from sodate.grade.spec import KINDS
 from sodate.train.rewards import Answer, Reward, Task, parse_rewards

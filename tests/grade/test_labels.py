@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sodate.evaluate.run import EvalItem, evaluate
+from sodate.evaluate.items import EvalItem
+from sodate.evaluate.run import evaluate
 from sodate.grade import parse_grader
 from sodate.grade.labels import macro_f1
 
