@@ -10,19 +10,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sodate.api import answers, beside, judging, recorded, retaining, sheets
+from sodate.api import answers, beside, judging, recorded, repeating, retaining, sheets
 from sodate.api.answers import Made
+from sodate.api.held_out import read_items
 from sodate.api.loading import load
 from sodate.api.retrieval import retriever
 from sodate.core import home
-from sodate.core.errors import SodateError, UsageError
+from sodate.core.errors import UsageError
 from sodate.core.files import sha256_file, write_json, write_text
 from sodate.core.manifests import SCHEMA_VERSION, ResultManifest, read_manifest
 from sodate.core.text import tr
-from sodate.core.types import Conversation, Example, Message, Preference
+from sodate.core.types import Conversation, Message, Preference
 from sodate.data import tasks
 from sodate.data.datasets import count_use, located, wear_said
 from sodate.evaluate.aside import Aside
+from sodate.evaluate.grading import Again
 from sodate.evaluate.items import EvalItem, where
 from sodate.evaluate.run import EvalResult
 from sodate.evaluate.run import evaluate as compare
@@ -146,6 +148,7 @@ def evaluate(
     room: dict[str, int] = {}  # tokens a reply might have
     unanswered: dict[str, dict[int, str]] = {}
     kept: dict[str, dict[int, float]] = {}  # what each said to the rows of retention
+    again: dict[str, list[Again]] = {}
     measured: dict[str, str] = {}  # what each given name stood for: `orders` → `orders@3`
     loaded: Any = None
     for name, examples in contestants:
@@ -166,11 +169,15 @@ def evaluate(
             on_event("warning", f"{where(items[number], number)}: {name}: {why}")
         made[name] = answers.make(loaded[1], name, prompts, tools, unanswered[name], room[name], batch_size, on_event)
         said[name] = made[name].texts
+        if wanted := repeating.wanted(parsed):
+            asked_again = repeating.Answers(loaded[1], prompts, tools, unanswered[name], room[name], batch_size, seed)
+            again[name] = repeating.again(asked_again, wanted)
     if loaded is not None:
         loaded[1].engine.close()
     said = {name: said[name] for name in [*(name for name, _ in contestants), *elsewhere]}
     cut_off = {name: one.cut_off for name, one in made.items()}
-    result = compare(said, items, parsed, baselines, cut_off=cut_off, unanswered=unanswered, seed=seed, margin=margin)
+    result = compare(said, items, parsed, baselines, cut_off=cut_off, unanswered=unanswered,
+                     again=again, seed=seed, margin=margin)  # fmt: skip
     result = replace(result, answered={name: one.answered for name, one in made.items()})
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
     folder = home.reports_dir() / f"{stamp}-{secrets.token_hex(2)}"
@@ -236,66 +243,6 @@ def reports_about(version: str) -> list[str]:
 def _measured(path: Path) -> Mapping[str, str]:
     result: ResultManifest = read_manifest(path)
     return result.get("measured", {})
-
-
-def read_items(
-    data: Path, limit: int | None, columns: Mapping[str, str] | None, encoding: str | None, cluster: str | None
-) -> tuple[list[EvalItem], list[tuple[Any, ...]]]:
-    """Held-out items of a file, with each row's tools. A row that can't be read stops the evaluation."""
-    from sodate.data.examples import ParsedRow, read_examples
-
-    items: list[EvalItem] = []
-    tools: list[tuple[Any, ...]] = []
-    for row in read_examples(data, columns, encoding)[1]:
-        if limit is not None and len(items) >= limit:
-            break
-        if not isinstance(row, ParsedRow):
-            if row.severity == "warning":
-                continue
-            raise SodateError(
-                f"{row.file}:{row.line}: {row.message}",
-                tr("Mend or remove this row.", "この行を直すか除いてください。"),
-                code=row.code,
-                param="data",
-                file=row.file,
-                line=row.line,
-            )
-        items.append(_item(row.example, None if cluster is None else _cluster(row.row, cluster)))
-        tools.append(tuple(row.example.tools))
-    if not items:
-        raise UsageError(
-            tr(f"{data} has no rows.", f"{data} に行がありません。"), code="no_rows", param="data", file=data
-        )
-    return items, tools
-
-
-def _cluster(row: Any, column: str) -> str:
-    if column not in row.data:
-        raise UsageError(
-            tr(f"{row.file}:{row.line} has no column {column}.", f"{row.file}:{row.line} に列 {column} がありません。"),
-            tr("--cluster names the column that related rows share.",
-               "--cluster には、関連する行に共通する列を指定してください。"),
-            code="missing_column", param="cluster", file=row.file, line=row.line,
-        )  # fmt: skip
-    return str(row.data[column])
-
-
-def _item(example: Example, cluster: str | None) -> EvalItem:
-    task = tasks.as_task(example)
-    if task is None:
-        raise UsageError(
-            tr(
-                "Preference pairs and plain text have no prompt with one right reply to grade against.",
-                "選好データやただの文章には、採点の基準になる返答つきのプロンプトがありません。",
-            ),
-            tr(
-                "Give a file of conversations or of prompts with reference answers.",
-                "会話、または参照解答つきのファイルを指定してください。",
-            ),
-            code="wrong_rows",
-            param="data",
-        )
-    return EvalItem(task.prompt, tasks.reference(task), task.source, task.item, cluster)
 
 
 def _shots(path: Path, columns: Mapping[str, str] | None, encoding: str | None) -> tuple[Message, ...]:

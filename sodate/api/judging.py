@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sodate.api import structured
 from sodate.api.answering import Service
 from sodate.api.conversation import Finished, Turn, converse, prepared
 from sodate.core.engine import Sampling
-from sodate.core.errors import SodateError
-from sodate.core.types import Message
-from sodate.grade.outcome import How, Said, Usage
+from sodate.core.errors import SodateError, UsageError
+from sodate.core.text import tr
+from sodate.core.types import Conversation, Message
+from sodate.grade.outcome import How, Said, Turns, Usage
 from sodate.grade.outcome import Judges as Judges
+from sodate.render import as_bytes
 
 if TYPE_CHECKING:
     from sodate.api.loading import Model
@@ -27,20 +30,28 @@ class LocalJudges:
     """Bases and versions of this machine. The one asked last stays loaded until another is asked."""
 
     def __init__(self) -> None:
-        self._loaded: tuple[str, Model] | None = None
+        self._loaded: tuple[tuple[str, str], Any] | None = None
+
+    def _ready(self, kind: str, model: str, load: Callable[[], Any]) -> Any:
+        if self._loaded is None or self._loaded[0] != (kind, model):
+            if self._loaded is not None and hasattr(self._loaded[1], "engine"):
+                self._loaded[1].engine.close()
+            self._loaded = None  # the old one goes before the new one comes
+            self._loaded = ((kind, model), load())
+        return self._loaded[1]
 
     def ask(self, model: str, prompts: Sequence[Sequence[Message]], how: How) -> Sequence[Said]:
-        """A reply to each prompt, held to its schema."""
+        """A reply to each prompt, held to its schema; by an engine that holds to none, asked for it in words."""
         from sodate.api.loading import load
 
-        if self._loaded is None or self._loaded[0] != model:
-            self._loaded = None  # the old one goes before the new one comes
-            self._loaded = (model, load(model))
-        judge = self._loaded[1]
+        judge: Model = self._ready(how.engine, model, lambda: load(model, engine=how.engine))
+        holds = how.engine == "torch" or judge.renderer.source == as_bytes.SOURCE
+        if not holds:
+            prompts = [_in_words(prompt, how) for prompt in prompts]
         ids = [judge.renderer.prompt(prompt, ()) for prompt in prompts]
-        room = judge.engine.context_length - max(map(len, ids))
-        constraint = structured.json_constraint(how.schema, "grader")
-        if end := judge.renderer.form.thought_end:
+        room = (judge.engine.context_length or how.max_tokens + max(map(len, ids))) - max(map(len, ids))
+        constraint = structured.json_constraint(how.schema, "grader") if holds else None
+        if constraint is not None and (end := judge.renderer.form.thought_end):
             constraint = structured.after_reasoning(constraint, end)
         sampling = _sampling(how, max(1, min(how.max_tokens, room)))
         replies = judge.replies(prompts, sampling, constraint=constraint, batch_size=AT_ONCE)
@@ -49,6 +60,31 @@ class LocalJudges:
                  reply.finish == "length")
             for asked, reply in zip(ids, replies, strict=True)
         ]  # fmt: skip
+
+    def scores(self, model: str, conversations: Sequence[Turns]) -> Sequence[float]:
+        """What a reward model gives the last replies. SodateError where held-out pairs don't speak for it."""
+        from sodate.api.rewards import load_reward, proven
+
+        judge = self._ready("reward", model, lambda: load_reward(proven(model)))
+        found: list[float] = judge.score([Conversation(tuple(turns)) for turns in conversations])
+        return found
+
+    def likelihoods(self, model: str, conversations: Sequence[Turns]) -> Sequence[tuple[float, int]]:
+        """The log-probabilities of the last replies, the token that ends them included."""
+        from sodate.api.likelihood import Reader
+
+        reader: Reader = self._ready("likelihood", model, lambda: Reader(model))
+        return reader.likelihoods(conversations)
+
+
+def _in_words(prompt: Sequence[Message], how: How) -> list[Message]:
+    """The prompt with the form of the answer said in its last turn."""
+    result = how.schema["properties"]["result"]
+    what = " | ".join(map(json.dumps, result["enum"])) if "enum" in result else "a number"
+    if "enum" not in result and "minimum" in result:
+        what = f"a number from {result['minimum']:g} to {result['maximum']:g}"
+    form = f'\n\nAnswer with one line of JSON alone: {{"result": {what}}}'
+    return [*prompt[:-1], replace(prompt[-1], content=prompt[-1].content + form)]
 
 
 class ServedJudges:
@@ -62,6 +98,14 @@ class ServedJudges:
         """A reply to each prompt. SodateError where nothing answers under that name."""
         self._service.find(model)
         return asyncio.run(self._all(model, prompts, how))
+
+    def scores(self, model: str, conversations: Sequence[Turns]) -> Sequence[float]:
+        """UsageError: a server answers, and weighs nothing."""
+        raise _not_here("reward_model")
+
+    def likelihoods(self, model: str, conversations: Sequence[Turns]) -> Sequence[tuple[float, int]]:
+        """UsageError: a server answers, and weighs nothing."""
+        raise _not_here("perplexity")
 
     async def _all(self, model: str, prompts: Sequence[Sequence[Message]], how: How) -> list[Said]:
         room = asyncio.Semaphore(AT_ONCE)
@@ -90,6 +134,14 @@ class ServedJudges:
                     usage = Usage(delta.prompt_tokens, delta.reply_tokens, delta.cached)
                     return Said(delta.message.content.strip(), served.id, usage, delta.finish == "length")
         raise AssertionError("a reply has an end")
+
+
+def _not_here(kind: str) -> UsageError:
+    return UsageError(
+        tr(f"{kind} is for sodate's own commands; a server answers and weighs nothing.",
+           f"{kind} は sodate のコマンド用です。サーバーでは使えません。"),
+        code="bad_grader", param="grader",
+    )  # fmt: skip
 
 
 def _sampling(how: How, longest: int) -> Sampling:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sodate.api import recorded, sheets
-from sodate.api.evaluation import read_items
+from sodate.api.held_out import read_items
 from sodate.api.replies import Prompt
 from sodate.api.replies import replies as generated
 from sodate.core import home

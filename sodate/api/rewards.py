@@ -104,6 +104,13 @@ def settled(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"rewards": tuple(rewards)})
 
 
+def proven(name: str) -> str:
+    """The version that a name means, if held-out pairs speak for its scores; SodateError if they don't."""
+    version = _found(name)
+    _refuse_unproven(version.id, version.manifest["report"]["reward_model"])
+    return version.id
+
+
 def _found(name: str) -> Version:
     version = find_version(name)
     if version is None or version.head is None:

@@ -18,7 +18,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sodate.data import pii, spellings, standins, variants
+from sodate.core import variants
+from sodate.data import pii, spellings, standins
 from sodate.data.identity import PUBLIC
 from sodate.data.names import words as each
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime
 import re
 
+from sodate.core.variants import folded
 from sodate.data.names import EN_GIVEN, JA_GIVEN, JA_SURNAMES
 from sodate.data.pii import card_valid, same_width
-from sodate.data.variants import folded
 
 _FAMILIES, _GIVEN = sorted(name for name in JA_SURNAMES if len(name) > 1), sorted(JA_GIVEN)
 _FIRST = sorted(name for name in EN_GIVEN if name.isalpha())

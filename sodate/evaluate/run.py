@@ -12,7 +12,7 @@ from sodate.core.intervals import Interval, paired_proportion_ci
 from sodate.core.text import en, ja, tr
 from sodate.evaluate import stats
 from sodate.evaluate.answered import Answered
-from sodate.evaluate.grading import graded, with_references
+from sodate.evaluate.grading import Again, graded, with_references
 from sodate.evaluate.items import EvalItem, clusters_of, independent, where
 from sodate.evaluate.stats import Verdict
 from sodate.grade import Grade, Grader
@@ -94,7 +94,8 @@ class Comparison:
 class EvalResult:
     """All that was measured. `replies[model][i]` answers `items[i]`; `comparisons` go pair by pair. `cut_off` counts
     the replies of a model that were ended by a limit, not by the model, `unanswered` the items that it got no reply to
-    and 0 for, `answered` who made its replies, `asks` which models a grader asked; `notes` are what graders leave out or do more strictly than usual."""
+    and 0 for, `answered` who made its replies, `asks` which models a grader asked; `notes` are what graders leave out
+    or do more strictly than usual."""
 
     items: tuple[EvalItem, ...]
     replies: Mapping[str, tuple[str, ...]]

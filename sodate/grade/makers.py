@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from sodate.core.text import tr
@@ -27,9 +28,18 @@ def _number(spec: Spec, name: str, text: str, low: float, high: float) -> float:
     return value
 
 
+def _listed(spec: Spec, name: str, default: list[str]) -> list[str]:
+    """An option that is several words: a list in an object, a+b in the short form."""
+    if spec.members is not None and isinstance(spec.members.get(name), list):
+        others = {key: value for key, value in spec.members.items() if key != name}
+        replace(spec, members=others).options({})
+        return [str(one) for one in spec.members[name]]
+    given = spec.options({name: FREE}).get(name)
+    return default if given is None else str(given).split("+")
+
+
 def _equal(spec: Spec, base: Path) -> Grader:
-    given = spec.options({"foldings": FREE}, inline=(list,)).get("foldings", list(equality.FOLDINGS))
-    names = [str(one) for one in given] if isinstance(given, list) else given.split("+")
+    names = _listed(spec, "foldings", list(equality.FOLDINGS))
     if unknown := [name for name in names if name not in equality.FOLDINGS]:
         raise refused(
             tr(f"There is no folding {unknown[0]!r}.", f"foldings に {unknown[0]!r} は使えません。"),
@@ -49,8 +59,7 @@ def _regex(spec: Spec, base: Path) -> Grader:
 
 
 def _abstention(spec: Spec, base: Path) -> Grader:
-    given = spec.options({"phrases": FREE}, positional="", inline=(list,)).get("phrases", list(answers.ABSTAINING))
-    phrases = [str(one) for one in given] if isinstance(given, list) else given.split("+")
+    phrases = _listed(spec, "phrases", list(answers.ABSTAINING))
     return Grader(
         spec.name, answers.abstention(phrases), aggregate=answers.abstentions(phrases), whole=False, form=True
     )

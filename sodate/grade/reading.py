@@ -44,6 +44,12 @@ _FROM_ELSEWHERE = (
     "length",
     "honest",
     "code",
+    "equal",
+    "regex",
+    "abstention",
+    "math",
+    "language",
+    "tone_ja",
 )
 
 
@@ -129,6 +135,7 @@ def _ours(given: Mapping[str, Any], place: Place, ours: ParseOurs | None, where:
     reads_files = kind not in _FROM_ELSEWHERE
     reads_files |= kind == "json_schema" and not isinstance(given.get("schema"), Mapping)
     reads_files |= kind == "banned_words" and not isinstance(given.get("words"), list)
+    reads_files |= kind == "tone_ja" and "file" in given
     if ours is None or (place != "here" and reads_files):
         raise _refused(
             tr(f"There is no grader {str(kind)[:50]!r} here.", f"採点 {str(kind)[:50]!r} はここでは使えません。"),

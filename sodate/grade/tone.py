@@ -246,4 +246,4 @@ def house_file(path: Path) -> House:
             tr(f"{path} cannot be read: {error}.", f"{path} を読めません: {error}"),
             code="file_unreadable", param="grader", file=path,
         ) from None  # fmt: skip
-    return read_house(given if isinstance(given, Mapping) else {"": given}, str(path), path)
+    return read_house(given if isinstance(given, Mapping) else {str(given): None}, str(path), path)

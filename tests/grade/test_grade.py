@@ -16,7 +16,8 @@ from sodate.core.errors import SodateError, UsageError
 from sodate.grade import Grade, parse_grader
 from sodate.grade.fields import assignment, compare, leaves
 from sodate.grade.normalise import fold, normalise, tokens
-from sodate.grade.rules import longest_run, polite_ratio, sentences
+from sodate.grade.rules import longest_run
+from sodate.grade.sentences import polite_ratio, sentences
 from sodate.grade.similarity import METRICS
 from sodate.grade.spec import KINDS
 
@@ -286,7 +287,7 @@ def test_the_longest_run_of_sections_is_the_best_of_all(starts: list[list[int]])
         ("exakt", "Known graders: exact, string_check"),
         ("", "Known graders"),
         ("exact:strict", "It takes: none"),
-        ("fields:modus=exact", "It takes: mode, order, numbers, lenient"),
+        ("fields:modus=exact", "It takes: mode, order, numbers, strings, lenient"),
         ("fields:mode=best", "Use one of: f1, exact"),
         ("fields:mode=f1,mode=f1", "twice"),
         ("text_similarity:metric=vibes", "fuzzy_match"),

@@ -3,48 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
-import random
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from sodate.core.errors import SodateError, UsageError
-from sodate.core.types import Message
 from sodate.grade import CannotGradeError, Case, formulas, parse_grader, templates
-from sodate.grade.outcome import How, Said, Usage
+from sodate.grade.outcome import Usage
 from sodate.grade.reading import read
-from sodate.grade.similarity import METRICS
-
-
-class Scripted:
-    """A model that gives the answers it was told, and remembers what it was asked."""
-
-    def __init__(self, *answers: str) -> None:
-        self.answers = answers
-        self.asked: list[Sequence[Message]] = []
-        self.schema: Any = None
-
-    def ask(self, model: str, prompts: Sequence[Sequence[Message]], how: How) -> Sequence[Said]:
-        self.asked += prompts
-        self.schema = how.schema
-        return [Said(self.answers[i % len(self.answers)], f"{model}@1", Usage(7, 3)) for i in range(len(prompts))]
-
-
-def check(operation: str = "eq", **more: Any) -> dict[str, Any]:
-    return {"type": "string_check", "name": "same", "input": "{{sample.output_text}}",
-            "reference": "{{item.reference_answer}}", "operation": operation, **more}  # fmt: skip
-
-
-def value(grader: dict[str, Any], reply: str, item: dict[str, Any], judges: Any = None) -> float:
-    (outcome,) = read(grader).judge([Case(reply, item=item)], judges)
-    assert outcome.fault is None, outcome.reason
-    return outcome.value
-
+from tests.grade.scripted import Scripted, check, scored, value
 
 # ── templates ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -140,80 +108,6 @@ WORDS = [
 ]
 
 
-def test_meteor_bleu_and_gleu_are_those_of_an_independent_library() -> None:
-    from nltk.stem.porter import PorterStemmer
-    from nltk.translate import gleu_score
-    from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
-    from nltk.translate.meteor_score import single_meteor_score
-
-    class NoSynonyms:
-        def synsets(self, word: str) -> list[Any]:
-            return []
-
-    stem = PorterStemmer(mode=PorterStemmer.ORIGINAL_ALGORITHM)
-    drawn = random.Random(3)
-    for _ in range(200):
-        said, wanted = ([drawn.choice(WORDS) for _ in range(drawn.randint(1, 9))] for _ in range(2))
-        reply, reference = " ".join(said), " ".join(wanted)
-        oracle = single_meteor_score(wanted, said, stemmer=stem, wordnet=NoSynonyms())
-        assert METRICS["meteor"](reply, reference) == pytest.approx(oracle), (reply, reference)
-        assert METRICS["gleu"](reply, reference) == pytest.approx(gleu_score.sentence_gleu([wanted], said))
-        if len(said) >= 4 and set(said) & set(wanted):
-            oracle = sentence_bleu([wanted], said, smoothing_function=SmoothingFunction().method2)
-            assert METRICS["bleu"](reply, reference) == pytest.approx(oracle), (reply, reference)
-
-
-def naive_overlap(said: list[str], wanted: list[str], n: int) -> float:
-    """ROUGE-n as its paper writes it: matched n-grams, each reference n-gram used once, as an F1."""
-    left = [tuple(said[i : i + n]) for i in range(len(said) - n + 1)]
-    right = [tuple(wanted[i : i + n]) for i in range(len(wanted) - n + 1)]
-    matched = 0
-    rest = list(right)
-    for gram in left:
-        if gram in rest:
-            rest.remove(gram)
-            matched += 1
-    if not matched:
-        return 0.0
-    precision, recall = matched / len(left), matched / len(right)
-    return 2 * precision * recall / (precision + recall)
-
-
-def naive_longest(said: list[str], wanted: list[str]) -> float:
-    if not said or not wanted:
-        return 0.0
-    table = [[0] * (len(wanted) + 1) for _ in range(len(said) + 1)]
-    for i, a in enumerate(said):
-        for j, b in enumerate(wanted):
-            table[i + 1][j + 1] = table[i][j] + 1 if a == b else max(table[i][j + 1], table[i + 1][j])
-    longest = table[-1][-1]
-    return 2 * longest / (len(said) + len(wanted))
-
-
-def test_rouge_of_every_order_is_that_of_a_slow_count() -> None:
-    drawn = random.Random(5)
-    for _ in range(200):
-        said, wanted = ([drawn.choice(WORDS[:5]) for _ in range(drawn.randint(5, 12))] for _ in range(2))
-        reply, reference = " ".join(said), " ".join(wanted)
-        for n in range(1, 6):
-            assert METRICS[f"rouge_{n}"](reply, reference) == pytest.approx(naive_overlap(said, wanted, n))
-        assert METRICS["rouge_l"](reply, reference) == pytest.approx(naive_longest(said, wanted))
-
-
-def test_cosine_is_worked_out_by_hand() -> None:
-    # "abab" has ab twice and ba once, "ab" has ab once: 2 / (√5 · 1)
-    assert METRICS["cosine"]("abab", "ab") == pytest.approx(2 / math.sqrt(5))
-    assert METRICS["cosine"]("返品したい", "返品したい") == pytest.approx(1)
-    assert (METRICS["cosine"]("", ""), METRICS["cosine"]("a", "b"), METRICS["cosine"]("", "ab")) == (1, 0, 0)
-
-
-@pytest.mark.parametrize("metric", METRICS)
-@given(left=st.text(max_size=20), right=st.text(max_size=20))
-@settings(max_examples=30, deadline=None)
-def test_every_similarity_is_between_0_and_1(metric: str, left: str, right: str) -> None:
-    assert -1e-9 <= METRICS[metric](left, right) <= 1 + 1e-9
-
-
 def test_an_eval_wants_a_threshold_for_a_similarity_and_tuning_has_no_cosine() -> None:
     similar = {"type": "text_similarity", "name": "s", "input": "{{sample.output_text}}", "reference": "{{item.a}}",
                "evaluation_metric": "cosine"}  # fmt: skip
@@ -262,76 +156,6 @@ def test_a_program_that_fails_has_no_value_and_never_a_zero(source: str, said: s
 def test_a_source_that_can_never_grade_is_refused_unrun(source: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         read(program(source))
-
-
-# ── models ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def scored(**more: Any) -> dict[str, Any]:
-    return {"type": "score_model", "name": "judge", "model": "tiny", "input": [
-        {"role": "developer", "content": "Grade."},
-        {"type": "message", "role": "user",
-         "content": {"type": "input_text", "text": "{{item.q}}: {{sample.output_text}}"}},
-    ], **more}  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("answer", "number"),
-    [('{"steps": [], "result": 0.7}', 0.7), ('{"result": 3}', 1.0), ('{"result": -3}', 0.0), ("0.25", 0.25),
-     ('{"result": "0.5"}', 0.5)],
-)  # fmt: skip
-def test_a_judges_number_is_read_and_clipped(answer: str, number: float) -> None:
-    judge = Scripted(answer)
-    (outcome,) = read(scored()).judge([Case("reply", item={"q": "why"})], judge)
-    assert (outcome.value, outcome.usage) == (number, {"tiny@1": Usage(7, 3)})
-    roles = [(message.role, message.content) for message in judge.asked[0]]
-    assert roles == [("system", "Grade."), ("user", "why: reply")]
-    assert judge.schema["properties"]["result"]["maximum"] == 1
-
-
-@pytest.mark.parametrize(
-    "answer", ["good", '{"result": "good"}', '{"result": true}', '{"steps": ["a', '{"result": 1e999}']
-)
-def test_a_judge_that_says_nothing_readable_gives_no_grade(answer: str) -> None:
-    (outcome,) = read(scored()).judge([Case("reply", item={"q": "why"})], Scripted(answer))
-    assert (outcome.value, outcome.fault) == (0, "model_grader_parse_error")
-    with pytest.raises(CannotGradeError, match="nothing that can be read"):
-        parse_grader(scored(), judges=Scripted(answer))("reply", None, {"q": "why"})
-
-
-def test_a_range_is_scaled_to_a_score_and_its_middle_passes() -> None:
-    grader = scored(range=[1, 7])
-    assert value(grader, "x", {"q": ""}, Scripted('{"result": 4}')) == 4
-    assert parse_grader(grader, judges=Scripted('{"result": 4}'))("x", None, {"q": ""}).score == pytest.approx(0.5)
-    assert read(grader).threshold == 4
-    with pytest.raises(UsageError, match="below the second"):
-        read(scored(range=[1, 1]))
-
-
-def test_only_cases_whose_templates_close_are_asked_about() -> None:
-    judge = Scripted('{"result": 1}')
-    outcomes = read(scored()).judge([Case("a"), Case("b", item={"q": "?"})], judge)
-    assert [one.fault for one in outcomes] == ["invalid_variable_error", None]
-    assert len(judge.asked) == 1
-
-
-def test_a_label_passes_when_it_is_among_the_passing_ones() -> None:
-    grader = {"type": "label_model", "name": "tone", "model": "tiny", "labels": ["polite", "rude"],
-              "passing_labels": ["polite"],
-              "input": [{"role": "user", "content": "{{sample.output_text}}"}]}  # fmt: skip
-    judge = Scripted('{"steps": [], "result": "polite"}', '{"result": "rude"}', '{"result": "odd"}')
-    outcomes = read(grader).judge([Case("a"), Case("b"), Case("c")], judge)
-    assert [one.value for one in outcomes] == [1, 0, 0]
-    assert [one.fault for one in outcomes] == [None, None, "model_grader_parse_error"]
-    with pytest.raises(UsageError, match="kind, which labels has not"):
-        read({**grader, "passing_labels": ["kind"]})
-    with pytest.raises(UsageError, match="for evals"):
-        read(grader, "tuning")
-
-
-def test_without_models_a_judge_is_refused_rather_than_guessed() -> None:
-    with pytest.raises(SodateError, match="no model can be asked"):
-        parse_grader(scored()).grade([Case("x", item={"q": ""})])
 
 
 # ── multi ────────────────────────────────────────────────────────────────────────────────────────────────────────────

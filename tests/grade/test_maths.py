@@ -1,0 +1,110 @@
+"""Final answers as numbers and expressions; sympy, where it is installed, agrees on polynomials."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from sodate.core.errors import SodateError, UsageError
+from sodate.grade import algebra, parse_grader
+
+
+def right(reply: str, reference: str, spec: str = "math") -> bool:
+    return parse_grader(spec)(reply, reference, {}).score == 1
+
+
+@pytest.mark.parametrize(
+    ("reply", "reference"),
+    [
+        (r"The answer is \boxed{\frac{1}{2}}", "0.5"),
+        ("x^2+2x+1", "(x+1)^2"),
+        ("答えは (x+1)(x-1) です。", "x^2-1"),
+        (r"\boxed{2\sqrt{2}}", r"\sqrt{8}"),
+        (r"\sin(x)^2+\cos(x)^2", "1"),
+        ("x = 3", "3"),
+        ("3", "x=3"),
+        ("So x = 1 or x = 2", "{1,2}"),
+        ("x = 2, 1", "1, 2"),
+        ("(1, 2)", "(1,2)"),
+        ("1,234", "1234"),
+        ("答え：12個", "12"),
+        ("The total is 15 apples.", "15"),
+        (r"\frac12", "1/2"),
+        ("2^{10}", "1024"),
+        ("x/(x^2)", "1/x"),
+        ("50%", "0.5"),
+        ("1+1=2", "2"),
+        ("したがって 3x+2", "2+3x"),
+        ("√2/2", "1/√2"),
+        ("x^{-1}", "1/x"),
+        ("十二", "12"),
+        (r"\boxed{7}. Check 8", "7"),
+        ("答えは 5 cm です", "5"),
+        ("y = 2x + 1", "2x+1"),
+        (r"\sqrt[3]{8}", "2"),
+        ("-3", "−3"),
+        (r"\ln(e)", "1"),
+        ("#### 42", "The answer is 42."),
+    ],
+)
+def test_equal_answers(reply: str, reference: str) -> None:
+    assert right(reply, reference)
+
+
+@pytest.mark.parametrize(
+    ("reply", "reference"),
+    [
+        ("(1,2)", "(2,1)"),
+        ("The total is 16 apples.", "15"),
+        (r"e^{i\pi}+1", "0.5"),
+        ("3.14159", r"\pi"),
+        ("10^100000000", "1"),
+        ("(" * 500, "1"),
+        ("a/b", "b/a"),
+        ("I think 7 then 8", "7"),
+        (r"\boxed{8}. not 7", "7"),
+        ("x=-3", "3"),
+        ("1/3", "0.333"),
+        ("The answer is 5.\n7", "7"),
+        ("1, 2, 3", "1, 2"),
+        ("1/0", "1"),
+        ("((x+1)^60)^60", "x"),
+        ("", "1"),
+        ("__import__('os')", "1"),
+        ("x" * 300, "x"),
+    ],
+)
+def test_answers_that_are_not_equal(reply: str, reference: str) -> None:
+    assert not right(reply, reference)
+
+
+def test_a_tolerance_is_relative_and_has_bounds() -> None:
+    assert right("3.14", r"\pi", "math:tolerance=0.001") and not right("3.13", r"\pi", "math:tolerance=0.001")
+    with pytest.raises(UsageError, match="tolerance=2"):
+        parse_grader("math:tolerance=2")
+    with pytest.raises(SodateError, match="neither"):
+        parse_grader("math")("1", "a pleasant day", {})
+
+
+def test_polynomials_are_the_same_where_sympy_says_so() -> None:
+    sympy = pytest.importorskip("sympy")
+    drawn = random.Random(7)
+
+    def made(depth: int) -> str:
+        if depth == 0 or drawn.random() < 0.2:
+            return drawn.choice(["x", "y", "2", "3", "7"])
+        operator = drawn.choice(["+", "-", "*", "*", "^"])
+        exponent = drawn.choice(["1", "2", "3"])
+        return f"({made(depth - 1)}{operator}{exponent if operator == '^' else made(depth - 1)})"
+
+    agreed = {True: 0, False: 0}
+    for _ in range(150):
+        left = made(3)
+        # Half the time the same one expanded by sympy, otherwise another or one that is off by little.
+        symbolic = sympy.sympify(left.replace("^", "**"))
+        other = drawn.choice([str(sympy.expand(symbolic)), made(3), f"{left}+{drawn.choice('01')}"])
+        expected = sympy.expand(symbolic - sympy.sympify(other.replace("^", "**"))) == 0
+        assert algebra.same(algebra.read(left), algebra.read(other)) == expected, (left, other)
+        agreed[expected] += 1
+    assert min(agreed.values()) > 20
