@@ -13,7 +13,7 @@ from sodate.core.types import Message
 from sodate.data import tasks
 from sodate.evaluate.answered import Answered
 from sodate.evaluate.confidence import of_reply
-from sodate.evaluate.run import EvalItem
+from sodate.evaluate.items import EvalItem
 
 if TYPE_CHECKING:
     from sodate.grade import Grader

@@ -25,7 +25,7 @@ from sodate.data import tasks
 from sodate.data.datasets import count_use, located, wear_said
 from sodate.evaluate.aside import Aside
 from sodate.evaluate.grading import Again
-from sodate.evaluate.items import EvalItem, where
+from sodate.evaluate.items import where
 from sodate.evaluate.run import EvalResult
 from sodate.evaluate.run import evaluate as compare
 from sodate.evaluate.slices import Slice
