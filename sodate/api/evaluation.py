@@ -21,7 +21,6 @@ from sodate.core.files import sha256_file, write_json, write_text
 from sodate.core.manifests import SCHEMA_VERSION, ResultManifest, read_manifest
 from sodate.core.text import tr
 from sodate.core.types import Conversation, Message, Preference
-from sodate.data import tasks
 from sodate.data.datasets import count_use, located, wear_said
 from sodate.evaluate.aside import Aside
 from sodate.evaluate.grading import Again
