@@ -1,6 +1,6 @@
-"""How often the grader tone_ja reports good Japanese: python bench/tone.py FILE… (conversations; the last reply counts).
+"""How often the grader tone_ja reports good Japanese: python bench/tone.py FILE… (their last replies).
 
-Every report on a reply that a careful writer stands behind is a false one. Prints them by check with a Wilson interval.
+Every report on a reply that a careful writer stands behind is a false one. Prints them by check, with an interval.
 """
 
 from __future__ import annotations
