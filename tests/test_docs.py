@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from sodate.cli import app
 from sodate.core.recipe import METHODS, Recipe
 from sodate.grade.spec import KINDS
-from tests import glossary, tiny
+from tests import glossary, in_process, tiny
 
 ROOT = Path(__file__).parents[1]
 READMES = [ROOT / "README.md", ROOT / "README.ja.md"]
@@ -186,7 +186,7 @@ def test_the_japanese_page_of_commands_names_every_grader() -> None:
     assert named == set(KINDS)
 
 
-TWINS = ["data", "errors", "glossary", "graders", "python", "recipe", "security"]
+TWINS = ["choosing", "data", "errors", "glossary", "graders", "python", "recipe", "security"]
 
 
 @pytest.mark.parametrize("page", TWINS)
@@ -298,6 +298,20 @@ def test_the_commands_of_the_data_page_run(workplace: Path, tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     for line in commands(ROOT / "docs" / "data.md"):
         run(line)
+
+
+@pytest.mark.parametrize("page", ["choosing.md", "choosing.ja.md"])
+def test_a_stranger_who_follows_the_page_about_choosing_gets_a_recommendation(
+    page: str, workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(workplace / "mails.jsonl", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sodate.api.ladder_steps.run_command", in_process.run_command)
+    task = re.sub(r"target: 0\.9", "target: 0.0", blocks(ROOT / "docs" / page, "yaml")[0])
+    (tmp_path / "task.yaml").write_text(f"name: {page.replace('.', '-')}\n{task}", "utf-8")
+    said = [run(line) for line in commands(ROOT / "docs" / page)]
+    assert "base" in said[-1] and "is the first rung that reaches the target" in said[-1].replace("\n", " ")
+    assert "roles:" in (tmp_path / "task.yaml").read_text("utf-8")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())

@@ -184,11 +184,13 @@ def test_only_the_modules_that_fetch_a_model_reach_the_network() -> None:
     assert used == {"socket.gethostname"}
     # pip fetches the two built-in models; git says which commit this is; graders that run code do it in a jail;
     # templates that are not plain are rendered by a process with limits; exports are tried by one of their own engine;
-    # a job is trained by one of its own, and workers are started; llama.cpp is an engine in one of its own.
+    # a job is trained by one of its own, and workers are started; llama.cpp is an engine in one of its own;
+    # a step of a ladder is a command.
     started = {name_of(file) for file in FILES if "subprocess" in roots(file)}
     assert started == {"sodate/library/wheels.py", "sodate/release/registry.py", "sodate/grade/sandbox.py",
                        "sodate/render/isolated.py", "sodate/api/agreement.py", "sodate/jobs/worker.py",
-                       "sodate/jobs/crew.py", "sodate/generate/llamacpp_process.py"}  # fmt: skip
+                       "sodate/jobs/crew.py", "sodate/generate/llamacpp_process.py",
+                       "sodate/api/ladder_steps.py"}  # fmt: skip
     scripts = {
         "sodate.grade.inside",
         "sodate.grade.jail",

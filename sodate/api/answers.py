@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sodate.api import structured
 from sodate.core.text import tr
 from sodate.core.types import Message
 from sodate.data import tasks
@@ -53,9 +55,10 @@ class Made:
 
 def make(
     model: Any, name: str, prompts: list[list[Message]], tools: list[tuple[Any, ...]], left_out: Mapping[int, str],
-    max_new_tokens: int, batch_size: int, on_event: Callable[[str, Any], None],
+    max_new_tokens: int, batch_size: int, on_event: Callable[[str, Any], None], schema: Any = None, alone: int = 0,
 ) -> Made:  # fmt: skip
-    """Greedy replies to all prompts but those that are `left_out`, which have empty ones."""
+    """Greedy replies to all prompts but those that are `left_out`, which have empty ones; held to a JSON `schema` where
+    there is one. Before that, `alone` of them are answered one at a time."""
     from sodate.core.engine import Sampling
 
     asked = [number for number in range(len(prompts)) if number not in left_out]
@@ -67,12 +70,18 @@ def make(
         done += 1
         on_event("reply", {"model": name, "done": done, "total": total, "tokens": reply.tokens})
 
-    began = time.monotonic()
-    replies = model.replies(
-        [prompts[n] for n in asked], Sampling(max_new_tokens=max_new_tokens), tools=[tools[n] for n in asked],
-        batch_size=batch_size, on_reply=on_reply,
-    )  # fmt: skip
-    seconds = time.monotonic() - began
+    constraint = None if schema is None else structured.reply_constraint(schema, "schema", model.renderer)
+
+    def answer(numbers: Sequence[int], at_once: int, told: Callable[[int, Any], None] | None) -> tuple[Any, float]:
+        began = time.monotonic()
+        made = model.replies(
+            [prompts[n] for n in numbers], Sampling(max_new_tokens=max_new_tokens), tools=[tools[n] for n in numbers],
+            constraint=constraint, batch_size=at_once, on_reply=told,
+        )  # fmt: skip
+        return made, time.monotonic() - began
+
+    times = [answer([number], 1, None)[1] for number in asked[:alone]]
+    replies, seconds = answer(asked, batch_size, on_reply)
     texts, thoughts = [""] * len(prompts), [""] * len(prompts)
     for number, reply in zip(asked, replies, strict=True):
         texts[number] = tasks.generated(model.renderer, reply.ids, tools[number])
@@ -81,7 +90,10 @@ def make(
     read = sum(reply.counted[0] if reply.counted else len(model.renderer.prompt(prompts[n], tools[n]))
                for n, reply in zip(asked, replies, strict=True))  # fmt: skip
     waited = sorted(reply.seconds for reply in replies)
-    took = Answered(engine.name, engine.details, seconds, tokens, engine.figures, len(asked), read, tuple(waited))
+    took = Answered(
+        engine.name, engine.details, seconds, tokens, engine.figures, len(asked), read, tuple(waited),
+        statistics.median(times) if times else None,
+    )  # fmt: skip
     sure = {
         number: value for number, reply in zip(asked, replies, strict=True)
         if (value := of_content(model.renderer, reply)) is not None

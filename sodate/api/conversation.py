@@ -110,9 +110,7 @@ def prepared(turn: Turn) -> Ask:
     prompt = renderer.prompt(turn.messages, tools)
     constraint = None
     if turn.schema is not None:
-        constraint = structured.json_constraint(turn.schema, turn.params.schema)
-        if end := renderer.form.thought_end:
-            constraint = structured.after_reasoning(constraint, end)
+        constraint = structured.reply_constraint(turn.schema, turn.params.schema, renderer)
     if turn.served.text and (turn.call == "required" or turn.callable is not None):
         raise UsageError(
             tr("A server upstream that answers in text is not told which tool it has to call.",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sodate.api import answers, beside, judging, recorded, repeating, retaining, sheets
+from sodate.api import answers, beside, judging, recorded, repeating, retaining, sheets, structured
 from sodate.api.answers import Made
 from sodate.api.held_out import read_items
 from sodate.api.loading import load
@@ -67,6 +67,8 @@ def evaluate(
     slices: Sequence[str] = (),
     margin: float = 0.03,
     index: str | None = None,
+    schema: str | Path | None = None,
+    alone: int = 0,
     max_new_tokens: int | None = None,
     batch_size: int = 64,
     seed: int = 0,
@@ -84,7 +86,8 @@ def evaluate(
     file). `shots` adds a second baseline: the first one with the
     rows of that file as examples in its prompt. `limit` takes the first rows. Rows with the same value in the column
     `cluster` are not independent, and count so. Differences within ±`margin` count as none.
-    With `index`, passages that it finds stand before each question.
+    With `index`, passages that it finds stand before each question. With a JSON `schema` (a file), replies are held to
+    it. The first `alone` rows are answered one at a time before all are, for the median seconds of a request.
     `engine` is who answers: "torch", "llamacpp" or "upstream:URL".
     `slices` are columns by whose values all is compared again.
     `max_new_tokens` defaults to the longest reference, a quarter more and 8 tokens,
@@ -126,6 +129,7 @@ def evaluate(
         baselines.append(with_shots(baseline, count))
         contestants.insert(1, (baselines[1], examples))
     parsed = [parse_grader(spec, judges=judging.LocalJudges()) for spec in specs]
+    held_to = None if schema is None else structured.schema_in(Path(schema))
     items, tools = read_items(file, limit, columns, encoding, cluster)
     parsed = with_references(parsed, items)
     check_references(items, parsed)
@@ -166,7 +170,9 @@ def evaluate(
         unanswered[name] = answers.overlong(loaded[1], prompts, tools)
         for number, why in unanswered[name].items():
             on_event("warning", f"{where(items[number], number)}: {name}: {why}")
-        made[name] = answers.make(loaded[1], name, prompts, tools, unanswered[name], room[name], batch_size, on_event)
+        made[name] = answers.make(
+            loaded[1], name, prompts, tools, unanswered[name], room[name], batch_size, on_event, held_to, alone
+        )
         said[name] = made[name].texts
         if wanted := repeating.wanted(parsed):
             asked_again = repeating.Answers(loaded[1], prompts, tools, unanswered[name], room[name], batch_size, seed)
@@ -180,11 +186,18 @@ def evaluate(
     result = replace(result, answered={name: one.answered for name, one in made.items()})
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
     folder = home.reports_dir() / f"{stamp}-{secrets.token_hex(2)}"
+    scores = {
+        name: [
+            {one.grader: one.grades[i].score for one in result.results if one.model == name} for i in range(len(items))
+        ]
+        for name in said
+    }
     lines = [
-        {"model": name, "item": i, "reply": text, **({"reasoning": thought} if thought else {})}
+        {"model": name, "item": i, "reply": text, "scores": scores[name][i],
+         **({"reasoning": thought} if thought else {})}
         for name, texts in said.items()
         for i, (text, thought) in enumerate(zip(texts, _thoughts(made.get(name), len(texts)), strict=True))
-    ]
+    ]  # fmt: skip
     write_text(folder / "replies.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
     parts = sliced(result, slices)
     digest = sha256_file(file)
@@ -195,6 +208,8 @@ def evaluate(
         on_event("warning" if wear["worn"] else "wear", wear_said(wear))
     if asking is not None:
         held_out["index"] = asking.index.id
+    if schema is not None:
+        held_out["schema"] = {"file": str(schema), "sha256": sha256_file(Path(schema))}
     weights = {name: identity(exact) for name, exact in measured.items() if is_known(exact)}
     about: dict[str, Any] = {"measured": measured, "bytes": weights}
     about |= {"data": held_out, "slices": [one.to_json() for one in parts], "replay": replay}
@@ -211,6 +226,7 @@ def evaluate(
         str(tr("data sha256", "データの sha256")): digest,
         **({str(tr("uses", "使用回数")): str(wear_said(wear))} if wear else {}),
         **({str(tr("index", "索引")): asking.index.id} if asking else {}),
+        **({str(tr("replies held to", "返答の形の指定")): str(schema)} if schema else {}),
         str(tr("graders", "採点方法")): ", ".join(grader.name for grader in parsed),
         str(tr("longest reply, tokens", "返答の上限（トークン）")): ", ".join(
             str(tokens) for tokens in dict.fromkeys(room.values())

@@ -6,7 +6,7 @@ import json
 import random
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,13 @@ from sodate.core import home, progress
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.files import atomic_file
 from sodate.core.text import tr
-from sodate.core.types import Conversation, Message
+from sodate.core.types import Conversation, Message, TaskItem
 from sodate.data.datasets import located
 from sodate.data.examples import ParsedRow, read_examples
 from sodate.data.read import RawRow, read_rows
 from sodate.retrieve import catalogue
 from sodate.retrieve.build import build, keep_reweighted, reweighted
-from sodate.retrieve.context import heading, question, with_passages
+from sodate.retrieve.context import cited, heading, question, with_passages
 from sodate.retrieve.index import Found, Index, Weights
 from sodate.retrieve.passages import Passage
 from sodate.retrieve.tuning import GRID, Question, Recall, measure
@@ -151,8 +151,8 @@ def with_context(
     """Writes the conversations of a file with passages before each question, as they will be asked.
 
     A passage that the row names (`passage` or `file`) is among them if the search found another, at a place drawn from
-    `seed`. A share of 1 - `answerable` of the rows gets passages without the one that answers, and `abstention` as its
-    reply.
+    `seed`, and [*] in a reply becomes its number. A share of 1 - `answerable` of the rows gets passages without the one
+    that answers, and `abstention` as its reply.
     """
     asking, random_ = retriever(index, k), random.Random(seed)
     if answerable < 1 and not abstention:
@@ -192,7 +192,9 @@ def with_context(
             else:
                 shown = [one for one in found if one not in right][:k]
                 messages = [*example.prompt, Message("assistant", abstention or "")]
-            stream.write(_line(with_passages(messages, shown), example))
+            answers = next((n for n, one in enumerate(shown, 1) if known is not None and known.answered_by(one)), None)
+            messages = [replace(m, content=cited(m.content, answers)) if m.role == "assistant" else m for m in messages]
+            stream.write(openai_line(with_passages(messages, shown), example))
     return {"out": str(out), **counts}
 
 
@@ -206,7 +208,8 @@ def _named(index: Index, known: Question) -> Passage | None:
     return next((one for one in index.passages if known.answered_by(one)), None)
 
 
-def _line(messages: Sequence[Message], example: Conversation) -> bytes:
+def openai_line(messages: Sequence[Message], example: Conversation | TaskItem) -> bytes:
+    """A row of JSON lines with these messages, and with the example's tools and other columns."""
     row: dict[str, Any] = {"messages": [_openai(message) for message in messages]}
     if example.tools:
         row["tools"] = list(example.tools)

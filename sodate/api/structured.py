@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from sodate.core.engine import Constraint
@@ -57,6 +58,29 @@ def json_constraint(schema: Any, param: str) -> Constraint:
     if why:
         raise _not_enforced(why, param)
     return Constraint("json_schema", text)
+
+
+def schema_in(path: Path) -> Any:
+    """The JSON schema that replies are held to. UsageError where the file is not there, or is no JSON."""
+    try:
+        return json.loads(path.read_text("utf-8-sig"))
+    except FileNotFoundError:
+        raise UsageError(
+            tr(f"The schema {path} is missing.", f"スキーマ {path} がありません。"),
+            code="file_missing", param="schema", file=path,
+        ) from None  # fmt: skip
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            tr(f"{path} is no JSON: {error}", f"{path} は JSON として読めません: {error}"),
+            code="bad_schema", param="schema", file=path,
+        ) from None  # fmt: skip
+
+
+def reply_constraint(schema: Any, param: str, renderer: Renderer) -> Constraint:
+    """The constraint on a reply by this renderer's model: on its answer alone, where it thinks before that."""
+    constraint = json_constraint(schema, param)
+    end = renderer.form.thought_end
+    return after_reasoning(constraint, end) if end else constraint
 
 
 def _checked(schema: Any, param: str) -> str:

@@ -58,6 +58,12 @@ def evaluate(
         float, typer.Option(min=0, max=1, help=tr("Differences up to this count as none.", "差がないとみなす幅。"))
     ] = 0.03,
     index: Index = None,
+    schema: Annotated[
+        Path | None, typer.Option(help=tr("Hold replies to this JSON schema.", "返答をこの JSON スキーマに従わせる。"))
+    ] = None,
+    alone: Annotated[
+        int, typer.Option(min=0, help=tr("Rows to time one at a time first.", "最初に 1 件ずつ時間を測る行数。"))
+    ] = 0,
     retention: Annotated[
         bool, typer.Option("--retention", help=tr("Ask what was forgotten, too.", "忘れたことがないかも調べる。"))
     ] = False,
@@ -84,8 +90,9 @@ def evaluate(
         done = sodate.evaluate(
             models, data, grader, replies=replies or (), baseline=baseline, limit=limit, shots=shots,
             columns=pairs(columns), encoding=encoding, cluster=cluster, slices=slice or (), margin=margin,
-            index=index, max_new_tokens=max_tokens, batch_size=batch_size, seed=seed, engine=engine,
-            replay=shlex.join(["sodate", *sys.argv[1:]]), retention=retention, prices=prices, on_event=listen,
+            index=index, schema=schema, alone=alone, max_new_tokens=max_tokens, batch_size=batch_size, seed=seed,
+            engine=engine, replay=shlex.join(["sodate", *sys.argv[1:]]), retention=retention, prices=prices,
+            on_event=listen,
         )  # fmt: skip
     if as_json:
         parts = [one.to_json() for one in done.slices]

@@ -43,6 +43,10 @@ CODES: Mapping[str, str] = {
         "not a JSON Schema, or one that is not supported", "JSON Schema でないか、対応していない JSON Schema です"
     ),
     "bad_sheet": tr("a sheet has rows or votes that can't be taken", "シートに、取り込めない行か票があります"),
+    "bad_task": tr(
+        "the task file is not YAML, or not keys with values",
+        "タスクのファイルが YAML でないか、キーと値の形になっていません",
+    ),
     "bad_value": tr("`param` has a value that it can't have", "`param` に使えない値が指定されています"),
     "busy": tr(
         "there is no room for the request now; try again",
@@ -85,6 +89,7 @@ CODES: Mapping[str, str] = {
         "packages of an optional part are not installed", "追加機能のパッケージがインストールされていません"
     ),
     "failed": tr("anything that has no code of its own", "固有のコードがないエラーです"),
+    "file_exists": tr("a file of that name is there already", "その名前のファイルがすでにあります"),
     "file_missing": tr("a file is not there", "ファイルがありません"),
     "file_unreadable": tr("a file is there and can't be read", "ファイルはありますが、読めません"),
     "fine_tune_not_found": tr("the project has no job of this id", "この ID のジョブがプロジェクトにありません"),
@@ -165,6 +170,10 @@ CODES: Mapping[str, str] = {
     "schema_violation": tr("the reply does not follow the schema", "返答がスキーマに合っていません"),
     "shutting_down": tr("the server is ending", "サーバーが終了するところです"),
     "slow_reader": tr("the client took its reply too slowly", "クライアントの受信が遅すぎました"),
+    "step_failed": tr(
+        "a command that the ladder ran failed; the command is named",
+        "ladder が実行したコマンドが失敗しました。コマンドを示します",
+    ),
     "study_not_found": tr("no study of judgements has this id", "その ID の調査はありません"),
     "template_broken": tr(
         "the chat template breaks a law of rendering", "会話テンプレートが、変換の規則を満たしていません"

@@ -82,6 +82,10 @@ def beside(file: Path, name: str) -> str:
     return name if dataset_rows(name) is not None else str(file.parent / name)
 
 
+def ladders_dir() -> Path:
+    return home() / "ladders"
+
+
 def indexes_dir() -> Path:
     return home() / "indexes"
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import (
@@ -24,9 +24,10 @@ from pydantic import (
 from sodate.core.errors import UsageError
 from sodate.core.home import beside
 from sodate.core.text import en, ja, said_by, tr
+from sodate.core.yaml_files import read_mapping, yaml_value
 
-MAX_CHARS = 1_000_000  # of a recipe
 Auto = Literal["auto"]
+Typed = TypeVar("Typed", bound=BaseModel)
 Adapter = Literal["lora", "rslora", "dora", "qlora", "bottleneck", "last", "full"]
 
 _LORA = ("lora_rank", "lora_alpha", "lora_targets")
@@ -270,7 +271,7 @@ def given(words: Iterable[str]) -> dict[str, Any]:
     for word in words:
         key, _, value = word.partition("=")
         try:
-            values[key] = _yaml(value)
+            values[key] = yaml_value(value)
         except yaml.YAMLError:
             raise UsageError(
                 tr(f"{word}: the value is not valid YAML.", f"{word}: 値が正しい YAML ではありません。"),
@@ -280,55 +281,11 @@ def given(words: Iterable[str]) -> dict[str, Any]:
     return values
 
 
-def _yaml(text: str) -> Any:
-    """A YAML value of bounded size. YAMLError also on aliases, by which a few lines name millions of values."""
-    if len(text) > MAX_CHARS:
-        raise yaml.YAMLError(tr(f"more than {MAX_CHARS} characters", f"{MAX_CHARS} 文字を超えています"))
-    try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise yaml.YAMLError(tr("aliases (*name) are not read; write the value out",
-                                    "エイリアス (*名前) は使えません。値をそのまま書いてください"))  # fmt: skip
-        return yaml.safe_load(text)
-    except RecursionError:
-        raise yaml.YAMLError(tr("nested too deeply", "入れ子が深すぎます")) from None
-
-
 def load_recipe(path: Path | None, overrides: dict[str, Any]) -> Recipe:
     """A recipe from a YAML file and `key=value` overrides (which win). File paths in it are relative to the file."""
     values: dict[str, Any] = {}
     if path is not None:
-        try:
-            loaded = _yaml(path.read_text("utf-8"))
-        except FileNotFoundError:
-            raise UsageError(
-                tr(f"Recipe {path} is not there.", f"レシピ {path} がありません。"),
-                code="file_missing",
-                param="recipe",
-                file=path,
-            ) from None
-        except (OSError, UnicodeError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise UsageError(
-                tr(f"Recipe {path} can't be read: {reason}", f"レシピ {path} を読めません: {reason}"),
-                code="file_unreadable",
-                param="recipe",
-                file=path,
-            ) from None
-        except yaml.YAMLError as error:
-            raise UsageError(
-                tr(f"{path} is not valid YAML: {error}", f"{path} は正しい YAML ではありません: {error}"),
-                code="bad_recipe",
-                param="recipe",
-                file=path,
-                line=yaml_line(error),
-            ) from None
-        if not isinstance(loaded, dict):
-            raise UsageError(
-                tr(f"{path} is not a mapping of keys to values.", f"{path} がキーと値の対応になっていません。"),
-                code="bad_recipe",
-                param="recipe",
-                file=path,
-            )
+        loaded = read_mapping(path, tr("Recipe", "レシピ"), "recipe", code="bad_recipe")
         values = {key: _beside(path, key, value) for key, value in loaded.items()}
         if "rewards" in values:  # their files lie beside the recipe too
             values.setdefault("rewards_from", str(path.parent))
@@ -344,18 +301,20 @@ def load_recipe(path: Path | None, overrides: dict[str, Any]) -> Recipe:
     return validated(METHODS[method], values, str(path) if path else "")
 
 
-def validated(kind: type[Recipe], values: dict[str, Any], where: str) -> Recipe:
-    """The recipe, or a UsageError that names the key, what is wrong with it, and the nearest right one."""
+def validated(kind: type[Typed], values: dict[str, Any], where: str) -> Typed:
+    """The values as a recipe, or another file of typed keys; or a UsageError that names the key, what is wrong with
+    it, and the nearest right one."""
     try:
         return kind.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0]) if first["loc"] else ""
         at = f"{where}: " if where else ""
+        names = [field.alias or name for name, field in kind.model_fields.items()]
         if first["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(key, kind.model_fields, 1)
+            near = difflib.get_close_matches(key, names, 1)
             hint = tr(f"Did you mean {near[0]}?", f"{near[0]} のことですか?") if near else ""
-            known = ", ".join(kind.model_fields)
+            known = ", ".join(names)
             raise UsageError(
                 tr(f"{at}unknown key {key!r}. {en(hint)}".rstrip(), f"{at}知らないキー {key!r} です。{ja(hint)}"),
                 tr(f"Known keys: {known}.", f"使えるキー: {known}"),
@@ -366,7 +325,9 @@ def validated(kind: type[Recipe], values: dict[str, Any], where: str) -> Recipe:
         if first["type"] == "missing":
             raise UsageError(
                 tr(f"{at}{key!r} is missing.", f"{at}{key!r} がありません。"),
-                tr(f"Give it in the recipe or as {key}=VALUE.", f"レシピか {key}=値 で指定してください。"),
+                tr(f"Give it in the recipe or as {key}=VALUE.", f"レシピか {key}=値 で指定してください。")
+                if issubclass(kind, Recipe)
+                else tr(f"Write {key}: VALUE into the file.", f"ファイルに {key}: 値 と書いてください。"),
                 code="missing_key",
                 param=key,
                 file=where or None,
@@ -379,12 +340,6 @@ def validated(kind: type[Recipe], values: dict[str, Any], where: str) -> Recipe:
             param=key,
             file=where or None,
         ) from None
-
-
-def yaml_line(error: yaml.YAMLError) -> int | None:
-    """The line, from 1, that the parser stopped at."""
-    mark = getattr(error, "problem_mark", None)
-    return mark.line + 1 if mark else None
 
 
 def _beside(recipe: Path, key: str, value: Any) -> Any:

@@ -20,6 +20,7 @@ class Answered:
     requests: int = 0
     prompt_tokens: int = 0  # of all requests
     waits: tuple[float, ...] = ()  # seconds from a request's admission to its end, among the others, in order
+    alone: float | None = None  # median seconds of a request that is answered by itself, where that was measured
 
     @property
     def speed(self) -> float:
@@ -40,7 +41,8 @@ class Answered:
         waits = {f"latency_{name}": self.waits[round(last * share)] for name, share in (("p50", 0.5), ("p95", 0.95))
                  if self.waits}  # fmt: skip
         return {"requests": n, "prompt_tokens": self.prompt_tokens / n, "reply_tokens": self.tokens / n,
-                "seconds_per_request": self.seconds / n, **waits}  # fmt: skip
+                "seconds_per_request": self.seconds / n, **waits,
+                **({} if self.alone is None else {"seconds_alone": self.alone})}  # fmt: skip
 
     def __str__(self) -> str:
         tried = ", ".join(f"{name} {rate:.0f}" for name, rate in self.figures.get("rates", {}).items())

@@ -29,6 +29,9 @@ JAPANESE = (
 )
 
 
+CITE = "[*]"
+
+
 def question(messages: Sequence[Message]) -> str:
     """What is looked for: the last user turn."""
     return next((message.content for message in reversed(messages) if message.role == "user"), "")
@@ -44,6 +47,11 @@ def with_passages(messages: Sequence[Message], passages: Sequence[Passage]) -> l
     shown = quoted.write((heading(one), one.text) for one in passages)
     text = f"{rule}\n\n{shown}\n\n{label} {asked.content}"
     return [*messages[:at], replace(asked, content=text), *messages[at + 1 :]]
+
+
+def cited(text: str, number: int | None) -> str:
+    """A reply in which CITE stands for the passage it rests on, with that passage's number; without one, it goes."""
+    return text.replace(CITE, "" if number is None else f"[{number}]")
 
 
 def heading(passage: Passage) -> str:

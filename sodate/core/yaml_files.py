@@ -1,0 +1,70 @@
+"""YAML that a person wrote: keys with values, of bounded size, and an error that says where it goes wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sodate.core.errors import UsageError
+from sodate.core.text import Sentence, en, ja, tr
+
+MAX_CHARS = 1_000_000
+
+
+def yaml_value(text: str) -> Any:
+    """A YAML value of bounded size. YAMLError also on aliases, by which a few lines name millions of values."""
+    if len(text) > MAX_CHARS:
+        raise yaml.YAMLError(tr(f"more than {MAX_CHARS} characters", f"{MAX_CHARS} 文字を超えています"))
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise yaml.YAMLError(tr("aliases (*name) are not read; write the value out",
+                                    "エイリアス (*名前) は使えません。値をそのまま書いてください"))  # fmt: skip
+        return yaml.safe_load(text)
+    except RecursionError:
+        raise yaml.YAMLError(tr("nested too deeply", "入れ子が深すぎます")) from None
+
+
+def read_mapping(path: Path, what: Sentence, param: str, *, code: str) -> dict[Any, Any]:
+    """The keys and values of a file. UsageError where it is not there, can't be read, or is something else; `what` the
+    file is called then, and `code` says that it is malformed."""
+    try:
+        loaded = yaml_value(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise UsageError(
+            tr(f"{en(what)} {path} is not there.", f"{ja(what)} {path} がありません。"),
+            code="file_missing",
+            param=param,
+            file=path,
+        ) from None
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError(
+            tr(f"{en(what)} {path} can't be read: {reason}", f"{ja(what)} {path} を読めません: {reason}"),
+            code="file_unreadable",
+            param=param,
+            file=path,
+        ) from None
+    except yaml.YAMLError as error:
+        raise UsageError(
+            tr(f"{path} is not valid YAML: {error}", f"{path} は正しい YAML ではありません: {error}"),
+            code=code,
+            param=param,
+            file=path,
+            line=_line(error),
+        ) from None
+    if not isinstance(loaded, dict):
+        raise UsageError(
+            tr(f"{path} is not a mapping of keys to values.", f"{path} がキーと値の対応になっていません。"),
+            code=code,
+            param=param,
+            file=path,
+        )
+    return loaded
+
+
+def _line(error: yaml.YAMLError) -> int | None:
+    """The line, from 1, that the parser stopped at."""
+    mark = getattr(error, "problem_mark", None)
+    return mark.line + 1 if mark else None

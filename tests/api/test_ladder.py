@@ -1,0 +1,231 @@
+"""A ladder from its task file to its page, on a tiny model: what is measured, what never twice, and what is said."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sodate.api import ladder_rows, ladder_steps, ladder_task
+from sodate.api.ladder import ladder
+from sodate.cli import app
+from sodate.core.errors import UsageError
+from tests import farm as farms
+from tests import in_process
+
+WHAT = ["apples", "pears", "boxes", "red hats", "blue hats"]
+
+
+def row(number: int, what: str) -> dict[str, Any]:
+    reply = json.dumps({"n": number, "what": what})
+    asked = f"Please send {number} {what}."
+    turns = [("system", "Reply in JSON."), ("user", asked), ("assistant", reply)]
+    return {"messages": [{"role": role, "content": text} for role, text in turns], "file": f"{what}.md"}
+
+
+@pytest.fixture(scope="module")
+def farm(tmp_path_factory: pytest.TempPathFactory) -> farms.Farm:
+    return farms.plant(tmp_path_factory.mktemp("farm"))
+
+
+@pytest.fixture
+def task(farm: farms.Farm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A task file with its rows, in a home that has the model; commands run in this process."""
+    monkeypatch.setenv("SODATE_HOME", str(farm.new_home(tmp_path / "home")))
+    monkeypatch.setenv("SODATE_LANG", "en")
+    farms.write_rows(tmp_path / "train.jsonl", [row(n, what) for n in range(2, 12) for what in WHAT[:4]])
+    farms.write_rows(tmp_path / "heldout.jsonl", [row(n, what) for n in (20, 21) for what in WHAT])
+    schema = {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer", "maximum": 9}},
+              "additionalProperties": False}  # fmt: skip
+    (tmp_path / "schema.json").write_text(json.dumps(schema))
+    return write(tmp_path / "task.yaml", model=farm.model)
+
+
+def write(path: Path, **more: Any) -> Path:
+    about = {
+        "name": "orders", "goal": "Turn each order into JSON.", "wrong": ["accuracy", "format"],
+        "grader": "text_similarity", "train": "train.jsonl", "heldout": "heldout.jsonl", "training": {"max_steps": 2},
+    }  # fmt: skip
+    path.write_text("# mine\n" + yaml.safe_dump(about | more, sort_keys=False))
+    return path
+
+
+class Commands:
+    """`sodate` commands run in this process instead of one each; counts them."""
+
+    def __init__(self) -> None:
+        self.ran: list[list[str]] = []
+
+    def __call__(self, words: Sequence[str], cwd: Path) -> tuple[Any, float, int]:
+        self.ran.append(list(words))
+        return in_process.run_command(words, cwd)
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> Iterator[Commands]:
+    counting = Commands()
+    monkeypatch.setattr(ladder_steps, "run_command", counting)
+    yield counting
+
+
+def test_a_ladder_measures_every_rung_on_the_same_rows_and_nothing_twice(
+    task: Path, commands: Commands, farm: farms.Farm
+) -> None:
+    found = ladder(task, every=True)
+    names = [one["name"] for one in found["rungs"]]
+    assert names == ["base", "prompt", "few-shots", "nearest-shots", "sft-8", "sft-32"]
+    for one in found["rungs"]:
+        assert set(one["quality"]) == {"mean", "ci"} and 0 <= one["quality"]["mean"] <= 1
+        assert one["peak_bytes"] == 10**9 and one["tokens_per_request"] > 0 and one["seconds_per_request"] > 0
+        assert one["cost_per_month"] == pytest.approx(1e4 * one["seconds_per_request"] / 3600 * 0.1, rel=1e-2)
+        assert one["command"].startswith("sodate eval ")
+    assert found["recommended"] in names and found["because"] and Path(found["report"]).is_file()
+    assert found["learning_curve"]["rows"] == [8, 32] and found["learning_curve"]["twice"] == 64
+    trained = [one for one in commands.ran if one[0] == "train"]
+    assert len(trained) == 2 and {"max_steps=2"} <= set(trained[0])
+    # Every prompt has the held-out rows' own last question, in their order, and their right replies.
+    files = [one[one.index("--data") + 1] for one in commands.ran if "--alone" in one]
+    for file in files:
+        rows = [json.loads(line)["messages"] for line in Path(file).read_text().splitlines()]
+        assert [one[-2]["content"] for one in rows] == [f"Please send {n} {w}." for n in (20, 21) for w in WHAT]
+
+    before = len(commands.ran)
+    again = ladder(task, every=True)
+    assert len(commands.ran) == before and again["measured"] == 0
+    assert again["rungs"] == found["rungs"]
+    write(task, model=farm.model, requests_per_month=500)  # a price: nothing to measure
+    assert ladder(task, every=True)["measured"] == 0
+    lines = (task.parent / "train.jsonl").read_text().splitlines()
+    (task.parent / "train.jsonl").write_text("\n".join(lines[1:]) + "\n")
+    changed = ladder(task, every=True)
+    ran = commands.ran[before:]
+    assert changed["measured"] == len(ran) > 0
+    base = found["rungs"][0]["command"]
+    assert base == changed["rungs"][0]["command"] and base not in [" ".join(["sodate", *one]) for one in ran]
+
+
+def test_it_stops_at_the_first_rung_that_reaches_the_target_and_writes_what_each_layer_is_for(
+    task: Path, commands: Commands, farm: farms.Farm
+) -> None:
+    write(task, model=farm.model, target=0.0, knowledge="monthly")
+    found = ladder(task)
+    assert [one["name"] for one in found["rungs"]] == ["base"] and found["recommended"] == "base"
+    assert found["reached"] and "first rung that reaches the target" in found["because"]
+    assert "none after it can change that" in found["stopped"]
+    assert len(commands.ran) == 1
+    text = task.read_text()
+    assert text.startswith("# mine\n") and text.count("roles:") == 1
+    assert yaml.safe_load(text)["roles"] == {
+        "prompt": ["task", "knowledge", "accuracy", "format"], "retrieval": [], "training": [],
+    }  # fmt: skip
+    ladder(task)
+    assert task.read_text() == text
+
+
+def test_a_schema_and_documents_add_rungs_and_replies_that_fit_already_are_not_asked_again(
+    task: Path, commands: Commands, farm: farms.Farm
+) -> None:
+    (task.parent / "docs").mkdir()
+    (task.parent / "docs" / "hats.md").write_text("# Hats\n\nWe sell red hats.\n")
+    write(task, model=farm.model, schema="schema.json", documents="docs", wrong=["format"])
+    found = ladder(task, every=True)
+    names = [one["name"] for one in found["rungs"]]
+    assert names[8:] == [
+        "retrieval", "retrieval+schema", "sft-8", "sft-8+schema", "sft-32", "sft-32+schema", "sft-32+retrieval",
+        "sft-32+retrieval+schema",
+    ]  # fmt: skip
+    by_name = {one["name"]: one for one in found["rungs"]}
+    assert by_name["base+schema"]["fits_schema"] == 1.0
+    assert "--index orders@1" in by_name["retrieval"]["command"]
+    assert by_name["sft-32+retrieval"]["build_seconds"] == pytest.approx(3.0)  # the index and the training
+    assert any("can't be of another form" in one for one in found["advice"])
+
+
+def test_the_rows_that_decide_are_kept_out_of_training_and_of_the_choice_of_prompts(task: Path) -> None:
+    copied = [row(20, "apples"), row(21, "pears")]
+    lines = (task.parent / "train.jsonl").read_text()
+    (task.parent / "train.jsonl").write_text(lines + "".join(json.dumps(one) + "\n" for one in copied))
+    rows = ladder_rows.read(ladder_task.load_task(task))
+    asked = {one.prompt[-1].content for one in rows.heldout}
+    assert not asked & {one.prompt[-1].content for one in (*rows.train, *rows.develop)}
+    assert rows.aside == 2 and len(rows.heldout) == 10
+
+
+def test_the_nearest_examples_stand_before_the_question_and_the_nearest_stands_last(task: Path) -> None:
+    rows = ladder_rows.read(ladder_task.load_task(task))
+    asked = next(one for one in rows.heldout if "pears" in one.prompt[-1].content)
+    shown = ladder_rows.nearest_shots(rows, ladder_rows.as_asked)(asked)
+    assert [one.role for one in shown] == ["system", *["user", "assistant"] * 4, "user"]
+    assert all("pears" in one.content for one in shown[1::2]) and shown[-1] == asked.prompt[-1]
+    fixed = ladder_rows.fixed_shots(rows, ladder_rows.as_asked)
+    assert [one.content for one in fixed(rows.heldout[0])[1:-1]] == [one.content for one in fixed(asked)[1:-1]]
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "param"),
+    [
+        ({"modle": "x"}, "unknown_key", "modle"), ({"knowledge": "often"}, "bad_value", "knowledge"),
+        ({"heldout": "none.jsonl"}, "file_missing", "heldout"), ({"target": 90}, "bad_value", "target"),
+        ({"training": {"lrr": 1}}, "bad_value", "training"), ({"name": "../up"}, "bad_name", None),
+        ({"roles": {"magic": []}}, "bad_value", "roles"),
+    ],
+)  # fmt: skip
+def test_what_a_task_gets_wrong_is_named(
+    task: Path, farm: farms.Farm, change: dict[str, Any], code: str, param: str | None
+) -> None:
+    write(task, model=farm.model, **change)
+    with pytest.raises(UsageError) as raised:
+        ladder(task)
+    assert (raised.value.code, raised.value.param) == (code, param)
+
+
+def test_the_answers_alone_say_when_training_is_the_wrong_tool(task: Path, farm: farms.Farm) -> None:
+    def said(**more: Any) -> str:
+        return " ".join(map(str, ladder_task.advice(ladder_task.load_task(write(task, model="m", **more)).task)))
+
+    assert said() == ""
+    assert "work for retrieval" in said(wrong=["accuracy"], knowledge="daily")
+    assert "as `documents`" in said(knowledge="yearly")
+    assert "checked surely by a program" in said(wrong=["banned_words"])
+    assert "costs more attention" in said(requests_per_month=20)
+
+
+def test_questions_become_a_task_file_that_is_never_written_over(
+    task: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from typer.testing import CliRunner
+
+    new = task.with_name("new.yaml")
+    answers = ["Sort mails.", "accuracy, tone", "often", "weekly", "0.8", "", "exact", "nowhere.jsonl", "train.jsonl",
+               "heldout.jsonl", "", "schema.json", "500", "0.2", "EUR"]  # fmt: skip
+    done = CliRunner().invoke(app, ["ladder", str(new), "--new"], input="\n".join(answers) + "\n")
+    assert done.exit_code == 0, done.output
+    made = ladder_task.load_task(new).task
+    assert (made.goal, made.wrong, made.knowledge, made.target) == ("Sort mails.", ("accuracy", "tone"), "weekly", 0.8)
+    assert (made.model, made.structure, made.documents, made.machine_hour) == ("smollm2-135m", "schema.json", (), 0.2)
+    assert "give the facts as `documents`" in done.output.replace("\n", " ")
+    with pytest.raises(UsageError, match="there already"):
+        ladder_task.write_task(new, {"goal": "x"} | yaml.safe_load(new.read_text()))
+
+
+def test_a_real_ladder_stopped_by_ctrl_c_goes_on_with_what_it_has(task: Path, farm: farms.Farm) -> None:
+    write(task, model=farm.model, target=0.0)
+    command = [sys.executable, "-m", "sodate.cli", "ladder", str(task), "--json"]
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    steps = Path(os.environ["SODATE_HOME"]) / "ladders" / "orders" / "files"
+    while first.poll() is None and not steps.exists():
+        pass
+    first.send_signal(signal.SIGINT)
+    said, _ = first.communicate()
+    assert first.returncode == 130 and json.loads(said)["error"]["code"] == "interrupted"
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    assert found["recommended"] == "base" and found["rungs"][0]["peak_bytes"] > 10**7
