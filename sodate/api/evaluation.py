@@ -18,7 +18,7 @@ from sodate.api.retrieval import retriever
 from sodate.core import home
 from sodate.core.errors import UsageError
 from sodate.core.files import sha256_file, write_json, write_text
-from sodate.core.manifests import SCHEMA_VERSION, ResultManifest, read_manifest
+from sodate.core.manifests import SCHEMA_VERSION, ResultManifest, read_kept
 from sodate.core.text import tr
 from sodate.core.types import Conversation, Message, Preference
 from sodate.data.datasets import count_use, located, wear_said
@@ -256,7 +256,7 @@ def reports_about(version: str) -> list[str]:
 
 
 def _measured(path: Path) -> Mapping[str, str]:
-    result: ResultManifest = read_manifest(path)
+    result: ResultManifest = read_kept(path)
     return result.get("measured", {})
 
 

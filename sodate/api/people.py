@@ -116,7 +116,7 @@ def import_sheet(path: str | Path, *, by: str = "") -> dict[str, Any]:
     table = sheets.read(file)
     ids = [row[sheets.ID] for _, row in table]
     study = ids[0].partition("-")[0] if ids else ""
-    key = _key(study, file)
+    key = study_key(study, file)
     votes: dict[str, dict[str, str]] = {}
     for line, row in table:
         one = row[sheets.ID]
@@ -155,7 +155,7 @@ def judged(study: str, *, preferences: str | Path | None = None) -> dict[str, An
     Of a row that several judged, the majority counts once. `preferences` is a file to write the pairs of the first
     viewpoint to, as data to train on, each with its origin.
     """
-    key = _key(study, None)
+    key = study_key(study, None)
     files = sorted((_folder(study) / "votes").glob("*.json"))
     said = {one["rater"]: one["votes"] for one in map(read_manifest, files)}
     if not said:
@@ -236,7 +236,8 @@ def _folder(study: str) -> Path:
     return home.judgements_dir() / home.checked_name(study, tr("Study", "調査"))
 
 
-def _key(study: str, file: Path | None) -> Any:
+def study_key(study: str, file: Path | None = None) -> Any:
+    """The key of a study: its rows with what stands on which side. UsageError where there is none."""
     path = home.judgements_dir() / study / "key.json" if home.NAME.fullmatch(study) else None
     if path is None or not path.exists():
         known = ", ".join(sorted(p.name for p in home.judgements_dir().glob("*"))) or tr("none yet", "まだありません")

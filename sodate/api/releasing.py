@@ -12,7 +12,7 @@ from typing import Any
 from sodate.core import home
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.files import sha256_file, write_json
-from sodate.core.manifests import SCHEMA_VERSION, GateRecord, Move, ResultManifest, read_manifest
+from sodate.core.manifests import SCHEMA_VERSION, GateRecord, Move, ResultManifest, read_kept
 from sodate.core.runs import now
 from sodate.core.text import en, ja, tr
 from sodate.library.store import find
@@ -55,12 +55,20 @@ def check_gate(version: str, gate: str | Path) -> dict[str, Any]:
 
 
 def promote(
-    version: str, alias: str, *, gate: str | Path | None = None, override: str = "", by: str = ""
-) -> dict[str, Any]:
+    version: str, alias: str, *, gate: str | Path | None = None, override: str = "", by: str = "", reason: str = "",
+    seen: int | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Makes an alias mean a version, if it passed: `gate` now, or else at its last check, with exactly these bytes.
 
+<<<<<<< HEAD
     `override` is a reason to move it without that; `by` then has to name who decided. Both stand in the log. A canary
     of the alias ends. Raises SodateError `gate_not_passed`, or where a file of the version is not what was registered.
+=======
+    `override` is a reason to move it without that; `by` then has to name who decided. Both stand in the log.
+    `reason` is kept in the log. `seen` is how many moves the alias had made when somebody decided: if it has moved
+    since, nothing is done (SodateError `moved_meanwhile`).
+    Raises SodateError `gate_not_passed`, or where a file of the version is not what was registered.
+>>>>>>> 3bcde36 (Pages begin at /: login by key or one-time link, roles, overview, runs with live curves, versions with promotion; each has its JSON and verb)
     """
     aliases.folder(alias)  # a name that can't be one is refused before anything is looked at
     found = _version(version)
@@ -72,6 +80,7 @@ def promote(
             code="bad_name", param="alias",
         )  # fmt: skip
     with held(found), aliases.moving(alias):
+<<<<<<< HEAD
         move = aliases.move(alias, "promote", found.id, **_passed(found, gate, override, by))
     return _shown(move)
 
@@ -113,10 +122,23 @@ def abort_canary(alias: str, *, reason: str = "", by: str = "") -> dict[str, Any
             tr(f"{alias} has no canary.", f"{alias} にカナリアはありません。"),
             f"sodate release log {alias}",
             code="no_canary", param="alias",
+=======
+        _check_seen(alias, seen)
+        verify(found)
+        look_up(found.id)  # the weights below it, too
+        record = check_gate(found.id, gate) if gate is not None else last_record(found)
+        passes = record is not None and record["passes"]
+        if not passes and not override:
+            raise _not_passed(found, record)
+        move = aliases.move(
+            alias, "promote", found.id, by=by or getpass.getuser(), reason=override or reason, override=not passes,
+            bytes=identity(found.id), gate=None if record is None else record["record"],
+>>>>>>> 3bcde36 (Pages begin at /: login by key or one-time link, roles, overview, runs with live curves, versions with promotion; each has its JSON and verb)
         )  # fmt: skip
     return _shown(move)
 
 
+<<<<<<< HEAD
 def _passed(found: Version, gate: str | Path | None, override: str, by: str) -> dict[str, Any]:
     """What the log says of a version that may be released. Raises where it may not."""
     if override and not by.strip():
@@ -139,12 +161,33 @@ def rollback(alias: str, *, reason: str = "", by: str = "") -> dict[str, Any]:
     """Undoes the last move: an alias means what it meant before, or, where a canary runs, that ends.
 
     SodateError where it is not an alias, or meant nothing.
+=======
+def rollback(alias: str, *, reason: str = "", by: str = "", seen: int | None = None) -> dict[str, Any]:
+    """Makes an alias mean what it meant before, in one move. SodateError where it is not an alias, or meant nothing.
+
+    `seen` as for `promote`.
+>>>>>>> 3bcde36 (Pages begin at /: login by key or one-time link, roles, overview, runs with live curves, versions with promotion; each has its JSON and verb)
     """
     if aliases.target(alias) is None:
         raise _no_alias(alias)
     about = {"by": by or getpass.getuser(), "reason": reason}
     with aliases.moving(alias):
+<<<<<<< HEAD
         return _shown(aliases.abort(alias, **about) or aliases.undo(alias, **about))
+=======
+        _check_seen(alias, seen)
+        return _shown(aliases.undo(alias, by=by or getpass.getuser(), reason=reason))
+>>>>>>> 3bcde36 (Pages begin at /: login by key or one-time link, roles, overview, runs with live curves, versions with promotion; each has its JSON and verb)
+
+
+def releases() -> list[dict[str, Any]]:
+    """Every alias: what it means, what a rollback would make of it, how often it has moved, and its last move."""
+    found = []
+    for name in aliases.list_aliases():
+        moves, stack = aliases.moves(name), aliases.stack(name)
+        found.append({"alias": name, "version": stack[-1], "before": stack[-2] if len(stack) > 1 else None,
+                      "moves": len(moves), "last": _shown(moves[-1])})  # fmt: skip
+    return found
 
 
 def release_log(alias: str) -> list[Move]:
@@ -155,10 +198,24 @@ def release_log(alias: str) -> list[Move]:
     return found
 
 
+<<<<<<< HEAD
 def meaning(alias: str) -> dict[str, Any]:
     """The version that an alias means, and that of its canary."""
     running = aliases.canary(alias)
     return {"version": aliases.target(alias), "canary": running and running["version"]}
+=======
+def _check_seen(alias: str, seen: int | None) -> None:
+    moves = aliases.moves(alias)
+    if seen is None or len(moves) == seen:
+        return
+    last = moves[-1]
+    raise SodateError(
+        tr(f"Meanwhile {last.get('by', '?')} made {alias} mean {last['version']}. Nothing was changed.",
+           f"その間に {last.get('by', '?')} が {alias} を {last['version']} に移しました。何も変更していません。"),
+        tr("Look again, and decide anew.", "もう一度確認してから、改めて決めてください。"),
+        code="moved_meanwhile", param="alias",
+    )  # fmt: skip
+>>>>>>> 3bcde36 (Pages begin at /: login by key or one-time link, roles, overview, runs with live curves, versions with promotion; each has its JSON and verb)
 
 
 def _shown(move: Move) -> dict[str, Any]:
@@ -189,7 +246,7 @@ def _reports() -> list[tuple[Path, ResultManifest]]:
     """Every report with its result.json, newest first."""
     root = home.reports_dir()
     paths = sorted(root.glob("*/result.json"), reverse=True) if root.exists() else []
-    return [(path, read_manifest(path)) for path in paths]
+    return [(path, read_kept(path)) for path in paths]
 
 
 def _measured(
@@ -216,11 +273,11 @@ def _looks(folders: list[str]) -> int:
     return sum(report.get("data", {}).get("sha256") in files for _, report in reports)
 
 
-def _last_record(version: Version) -> dict[str, Any] | None:
+def last_record(version: Version) -> dict[str, Any] | None:
     """The last check of exactly these bytes, under whatever gate."""
     own, root = identity(version.id), home.gates_dir()
     for path in sorted(root.glob("*.json"), reverse=True) if root.exists() else []:
-        record: GateRecord = read_manifest(path)
+        record: GateRecord = read_kept(path)
         if record["bytes"] == own:
             return {**record, "record": str(path)}
     return None

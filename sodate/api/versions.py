@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from sodate.api.reports import measured
 from sodate.core.errors import UsageError
+from sodate.core.manifests import read_kept
 from sodate.core.text import tr
-from sodate.release import registry
+from sodate.release import aliases, registry
 from sodate.release.registry import Version, list_versions, verify
 from sodate.release.registry import find_version as find_version
 
@@ -15,22 +17,28 @@ def versions() -> list[dict[str, Any]]:
     """Every version by name and number: its base, method, rows, day and folder."""
     rows = []
     for version in list_versions():
-        about = version.manifest
+        about = read_kept(version.path / "version.json")
         kept = {"base": about["base"], "method": about["recipe"]["method"], "rows": about["data"]["rows_used"]}
         rows.append({"version": version.id, **kept, "created_at": about["created_at"], "path": str(version.path)})
     return rows
 
 
-def version(name: str) -> dict[str, Any]:
-    """The manifest of `name@N`, or of the newest of `name`, with its folder and the reports that measured it.
+def version(name: str, check: bool = True) -> dict[str, Any]:
+    """The manifest of `name@N`, or of the newest of `name`, with its folder, the reports that measured it, how good
+    they found it (`quality`), its last gate record, and the aliases that mean it or would after a rollback.
 
-    Raises UsageError where there is none, SodateError where a file of it is not what was registered.
+    Raises UsageError where there is none, SodateError where a file of it is not what was registered (with `check`).
     """
     from sodate.api.evaluation import reports_about
+    from sodate.api.releasing import last_record
 
     found = _found(name)
-    verify(found)
-    return {**found.manifest, "path": str(found.path), "reports": reports_about(found.id)}
+    if check:
+        verify(found)
+    return {
+        **found.manifest, "path": str(found.path), "reports": reports_about(found.id), "quality": measured(found.id),
+        "gate": last_record(found), "aliases": aliases.leading_to(found.id),
+    }  # fmt: skip
 
 
 def delete_version(name: str) -> str:

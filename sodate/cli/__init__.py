@@ -21,7 +21,9 @@ app = Verbs(pretty_exceptions_enable=False, add_completion=False, rich_markup_mo
             help=tr("Raise a language model you own.", "自分のものになる言語モデルを育てる。"))  # fmt: skip
 data_app, runs_app, versions_app, models_app, keys_app = (Verbs() for _ in range(5))
 app.add_typer(data_app, name="data", help=tr("Check, show and split data.", "データの検査・表示・分割。"))
-app.add_typer(runs_app, name="runs", help=tr("List and resume training runs.", "学習の一覧と再開。"))
+app.add_typer(
+    runs_app, name="runs", help=tr("List, watch, stop and resume training runs.", "学習の一覧、様子、停止、再開。")
+)
 app.add_typer(versions_app, name="versions", help=tr("List and show versions.", "バージョンの一覧と表示。"))
 app.add_typer(
     models_app, name="models", help=tr("Pull, list and remove base models.", "ベースモデルの取得・一覧・削除。")
@@ -276,4 +278,5 @@ from sodate.cli import (  # noqa: E402 (the other verbs join the app here)
     releasing,  # noqa: F401
     serving,  # noqa: F401
     stored,  # noqa: F401
+    watching,  # noqa: F401
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from importlib.util import find_spec
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,6 +14,10 @@ from sodate.cli.options import Engine, Index, Json
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
 
+Role = Annotated[
+    Literal["look", "judge", "steer", "own"],
+    typer.Option(help=tr("What it allows on the pages.", "ページで許す操作。")),
+]
 _EXTRA = ("fastapi", "uvicorn", "prometheus_client", "sqlalchemy", "alembic", "python_multipart")
 
 
@@ -59,7 +63,7 @@ def serve(
     from sodate.api.serving import open_service
     from sodate.jobs import files, uploads
     from sodate.jobs.crew import Crew
-    from sodate.serve import server
+    from sodate.serve import address, server
     from sodate.serve.settings import Settings
 
     logging.basicConfig(format="%(asctime)s %(message)s")
@@ -73,23 +77,53 @@ def serve(
     except BaseException:
         listening.close()
         raise
-    address = f"[{host}]" if ":" in host else host
+    where = address.of(host, listening.getsockname()[1])
 
     def ready(_server: server.Server) -> None:
-        print(f"http://{address}:{listening.getsockname()[1]}/v1", flush=True)
+        print(f"{where}/v1", flush=True)
         for one in service.served:
             asked = [name for name, known in service.names.items() if known is one and name != one.id]
             print(f"  {one.id}  {' '.join(asked)}".rstrip(), flush=True)
         if not no_auth:
             print(tr("A key: sodate keys create", "キーの作成: sodate keys create"), flush=True)
+            print(tr("The pages: sodate link --role own", "ページへのリンク: sodate link --role own"), flush=True)
 
     files.sweep()
     uploads.sweep()
     crew = Crew(workers)
     try:
-        server.run(service, settings, listening, ready)
+        with address.told(names[0] if names else host, listening.getsockname()[1]):
+            server.run(service, settings, listening, ready)
     finally:
         crew.end()
+
+
+@app.command(
+    help=tr("A one-time link to the pages, for a person.", "ページにログインするための、一度だけ使えるリンクを作る。")
+)
+def link(
+    role: Role = "look",
+    name: Annotated[str, typer.Option(help=tr("Who it is for; stands in logs.", "相手の名前。記録に残る。"))] = "",
+    project: Annotated[
+        str, typer.Option(help=tr("Whose runs are seen.", "どのプロジェクトのものを見せるか。"))
+    ] = "default",
+    url: Annotated[
+        str, typer.Option(help=tr("The server (default: the one that runs here).", "サーバー (既定は稼働中のもの)。"))
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    need_extra()
+    from sodate.serve import logins
+    from sodate.serve.address import address
+
+    secret, person = logins.new_link(role, name, project)
+    full = f"{url.rstrip('/') or address()}/login/{secret}"
+    if as_json:
+        print_json({"url": full, "role": person.role, "name": person.name, "project": person.project,
+                    "valid_seconds": logins.LINK_SECONDS})  # fmt: skip
+    else:
+        print(full)
+        typer.echo(tr("It works once, within a day.", "一度だけ、1 日以内に使えます。"), err=True)
 
 
 @keys_app.command("create", help=tr("A new key; it is shown this once.", "新しいキー。表示されるのは一度だけ。"))
@@ -98,12 +132,13 @@ def keys_create(
         str, typer.Option(help=tr("Whose requests these are.", "どのプロジェクトのキーか。"))
     ] = "default",
     per_minute: Annotated[int, typer.Option(min=1, help=tr("Requests a minute.", "1 分あたりのリクエスト数。"))] = 6000,
+    role: Role = "steer",
     as_json: Json = False,
 ) -> None:
     need_extra()
     from sodate.serve import keys
 
-    key, about = keys.create(project, per_minute)
+    key, about = keys.create(project, per_minute, role)
     if as_json:
         print_json({"key": key, "id": about.id, "project": about.project})
     else:

@@ -139,7 +139,13 @@ CODES: Mapping[str, str] = {
     "model_unsupported": tr(
         "the model's files or architecture can't be used", "モデルのファイルか構造に対応していません"
     ),
+<<<<<<< HEAD
     "no_canary": tr("the alias has no canary", "そのエイリアスにカナリアはありません"),
+=======
+    "moved_meanwhile": tr(
+        "somebody else moved the alias in the meantime", "その間に、ほかの人がエイリアスを移しました"
+    ),
+>>>>>>> 3bcde36 (Pages begin at /: login by key or one-time link, roles, overview, runs with live curves, versions with promotion; each has its JSON and verb)
     "no_network": tr(
         "the network, or the package index, could not be reached", "ネットワークかパッケージの配布元に接続できません"
     ),
@@ -151,6 +157,7 @@ CODES: Mapping[str, str] = {
     ),
     "not_found": tr("the project has nothing of this id", "その ID のものは、このプロジェクトにありません"),
     "not_calibrated": tr("nothing was promised yet for these options", "これらの選択肢の較正がまだありません"),
+    "not_running": tr("no process of this machine works on the run", "この実行を進めているプロセスがありません"),
     "nothing_to_learn": tr("all rewards are the same", "報酬がすべて同じで、学ぶことがありません"),
     "nothing_to_roll_back": tr(
         "the alias meant no other version before", "そのエイリアスが以前に指していたバージョンがありません"
@@ -164,6 +171,7 @@ CODES: Mapping[str, str] = {
         "too many requests; try again later", "リクエストが多すぎます。しばらくして再試行してください"
     ),
     "remote_code": tr("the model asks to run code of its own", "モデルが、付属のコードの実行を求めています"),
+    "report_not_found": tr("no report has this name", "その名前のレポートはありません"),
     "request_too_large": tr("more was sent than is taken", "送られた内容が、受け付ける大きさを超えています"),
     "run_not_found": tr("no run has this name", "その名前の実行はありません"),
     "scanned_document": tr("a document is pictures of pages, without text", "文書が画像だけで、文字がありません"),

@@ -5,6 +5,7 @@ A key that is not required may be missing: in files of an older sodate, or befor
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Required, TypedDict
 
@@ -247,3 +248,21 @@ def read_manifest(path: Path) -> Any:
             file=path,
         )
     return value
+
+
+def read_kept(path: Path) -> Any:
+    """As `read_manifest`, but a file that has not changed is read once: a thousand of them cost a thousand stats.
+
+    Every file of ours is written under another name and renamed, so that a new content has a new inode. The document is
+    shared: nobody may change it.
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        return read_manifest(path)
+    return _kept(path, found.st_ino, found.st_mtime_ns, found.st_size)
+
+
+@lru_cache(maxsize=8192)
+def _kept(path: Path, _inode: int, _time: int, _size: int) -> Any:
+    return read_manifest(path)

@@ -20,7 +20,7 @@ from typing import Any
 from sodate.core import home
 from sodate.core.errors import UsageError
 from sodate.core.files import full_disk, full_disk_said, holds, lock, sweep_temporaries, write_json, write_text
-from sodate.core.manifests import SCHEMA_VERSION, RunManifest, Status, read_manifest
+from sodate.core.manifests import SCHEMA_VERSION, RunManifest, Status, read_kept, read_manifest
 from sodate.core.text import json_text, tr
 
 
@@ -63,9 +63,15 @@ class RunFolder:
         value: RunManifest = read_manifest(self.path / "run.json")
         return value
 
+    @property
+    def kept(self) -> RunManifest:
+        """The manifest, read again only where it has changed. It is shared: do not change it."""
+        value: RunManifest = read_kept(self.path / "run.json")
+        return value
+
     def status(self) -> Status:
         """A run whose process is gone is interrupted, whatever it wrote last. Asking never takes the run's lock."""
-        written = self.manifest["status"]
+        written = self.kept["status"]
         return "interrupted" if written == "running" and not holds(self.path / "lock") else written
 
     def update(self, **changes: Any) -> None:
@@ -82,6 +88,10 @@ class RunFolder:
 
     def metric(self, line: dict[str, Any]) -> None:
         _append(self.path / "metrics.jsonl", line)
+
+    def events(self) -> list[dict[str, Any]]:
+        """What happened, in order."""
+        return _lines(self.path / "events.jsonl")
 
     def metrics(self) -> list[dict[str, Any]]:
         return _lines(self.path / "metrics.jsonl")
@@ -114,7 +124,7 @@ def list_runs() -> list[RunFolder]:
     """Every run, oldest first."""
     root = home.runs_dir()
     paths = [p for p in root.iterdir() if (p / "run.json").exists()] if root.exists() else []
-    return [RunFolder(p) for p in sorted(paths, key=lambda p: str(RunFolder(p).manifest.get("created_at")) + p.name)]
+    return [RunFolder(p) for p in sorted(paths, key=lambda p: str(RunFolder(p).kept.get("created_at")) + p.name)]
 
 
 def _append(path: Path, value: dict[str, Any]) -> None:

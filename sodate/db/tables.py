@@ -21,6 +21,29 @@ class ApiKey(Table):
     per_minute: Mapped[int]
     created_at: Mapped[int]
     revoked_at: Mapped[int | None]
+    role: Mapped[str] = mapped_column(server_default="steer")  # of `serve/roles.py`
+
+
+class Login(Table):
+    """A person who comes to the pages: a one-time `link`, or a `session` that a link or a key (`key`) began.
+
+    `digest` is the SHA-256 of its secret (hex). `ended_at`: when a link was used, or somebody logged out.
+    """
+
+    __tablename__ = "logins"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    digest: Mapped[str]
+    role: Mapped[str]
+    project: Mapped[str]
+    name: Mapped[str]
+    key: Mapped[str | None] = mapped_column(ForeignKey("api_keys.id"))
+    created_at: Mapped[int]
+    expires_at: Mapped[int]
+    ended_at: Mapped[int | None]
+
+    __table_args__ = (Index("logins_by_kind", "kind", "created_at"),)
 
 
 class StoredReply(Table):

@@ -103,11 +103,12 @@ def table(result: EvalResult) -> tuple[list[str], list[list[str]]]:
     """Header and rows: every reply of every model under every grader, with its score and why."""
     words: Sequence[Any] = (
         tr("item", "行"), tr("model", "モデル"), tr("grader", "採点"), tr("score", "点"), tr("why", "理由"),
-        tr("reply", "返答"), tr("reference", "正解"),
+        tr("reply", "返答"), tr("reference", "正解"), tr("prompt", "プロンプト"),
     )  # fmt: skip
     rows = [
         [str(where(item, index)), str(display_name(one.model)), one.grader, f"{one.grades[index].score:g}",
-         str(one.grades[index].reason), result.replies[one.model][index], item.reference or ""]
+         str(one.grades[index].reason), result.replies[one.model][index], item.reference or "",
+         item.prompt[-1].content if item.prompt else ""]
         for index, item in enumerate(result.items)
         for one in result.results
     ]  # fmt: skip

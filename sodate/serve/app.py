@@ -29,8 +29,10 @@ from sodate.serve import (
 )
 from sodate.serve.guard import Guard
 from sodate.serve.metrics import Metrics
+from sodate.serve.pages import house
 from sodate.serve.settings import Settings
 from sodate.serve.state import ServerState
+from sodate.serve.who import Doorkeeper
 
 
 def build(service: Service, settings: Settings) -> tuple[Guard, ServerState]:
@@ -63,4 +65,6 @@ def build(service: Service, settings: Settings) -> tuple[Guard, ServerState]:
     )  # fmt: skip
     for room in parts:
         app.include_router(room.router)
-    return Guard(app, settings, here.metrics), here
+    doorkeeper = Doorkeeper(settings)
+    pages = house.build(here, doorkeeper, app)
+    return Guard(app, pages, settings, here.metrics, doorkeeper), here

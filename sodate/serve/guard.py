@@ -7,49 +7,50 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import ipaddress
 import json
 import logging
 import re
 import secrets
 import time
-from collections import OrderedDict
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sodate.core.errors import SodateError
 from sodate.core.text import Language, reading_in, tr
-from sodate.serve import errors, keys
+from sodate.serve import errors
 from sodate.serve.metrics import Metrics
-from sodate.serve.settings import DEFAULT_PROJECT, Settings
+from sodate.serve.pages import door
+from sodate.serve.settings import Settings
+from sodate.serve.who import Doorkeeper, check_token
 
 log = logging.getLogger("sodate.serve")
 
 OPEN_PATHS = ("/healthz", "/readyz", "/metrics")  # say nothing about anybody
 _STREAMED = re.compile("/v1/files|/v1/uploads/[^/]+/parts")  # their routes read the body piece by piece
-_HEADERS = [
-    (b"x-content-type-options", b"nosniff"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
-    (b"cache-control", b"no-store"),
-]
-_REMEMBERED = 1000  # digests of keys that were right, so that their owners pass while somebody guesses
+_HEADERS = {  # where the answer does not say otherwise itself
+    b"x-content-type-options": b"nosniff",
+    b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
+    b"cache-control": b"no-store",
+    b"referrer-policy": b"same-origin",
+}
 
 
 class Guard:
     """Host, Origin, key, rate, size, then the app."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
+    def __init__(
+        self, app: ASGIApp, pages: ASGIApp, settings: Settings, metrics: Metrics, doorkeeper: Doorkeeper
+    ) -> None:
+        """`app` answers programs under /v1, `pages` people everywhere else."""
         self.app = app
+        self.pages = pages
         self.settings = settings
         self.metrics = metrics
         self.inside = 0
-        self._rates = keys.Rates()
-        self._failures = keys.Rates()
-        self._right: OrderedDict[bytes, None] = OrderedDict()
+        self._doorkeeper = doorkeeper
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -59,7 +60,7 @@ class Guard:
         start = time.monotonic()
         self.inside += 1
         try:
-            with reading_in(language) if (language := _language(headers)) else contextlib.nullcontext():
+            with reading_in(language) if (language := _language(scope, headers)) else contextlib.nullcontext():
                 await self._answer(scope, headers, receive, answer)
         finally:
             self.inside -= 1
@@ -69,20 +70,32 @@ class Guard:
         return None
 
     async def _answer(self, scope: Scope, headers: Headers, receive: Receive, answer: _Answer) -> None:
+        people = False
         try:
             self._check_place(headers)
             if self.inside > self.settings.requests:
                 raise SodateError(tr("Too many requests at once.", "同時のリクエストが多すぎます。"),
                                   code="rate_limit_exceeded")  # fmt: skip
-            if scope["path"] not in OPEN_PATHS:
-                state = scope.setdefault("state", {})
-                state["project"], state["actor"] = await self._asker(scope, headers)
-            streamed = _STREAMED.fullmatch(scope["path"]) is not None
-            receive = self._streamed(receive) if streamed else await self._received(headers, receive)
-            await self.app(scope, receive, answer.send)
+            path = scope["path"]
+            people = door.is_page(path)
+            state = scope.setdefault("state", {})
+            state["asker"] = None
+            if path not in OPEN_PATHS and not (people and door.is_open(path)):
+                state["asker"] = asker = await self._doorkeeper.asker(scope, headers)
+                state["project"], state["actor"] = asker.project, asker.actor
+            if _STREAMED.fullmatch(path):
+                check_body = b""
+                receive = self._streamed(receive)
+            else:
+                receive, check_body = await self._received(headers, receive)
+            if state["asker"] is not None:
+                check_token(state["asker"], scope["method"], headers, check_body)
+            await (self.pages if people else self.app)(scope, receive, answer.send)
         except SodateError as error:
-            status, body = errors.known(error)
-            await answer.refuse(status, body)
+            if people and not answer.started:
+                await door.refuse(error, scope, receive, answer.send)
+            else:
+                await answer.refuse(*errors.known(error))
         except Exception as error:  # the app has answered with 500, or could not; nobody above could do more
             if not answer.started:
                 await answer.refuse(500, errors.unknown(error))
@@ -106,41 +119,6 @@ class Guard:
                 code="forbidden", param="origin",
             )  # fmt: skip
 
-    async def _asker(self, scope: Scope, headers: Headers) -> tuple[str, str]:
-        """Whose request this is: project and key's id. The rate counts for a project, wrong keys for an address."""
-        if not self.settings.auth:
-            return DEFAULT_PROJECT, "nobody"
-        kind, _, given = headers.get("authorization", "").partition(" ")
-        given = given.strip() if kind.lower() == "bearer" else ""
-        digest = hashlib.sha256(given.encode()).digest()
-        address = str((scope.get("client") or ("?", 0))[0])
-        if digest not in self._right and self._failures.spent(address, self.settings.failures_per_minute):
-            raise SodateError(
-                tr("Too many wrong keys came from this address.", "このアドレスから誤ったキーが続いています。"),
-                tr("Try again in a minute.", "1 分ほど待ってからお試しください。"),
-                code="rate_limit_exceeded",
-            )  # fmt: skip
-        key = await run_in_threadpool(keys.check, given) if given else None
-        if key is None:
-            self._right.pop(digest, None)
-            self._failures.allow(address, self.settings.failures_per_minute)
-            raise SodateError(
-                tr("No valid API key was given.", "有効な API キーがありません。"),
-                tr("Send Authorization: Bearer KEY; `sodate keys create` makes one.",
-                   "Authorization: Bearer キー を送ってください。キーは `sodate keys create` で作成できます。"),
-                code="invalid_api_key",
-            )  # fmt: skip
-        self._right[digest] = None
-        if len(self._right) > _REMEMBERED:
-            self._right.popitem(last=False)
-        if not self._rates.allow(key.project, key.per_minute):
-            raise SodateError(
-                tr(f"The project {key.project} is over {key.per_minute} requests a minute.",
-                   f"プロジェクト {key.project} のリクエストが 1 分あたり {key.per_minute} 件を超えました。"),
-                code="rate_limit_exceeded",
-            )  # fmt: skip
-        return key.project, key.id
-
     def _streamed(self, receive: Receive) -> Receive:
         """A form with a file in it, which its route reads piece by piece: none may keep us waiting too long."""
 
@@ -153,7 +131,7 @@ class Guard:
 
         return next_piece
 
-    async def _received(self, headers: Headers, receive: Receive) -> Receive:
+    async def _received(self, headers: Headers, receive: Receive) -> tuple[Receive, bytes]:
         """The body, read whole before a route is asked: no larger than allowed, and not letter by letter."""
         limit = self.settings.body_bytes
         declared = headers.get("content-length", "0")
@@ -187,7 +165,7 @@ class Guard:
         async def replay() -> Message:
             return first.pop() if first else await receive()
 
-        return replay
+        return replay, bytes(body)
 
 
 def _too_slow() -> SodateError:
@@ -207,8 +185,10 @@ class _Answer:
         if message["type"] == "http.response.start":
             self.started = True
             self.status = message["status"]
-            own = [(b"x-request-id", self.request_id.encode()), *_HEADERS]
-            message = {**message, "headers": [*message.get("headers", ()), *own]}
+            said = [(name, value) for name, value in message.get("headers", ())]
+            missing = _HEADERS.keys() - {name.lower() for name, _ in said}
+            own = [(b"x-request-id", self.request_id.encode()), *((name, _HEADERS[name]) for name in missing)]
+            message = {**message, "headers": [*said, *own]}
         await self._send(message)
 
     async def refuse(self, status: int, body: dict[str, Any]) -> None:
@@ -230,8 +210,12 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _language(headers: Headers) -> Language | None:
-    """The reader's language by Accept-Language, None where it says neither of ours."""
+def _language(scope: Scope, headers: Headers) -> Language | None:
+    """The reader's language: chosen on a page (`?lang=`, or the cookie that keeps it), else by Accept-Language; None
+    where that says neither of ours."""
+    chosen = door.chosen_language(scope, headers)
+    if chosen is not None:
+        return chosen
     wanted: list[tuple[float, Language]] = []
     for part in headers.get("accept-language", "")[:200].split(","):
         name, _, weight = part.strip().partition(";q=")

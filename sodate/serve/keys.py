@@ -19,6 +19,7 @@ from sodate.core.errors import UsageError
 from sodate.core.text import tr
 from sodate.db.connection import reading, writing
 from sodate.db.tables import ApiKey
+from sodate.serve.roles import DEFAULT_ROLE, checked_role
 
 _KEY = re.compile(r"sk-sodate-([0-9a-f]{12})-([0-9A-Za-z_-]{43})")
 _PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -35,13 +36,14 @@ class Key:
     per_minute: int
     created_at: int
     revoked_at: int | None
+    role: str
 
     def to_json(self) -> dict[str, object]:
         return asdict(self)
 
 
-def create(project: str, per_minute: int = PER_MINUTE) -> tuple[str, Key]:
-    """A new key, whole this once, and what is kept of it."""
+def checked_project(project: str) -> str:
+    """`project` if it is a usable name."""
     if not _PROJECT.fullmatch(project):
         raise UsageError(
             tr(f"{project!r} is not a usable project name.", f"{project!r} はプロジェクト名に使えません。"),
@@ -51,10 +53,16 @@ def create(project: str, per_minute: int = PER_MINUTE) -> tuple[str, Key]:
             param="project",
             code="bad_name",
         )
+    return project
+
+
+def create(project: str, per_minute: int = PER_MINUTE, role: str = DEFAULT_ROLE) -> tuple[str, Key]:
+    """A new key, whole this once, and what is kept of it."""
+    checked_project(project)
     id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
     row = ApiKey(
         id=id, project=project, digest=_digest(secret), per_minute=per_minute, created_at=int(time.time()),
-        revoked_at=None,
+        revoked_at=None, role=checked_role(role),
     )  # fmt: skip
     with writing() as session:
         session.add(row)
@@ -103,7 +111,7 @@ def _digest(secret: str) -> str:
 
 
 def _shown(row: ApiKey) -> Key:
-    return Key(row.id, row.project, row.per_minute, row.created_at, row.revoked_at)
+    return Key(row.id, row.project, row.per_minute, row.created_at, row.revoked_at, row.role)
 
 
 class Rates:

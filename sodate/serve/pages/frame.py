@@ -1,0 +1,181 @@
+"""The frame of every page: templates, languages, what texts and numbers look like, and the headers that go with it."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import gzip
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import jinja2
+from fastapi import APIRouter
+from markupsafe import Markup
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from sodate.core.errors import SodateError
+from sodate.core.text import Sentence, language, tr, visible
+from sodate.serve import errors, logins
+from sodate.serve.pages.words import figure, number, percent, points, seconds, size, status_word
+from sodate.serve.roles import may
+from sodate.serve.who import Asker
+
+HERE = Path(__file__).parent
+LANGUAGE_COOKIE = "sodate_lang"
+YEAR = 365 * 24 * 3600
+MOST_TEXT = 4000  # characters of one text from data or a model that a page shows
+# No script and no style but our files; nothing from elsewhere; in nobody's frame.
+POLICY = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+_ZIPPED = 1000  # bytes from which compressing is worth it
+
+NAVIGATION = (
+    ("/", tr("Overview", "概要")),
+    ("/runs", tr("Runs", "学習")),
+    ("/versions", tr("Versions", "バージョン")),
+)
+
+
+class Rooms:
+    """A page and its JSON, answered by one function: the page shows what it returns, `/v1/sodate/…` tells it."""
+
+    def __init__(self) -> None:
+        self.pages = APIRouter(include_in_schema=False)
+        self.wire = APIRouter(prefix="/v1/sodate")
+
+    def shows(self, path: str, template: str) -> Callable[[Callable[..., Mapping[str, Any]]], Callable[..., Any]]:
+        """Registers a function of a request that returns what there is to see."""
+
+        def register(view: Callable[..., Mapping[str, Any]]) -> Callable[..., Any]:
+            @functools.wraps(view)
+            def page(*args: Any, **given: Any) -> Response:
+                return render(given["request"], template, **view(*args, **given))
+
+            @functools.wraps(view)
+            def told(*args: Any, **given: Any) -> Response:
+                return JSONResponse(plain(view(*args, **given)))
+
+            self.pages.get(path, response_model=None, name=f"{view.__name__}_page")(page)
+            self.wire.get(path if path != "/" else "/overview", response_model=None)(told)
+            return view
+
+        return register
+
+
+def render(request: Request, template: str, http_status: int = 200, **about: Any) -> Response:
+    """A page of ours, in the reader's language."""
+    asker: Asker | None = request.scope["state"].get("asker")
+    chosen = language()
+    text = _environment().get_template(template).render(
+        request=request, path=request.url.path, asker=asker, csrf=logins.csrf(asker.secret) if asker else "",
+        can=lambda method, path: asker is not None and may(asker.role, method, path), lang=chosen,
+        other=_elsewhere(request, "en" if chosen == "ja" else "ja"), static=static, navigation=NAVIGATION, **about,
+    )  # fmt: skip
+    content = text.encode("utf-8", "replace")
+    answer = zipped(request, content, "text/html; charset=utf-8", http_status)
+    answer.headers["content-security-policy"] = POLICY
+    answer.headers["content-language"] = chosen
+    said = request.query_params.get("lang")
+    if said in ("en", "ja"):
+        answer.set_cookie(LANGUAGE_COOKIE, said, max_age=YEAR, samesite="strict", httponly=True)
+    return answer
+
+
+def zipped(request: Request, content: bytes, media_type: str, status: int = 200) -> Response:
+    """An answer, compressed where the reader takes that."""
+    headers = {"vary": "accept-encoding, accept-language, cookie"}
+    if len(content) > _ZIPPED and "gzip" in request.headers.get("accept-encoding", ""):
+        content = gzip.compress(content, 5, mtime=0)
+        headers["content-encoding"] = "gzip"
+    return Response(content, status, headers, media_type)
+
+
+def error(request: Request, problem: SodateError) -> Response:
+    """What is wrong, as a page."""
+    status, body = errors.known(problem)
+    return render(request, "error.html.jinja", status, message=body["error"]["message"], status_code=status)
+
+
+def hop(request: Request, to: str) -> Response:
+    """A page that leads to another at once, by a link of this site."""
+    return render(request, "hop.html.jinja", to=to)
+
+
+def plain(value: Any) -> Any:
+    """As JSON takes it: sentences in the reader's language, null for numbers that are not finite."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Sentence):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    return value
+
+
+def static(name: str) -> str:
+    """The address of a file of ours, which changes with its content."""
+    return f"/static/{name}?{_digest(name)}"
+
+
+@functools.cache
+def _digest(name: str) -> str:
+    return hashlib.sha256((HERE / "static" / name).read_bytes()).hexdigest()[:12]
+
+
+def _elsewhere(request: Request, other: str) -> str:
+    """This page in the other language."""
+    kept = [(key, value) for key, value in request.query_params.multi_items() if key != "lang"]
+    return f"{quote(request.url.path)}?{urlencode([*kept, ('lang', other)])}"
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+        # Names, cells and replies steer nothing: characters that are not seen are written out.
+        finalize=lambda value: visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
+    )  # fmt: skip
+    environment.globals["tr"] = tr
+    environment.filters |= {
+        "foreign": foreign, "moment": moment, "number": number, "percent": percent, "points": points, "span": seconds,
+        "size": size, "figure": figure, "status": status_word, "quoted": lambda text: quote(str(text), safe=""),
+    }  # fmt: skip
+    return environment
+
+
+def foreign(text: Any, most: int = MOST_TEXT) -> Markup:
+    """Text from data, a name or a model: shown as it is, in its own writing direction, cut where it is very long."""
+    shown = str(text)
+    cut = len(shown) > most
+    shown = visible(shown[:most].encode("utf-8", "replace").decode())
+    rest = (
+        Markup(' <span class="soft">{}</span>').format(
+            tr(f"… {len(str(text)) - most:,} more characters", f"… 残り {len(str(text)) - most:,} 文字")
+        )
+        if cut
+        else ""
+    )
+    return Markup('<bdi dir="auto">{}</bdi>{}').format(shown, rest)
+
+
+def moment(value: Any) -> Markup:
+    """A point in time (ISO 8601, or seconds since 1970): UTC, which the page turns into the reader's own time."""
+    if value is None or value == "":
+        return Markup("–")
+    try:
+        when = (
+            datetime.datetime.fromtimestamp(value, datetime.UTC)
+            if isinstance(value, int | float)
+            else datetime.datetime.fromisoformat(str(value)).astimezone(datetime.UTC)
+        )
+    except (ValueError, OverflowError, OSError):
+        return Markup("{}").format(visible(str(value)))
+    text = tr(f"{when.day} {when:%b %Y, %H:%M} UTC", f"{when.year}年{when.month}月{when.day}日 {when:%H:%M} UTC")
+    return Markup('<time datetime="{}">{}</time>').format(when.isoformat(timespec="seconds"), text)

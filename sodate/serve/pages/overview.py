@@ -1,0 +1,27 @@
+"""/ : what is in production, what runs, what waits for a person."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import Request
+
+from sodate.api.overview import overview as told
+from sodate.serve.pages import sight
+from sodate.serve.pages.frame import Rooms
+
+rooms = Rooms()
+
+
+@rooms.shows("/", "overview.html.jinja")
+def overview(request: Request) -> dict[str, Any]:
+    """The state of the house, as `sodate overview` prints it. Another project sees what is its own of that."""
+    see, found = sight.of(request), told()
+    if see.sees_house:
+        return found
+    return {
+        "production": [one for one in found["production"] if see.sees_version(one["version"])],
+        "running": [one for one in found["running"] if see.sees_run(one["run"])],
+        "waiting": [one for one in found["waiting"] if "run" in one and see.sees_run(one["run"])],
+        "counts": {},
+    }  # fmt: skip

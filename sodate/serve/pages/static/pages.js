@@ -1,0 +1,77 @@
+// What pages do beyond links and forms: times in the reader's zone, forms that say they are at work, keys, live progress.
+"use strict";
+(function () {
+  const language = document.documentElement.lang;
+
+  function localTimes(root) {
+    const form = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });
+    for (const one of root.querySelectorAll("time[datetime]")) {
+      const when = new Date(one.getAttribute("datetime"));
+      if (!isNaN(when)) {
+        one.title = one.title || one.textContent;
+        one.textContent = form.format(when);
+      }
+    }
+  }
+
+  // A form is sent once; while its answer is made it says what is waited for. Nothing is shown as done before it is.
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (form.dataset.sent) {
+      event.preventDefault();
+      return;
+    }
+    if (form.method !== "post" || form.hasAttribute("hx-post") || event.defaultPrevented) return;
+    form.dataset.sent = "yes";
+    const button = event.submitter || form.querySelector("button");
+    if (!button) return;
+    setTimeout(() => {
+      button.disabled = true;
+      if (form.dataset.busy) button.textContent = form.dataset.busy;
+    });
+  });
+  window.addEventListener("pageshow", (event) => {
+    if (event.persisted) location.reload(); // a page from the browser's memory may be older than what has happened
+  });
+
+  // The run that a page is about: its progress as it comes, and curves.js is told.
+  function live(box) {
+    const source = new EventSource(box.dataset.live);
+    let first = null;
+    source.addEventListener("state", (event) => {
+      const now = JSON.parse(event.data);
+      if (now.progress) {
+        const bar = box.querySelector("progress");
+        bar.value = now.progress.step;
+        bar.max = now.progress.steps;
+        box.querySelector(".done").textContent = now.progress.step.toLocaleString(language);
+        box.querySelector(".left").textContent = now.progress.seconds_left === null ? "" : left(now.progress.seconds_left);
+      }
+      for (const [key, value] of Object.entries(now.last || {})) {
+        const place = document.querySelector(`#figures [data-key="${CSS.escape(key)}"]`);
+        if (place && typeof value === "number") place.textContent = Number.isInteger(value) ? value.toLocaleString(language) : value.toPrecision(4);
+      }
+      if (first === null) first = now.status;
+      document.dispatchEvent(new CustomEvent("sodate:step"));
+      if (now.status !== "running") {
+        source.close();
+        if (first === "running") location.reload();
+      }
+    });
+  }
+
+  function left(seconds) {
+    const [number, unit] = seconds < 60 ? [seconds, "second"] : seconds < 3600 ? [seconds / 60, "minute"] : [seconds / 3600, "hour"];
+    const text = new Intl.NumberFormat(language, { style: "unit", unit, unitDisplay: "short", maximumFractionDigits: unit === "hour" ? 1 : 0 }).format(number);
+    return language === "ja" ? `残り約 ${text}` : `about ${text} left`;
+  }
+
+  function prepare(root) {
+    localTimes(root);
+    for (const box of root.querySelectorAll("[data-live]")) if (box.dataset.live) live(box);
+  }
+  prepare(document);
+  document.addEventListener("htmx:load", (event) => {
+    if (event.target !== document.body) localTimes(event.target);
+  });
+})();

@@ -1,0 +1,101 @@
+"""/versions: what there is to release, how it came to be, and the moves of aliases, each with its reason."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Form, Request
+from fastapi.responses import RedirectResponse
+
+from sodate.api import releasing
+from sodate.api import versions as api
+from sodate.core.errors import UsageError
+from sodate.core.text import tr
+from sodate.db.connection import writing
+from sodate.jobs import audit
+from sodate.serve.pages import sight
+from sodate.serve.pages.frame import Rooms
+from sodate.serve.who import Asker
+
+rooms = Rooms()
+
+Words = Annotated[str, Form(max_length=2000)]
+
+
+@rooms.shows("/versions", "versions.html.jinja")
+def versions(request: Request) -> dict[str, Any]:
+    """Every version as `sodate versions list` has it, and every alias with what it means."""
+    see = sight.of(request)
+    known = [one for one in api.versions() if see.sees_version(one["version"])]
+    known.sort(key=lambda one: str(one["created_at"]), reverse=True)
+    released = [one for one in releasing.releases() if see.sees_house or see.sees_version(one["version"])]
+    meant: dict[str, list[str]] = {}
+    for one in released:
+        meant.setdefault(one["version"], []).append(one["alias"])
+    return {"versions": [{**one, "aliases": meant.get(one["version"], [])} for one in known], "releases": released}
+
+
+@rooms.shows("/versions/{version}", "version.html.jinja")
+def one_version(request: Request, version: str) -> dict[str, Any]:
+    """A version from its rows to its release, as `sodate versions show` has it."""
+    see = sight.of(request)
+    about = api.version(version, check=False)
+    sight.check_version(see, about["version"])
+    released = [one for one in releasing.releases() if see.sees_house or see.sees_version(one["version"])]
+    logs = {one["alias"]: releasing.release_log(one["alias"]) for one in released if one["alias"] in about["aliases"]}
+    return {"version": about, "releases": released, "logs": logs}
+
+
+@rooms.pages.post("/versions/{version}/promote", response_model=None)
+def promoted(
+    request: Request, version: str, alias: Annotated[str, Form(max_length=200)], reason: Words = "",
+    seen: Annotated[list[str] | None, Form(max_length=1000)] = None,
+    override: Annotated[str, Form(max_length=5)] = "",
+) -> RedirectResponse:  # fmt: skip
+    """Makes an alias mean the version. Without a passed gate it takes `override`, and the reason stands in the log."""
+    sight.check_version(sight.of(request), version)
+    _check_reason(reason)
+    releasing.promote(
+        version, alias, override=reason if override else "", reason=reason, by=_asker(request).actor,
+        seen=_seen(alias, seen or []),
+    )  # fmt: skip
+    _note(request, "alias.promoted", f"{alias} {version}")
+    return RedirectResponse(f"/versions/{version}", 303)
+
+
+@rooms.pages.post("/versions/rollback", response_model=None)
+def rolled_back(
+    request: Request, alias: Annotated[str, Form(max_length=200)], seen: Annotated[int, Form()], reason: Words = ""
+) -> RedirectResponse:
+    """Makes an alias mean what it meant before."""
+    sight.check_house(request)
+    _check_reason(reason)
+    move = releasing.rollback(alias, reason=reason, by=_asker(request).actor, seen=seen)
+    _note(request, "alias.rolled_back", f"{alias} {move['version']}")
+    return RedirectResponse(f"/versions/{move['version']}", 303)
+
+
+def _seen(alias: str, shown: list[str]) -> int:
+    """How many moves of `alias` the page showed, which says so of each: `3:support@production`."""
+    counts = {of: count for count, _, of in (one.partition(":") for one in shown)}
+    count = counts.get(alias, "0")
+    return int(count) if count.isdecimal() else 0
+
+
+def _check_reason(reason: str) -> None:
+    if not reason.strip():
+        raise UsageError(
+            tr("A move needs a reason: it stands in the log.", "理由を書いてください。記録に残ります。"),
+            code="bad_value", param="reason",
+        )  # fmt: skip
+
+
+def _note(request: Request, action: str, what: str) -> None:
+    asker = _asker(request)
+    with writing() as session:
+        audit.note(session, asker.project, asker.actor, action, what)
+
+
+def _asker(request: Request) -> Asker:
+    found: Asker = request.state.asker
+    return found

@@ -1,0 +1,130 @@
+"""A SODATE_HOME with something on every page, made by the functions that make it in life; no model is computed."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from sodate.api import people, retrieval
+from sodate.api.evaluation import evaluate
+from sodate.core import home
+from sodate.core.files import write_json
+from sodate.core.runs import RunFolder
+from sodate.release import aliases
+from sodate.release.lookup import identity
+from sodate.release.registry import register
+from tests.tiny import CHATML
+
+# In every field that comes from data, names or models. What of it ran would set `window.canary`.
+CANARY = "<img src=x onerror=\"window.canary='img'\"><script>window.canary='script'</script>"
+RIGHT_TO_LEFT = "مرحبا بالعالم \u202eevil\u202c"
+QUESTIONS = [
+    "返品はできますか？",
+    "送料はいくらですか？",
+    "Where is my order?",
+    CANARY,
+    RIGHT_TO_LEFT,
+    "領収書をください。",
+]
+
+
+def fill(folder: Path, long: int = 1000) -> dict[str, Any]:
+    """Runs, versions, a report, an alias, a study and an index in the home that SODATE_HOME names. Their names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made: dict[str, Any] = {"runs": [run("done", "sft", 400), run("failed", "dpo", 120, error=CANARY),
+                                     run("interrupted", "grpo", 90)]}  # fmt: skip
+    made["versions"] = [version(made["runs"][0], 96), version(made["runs"][0], 120)]
+    made["report"], data = report(folder, long)
+    with aliases.moving("support@production"):
+        aliases.move("support@production", "promote", made["versions"][0], by="鈴木", reason="最初の公開",
+                     override=True)  # fmt: skip
+        aliases.move("support@production", "promote", made["versions"][1], by="sato", reason=CANARY, override=False)
+    made["study"] = study(folder, data)
+    made["index"] = index(folder)
+    return made
+
+
+def run(status: str, method: str, steps: int, **about: Any) -> str:
+    """A run with so many steps, and what is said of it."""
+    recipe = {"method": method, "model": "smollm2-135m", "name": "support", "lr": "auto", "data": ["mails.jsonl"]}
+    decisions = [
+        {"key": "lr", "value": 0.0004, "reason": "LoRA of rank 16: four times the usual rate of full training"},
+        {"key": "batch_size", "value": 16, "reason": "120 rows: about eight steps an epoch"},
+    ]
+    made = RunFolder.create({"recipe": recipe, "base": "smollm2-135m@b179c9523d0e", "decisions": decisions,
+                             "data": {"rows_used": 120, "files": ["mails.jsonl"]}, "code": "0.1.0"})  # fmt: skip
+    lines = []
+    for step in range(1, steps + 1):
+        line = {"step": step, "steps": steps, "epoch": step / 25, "loss": 2.4 * math.exp(-step / 60) + 0.3 + 0.05 *
+                math.sin(step), "lr": 4e-4 * (1 - step / steps), "grad_norm": 1 + 0.4 * math.cos(step / 3),
+                "tokens": 4000, "seconds": 0.4}  # fmt: skip
+        if step % 25 == 0:
+            line |= {"eval_loss": 2.2 * math.exp(-step / 70) + 0.5, "eval_accuracy": 1 - math.exp(-step / 80)}
+        if method == "grpo":
+            line |= {"reward_mean": 1 - math.exp(-step / 40), "kl": 0.002 * step, "entropy": 2 * math.exp(-step / 90)}
+        lines.append(json.dumps(line) + "\n")
+    (made.path / "metrics.jsonl").write_text("".join(lines))
+    made.event("started", step=0)
+    if method == "grpo":
+        made.event("warning", text="Step 80: the replies hardly vary any more. " + CANARY)
+    write_json(made.path / "run.json", {**made.manifest, "status": status, **about})
+    return made.name
+
+
+def version(run: str, rows: int) -> str:
+    """`support@N`, with a gate that it passed."""
+    manifest = {"base": "smollm2-135m@b179c9523d0e", "recipe": {"method": "sft"}, "run": run, "adapter": "lora",
+                "data": {"rows_used": rows, "files": [f"mails {CANARY}.jsonl"]}, "renderer": "r"}  # fmt: skip
+
+    def weights(folder: Path) -> None:
+        (folder / "model").mkdir()
+        (folder / "model" / "config.json").write_text(json.dumps({"rows": rows}))
+
+    made = register("support", manifest, CHATML, weights)
+    tiers = [{"tier": "target", "metric": "string_check", "value": 0.2, "ci": [0.1, 0.3], "passes": True,
+              "why": "Better than the baseline. " + CANARY}]  # fmt: skip
+    record = {
+        "schema_version": 1, "at": "2026-01-31T09:30:00+00:00", "version": made.id, "bytes": identity(made.id),
+        "gate": {"path": "gate.yaml", "sha256": "0" * 64}, "looks": 1, "passes": True, "tiers": tiers,
+    }  # fmt: skip
+    write_json(home.gates_dir() / f"20260131-09300{made.number}-000000-aaaa.json", record)
+    return made.id
+
+
+def report(folder: Path, long: int) -> tuple[str, Path]:
+    """An evaluation of recorded replies; one of them is a word of `long` letters."""
+    data, old, new = folder / "held.jsonl", folder / "old.jsonl", folder / "new.jsonl"
+    asked = [{"role": "user", "content": f"{QUESTIONS[n % len(QUESTIONS)]} ({n})"} for n in range(30)]
+    rows = [
+        {"messages": [question, {"role": "assistant", "content": f"answer {n}"}], "kind": f"k{n % 2}"}
+        for n, question in enumerate(asked)
+    ]
+    write_lines(data, rows)
+    write_lines(old, [{"reply": f"answer {n}" if n % 3 == 0 else CANARY} for n in range(30)])
+    write_lines(
+        new, [{"reply": f"answer {n}" if n % 7 else ("w" * long if n == 7 else RIGHT_TO_LEFT)} for n in range(30)]
+    )
+    done = evaluate([], data, ["string_check"], replies=[f"{old}:old", f"{new}:new"], slices=["kind"])
+    return done.report.parent.name, data
+
+
+def study(folder: Path, data: Path) -> str:
+    """Pairs to judge."""
+    files = [f"{folder / 'old.jsonl'}:old-secret", f"{folder / 'new.jsonl'}:new-secret"]
+    done = people.make_sheets([], data, folder / "sheet.csv", limit=24, viewpoints=["正確性"], replies=files)
+    return str(done["study"])
+
+
+def index(folder: Path) -> str:
+    """An index of two documents."""
+    documents = folder / "documents"
+    documents.mkdir()
+    (documents / "返品.md").write_text("# 返品\n\n商品の到着後 7 日以内は返品できます。送料はお客様の負担です。\n")
+    (documents / "delivery.md").write_text(f"# Delivery\n\nOrders leave the same day. {CANARY}\n")
+    return str(retrieval.build_index([documents], "faq")["index"])
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")

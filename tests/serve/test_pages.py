@@ -1,0 +1,343 @@
+"""The pages over HTTP: who comes in, what each role may, what no other page can send, and that data stays text."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from sodate.api import curves
+from sodate.cli import app
+from sodate.core import home as homes
+from sodate.release import aliases
+from sodate.serve import logins
+from sodate.serve.pages import door
+from sodate.serve.roles import may
+from tests.serve import filled
+from tests.serve.running import Running, running, service_of
+
+STATIC = Path(door.__file__).parent / "static"
+
+
+@pytest.fixture(scope="module")
+def house(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, dict[str, Any]]]:
+    """A server that asks for keys, over a home with something on every page."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("pages")
+        patch.setenv("SODATE_HOME", str(folder / "home"))
+        patch.setenv("SODATE_LANG", "en")
+        made = filled.fill(folder / "work")
+        with running(*service_of(tiny_folder), auth=True) as one:
+            yield one, made
+
+
+def entered(server: Running, role: str, project: str = "default", name: str = "") -> httpx.Client:
+    """Somebody who came by a link."""
+    client = server.http(headers={"accept-language": "en"})
+    answer = client.get(f"/login/{logins.new_link(role, name, project)[0]}")
+    assert answer.status_code == 200
+    return client
+
+
+def token(client: httpx.Client, path: str = "/") -> str:
+    found = re.search(r'name="csrf" value="([0-9a-f]{64})"', client.get(path).text)
+    assert found is not None
+    return found[1]
+
+
+def test_a_link_lets_one_person_in_once(house: tuple[Running, dict[str, Any]]) -> None:
+    server, _ = house
+    done = CliRunner().invoke(app, ["link", "--role", "judge", "--json"])
+    url = json.loads(done.stdout)["url"]
+    path = url[url.index("/login/") :]
+    first, second = server.http(), server.http()
+    came = first.get(path)
+    cookie = came.headers["set-cookie"].lower()
+    assert "httponly" in cookie and "samesite=strict" in cookie and 'content="0; url=/judge"' in came.text
+    assert second.get(path).status_code == 401 and not second.cookies
+    assert first.get("/logout").status_code == 405
+
+
+def test_who_is_not_logged_in_is_led_to_the_login_and_back(house: tuple[Running, dict[str, Any]]) -> None:
+    server, _ = house
+    client = server.http()
+    answer = client.get("/runs?status=done")
+    assert answer.status_code == 303 and answer.headers["location"] == "/login?next=%2Fruns%3Fstatus%3Ddone"
+    assert 'value="/"' in client.get("/login", params={"next": "//evil.example.com/"}).text
+    assert client.get("/v1/sodate/runs").status_code == 401
+    part = client.get("/runs", headers={"hx-request": "true"})
+    assert part.status_code == 401 and part.headers["hx-redirect"] == "/login"
+    key = json.loads(CliRunner().invoke(app, ["keys", "create", "--role", "own", "--json"]).stdout)
+    wrong = client.post("/login", data={"key": key["key"][:-1] + "_", "next": "/runs"})
+    assert wrong.status_code == 401 and "set-cookie" not in wrong.headers
+    right = client.post("/login", data={"key": key["key"], "next": "/runs", "name": "鈴木"})
+    assert right.status_code == 303 and right.headers["location"] == "/runs" and client.get("/runs").status_code == 200
+    CliRunner().invoke(app, ["keys", "revoke", key["id"]])
+    assert client.get("/runs").status_code == 303  # the session ends with its key
+
+
+def test_logging_out_ends_the_session_itself(house: tuple[Running, dict[str, Any]]) -> None:
+    server, _ = house
+    client = entered(server, "look")
+    kept = dict(client.cookies)
+    assert client.post("/logout", data={"csrf": token(client)}).status_code == 303
+    assert server.http(cookies=kept).get("/runs").status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("role", "allowed", "refused"),
+    [
+        ("look", ["GET /", "GET /runs/x", "GET /v1/sodate/runs", "POST /v1/chat/completions", "POST /logout"],
+         ["POST /runs/x/stop", "GET /keys", "POST /v1/files", "GET /v1/files", "POST /versions/x/promote"]),
+        ("judge", ["GET /judge", "POST /judge/3f2a9c", "GET /v1/sodate/judge", "POST /logout"],
+         ["GET /", "GET /versions", "GET /v1/sodate/versions", "GET /v1/models", "POST /v1/chat/completions",
+          "GET /judges", "GET /reports/x"]),
+        ("steer", ["POST /runs/x/stop", "POST /v1/files", "POST /versions/x/promote", "POST /judge/x"],
+         ["GET /keys", "POST /keys/x/revoke", "GET /v1/sodate/keys"]),
+        ("own", ["GET /keys", "POST /keys/x/revoke"], []),
+    ],
+)  # fmt: skip
+def test_each_role_may_what_it_says(role: str, allowed: list[str], refused: list[str]) -> None:
+    assert [one for one in allowed if not may(role, *one.split(" ", 1))] == []
+    assert [one for one in refused if may(role, *one.split(" ", 1))] == []
+
+
+def test_a_judge_is_refused_everything_else_by_the_server(house: tuple[Running, dict[str, Any]]) -> None:
+    server, made = house
+    client = entered(server, "judge")
+    for path in (
+        "/",
+        "/runs",
+        f"/versions/{made['versions'][0]}",
+        "/v1/sodate/versions",
+        "/v1/models",
+        "/openapi.json",
+    ):
+        assert client.get(path).status_code == 403, path
+
+
+def test_what_a_session_sends_needs_its_token(house: tuple[Running, dict[str, Any]]) -> None:
+    server, made = house
+    client, other = entered(server, "steer"), entered(server, "steer")
+    path, before = f"/versions/{made['versions'][0]}/promote", aliases.moves("csrf@production")
+    form = {"alias": "csrf@production", "reason": "because"}
+    for given in ({}, {"csrf": "0" * 64}, {"csrf": token(other)}):
+        assert client.post(path, data=form | given).status_code == 403
+    evil = client.post(path, data=form | {"csrf": token(client)}, headers={"origin": "http://evil.example.com"})
+    null = client.post(path, data=form | {"csrf": token(client)}, headers={"origin": "null"})
+    named = client.post(path, data=form | {"csrf": token(client)}, headers={"host": "evil.example.com"})
+    assert (evil.status_code, null.status_code, named.status_code) == (403, 403, 403)
+    wire = client.post("/v1/chat/completions", json={"model": "orders", "messages": [{"role": "user", "content": "a"}]})
+    assert wire.status_code == 403 and wire.json()["error"]["param"] == "csrf"
+    assert aliases.moves("csrf@production") == before
+
+
+def test_two_people_who_promote_the_same_alias_are_told_of_each_other(house: tuple[Running, dict[str, Any]]) -> None:
+    server, made = house
+    first, second = entered(server, "steer", name="aoki"), entered(server, "steer", name="baba")
+    path = f"/versions/{made['versions'][1]}/promote"
+    form = {"alias": "two@production", "reason": "it is better", "seen": []}
+    done = first.post(path, data=form | {"csrf": token(first)})
+    late = second.post(path, data=form | {"csrf": token(second)})
+    assert done.status_code == 303 and late.status_code == 409 and "aoki" in late.text
+    assert [move["by"] for move in aliases.moves("two@production")] == ["aoki"]
+    moved = len(aliases.moves("two@production"))
+    stale = second.post(path, data=form | {"csrf": token(second), "seen": [f"{moved - 1}:two@production"]})
+    fresh = second.post(path, data=form | {"csrf": token(second), "seen": [f"{moved}:two@production"]})
+    assert (stale.status_code, fresh.status_code) == (409, 303)
+    back = {"alias": "two@production", "seen": str(moved), "reason": "worse", "csrf": token(first)}
+    assert first.post("/versions/rollback", data=back).status_code == 409
+
+
+def test_a_move_without_a_reason_is_refused(house: tuple[Running, dict[str, Any]]) -> None:
+    server, made = house
+    client = entered(server, "steer")
+    form = {"alias": "why@production", "reason": "  ", "csrf": token(client)}
+    assert client.post(f"/versions/{made['versions'][1]}/promote", data=form).status_code == 400
+    assert aliases.moves("why@production") == []
+
+
+def pages(made: dict[str, Any]) -> list[str]:
+    """The address of every page that can be looked at."""
+    runs = [f"/runs/{run}" for run in made["runs"]]
+    return ["/", "/runs", *runs, f"/runs/compare?run={made['runs'][0]}", "/versions",
+            f"/versions/{made['versions'][1]}"]  # fmt: skip
+
+
+def test_what_comes_from_data_names_and_models_is_text_on_every_page(house: tuple[Running, dict[str, Any]]) -> None:
+    server, made = house
+    client = entered(server, "own")
+    for path in pages(made):
+        answer = client.get(path)
+        assert answer.status_code == 200, (path, answer.text[:500])
+        assert "<script>window" not in answer.text and 'onerror="' not in answer.text, path
+        assert "default-src 'self'" in answer.headers["content-security-policy"]
+        assert re.search(r"<script(?![^>]* src=)|<style| style=|javascript:| on[a-z]+=\"", answer.text) is None, path
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_a_page_is_in_the_language_that_its_reader_chose(house: tuple[Running, dict[str, Any]], language: str) -> None:
+    server, _ = house
+    client = entered(server, "look")
+    words = {"en": "In production", "ja": "公開中"}
+    by_header = client.get("/", headers={"accept-language": f"{language};q=0.9, fr"}).text
+    chosen = client.get("/", params={"lang": language}, headers={"accept-language": "en, ja"}).text
+    kept = client.get("/", headers={"accept-language": "en" if language == "ja" else "ja"}).text
+    for text in (by_header, chosen, kept):
+        assert words[language] in text and f'<html lang="{language}">' in text
+
+
+def test_a_page_and_its_json_and_the_command_line_say_the_same(house: tuple[Running, dict[str, Any]]) -> None:
+    server, made = house
+    client = entered(server, "own")
+    told = client.get("/v1/sodate/overview").json()
+    printed = json.loads(CliRunner().invoke(app, ["overview", "--json"]).stdout)
+    assert told == printed
+    run = client.get(f"/v1/sodate/runs/{made['runs'][0]}").json()["run"]
+    assert run == json.loads(CliRunner().invoke(app, ["runs", "show", made["runs"][0], "--json"]).stdout)
+    versions = [one["version"] for one in client.get("/v1/sodate/versions").json()["versions"]]
+    assert set(versions) == {
+        v["version"] for v in json.loads(CliRunner().invoke(app, ["versions", "list", "--json"]).stdout)
+    }
+
+
+def test_another_project_sees_nothing_of_the_command_lines_things(house: tuple[Running, dict[str, Any]]) -> None:
+    server, made = house
+    client = entered(server, "steer", project="shop")
+    assert client.get("/v1/sodate/runs").json()["runs"] == []
+    assert client.get("/v1/sodate/versions").json() == {"versions": [], "releases": []}
+    told = client.get("/v1/sodate/overview").json()
+    assert (told["production"], told["running"], told["waiting"]) == ([], [], [])
+    run = made["runs"][0]
+    for path in (f"/runs/{run}", f"/v1/sodate/runs/{run}/curve", f"/runs/{run}/live", f"/runs/compare?run={run}",
+                 f"/versions/{made['versions'][0]}"):  # fmt: skip
+        assert client.get(path).status_code == 404, path
+    stop = client.post(f"/runs/{made['runs'][0]}/stop", data={"csrf": token(client)})
+    assert stop.status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/runs/..%2f..%2fetc", "/runs/%00", "/versions/%2e%2e", "/static/..%2fframe.py",
+                                  "/static/pages.css%00", "/nothing", "/runs/x/y/z", "/versions/none@9"])  # fmt: skip
+def test_addresses_that_lead_nowhere_end_in_a_page_that_says_so(
+    house: tuple[Running, dict[str, Any]], path: str
+) -> None:
+    server, _ = house
+    answer = entered(server, "own").get(path)
+    assert 400 <= answer.status_code < 500 and "root:" not in answer.text
+
+
+def test_the_first_page_with_all_it_loads_is_small(house: tuple[Running, dict[str, Any]]) -> None:
+    server, _ = house
+    client = entered(server, "own")
+    loaded, text = 0, client.get("/").text
+    for path in ["/", *re.findall(r'(?:src|href)="(/static/[^"]+)"', text)]:
+        with client.stream("GET", path, headers={"accept-encoding": "gzip"}) as answer:
+            assert answer.status_code == 200, path
+            loaded += sum(map(len, answer.iter_raw()))
+    assert loaded <= 60_000
+
+
+def test_live_values_come_as_events_until_the_run_has_ended(house: tuple[Running, dict[str, Any]]) -> None:
+    server, made = house
+    with entered(server, "look").stream("GET", f"/runs/{made['runs'][0]}/live") as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        text = "".join(stream.iter_text())
+    assert json.loads(text.split("data: ", 1)[1].partition("\n")[0])["progress"]["step"] == 400
+
+
+def test_what_is_vendored_is_what_its_publisher_made() -> None:
+    about = json.loads((STATIC / "vendored.json").read_text())
+    for one in about:
+        assert hashlib.sha256((STATIC / one["file"]).read_bytes()).hexdigest() == one["sha256"], one["file"]
+        assert (STATIC / one["licence_file"]).stat().st_size > 500
+    ours = {"pages.css", "pages.js", "curves.js", "icon.svg", "vendored.json"}
+    found = {file.name for file in STATIC.iterdir()}
+    assert found - ours == {one["file"] for one in about} | {one["licence_file"] for one in about}
+
+
+# ── curves ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_thinning_keeps_every_spike_and_both_ends() -> None:
+    random = np.random.default_rng(0)
+    y = random.normal(size=100_003)
+    y[[17, 50_000, 99_998]] = [40.0, -40.0, 41.0]
+    kept = curves.thinned(y, 1000)
+    assert len(kept) <= 1002 and {0, 17, 50_000, 99_998, 100_002} <= set(kept.tolist())
+    assert np.all(np.diff(kept) > 0)
+    assert curves.thinned(y[:9], 1000).tolist() == list(range(9))
+
+
+def test_curves_are_read_as_they_grow_and_again_where_a_resumed_run_wrote_them_anew(home: Path) -> None:
+    path = home / "metrics.jsonl"
+    path.parent.mkdir()
+    path.write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "loss": NaN, "eval_loss": 1}\n{"step": 3, "lo')
+    first = curves.drawn(path, 100)
+    assert first["last_step"] == 2 and first["series"]["loss"] == {"x": [1], "y": [2.0], "not_finite": []}
+    with path.open("a") as stream:
+        stream.write('ss": Infinity}\n{"step": 4, "loss": 1.5, "kl": 0.25}\n')
+    grown = curves.drawn(path, 100)
+    assert grown["series"]["loss"] == {"x": [1, 4], "y": [2.0, 1.5], "not_finite": [3]}
+    assert grown["series"]["kl"]["x"] == [4] and grown["series"]["eval_loss"]["x"] == [2]
+    assert curves.drawn(path, 100, 4, 4)["series"]["loss"]["x"] == [4]
+    again = path.with_suffix(".new")
+    again.write_text('{"step": 1, "loss": 7.0}\n')
+    again.rename(path)
+    assert curves.drawn(path, 100)["series"]["loss"]["y"] == [7.0]
+    assert curves.last_lines(path, 5) == [{"step": 1, "loss": 7.0}]
+
+
+def test_a_run_of_a_hundred_thousand_steps_is_drawn_at_once(home: Path) -> None:
+    name = filled.run("done", "sft", 3)
+    path = homes.runs_dir() / name / "metrics.jsonl"
+    line = (
+        '{"step": %d, "steps": 100000, "loss": %f, "lr": 0.0004, "grad_norm": 1.25, "tokens": 4000, "seconds": 0.4}\n'
+    )
+    path.write_text("".join(line % (n, 1 / n + (n == 77_777)) for n in range(1, 100_001)))
+    began = time.perf_counter()
+    told = curves.drawn(path, 1000)
+    took = time.perf_counter() - began
+    assert max(told["series"]["loss"]["y"]) == pytest.approx(1, abs=1e-4) and 77_777 in told["series"]["loss"]["x"]
+    assert took < 2  # 0.2 s on a quiet machine, where bench/pages.py prints it
+
+
+def test_a_run_is_asked_to_stop_by_signal_only_where_its_process_is_known(home: Path) -> None:
+    from sodate.api.runs import stop_run
+    from sodate.core.errors import SodateError
+
+    name = filled.run("running", "sft", 3)
+    with pytest.raises(SodateError) as caught:
+        stop_run(name)
+    assert caught.value.code == "not_running"
+    (homes.runs_dir() / name / "lock").write_text("pid 1 on elsewhere since never")
+    with pytest.raises(SodateError):
+        stop_run(name)
+
+
+def test_a_link_is_used_once_even_by_two_at_the_same_time(home: Path) -> None:
+    secret, _ = logins.new_link("look")
+    results: list[bool] = []
+
+    def use() -> None:
+        try:
+            logins.enter_by_link(secret)
+            results.append(True)
+        except Exception:
+            results.append(False)
+
+    threads = [threading.Thread(target=use) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(results) == [False] * 7 + [True]
