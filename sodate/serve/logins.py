@@ -100,6 +100,14 @@ def leave(secret: str) -> None:
             row.ended_at = int(time.time())
 
 
+def end(id: str) -> None:
+    """Ends somebody else's session."""
+    with writing() as session:
+        row = session.get(Login, id)
+        if row is not None and row.ended_at is None:
+            row.ended_at = int(time.time())
+
+
 def sessions() -> list[dict[str, object]]:
     """Everybody who is logged in, the latest first."""
     with reading() as session:

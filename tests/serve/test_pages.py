@@ -170,8 +170,12 @@ def test_a_move_without_a_reason_is_refused(house: tuple[Running, dict[str, Any]
 def pages(made: dict[str, Any]) -> list[str]:
     """The address of every page that can be looked at."""
     runs = [f"/runs/{run}" for run in made["runs"]]
+    report = f"/reports/{made['report']}"
+    flips = f"{report}/flips?candidate=new&baseline=old&grader=string_check&kind="
+    both = f"/reports/compare?report={made['report']}&report={made['report']}"
     return ["/", "/runs", *runs, f"/runs/compare?run={made['runs'][0]}", "/versions",
-            f"/versions/{made['versions'][1]}"]  # fmt: skip
+            f"/versions/{made['versions'][1]}", "/reports", report, f"{flips}fixed", f"{flips}wrong", both, "/judge",
+            f"/judge/{made['study']}", "/index", f"/index/{made['index']}?q=返品", "/keys"]  # fmt: skip
 
 
 def test_what_comes_from_data_names_and_models_is_text_on_every_page(house: tuple[Running, dict[str, Any]]) -> None:
@@ -260,7 +264,7 @@ def test_what_is_vendored_is_what_its_publisher_made() -> None:
     for one in about:
         assert hashlib.sha256((STATIC / one["file"]).read_bytes()).hexdigest() == one["sha256"], one["file"]
         assert (STATIC / one["licence_file"]).stat().st_size > 500
-    ours = {"pages.css", "pages.js", "curves.js", "icon.svg", "vendored.json"}
+    ours = {"pages.css", "pages.js", "curves.js", "ballot.js", "icon.svg", "vendored.json"}
     found = {file.name for file in STATIC.iterdir()}
     assert found - ours == {one["file"] for one in about} | {one["licence_file"] for one in about}
 
@@ -341,3 +345,85 @@ def test_a_link_is_used_once_even_by_two_at_the_same_time(home: Path) -> None:
     for thread in threads:
         thread.join()
     assert sorted(results) == [False] * 7 + [True]
+
+
+# ── judging, keys, reports, index ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_judge_sees_neither_names_nor_versions_and_judges_to_the_end(house: tuple[Running, dict[str, Any]]) -> None:
+    server, made = house
+    client = entered(server, "judge", name="青木")
+    seen, path = [], f"/judge/{made['study']}"
+    while (page := client.get(path).text) and (row := re.search(r'name="row" value="([^"]+)"', page)):
+        seen.append(row[1])
+        told = client.get(f"/v1/sodate{path}").text
+        assert "secret" not in page + told and "old" not in told and "@" not in told.replace("dir=", "")
+        form = {"csrf": re.search(r'name="csrf" value="([0-9a-f]+)"', page)[1], "row": row[1]}
+        vote = {"skip": "yes"} if len(seen) == 3 else {"vote:正確性": ("A", "B", "tie", "bad")[len(seen) % 4]}
+        assert client.post(path, data=form | vote).status_code == 303
+        assert len(seen) <= 24
+    assert len(set(seen)) == 24
+    assert client.get(f"{path}/result").status_code == 404
+    assert client.get(f"/v1/sodate{path}/result").status_code == 404
+    again = client.get(path, params={"row": seen[0]}).text
+    assert 'value="B" required checked' in again
+    owner = entered(server, "own")
+    told = owner.get(f"/v1/sodate{path}/result").json()
+    assert told == json.loads(CliRunner().invoke(app, ["judge", "report", made["study"], "--json"]).stdout)
+    assert told["viewpoints"][0]["pairs"][0]["n"] == 23 and owner.get(f"{path}/result").status_code == 200
+    bad = {"csrf": token(owner), "row": seen[0], "vote:正確性": "C"}
+    assert owner.post(path, data=bad).status_code == 400
+
+
+def test_the_owner_hands_out_keys_and_links_and_all_of_it_is_in_the_log(house: tuple[Running, dict[str, Any]]) -> None:
+    server, _ = house
+    owner = entered(server, "own", name="持ち主")
+    csrf = token(owner)
+    page = owner.post("/keys/create", data={"csrf": csrf, "project": "shop", "role": "look"}).text
+    secret = re.search(r"sk-sodate-([0-9a-f]{12})-[0-9A-Za-z_-]{43}", page)
+    link = owner.post("/keys/link", data={"csrf": csrf, "role": "judge", "name": "賀茂", "project": "default"}).text
+    path = re.search(r"http://[^/]+(/login/[0-9A-Za-z_-]+)", link)[1]
+    assert server.http().get(path).status_code == 200
+    assert (
+        owner.get("/v1/sodate/runs", headers={"cookie": "", "authorization": f"Bearer {secret[0]}"}).status_code == 200
+    )
+    assert owner.post("/keys/revoke", data={"csrf": csrf, "id": secret[1]}).status_code == 303
+    told = owner.get("/v1/sodate/keys").json()
+    assert secret[0] not in json.dumps(told) and {"key.created", "key.revoked", "login.link"} <= {
+        one["action"] for one in told["audit"]
+    }
+    someone = next(one for one in told["sessions"] if one["name"] == "賀茂")
+    assert owner.post("/keys/end", data={"csrf": csrf, "id": someone["id"]}).status_code == 303
+    assert someone["id"] not in {one["id"] for one in owner.get("/v1/sodate/keys").json()["sessions"]}
+    assert owner.post("/keys/create", data={"csrf": csrf, "project": "x", "role": "king"}).status_code == 400
+
+
+def test_a_report_shows_what_was_mended_and_what_was_spoiled(house: tuple[Running, dict[str, Any]]) -> None:
+    server, made = house
+    client = entered(server, "look")
+    about = client.get(f"/v1/sodate/reports/{made['report']}").json()["report"]
+    (one,) = about["comparisons"]
+    asked = {"candidate": "new", "baseline": "old", "grader": one["grader"]}
+    told = {
+        kind: client.get(f"/v1/sodate/reports/{made['report']}/flips", params=asked | {"kind": kind}).json()
+        for kind in ("fixed", "broken", "wrong", "right")
+    }
+    assert (told["fixed"]["total"], told["broken"]["total"]) == (one["fixed"], one["broken"])
+    assert sum(kind["total"] for kind in told.values()) == about["n"] == 30
+    assert all(row["candidate"]["reply"] == row["reference"] for row in told["fixed"]["rows"])
+    assert told["wrong"]["rows"] and told["fixed"]["rows"][0]["prompt"].endswith(")")
+    page = client.get(f"/reports/{made['report']}/page")
+    assert page.status_code == 200 and page.headers["content-security-policy"].startswith("sandbox; default-src 'none'")
+    assert client.get("/reports/none").status_code == 404
+
+
+def test_a_search_says_which_words_of_the_question_stand_in_a_passage(house: tuple[Running, dict[str, Any]]) -> None:
+    from sodate.api.matching import pieces
+
+    server, made = house
+    told = entered(server, "look").get(f"/v1/sodate/index/{made['index']}", params={"q": "返品の送料"}).json()
+    marked = {one["text"] for one in told["found"][0]["pieces"] if one["matches"]}
+    assert "返品" in marked and "送料" in marked
+    assert "".join(one["text"] for one in told["found"][0]["pieces"]) == told["found"][0]["text"]
+    assert pieces("ＡＢＣ returns ﬃ", "abc")[0] == {"text": "ＡＢＣ", "matches": True}
+    assert pieces("", "x") == []

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
 from sodate.serve import errors
-from sodate.serve.pages import frame, login, overview, runs, versions
+from sodate.serve.pages import frame, index, judge, keys, login, overview, reports, runs, versions
 from sodate.serve.state import ServerState
 from sodate.serve.who import Doorkeeper
 
@@ -29,9 +29,9 @@ def build(here: ServerState, doorkeeper: Doorkeeper, wire: FastAPI) -> FastAPI:
     app.state.doorkeeper = doorkeeper
     _install(app)
     app.include_router(login.router)
-    for rooms in (overview.rooms, runs.rooms, versions.rooms):
-        app.include_router(rooms.pages)
-        wire.include_router(rooms.wire)
+    for room in (overview, runs, reports, versions, judge, index, keys):
+        app.include_router(room.rooms.pages)
+        wire.include_router(room.rooms.wire)
 
     @app.get("/static/{name}", response_model=None)
     def static(request: Request, name: str) -> Response:
