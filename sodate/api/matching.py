@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from sodate.retrieve.terms import folded, terms
@@ -29,7 +30,5 @@ def pieces(text: str, query: str) -> list[dict[str, Any]]:
             found = whole.find(term, found + 1)
     cuts = [0, *(n for n in range(1, len(text)) if hit[n] != hit[n - 1]), len(text)]
     return [
-        {"text": text[start:end], "matches": bool(hit[start])}
-        for start, end in zip(cuts, cuts[1:], strict=False)
-        if start < end
+        {"text": text[start:end], "matches": bool(hit[start])} for start, end in itertools.pairwise(cuts) if start < end
     ]

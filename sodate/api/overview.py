@@ -6,7 +6,7 @@ import datetime
 from typing import Any
 
 from sodate.api import ballots, reports
-from sodate.api.releasing import last_record
+from sodate.api.releasing import last_record, releases
 from sodate.api.runs import run, runs
 from sodate.core.text import tr
 from sodate.release import aliases
@@ -22,19 +22,19 @@ def overview() -> dict[str, Any]:
     known = runs()
     versions = list_versions()
     return {
-        "production": [_alias(name) for name in aliases.list_aliases()],
+        "production": [_alias(one) for one in releases()],
         "running": [_running(one["run"]) for one in known if one["status"] == "running"],
         "waiting": [*_passed(versions), *_to_judge(), *_ended(known)],
         "counts": {"runs": len(known), "versions": len(versions), "reports": len(reports.reports())},
     }
 
 
-def _alias(name: str) -> dict[str, Any]:
-    last = aliases.moves(name)[-1]
+def _alias(one: dict[str, Any]) -> dict[str, Any]:
+    last = one["last"]
     return {
-        "alias": name, "version": last["version"], "since": last["at"], "by": last.get("by", ""),
+        "alias": one["alias"], "version": one["version"], "since": last["at"], "by": last.get("by", ""),
         "override": bool(last.get("override")), "reason": last.get("reason", ""),
-        "quality": reports.measured(last["version"]),
+        "canary": one["canary"] and one["canary"]["version"], "quality": reports.measured(one["version"]),
     }  # fmt: skip
 
 

@@ -60,15 +60,10 @@ def promote(
 ) -> dict[str, Any]:  # fmt: skip
     """Makes an alias mean a version, if it passed: `gate` now, or else at its last check, with exactly these bytes.
 
-<<<<<<< HEAD
-    `override` is a reason to move it without that; `by` then has to name who decided. Both stand in the log. A canary
-    of the alias ends. Raises SodateError `gate_not_passed`, or where a file of the version is not what was registered.
-=======
-    `override` is a reason to move it without that; `by` then has to name who decided. Both stand in the log.
-    `reason` is kept in the log. `seen` is how many moves the alias had made when somebody decided: if it has moved
-    since, nothing is done (SodateError `moved_meanwhile`).
-    Raises SodateError `gate_not_passed`, or where a file of the version is not what was registered.
->>>>>>> 3bcde36 (Pages begin at /: login by key or one-time link, roles, overview, runs with live curves, versions with promotion; each has its JSON and verb)
+    `override` is a reason to move it without that; `by` then has to name who decided. Both stand in the log, as does
+    `reason` of one that passed. A canary of the alias ends. `seen` is how long the alias's log was when somebody
+    decided: if it has grown since, nothing is done (SodateError `moved_meanwhile`). Raises SodateError
+    `gate_not_passed`, or where a file of the version is not what was registered.
     """
     aliases.folder(alias)  # a name that can't be one is refused before anything is looked at
     found = _version(version)
@@ -80,8 +75,9 @@ def promote(
             code="bad_name", param="alias",
         )  # fmt: skip
     with held(found), aliases.moving(alias):
-<<<<<<< HEAD
-        move = aliases.move(alias, "promote", found.id, **_passed(found, gate, override, by))
+        _check_seen(alias, seen)
+        about = _passed(found, gate, override, by)
+        move = aliases.move(alias, "promote", found.id, **{**about, "reason": override or reason})
     return _shown(move)
 
 
@@ -122,23 +118,10 @@ def abort_canary(alias: str, *, reason: str = "", by: str = "") -> dict[str, Any
             tr(f"{alias} has no canary.", f"{alias} にカナリアはありません。"),
             f"sodate release log {alias}",
             code="no_canary", param="alias",
-=======
-        _check_seen(alias, seen)
-        verify(found)
-        look_up(found.id)  # the weights below it, too
-        record = check_gate(found.id, gate) if gate is not None else last_record(found)
-        passes = record is not None and record["passes"]
-        if not passes and not override:
-            raise _not_passed(found, record)
-        move = aliases.move(
-            alias, "promote", found.id, by=by or getpass.getuser(), reason=override or reason, override=not passes,
-            bytes=identity(found.id), gate=None if record is None else record["record"],
->>>>>>> 3bcde36 (Pages begin at /: login by key or one-time link, roles, overview, runs with live curves, versions with promotion; each has its JSON and verb)
         )  # fmt: skip
     return _shown(move)
 
 
-<<<<<<< HEAD
 def _passed(found: Version, gate: str | Path | None, override: str, by: str) -> dict[str, Any]:
     """What the log says of a version that may be released. Raises where it may not."""
     if override and not by.strip():
@@ -149,7 +132,7 @@ def _passed(found: Version, gate: str | Path | None, override: str, by: str) -> 
         )  # fmt: skip
     verify(found)
     look_up(found.id)  # the weights below it, too
-    record = check_gate(found.id, gate) if gate is not None else _last_record(found)
+    record = check_gate(found.id, gate) if gate is not None else last_record(found)
     passes = record is not None and record["passes"]
     if not passes and not override:
         raise _not_passed(found, record)
@@ -157,36 +140,28 @@ def _passed(found: Version, gate: str | Path | None, override: str, by: str) -> 
             "bytes": identity(found.id), "gate": None if record is None else record["record"]}  # fmt: skip
 
 
-def rollback(alias: str, *, reason: str = "", by: str = "") -> dict[str, Any]:
+def rollback(alias: str, *, reason: str = "", by: str = "", seen: int | None = None) -> dict[str, Any]:
     """Undoes the last move: an alias means what it meant before, or, where a canary runs, that ends.
 
-    SodateError where it is not an alias, or meant nothing.
-=======
-def rollback(alias: str, *, reason: str = "", by: str = "", seen: int | None = None) -> dict[str, Any]:
-    """Makes an alias mean what it meant before, in one move. SodateError where it is not an alias, or meant nothing.
-
-    `seen` as for `promote`.
->>>>>>> 3bcde36 (Pages begin at /: login by key or one-time link, roles, overview, runs with live curves, versions with promotion; each has its JSON and verb)
+    `seen` as for `promote`. SodateError where it is not an alias, or meant nothing.
     """
     if aliases.target(alias) is None:
         raise _no_alias(alias)
     about = {"by": by or getpass.getuser(), "reason": reason}
     with aliases.moving(alias):
-<<<<<<< HEAD
-        return _shown(aliases.abort(alias, **about) or aliases.undo(alias, **about))
-=======
         _check_seen(alias, seen)
-        return _shown(aliases.undo(alias, by=by or getpass.getuser(), reason=reason))
->>>>>>> 3bcde36 (Pages begin at /: login by key or one-time link, roles, overview, runs with live curves, versions with promotion; each has its JSON and verb)
+        return _shown(aliases.abort(alias, **about) or aliases.undo(alias, **about))
 
 
 def releases() -> list[dict[str, Any]]:
-    """Every alias: what it means, what a rollback would make of it, how often it has moved, and its last move."""
+    """Every alias: what it means, what it meant before, how long its log is, its last move, and its canary."""
     found = []
     for name in aliases.list_aliases():
         moves, stack = aliases.moves(name), aliases.stack(name)
+        running = aliases.canary(name)
+        last = next(move for move in reversed(moves) if move["kind"] in aliases.MOVES)
         found.append({"alias": name, "version": stack[-1], "before": stack[-2] if len(stack) > 1 else None,
-                      "moves": len(moves), "last": _shown(moves[-1])})  # fmt: skip
+                      "moves": len(moves), "last": _shown(last), "canary": running and _shown(running)})  # fmt: skip
     return found
 
 
@@ -198,15 +173,15 @@ def release_log(alias: str) -> list[Move]:
     return found
 
 
-<<<<<<< HEAD
 def meaning(alias: str) -> dict[str, Any]:
     """The version that an alias means, and that of its canary."""
     running = aliases.canary(alias)
     return {"version": aliases.target(alias), "canary": running and running["version"]}
-=======
+
+
 def _check_seen(alias: str, seen: int | None) -> None:
     moves = aliases.moves(alias)
-    if seen is None or len(moves) == seen:
+    if seen is None or not moves or len(moves) == seen:
         return
     last = moves[-1]
     raise SodateError(
@@ -215,7 +190,6 @@ def _check_seen(alias: str, seen: int | None) -> None:
         tr("Look again, and decide anew.", "もう一度確認してから、改めて決めてください。"),
         code="moved_meanwhile", param="alias",
     )  # fmt: skip
->>>>>>> 3bcde36 (Pages begin at /: login by key or one-time link, roles, overview, runs with live curves, versions with promotion; each has its JSON and verb)
 
 
 def _shown(move: Move) -> dict[str, Any]:

@@ -139,13 +139,10 @@ CODES: Mapping[str, str] = {
     "model_unsupported": tr(
         "the model's files or architecture can't be used", "モデルのファイルか構造に対応していません"
     ),
-<<<<<<< HEAD
-    "no_canary": tr("the alias has no canary", "そのエイリアスにカナリアはありません"),
-=======
     "moved_meanwhile": tr(
         "somebody else moved the alias in the meantime", "その間に、ほかの人がエイリアスを移しました"
     ),
->>>>>>> 3bcde36 (Pages begin at /: login by key or one-time link, roles, overview, runs with live curves, versions with promotion; each has its JSON and verb)
+    "no_canary": tr("the alias has no canary", "そのエイリアスにカナリアはありません"),
     "no_network": tr(
         "the network, or the package index, could not be reached", "ネットワークかパッケージの配布元に接続できません"
     ),
