@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import quote
 
+from jinja2.utils import url_quote
 from starlette.datastructures import Headers, QueryParams
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -57,7 +57,7 @@ async def refuse(error: SodateError, scope: Scope, receive: Receive, send: Send)
             # A link on another site: the browser held the cookie back. From here on it is our own link.
             answer = frame.hop(request, here)
         else:
-            answer = RedirectResponse(f"/login?next={quote(here, safe='')}", 303)
+            answer = RedirectResponse(f"/login?next={url_quote(here, for_qs=True)}", 303)
     else:
         answer = frame.error(request, error)
     await answer(scope, receive, send)

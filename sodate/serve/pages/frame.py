@@ -10,10 +10,10 @@ import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
 
 import jinja2
 from fastapi import APIRouter
+from jinja2.utils import url_quote
 from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -134,8 +134,8 @@ def _digest(name: str) -> str:
 
 def _elsewhere(request: Request, other: str) -> str:
     """This page in the other language."""
-    kept = [(key, value) for key, value in request.query_params.multi_items() if key != "lang"]
-    return f"{quote(request.url.path)}?{urlencode([*kept, ('lang', other)])}"
+    there = request.url.include_query_params(lang=other)
+    return f"{there.path}?{there.query}"
 
 
 @functools.cache
@@ -149,7 +149,7 @@ def _environment() -> jinja2.Environment:
     environment.globals["tr"] = tr
     environment.filters |= {
         "foreign": foreign, "moment": moment, "number": number, "percent": percent, "points": points, "span": seconds,
-        "size": size, "figure": figure, "status": status_word, "quoted": lambda text: quote(str(text), safe=""),
+        "size": size, "figure": figure, "status": status_word, "quoted": lambda text: url_quote(str(text), for_qs=True).replace("+", "%20"),
     }  # fmt: skip
     return environment
 
