@@ -122,6 +122,11 @@ def plain(value: Any) -> Any:
     return value
 
 
+def quoted(text: Any) -> str:
+    """A name as a part of an address."""
+    return url_quote(str(text), for_qs=True).replace("+", "%20")
+
+
 def static(name: str) -> str:
     """The address of a file of ours, which changes with its content."""
     return f"/static/{name}?{_digest(name)}"
@@ -149,7 +154,7 @@ def _environment() -> jinja2.Environment:
     environment.globals["tr"] = tr
     environment.filters |= {
         "foreign": foreign, "moment": moment, "number": number, "percent": percent, "points": points, "span": seconds,
-        "size": size, "figure": figure, "status": status_word, "quoted": lambda text: url_quote(str(text), for_qs=True).replace("+", "%20"),
+        "size": size, "figure": figure, "status": status_word, "quoted": quoted,
     }  # fmt: skip
     return environment
 
