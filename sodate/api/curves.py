@@ -30,6 +30,7 @@ class _Read:
         self.columns: Columns = {}
 
     def refresh(self, path: Path) -> Columns:
+        """The columns with what was added to the file since."""
         with self.lock:
             try:
                 stream = path.open("rb")
