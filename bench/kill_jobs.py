@@ -1,13 +1,14 @@
-"""Server, worker and trainer killed at random while a job trains through the API: python bench/kill_jobs.py --kills 20
+"""Server, worker and trainer killed at random while a program for OpenAI's platform runs.
 
-A tiny model, two jobs of one recipe: the first undisturbed, the second killed over and over. Both have to end with the
-same adapter, the same events and the same result file.
+    python bench/kill_jobs.py [--kills 20] [--epochs 40] [--seed 0]
+
+bench/clients/platform_client.py (two jobs on top of each other, an eval run, a chat held to a schema, the weights) is
+run undisturbed, and then as often as it takes while processes are killed: every run has to print the same.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import signal
@@ -18,21 +19,18 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).parents[1]
 PORT = 8971
 URL = f"http://127.0.0.1:{PORT}"
 
 
-def call(method: str, path: str, body: bytes | None = None, kind: str = "application/json") -> Any:
-    """The answer; ConnectionError where nobody listens."""
-    request = urllib.request.Request(f"{URL}{path}", body, {"content-type": kind}, method=method)
+def ready() -> bool:
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.loads(answer.read() or b"null")
-    except (urllib.error.URLError, OSError) as error:
-        raise ConnectionError(error) from None
+        with urllib.request.urlopen(f"{URL}/readyz", timeout=30) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
 
 
 def start() -> subprocess.Popen[bytes]:
@@ -40,11 +38,9 @@ def start() -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "sodate.cli", "serve", "tiny", "--no-auth", "--port", str(PORT)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while server.poll() is None:
-        try:
-            call("GET", "/readyz")
+        if ready():
             return server
-        except ConnectionError:
-            time.sleep(0.2)
+        time.sleep(0.2)
     raise SystemExit("the server does not start")
 
 
@@ -55,41 +51,16 @@ def family(pid: int) -> list[int]:
     return [pid, *(each for child in below for each in family(child))] if children.exists() else []
 
 
-def upload(epochs: int) -> dict[str, Any]:
-    rows = b"".join(
-        json.dumps({"messages": [{"role": "user", "content": f"Order {n}"}, {"role": "assistant", "content": "Done."}]})
-        .encode() + b"\n" for n in range(16)
-    )  # fmt: skip
-    form = b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nfine-tune\r\n'
-    form += b'--b\r\nContent-Disposition: form-data; name="file"; filename="t.jsonl"\r\n\r\n' + rows + b"\r\n--b--\r\n"
-    file = call("POST", "/v1/files", form, "multipart/form-data; boundary=b")
-    settings = {"n_epochs": epochs, "batch_size": 1}
-    return {"model": "tiny", "training_file": file["id"], "seed": 5, "hyperparameters": settings}
-
-
-def finished(id: str) -> dict[str, Any]:
-    while (job := call("GET", f"/v1/fine_tuning/jobs/{id}"))["status"] not in ("succeeded", "failed", "cancelled"):
-        time.sleep(0.3)
-    assert job["status"] == "succeeded", job
-    return dict(job)
-
-
-def told(id: str) -> list[str]:
-    """The messages of a job's metrics, the oldest first."""
-    found: list[Any] = []
-    after = ""
-    while True:
-        page = call("GET", f"/v1/fine_tuning/jobs/{id}/events?limit=100{after}")
-        found += page["data"]
-        if not page["has_more"]:
-            return [one["message"] for one in found[::-1] if one["type"] == "metrics"]
-        after = f"&after={page['last_id']}"
+def program(epochs: int) -> subprocess.Popen[str]:
+    environment = {**os.environ, "OPENAI_BASE_URL": f"{URL}/v1", "OPENAI_API_KEY": "none", "MODEL": "tiny"}
+    command = [sys.executable, str(Path(__file__).parent / "clients" / "platform_client.py")]
+    return subprocess.Popen(command, env={**environment, "EPOCHS": str(epochs)}, stdout=subprocess.PIPE, text=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--epochs", type=int, default=50)
+    parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     draw = random.Random(asked.seed)
@@ -102,41 +73,26 @@ def main() -> None:
 
         pull(str(llama_folder(Path(folder) / "tiny")))
         server = start()
-        recipe = upload(asked.epochs)
-        first = finished(call("POST", "/v1/fine_tuning/jobs", json.dumps(recipe).encode())["id"])
-        second = call("POST", "/v1/fine_tuning/jobs", json.dumps(recipe).encode())
-        killed = 0
-        for _ in range(asked.kills):
-            time.sleep(draw.uniform(0.5, 12.0))
-            if call("GET", f"/v1/fine_tuning/jobs/{second['id']}")["status"] == "succeeded":
-                break
-            victim = draw.choice(family(server.pid))
-            os.kill(victim, signal.SIGKILL)
-            killed += 1
-            if server.poll() is not None or victim == server.pid:
-                server.wait()
-                server = start()
-        done = finished(second["id"])
-        same = {
-            "events": told(first["id"]) == told(done["id"]),
-            "results": [_content(job) for job in (first, done)].count(_content(first)) == 2,
-            "adapters": len({_adapter(Path(folder), job) for job in (first, done)}) == 1,
-        }
-        print(json.dumps({"kills": killed, **same}))
+        first = program(asked.epochs).communicate()[0]
+        print("undisturbed:", first, end="", flush=True)
+        killed, said = 0, []
+        while killed < asked.kills:
+            running = program(asked.epochs)
+            while running.poll() is None and killed < asked.kills:
+                time.sleep(draw.uniform(0.5, 8.0))
+                victim = draw.choice(family(server.pid))
+                os.kill(victim, signal.SIGKILL)
+                killed += 1
+                if victim == server.pid:
+                    server.wait()
+                    server = start()
+            said.append(running.communicate()[0])
+            print(f"after {killed} kills:", said[-1] or "it failed\n", end="", flush=True)
         server.terminate()
         server.wait()
-    if not all(same.values()):
-        raise SystemExit(1)
-
-
-def _content(job: dict[str, Any]) -> bytes:
-    with urllib.request.urlopen(f"{URL}/v1/files/{job['result_files'][0]}/content") as answer:
-        return bytes(answer.read())
-
-
-def _adapter(folder: Path, job: dict[str, Any]) -> bytes:
-    name = f"ft-{job['fine_tuned_model'].rpartition(':')[2]}"
-    return (folder / "home" / "versions" / name / "1" / "adapter" / "adapter_model.safetensors").read_bytes()
+        same = bool(first) and all(one == first for one in said)
+        print(f"{killed} kills in {len(said)} runs: {'the same' if same else 'NOT THE SAME'}")
+        raise SystemExit(0 if same else 1)
 
 
 if __name__ == "__main__":

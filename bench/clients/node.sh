@@ -3,5 +3,5 @@
 set -eu
 folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
 cp "$(dirname "$0")/node_client.mjs" "$folder/"
-npm install --silent --no-audit --no-fund --prefix "$folder" openai@6.49.0
+npm install --silent --no-audit --no-fund --prefix "$folder" openai@7.59.0
 OPENAI_BASE_URL=$1 OPENAI_API_KEY=$2 MODEL=$3 node "$folder/node_client.mjs"
