@@ -75,8 +75,8 @@ def first_step(home: Path, before: set[Path]) -> float:
 
 def by_command(home: Path, model: str) -> float:
     before, began = set((home / "runs").glob("*")), time.perf_counter()
-    command = [*SODATE, "train", str(ROWS), "--base", model, "--name", "direct", "epochs=1", "batch_size=4"]
-    training = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [*SODATE, "train", "--model", model, "--data", str(ROWS), "--name", "direct", "epochs=1", "batch_size=4"]
+    training = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     spent = first_step(home, before) - began
     training.kill()
     training.wait()
@@ -120,7 +120,8 @@ def main() -> None:
 
 
 def sizes(url: str, pid: int, folder: Path, megabytes: int) -> None:
-    line = json.dumps({"custom_id": "a", "method": "POST", "url": "/v1/completions", "body": {"prompt": "x" * 900}})
+    turns = ({"role": "user", "content": "x" * 500}, {"role": "assistant", "content": "y" * 400})
+    line = json.dumps({"messages": turns})
     large = folder / "large.jsonl"
     block = (line + "\n").encode() * 1000
     count = megabytes * 1_000_000 // len(block)
@@ -142,7 +143,7 @@ def sizes(url: str, pid: int, folder: Path, megabytes: int) -> None:
     watcher = threading.Thread(target=watch)
     watcher.start()
     began = time.perf_counter()
-    upload(url, large, "batch")
+    upload(url, large, "fine-tune")
     spent = time.perf_counter() - began
     watching = False
     watcher.join()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic_core import from_json
+
 from sodate.core.errors import SodateError
 from sodate.core.text import en, ja, tr
 from sodate.data import examples
@@ -14,6 +16,7 @@ from sodate.data.jsontext import MAX_ROW_BYTES
 from sodate.data.ledger import Problem
 from sodate.data.read import RawRow, read_rows
 
+DEEP = 50_000  # rows that are examined as training does; of later ones, that each is a JSON object
 # What keeps a line from being a JSON object at all. All else that can be said of a row is for training to decide.
 _NO_OBJECT = frozenset((
     "encoding", "truncated-gzip", "line-too-long", "packed-too-tight", "lone-surrogate", "nul", "invalid-json",
@@ -32,7 +35,7 @@ class Examined:
 
 
 def examine(path: Path) -> Examined:
-    """Reads a JSONL file whole, in flat memory.
+    """Reads a JSONL file whole, in flat memory. Of very long files (DEEP) training examines the rest.
 
     SodateError (`invalid_line`, with the line) where a line is no JSON object in UTF-8, or where there is no line.
     """
@@ -48,8 +51,15 @@ def examine(path: Path) -> Examined:
             raise
         said, prefix = error.message, f"{path}: "
         raise _broken(1, tr(en(said).removeprefix(prefix), ja(said).removeprefix(prefix))) from None
-    rows_in, first = 0, None
+    rows_in, first, rest = 0, None, None
     for item in items:
+        line = item.line if isinstance(item, Problem) else item.row.line
+        if rows_in >= DEEP and rest is None:
+            rest = _objects_from(path, line)
+            if rest is not None:
+                rows_in += rest
+                break
+            rest = 0  # one of them is none, and will be named
         if isinstance(item, Problem):
             rows_in += _sound(item)
             if item.severity == "set-aside" and first is None:
@@ -59,6 +69,27 @@ def examine(path: Path) -> Examined:
     if not rows_in:
         raise _broken(1, tr("the file has no rows", "行がありません"))
     return Examined(rows_in, name, first.line if first else None, str(first.message) if first else "")
+
+
+def _objects_from(path: Path, line: int) -> int | None:
+    """How many JSON objects the lines from that one on are; None where one is none."""
+    count = 0
+    with path.open("rb") as stream:
+        for _ in range(line - 1):
+            stream.readline()
+        while text := stream.readline(MAX_ROW_BYTES + 1):
+            if len(text) > MAX_ROW_BYTES:
+                return None
+            if not text.strip():
+                continue
+            try:
+                whole = isinstance(from_json(text, allow_inf_nan=False), dict)
+            except ValueError:
+                return None
+            if not whole:
+                return None
+            count += 1
+    return count
 
 
 def _first_line(path: Path) -> bool:
