@@ -74,6 +74,16 @@ class Finished:
     confidence: Mapping[str, Any] | None = None  # of the content, as `generated.told` says it
 
 
+class BrokenForm(SodateError):
+    """The reply is not of the form that was asked for."""
+
+    code = "schema_violation"
+
+    def __init__(self, reply: str, wrong: str) -> None:
+        super().__init__(tr(f"The reply does not fit its schema ({wrong}).", f"返答がスキーマに合いません ({wrong})。"))
+        self.reply = reply
+
+
 @dataclass(slots=True)
 class _Said:
     """What has been given of a message so far."""
@@ -206,10 +216,7 @@ def _calls(turn: Turn, held: str, end: End) -> tuple[str, tuple[ToolCall, ...]]:
 def _check(text: str, schema: Any) -> None:
     wrong = structured.violation(text, schema)
     if wrong is not None:
-        raise SodateError(
-            tr(f"The reply does not fit its schema ({wrong}).", f"返答がスキーマに合いません ({wrong})。"),
-            code="schema_violation",
-        )
+        raise BrokenForm(text, wrong)
 
 
 class _Sorter:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sodate.core.errors import SodateError
+from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
-from sodate.grade import Case, parse_grader
+from sodate.grade import Case, Grader, parse_grader
+from sodate.grade.answers import abstained
 from sodate.grade.outcome import Judges, Outcome, Usage
 from sodate.grade.reading import Place, read
 
@@ -78,3 +79,31 @@ def _spent(usage: Usage) -> dict[str, int]:
         "total_tokens": usage.prompt + usage.reply,
         "cached_tokens": usage.cached,
     }
+
+
+def by_rule(specs: Sequence[str]) -> list[Grader]:
+    """Graders that look at a reply alone: neither a right reply, nor a model, nor a program is asked.
+
+    UsageError for a spec that is no grader, or none of this kind.
+    """
+    graders = [parse_grader(spec) for spec in specs]
+    for grader in graders:
+        if grader.needs_reference or grader.many is not None or kind_of(grader.name) == "citations":
+            raise UsageError(
+                tr(f"{grader.name} needs more than a reply to judge one.",
+                   f"{grader.name} は、返答だけでは採点できません。"),
+                tr("Use json, json_schema, banned_words, length or string_check with a reference of its own.",
+                   "json、json_schema、banned_words、length、または正解を指定した string_check を使ってください。"),
+                code="bad_grader", param="graders",
+            )  # fmt: skip
+    return graders
+
+
+def kind_of(name: str) -> str:
+    """The kind of a grader that is named by its spec."""
+    return name.partition(":")[0]
+
+
+def abstains(reply: str) -> bool:
+    """Whether a reply says that it does not know."""
+    return abstained(reply)

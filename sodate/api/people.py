@@ -193,21 +193,35 @@ def _viewpoint(rows: Mapping[str, Any], said: Mapping[str, Any], viewpoint: str)
             count["wins"][first if share == 1 else second] += 1
     for count in pairs.values():
         count["p"] = stats.mcnemar_exact(*count["wins"].values())
-    kappas = {
-        f"{raters[i]}, {raters[j]}": kappa
-        for i, j in combinations(range(len(raters)), 2)
-        if (kappa := agreement.cohen_kappa(votes[i], votes[j])) is not None
-    }
     strengths = agreement.bradley_terry(agreement.won(games)) if len({n for g in games for n in g[:2]}) > 2 else {}
     intervals = agreement.bradley_terry_ci(games) if strengths else {}
     return {
         "viewpoint": viewpoint,
         "pairs": list(pairs.values()),
+        **_agreement(raters, votes),
+        "strength": {name: {"value": value, "ci": intervals.get(name)} for name, value in strengths.items()},
+    }
+
+
+def agreement_of(said: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """How far raters agree who each gave some things a value: Cohen's κ of each two, Krippendorff's α of all with its
+    95 % interval, and who is at odds with the others."""
+    raters = sorted(said)
+    units = sorted({unit for votes in said.values() for unit in votes})
+    return _agreement(raters, [[said[rater].get(unit) for unit in units] for rater in raters])
+
+
+def _agreement(raters: Sequence[str], votes: Sequence[Sequence[str | None]]) -> dict[str, Any]:
+    kappas = {
+        f"{raters[i]}, {raters[j]}": kappa
+        for i, j in combinations(range(len(raters)), 2)
+        if (kappa := agreement.cohen_kappa(votes[i], votes[j])) is not None
+    }
+    return {
         "kappa": kappas,
         "alpha": agreement.krippendorff_alpha(votes),
         "alpha_ci": agreement.over_units(agreement.krippendorff_alpha, votes),
         "at_odds": agreement.at_odds(raters, votes),
-        "strength": {name: {"value": value, "ci": intervals.get(name)} for name, value in strengths.items()},
     }
 
 

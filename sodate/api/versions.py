@@ -41,6 +41,17 @@ def version(name: str, check: bool = True) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def trained_on() -> dict[str, list[str]]:
+    """The data that each version's recipe names, its held-out file included."""
+    found = {}
+    for version in list_versions():
+        recipe = version.manifest["recipe"]
+        data = recipe.get("data") or ()
+        held_out = [recipe["eval"]] if recipe.get("eval") else []
+        found[version.id] = [str(one) for one in [*([data] if isinstance(data, str) else data), *held_out]]
+    return found
+
+
 def delete_version(name: str) -> str:
     """Deletes `name@N`, which has to be said whole, and returns its id; what its manifest says stays.
 

@@ -274,7 +274,9 @@ from sodate.cli import (  # noqa: E402 (the other verbs join the app here)
     indexing,  # noqa: F401
     jobs,  # noqa: F401
     judging,  # noqa: F401
+    learning,  # noqa: F401
     masking,  # noqa: F401
+    recording,  # noqa: F401
     releasing,  # noqa: F401
     serving,  # noqa: F401
     stored,  # noqa: F401

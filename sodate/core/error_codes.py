@@ -172,6 +172,7 @@ CODES: Mapping[str, str] = {
     "request_too_large": tr("more was sent than is taken", "送られた内容が、受け付ける大きさを超えています"),
     "run_not_found": tr("no run has this name", "その名前の実行はありません"),
     "scanned_document": tr("a document is pictures of pages, without text", "文書が画像だけで、文字がありません"),
+    "scrub_failed": tr("personal data could not be taken out", "個人情報を取り除けませんでした"),
     "schema_violation": tr("the reply does not follow the schema", "返答がスキーマに合っていません"),
     "shutting_down": tr("the server is ending", "サーバーが終了するところです"),
     "slow_reader": tr("the client took its reply too slowly", "クライアントの受信が遅すぎました"),

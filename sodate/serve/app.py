@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse, Response
 from sodate.api.answering import Service
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
+from sodate.learn.recorder import Recorder
 from sodate.serve import (
     batches,
     chat,
@@ -15,6 +16,7 @@ from sodate.serve import (
     embeddings,
     errors,
     evals,
+    feedback,
     files,
     graders,
     models,
@@ -37,7 +39,8 @@ from sodate.serve.who import Doorkeeper
 
 def build(service: Service, settings: Settings) -> tuple[Guard, ServerState]:
     """The application, and what its routes share."""
-    here = ServerState(service, settings, Metrics(service))
+    counters = Metrics(service)
+    here = ServerState(service, settings, counters, Recorder(counters.recorded))
     app = FastAPI(title="sodate", version="1", docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.server_state = here
     errors.install(app)
@@ -61,7 +64,7 @@ def build(service: Service, settings: Settings) -> tuple[Guard, ServerState]:
 
     parts = (
         chat, stored, completions, embeddings, responses, models, files, uploads, tuning, permissions, graders,
-        evals, batches, moderations, not_yet, old_wire,
+        evals, batches, moderations, feedback, not_yet, old_wire,
     )  # fmt: skip
     for room in parts:
         app.include_router(room.router)

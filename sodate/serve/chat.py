@@ -18,7 +18,8 @@ from sodate.api.text_stream import Scored
 from sodate.core.errors import UsageError
 from sodate.core.ids import new_id
 from sodate.core.text import tr
-from sodate.serve import asked_model, stored
+from sodate.core.types import Message
+from sodate.serve import asked_model, kept, stored
 from sodate.serve.asking import check_stream_options, check_tools, check_width, no_scores, numbered, sampling
 from sodate.serve.sending import (
     EventStream,
@@ -45,11 +46,17 @@ class Job:
     request: ChatRequest
     turn: Turn
     asks: tuple[Ask, ...]
+    messages: tuple[Message, ...]  # that were asked, without passages
+    started: float  # of the monotonic clock
 
     @property
     def head(self) -> dict[str, Any]:
         version = self.turn.served.id
         return {"id": self.id, "created": self.created, "model": version, "system_fingerprint": version}
+
+    def keep(self, here: ServerState, done: Sequence[Finished], broken: str | None = None) -> None:
+        """Hands the exchange on; `broken` is a reply that was not sent."""
+        kept.keep(here, stored.CHAT, self.id, self.turn, self.messages, done, self.started, self.request, broken)
 
 
 @router.post("/v1/chat/completions", response_model=None)
@@ -60,9 +67,11 @@ async def chat(request: Request, asked: ChatRequest) -> Response:
     headers = reply_headers(job.turn.served.id, job.turn.passages)
     if asked.stream:
         deltas = await primed(request, _merged(here, job))
-        events = told_apart(_events(deltas, job, request.state.project), event)
+        events = told_apart(_events(here, deltas, job, request.state.project), event)
         return EventStream(events, here.settings.send_seconds, headers)
-    done = await unless_gone(request, lambda: _all(here, job))
+    with kept.broken_too(lambda reply: job.keep(here, (), reply)):
+        done = await unless_gone(request, lambda: _all(here, job))
+    job.keep(here, done)
     body = _body(job, done)
     if asked.store:
         await asyncio.to_thread(stored.keep, body, asked, request.state.project)
@@ -71,6 +80,7 @@ async def chat(request: Request, asked: ChatRequest) -> Response:
 
 def _checked(here: ServerState, asked: ChatRequest, project: str) -> Job:
     """Everything that can be refused is, before anything is put before the engine."""
+    started = time.monotonic()
     begins = next((turn.content for turn in asked.messages if turn.role == "user"), None)
     who = asked_model.asker(asked.safety_identifier, asked.user, begins)
     served = asked_model.find(here, asked.model, project, who)
@@ -89,14 +99,15 @@ def _checked(here: ServerState, asked: ChatRequest, project: str) -> Job:
             code="invalid_value", param="max_tokens",
         )  # fmt: skip
     check_width(asked.n or 1, longest, served)
+    plain = _turn(asked, served)
     turn = replace(
-        grounded(_turn(asked, served)),
+        grounded(plain),
         sampling=sampling(asked, served, longest, (asked.top_logprobs or 0) if asked.logprobs else 0),
         tenant=project,
     )
     ask = prepared(turn)
     asks = tuple(replace(ask, sampling=numbered(ask.sampling, choice)) for choice in range(asked.n or 1))
-    return Job(new_id("chatcmpl-"), int(time.time()), asked, turn, asks)
+    return Job(new_id("chatcmpl-"), int(time.time()), asked, turn, asks, plain.messages, started)
 
 
 def _turn(asked: ChatRequest, served: Served) -> Turn:
@@ -199,7 +210,7 @@ def usage(done: Sequence[Finished]) -> dict[str, Any]:
 
 
 async def _events(
-    deltas: AsyncGenerator[tuple[int, Delta | Finished], None], job: Job, project: str
+    here: ServerState, deltas: AsyncGenerator[tuple[int, Delta | Finished], None], job: Job, project: str
 ) -> AsyncGenerator[bytes, None]:
     """Chunks of all choices as they come, usage last where it was asked for."""
     options = job.request.stream_options
@@ -218,21 +229,23 @@ async def _events(
     for number in range(len(job.asks)):
         yield chunk(number, {"role": "assistant", "content": "", "refusal": None})
     calls = [0] * len(job.asks)
-    async with contextlib.aclosing(deltas):
-        async for number, delta in deltas:
-            if isinstance(delta, Finished):
-                done[number] = delta
-                yield chunk(number, {}, delta.finish, sure=delta.confidence)
-            elif delta.call is not None:
-                function = {"name": delta.call.name, "arguments": delta.call.arguments}
-                call = {"index": calls[number], "id": delta.call.id, "type": "function", "function": function}
-                calls[number] += 1
-                yield chunk(number, {"tool_calls": [call]})
-            else:
-                name = "content" if delta.kind == "content" else "reasoning_content"
-                scores = logprobs(delta.tokens, job) if job.request.logprobs and delta.kind == "content" else None
-                yield chunk(number, {name: delta.text}, scores=scores)
+    with kept.broken_too(lambda reply: job.keep(here, (), reply)):
+        async with contextlib.aclosing(deltas):
+            async for number, delta in deltas:
+                if isinstance(delta, Finished):
+                    done[number] = delta
+                    yield chunk(number, {}, delta.finish, sure=delta.confidence)
+                elif delta.call is not None:
+                    function = {"name": delta.call.name, "arguments": delta.call.arguments}
+                    call = {"index": calls[number], "id": delta.call.id, "type": "function", "function": function}
+                    calls[number] += 1
+                    yield chunk(number, {"tool_calls": [call]})
+                else:
+                    name = "content" if delta.kind == "content" else "reasoning_content"
+                    scores = logprobs(delta.tokens, job) if job.request.logprobs and delta.kind == "content" else None
+                    yield chunk(number, {name: delta.text}, scores=scores)
     finished = [done[number] for number in range(len(job.asks))]
+    job.keep(here, finished)
     if job.request.store:
         await asyncio.to_thread(stored.keep, _body(job, finished), job.request, project)
     if with_usage:

@@ -22,6 +22,7 @@ from sodate.core.ids import new_id
 from sodate.core.text import tr
 from sodate.core.types import Message
 from sodate.jobs import naming
+from sodate.learn.exchange import Exchange, confidence
 from sodate.serve import asked_model
 from sodate.serve.asking import check_stream_options, check_width, no_scores, numbered, sampling
 from sodate.serve.sending import EventStream, event, primed, told_apart, unless_gone
@@ -44,6 +45,7 @@ class Job:
     prompts: tuple[tuple[int, ...], ...]
     samplings: tuple[Sampling, ...]  # one for each prompt
     tenant: str
+    started: float  # of the monotonic clock
 
     @property
     def head(self) -> dict[str, Any]:
@@ -87,6 +89,7 @@ async def complete(request: Request, asked: CompletionRequest) -> Response:
 
 
 def _checked(here: ServerState, asked: CompletionRequest, project: str) -> Job:
+    started = time.monotonic()
     served = asked_model.find(here, asked.model, project, asked_model.asker(asked.user, asked.prompt))
     check_stream_options(asked)
     if served.text:
@@ -107,7 +110,7 @@ def _checked(here: ServerState, asked: CompletionRequest, project: str) -> Job:
         fits = [replace(one, max_new_tokens=0) for one in fits]
     else:
         fits = [within_context(served, len(prompt), base, PARAMS) for prompt in prompts]
-    return Job(new_id("cmpl-"), int(time.time()), asked, served, prompts, tuple(fits), project)
+    return Job(new_id("cmpl-"), int(time.time()), asked, served, prompts, tuple(fits), project, started)
 
 
 def _prompts(asked: CompletionRequest, served: Served) -> tuple[tuple[int, ...], ...]:
@@ -166,7 +169,27 @@ async def _all(here: ServerState, job: Job) -> dict[str, Any]:
         for number, mine in enumerate(written)
         for choice, own in enumerate(mine)
     ]
+    for number, mine in enumerate(written):
+        _keep(here, job, number, mine)
     return {**job.head, "choices": choices, "usage": _usage(job, [own for mine in written for own in mine])}
+
+
+def _keep(here: ServerState, job: Job, number: int, written: Sequence[Written]) -> None:
+    """Hands on what was written after a prompt; several prompts are several exchanges. Nothing was said by scoring."""
+    id = job.id if not number else f"{job.id}-{number}"
+    if job.samplings[number].max_new_tokens == 0 or not here.recorder.wants(job.tenant, id):
+        return
+    first, prompt = written[0], job.prompts[number]
+    here.recorder.put(
+        Exchange(
+            id, job.tenant, "text_completion", job.served.id, int(time.time()),
+            (Message("user", job.served.renderer.decode(prompt)),),
+            tuple(Message("assistant", own.text) for own in written), first.finish,
+            latency_ms=int(1000 * (time.monotonic() - job.started)), prompt_tokens=len(prompt),
+            reply_tokens=sum(own.count for own in written), user=job.request.user,
+            confidence=confidence([token.log_probability for token in first.tokens]),
+        )
+    )  # fmt: skip
 
 
 def _only_scored(job: Job) -> bool:
@@ -294,18 +317,21 @@ async def _events(here: ServerState, job: Job) -> AsyncGenerator[bytes, None]:
                 yield chunk(index, "", None, "length")
                 continue
             prompt = job.served.renderer.decode(job.prompts[number]) if job.request.echo else ""
-            offsets, given = _Offsets(len(prompt)), 0
+            offsets, given, said = _Offsets(len(prompt)), 0, ""
             async with contextlib.aclosing(here.service.reply(_ask(job, number, choice))) as pieces:
                 async for piece in pieces:
                     if isinstance(piece, End):
-                        done.append(Written("", (), piece.finish, len(piece.ids), piece.cached))
+                        done.append(Written(said, (), piece.finish, len(piece.ids), piece.cached))
                         last = [piece.stop] if piece.stop and job.request.return_token_ids and wants else []
                         told = _logprobs(last, job, offsets) if last else None
                         yield chunk(index, "", told, piece.finish, piece.ids[given:])
                         continue
                     given += len(piece.tokens)
+                    said += piece.text
                     told = _logprobs(piece.tokens, job, offsets) if wants else None
                     yield chunk(index, piece.text, told, ids=[token.id for token in piece.tokens])
+    for number in range(len(job.prompts)):
+        _keep(here, job, number, done[number * job.n : (number + 1) * job.n])
     if with_usage:
         yield event({**job.head, "choices": [], "usage": _usage(job, done)})
     yield event("[DONE]")

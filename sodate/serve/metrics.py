@@ -7,6 +7,7 @@ import asyncio
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from sodate.api.answering import Ask, End, Service
+from sodate.learn.recorder import OUTCOMES
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
@@ -28,6 +29,11 @@ class Metrics:
             buckets=_SECONDS, registry=self._registry,
         )  # fmt: skip
         self.tokens = Counter("sodate_tokens", "Tokens read and written", ["version", "kind"], registry=self._registry)
+        self.exchanges = Counter(
+            "sodate_exchanges", "Exchanges kept, and dropped with the reason", ["outcome"], registry=self._registry
+        )
+        for outcome in OUTCOMES:  # they show before the first is counted
+            self.exchanges.labels(outcome)
         ProcessCollector(registry=self._registry)  # memory, open files, processor seconds
         self._tasks = Gauge("sodate_tasks", "Tasks of the event loop", registry=self._registry)
         service.on_end = self._counted
@@ -39,6 +45,9 @@ class Metrics:
     def answered(self, route: str, method: str, status: int, seconds: float) -> None:
         self.requests.labels(route, method, str(status)).inc()
         self.seconds.labels(route).observe(seconds)
+
+    def recorded(self, outcome: str, number: int) -> None:
+        self.exchanges.labels(outcome).inc(number)
 
     def _counted(self, ask: Ask, end: End) -> None:
         for kind, number in (("prompt", len(ask.prompt)), ("reply", len(end.ids)), ("cached", end.cached)):

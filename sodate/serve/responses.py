@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +14,13 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from sodate.api.answering import Ask
-from sodate.api.conversation import Delta, Finished, Params, Turn, converse, grounded, prepared
+from sodate.api.conversation import BrokenForm, Delta, Finished, Params, Turn, converse, grounded, prepared
 from sodate.core.errors import UsageError
 from sodate.core.ids import new_id
 from sodate.core.text import tr
 from sodate.core.types import Message, ToolCall
 from sodate.db.connection import reading, writing
-from sodate.serve import asked_model, stored
+from sodate.serve import asked_model, kept, stored
 from sodate.serve.asking import check_stream_options, check_tools, no_scores, sampling
 from sodate.serve.sending import EventStream, confidence_headers, primed, reply_headers, unless_gone
 from sodate.serve.spelling import Spelling, input_item, message_item, output
@@ -44,11 +44,17 @@ class Job:
     turn: Turn
     ask: Ask
     items: list[dict[str, Any]]  # the whole input, that of earlier responses among it
+    messages: tuple[Message, ...]  # the same, without passages
+    started: float  # of the monotonic clock
 
     @property
     def scores(self) -> bool:
         """Whether the text's log-probabilities were asked for."""
         return bool(self.request.top_logprobs) or _SCORES in (self.request.include or ())
+
+    def keep(self, here: ServerState, done: Sequence[Finished], broken: str | None = None) -> None:
+        """Hands the exchange on; `broken` is a reply that was not sent."""
+        kept.keep(here, KIND, self.id, self.turn, self.messages, done, self.started, self.request, broken)
 
     def body(
         self, status: str, items: list[dict[str, Any]], done: Finished | None, error: Any = None
@@ -96,13 +102,15 @@ async def respond(request: Request, asked: ResponseRequest) -> Response:
     headers = reply_headers(job.turn.served.id, job.turn.passages)
     if asked.stream:
         deltas = await primed(request, converse(here.service, job.turn, job.ask))
-        return EventStream(_events(deltas, job, project), here.settings.send_seconds, headers)
-    body = await unless_gone(request, lambda: _whole(here, job))
+        return EventStream(_events(here, deltas, job, project), here.settings.send_seconds, headers)
+    with kept.broken_too(lambda reply: job.keep(here, (), reply)):
+        body = await unless_gone(request, lambda: _whole(here, job))
     await asyncio.to_thread(_keep, job, body, project)
     return JSONResponse(body, headers=headers | confidence_headers(body.get("confidence")))
 
 
 def _checked(here: ServerState, asked: ResponseRequest, project: str) -> Job:
+    started = time.monotonic()
     given = [ResponseItem(role="user", content=asked.input)] if isinstance(asked.input, str) else asked.input
     items = [*_earlier(asked.previous_response_id, project), *(item.model_dump(exclude_none=True) for item in given)]
     begins = next((item.get("content") for item in items if item.get("role") == "user"), None)
@@ -129,7 +137,7 @@ def _checked(here: ServerState, asked: ResponseRequest, project: str) -> Job:
         params=PARAMS,
     )  # fmt: skip
     turn = grounded(turn)
-    return Job(new_id("resp_"), int(time.time()), asked, turn, prepared(turn), items)
+    return Job(new_id("resp_"), int(time.time()), asked, turn, prepared(turn), items, turns, started)
 
 
 def _earlier(id: str | None, project: str) -> list[dict[str, Any]]:
@@ -198,13 +206,14 @@ async def _whole(here: ServerState, job: Job) -> dict[str, Any]:
     async with contextlib.aclosing(converse(here.service, job.turn, job.ask)) as deltas:
         async for delta in deltas:
             if isinstance(delta, Finished):
+                job.keep(here, [delta])
                 status = "incomplete" if delta.finish == "length" else "completed"
                 return job.body(status, output(delta, status, job.scores), delta)
     raise AssertionError("a reply has an end")
 
 
 async def _events(
-    deltas: AsyncGenerator[Delta | Finished, None], job: Job, project: str
+    here: ServerState, deltas: AsyncGenerator[Delta | Finished, None], job: Job, project: str
 ) -> AsyncGenerator[bytes, None]:
     """The events of a response, numbered from 0."""
     spelling = Spelling(job.scores)
@@ -217,6 +226,7 @@ async def _events(
                     for line in spelling.added(delta):
                         yield line
                     continue
+                job.keep(here, [delta])
                 status = "incomplete" if delta.finish == "length" else "completed"
                 for line in spelling.ended(status):
                     yield line
@@ -224,6 +234,8 @@ async def _events(
                 await asyncio.to_thread(_keep, job, body, project)
                 yield spelling.event(f"response.{status}", response=body)
     except Exception as error:
+        if isinstance(error, BrokenForm):
+            job.keep(here, (), error.reply)
         said = spelling.failure(error)
         yield spelling.event("response.failed", response=job.body("failed", spelling.items, None, said))
 

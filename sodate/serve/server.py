@@ -101,6 +101,7 @@ def run(
     finally:
         listening.close()
         desk.close()
+        server_state.recorder.close()
         service.close()
 
 

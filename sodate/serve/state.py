@@ -1,4 +1,4 @@
-"""What every route finds: the versions that answer, the limits, the counters."""
+"""What every route finds: the versions that answer, the limits, the counters, what is kept of exchanges."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from sodate.api.answering import Service
+from sodate.learn.recorder import Recorder
 from sodate.serve.metrics import Metrics
 from sodate.serve.settings import Settings
 
@@ -18,6 +19,7 @@ class ServerState:
     service: Service
     settings: Settings
     metrics: Metrics
+    recorder: Recorder
     draining: bool = False
 
 

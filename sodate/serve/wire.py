@@ -169,12 +169,12 @@ class ChatRequest(Choosing):
     store: bool | None = None
     metadata: Metadata | None = None
     modalities: list[Literal["text"]] | None = None
+    safety_identifier: str | None = None
     # They change nothing here: there is one model, one tier, no cache to steer and nobody to report.
     prediction: Free | None = None
     prompt_cache_key: str | None = None
     prompt_cache_retention: str | None = None
     reasoning_effort: str | None = None
-    safety_identifier: str | None = None
     service_tier: str | None = None
     verbosity: str | None = None
 

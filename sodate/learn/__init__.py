@@ -1,0 +1,1 @@
+"""What is learnt from use: exchanges, feedback, failures and their clusters, review, replay."""

@@ -1,0 +1,162 @@
+"""Exchanges handed out for review, and decisions as they come back: JSON lines, CSV or xlsx, Label Studio's JSON."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sodate.api import sheets
+from sodate.core.errors import SodateError
+from sodate.core.files import write_text
+from sodate.core.text import json_text, tr
+from sodate.learn import review
+from sodate.learn.review import DECISIONS, Decision
+
+COLUMNS = ("id", "question", "reply", "reasons", "proposal", "decision", "correction", "note", "drawn")
+# How people write a decision in a sheet.
+_SPELT: Mapping[str, Decision] = {
+    **{decision: decision for decision in DECISIONS},
+    "ok": "accept", "yes": "accept", "○": "accept", "採用": "accept", "承認": "accept", "良い": "accept",
+    "edit": "correct", "fix": "correct", "修正": "correct", "訂正": "correct",
+    "no": "reject", "×": "reject", "却下": "reject", "不可": "reject", "悪い": "reject",
+    "both bad": "both_bad", "bad": "both_bad", "両方不可": "both_bad", "どちらも悪い": "both_bad",
+    "?": "skip", "保留": "skip", "スキップ": "skip",
+}  # fmt: skip
+
+
+def export(items: Sequence[Mapping[str, Any]], out: str | Path) -> dict[str, Any]:
+    """Writes what comes next for review: .csv and .xlsx as sheets, .json for Label Studio, anything else as JSON lines.
+
+    In a sheet a reviewer fills in `decision`, and `correction` where the reply is corrected.
+    """
+    path = Path(out)
+    kind = path.suffix.lower()
+    if kind in (".csv", ".xlsx"):
+        sheets.write(path, COLUMNS, [_cells(item) for item in items])
+    elif kind == ".json":
+        write_text(path, json_text([_task(item) for item in items], indent=1) + "\n")
+    else:
+        write_text(path, "".join(json_text({**item, "decision": None, "correction": None}) + "\n" for item in items))
+    return {"file": str(path.absolute()), "rows": len(items)}
+
+
+def import_decisions(file: str | Path, reviewer: str, project: str = "default") -> dict[str, Any]:
+    """Takes decisions from a file that `export` wrote and people filled in. All rows are read before any is kept.
+
+    A row without a decision is left. `gone` are rows whose exchange is not there any more.
+    """
+    path = Path(file)
+    rows = _read(path)
+    decided = [(line, row, _decision(path, line, row)) for line, row in rows]
+    kept, gone, left = 0, 0, 0
+    for line, row, decision in decided:
+        if decision is None:
+            left += 1
+            continue
+        try:
+            correction = row.get("correction") if decision == "correct" else None
+            review.decide(
+                str(row["id"]), str(row.get("reviewer") or reviewer), decision, correction=correction,
+                note=row.get("note") or None, proposed_by=row.get("proposed_by") or None,
+                drawn=str(row.get("drawn") or "import"), project=project,
+            )  # fmt: skip
+            kept += 1
+        except SodateError as error:
+            if error.code != "not_found":
+                raise sheets.wrong(path, line, str(error.message)) from None
+            gone += 1
+    return {"file": str(path.absolute()), "decisions": kept, "undecided": left, "gone": gone}
+
+
+def _cells(item: Mapping[str, Any]) -> list[str]:
+    reasons = ", ".join(one["reason"] for one in item["reasons"])
+    return [item["id"], item["question"], item["reply"], reasons, item.get("proposal") or "", "", "", "", item["drawn"]]
+
+
+def _task(item: Mapping[str, Any]) -> dict[str, Any]:
+    """A task of Label Studio; docs/loop.md has the labelling interface for it."""
+    data = {
+        "id": item["id"], "drawn": item["drawn"], "question": item["question"], "reply": item["reply"],
+        "reasons": ", ".join(one["reason"] for one in item["reasons"]), "version": item["version"],
+        "messages": [{"author": one["role"], "text": one["content"] or ""} for one in item["messages"]],
+    }  # fmt: skip
+    if not item.get("proposal"):
+        return {"data": data}
+    return {"data": data, "predictions": [{"model_version": item["proposed_by"], "result": [
+        _choice("correct"), {"from_name": "correction", "to_name": "reply", "type": "textarea",
+                             "value": {"text": [item["proposal"]]}}]}]}  # fmt: skip
+
+
+def _choice(decision: str) -> dict[str, Any]:
+    return {"from_name": "decision", "to_name": "reply", "type": "choices", "value": {"choices": [decision]}}
+
+
+def _read(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """(line or number of the row, its columns) of every row."""
+    kind = path.suffix.lower()
+    if kind in (".csv", ".xlsx"):
+        return [(line, dict(row)) for line, row in sheets.read(path)]
+    try:
+        text = path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise sheets.wrong(path, None, tr(f"it cannot be read: {error}.", f"読めません: {error}")) from None
+    if kind == ".json":
+        return _annotated(path, _json(path, None, text))
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    return [(number, _row(path, number, _json(path, number, line))) for number, line in lines]
+
+
+def _json(path: Path, line: int | None, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise sheets.wrong(path, line, tr("this is not JSON.", "JSON として読めません。")) from None
+
+
+def _row(path: Path, line: int, row: Any) -> dict[str, Any]:
+    if not isinstance(row, dict) or not isinstance(row.get("id"), str):
+        raise sheets.wrong(path, line, tr("there is no id.", "id がありません。"))
+    return row
+
+
+def _annotated(path: Path, tasks: Any) -> list[tuple[int, dict[str, Any]]]:
+    """The rows of Label Studio's export: one for each annotation."""
+    found: list[tuple[int, dict[str, Any]]] = []
+    for number, task in enumerate(tasks if isinstance(tasks, list) else [tasks], 1):
+        data = _row(path, number, task.get("data") if isinstance(task, dict) else None)
+        annotations = task.get("annotations") or []
+        for annotation in annotations if isinstance(annotations, list) else []:
+            if not isinstance(annotation, dict) or annotation.get("was_cancelled"):
+                continue
+            row = {"id": data["id"], "drawn": data.get("drawn"), "reviewer": _who(annotation.get("completed_by"))}
+            for one in annotation.get("result") or []:
+                value = one.get("value") or {}
+                if one.get("from_name") == "decision":
+                    row["decision"] = (value.get("choices") or [None])[0]
+                elif one.get("from_name") in ("correction", "note"):
+                    row[one["from_name"]] = "\n".join(value.get("text") or [])
+            found.append((number, row))
+    return found
+
+
+def _who(completed_by: Any) -> str | None:
+    if isinstance(completed_by, dict):
+        return str(completed_by.get("email") or completed_by.get("id") or "") or None
+    return f"label-studio-{completed_by}" if completed_by is not None else None
+
+
+def _decision(path: Path, line: int, row: Mapping[str, Any]) -> Decision | None:
+    given = row.get("decision")
+    text = " ".join(unicodedata.normalize("NFKC", str(given or "")).split()).lower()
+    if not text:
+        return None
+    if text not in _SPELT:
+        raise sheets.wrong(path, line, tr(f"{given!r} is no decision: {', '.join(DECISIONS)}.",
+                                          f"{given!r} は判定ではありません: {', '.join(DECISIONS)}"))  # fmt: skip
+    decision = _SPELT[text]
+    if decision == "correct" and not str(row.get("correction") or "").strip():
+        raise sheets.wrong(path, line, tr("the correction is missing.", "修正した返答がありません。"))
+    return decision
