@@ -77,7 +77,7 @@ def main() -> None:
     write(out / "valid.jsonl", rows[:VALID])
     write(out / "heldout.jsonl", held_out(facts))
     search = [{"question": question, "file": file, "passage": fact["passage"]}
-              for question, file, fact in asked(facts["ask"])]  # fmt: skip
+              for question, file, fact in asked(facts["learn"])]  # fmt: skip
     write(out / "search.jsonl", search)
 
 

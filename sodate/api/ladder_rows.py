@@ -30,7 +30,7 @@ from sodate.retrieve.terms import terms
 
 SHOTS = 4  # examples in a prompt
 SHOT_CHARS = 4000  # that they have at most, together
-DEVELOP = 24  # rows that prompts are chosen on: enough to see a prompt that breaks a small model
+DEVELOP = 16  # rows that prompts are chosen on: enough to see a prompt that breaks a small model
 _JAPANESE = re.compile("[ぁ-ヿ一-鿿]")
 
 Row = Conversation | TaskItem
@@ -72,6 +72,7 @@ def read(given: Given) -> Rows:
     for row in read_examples(against, task.columns or None, task.encoding)[1]:
         if isinstance(row, ParsedRow) and isinstance(row.example, Conversation | TaskItem):
             heldout.append(row.example)
+    heldout = heldout[: task.heldout_rows]
     for key, rows in (("train", learnt), ("heldout", heldout), ("develop", develop)):
         if not rows:
             raise UsageError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from sodate.api import ladder_rows, ladder_steps, ladder_task
 from sodate.api.ladder import ladder
 from sodate.cli import app
 from sodate.core.errors import UsageError
+from sodate.core.runs import RunFolder
 from tests import farm as farms
 from tests import in_process
 
@@ -128,6 +130,10 @@ def test_it_stops_at_the_first_rung_that_reaches_the_target_and_writes_what_each
     }  # fmt: skip
     ladder(task)
     assert task.read_text() == text
+    (base,) = found["rungs"]
+    again, _, _ = in_process.run_command(shlex.split(base["command"])[1:], task.parent)
+    assert again["results"][0]["mean"] == base["quality"]["mean"]
+    assert again["results"][0]["ci"] == base["quality"]["ci"]
 
 
 def test_a_schema_and_documents_add_rungs_and_replies_that_fit_already_are_not_asked_again(
@@ -147,6 +153,16 @@ def test_a_schema_and_documents_add_rungs_and_replies_that_fit_already_are_not_a
     assert "--index orders@1" in by_name["retrieval"]["command"]
     assert by_name["sft-32+retrieval"]["build_seconds"] == pytest.approx(3.0)  # the index and the training
     assert any("can't be of another form" in one for one in found["advice"])
+
+
+def test_a_training_that_was_interrupted_is_gone_on_with(task: Path) -> None:
+    recipe = {"method": "sft", "name": "orders-sft-8", "data": ["/rows/3f2a.jsonl"]}
+    run = RunFolder.create({"recipe": recipe})  # nobody holds its lock: its process is gone
+    shop = ladder_steps.workshop("orders", task.parent, lambda kind, data: None)
+    words = ["train", "model=m", "data=/rows/3f2a.jsonl", "name=orders-sft-8"]
+    assert shop._resuming(words) == ["runs", "resume", run.name]
+    other = [*words[:2], "data=/rows/other.jsonl", words[3]]
+    assert shop._resuming(other) == other
 
 
 def test_the_rows_that_decide_are_kept_out_of_training_and_of_the_choice_of_prompts(task: Path) -> None:

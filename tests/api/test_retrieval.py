@@ -133,3 +133,21 @@ def test_answers_and_evaluations_see_what_training_saw(
     done = sodate.evaluate(entry.id, file, "exact", index=faq, max_new_tokens=2)
     assert [list(one) for one in seen] == [expected]
     assert json.loads((done.report.parent / "result.json").read_text())["data"]["index"] == "faq@1"
+
+
+def test_a_mark_in_a_reply_becomes_the_number_of_the_passage_that_answers(faq: str, tmp_path: Path) -> None:
+    def row(asked: str, reply: str, **more: str) -> str:
+        turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": reply}]
+        return json.dumps({"messages": turns, **more}) + "\n"
+
+    data = tmp_path / "rows.jsonl"
+    data.write_text(
+        row("返品と送料と営業時間は?", "17時まで[*]。", file="hours.txt") + row("駐車場は?", "分かりません[*]。"),
+        "utf-8",
+    )
+    out = tmp_path / "out.jsonl"
+    retrieval.with_context(data, faq, out, k=3)
+    known, unknown = (json.loads(line)["messages"] for line in out.read_text("utf-8").splitlines())
+    number = next(n for n in (1, 2, 3) if f"[{n}] hours.txt" in known[0]["content"])
+    assert known[1]["content"] == f"17時まで[{number}]。"
+    assert unknown[1]["content"] == "分かりません。"
