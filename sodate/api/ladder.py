@@ -45,7 +45,7 @@ def ladder(task: str | Path, *, every: bool = False, on_event: Listener = lambda
     for one in said:
         on_event("advice", one)
     shop = workshop(given.name, given.folder, heard)
-    with lock(shop.folder / "lock", tr(f"The ladder {given.name}", f"{given.name}  の比較")):
+    with lock(shop.folder / "lock", tr(f"The ladder {given.name}", f"{given.name} の比較")):
         whole = Ladder(given, rows, shop, look_up(given.task.model).name)
         rungs, skipped, stopped = climb(whole, every, on_event)
         result = _concluded(whole, rungs, skipped, stopped, said)

@@ -147,16 +147,16 @@ def trained(whole: Ladder, base: Way, made: Done | None) -> Iterator[Way]:
     if made is not None:
         index = made.result["index"]
 
-        def grounded(data: Path) -> Path:
+        def grounded(lessons: Sequence[Conversation]) -> Done:
+            data = whole.shop.file(ladder_rows.lessons(lessons))
             out = data.with_name(f"{data.stem}-{index.replace('@', '-')}.jsonl")
             words = ["data", "with-context", str(data), "--index", index, "--out", str(out), "--seed", str(task.seed)]
-            whole.shop.done(words, [index])
-            return out
+            return whole.shop.done(words, [index])
 
-        seen = grounded(whole.shop.file(ladder_rows.lessons(own))) if own else None
-        shown = grounded(whole.shop.file(ladder_rows.lessons(rows)))
-        both = fit(whole, f"sft-{len(rows)}-retrieval", whole.model, shown, seen)
-        steps = (made, both)
+        shown, *seen = (grounded(one) for one in (rows, own) if one)
+        files = [Path(one.result["out"]) for one in (shown, *seen)]
+        both = fit(whole, f"sft-{len(rows)}-retrieval", whole.model, files[0], files[1] if seen else None)
+        steps = (made, shown, *seen, both)
         yield replace(
             base, name=f"sft-{len(rows)}+retrieval", model=both.result["version"], builds=steps, again=(made,),
             label=tr(f"trained on {len(rows)} rows, with retrieval", f"{len(rows)} 行で学習、検索つき"), index=index,
@@ -170,7 +170,7 @@ def trained(whole: Ladder, base: Way, made: Done | None) -> Iterator[Way]:
         if data is None:
             continue
         before = steps[-1].result["version"]
-        done = fit(whole, name, before, whole.given.beside(data), None, *words)
+        done = fit(whole, name, before, whole.given.to_train_on(data), None, *words)
         steps = (*steps, done)
         grounded_name = name if made is None else f"{name}+retrieval"
         yield replace(

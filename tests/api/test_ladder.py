@@ -151,7 +151,7 @@ def test_a_schema_and_documents_add_rungs_and_replies_that_fit_already_are_not_a
     by_name = {one["name"]: one for one in found["rungs"]}
     assert by_name["base+schema"]["fits_schema"] == 1.0
     assert "--index orders@1" in by_name["retrieval"]["command"]
-    assert by_name["sft-32+retrieval"]["build_seconds"] == pytest.approx(3.0)  # the index and the training
+    assert by_name["sft-32+retrieval"]["build_seconds"] == pytest.approx(6.0)  # index, training, and its two files
     assert any("can't be of another form" in one for one in found["advice"])
 
 
