@@ -268,6 +268,7 @@ def runs_resume(run: str, as_json: Json = False) -> None:
 from sodate.cli import (  # noqa: E402 (the other verbs join the app here)
     answering,  # noqa: F401
     climbing,  # noqa: F401
+    cycling,  # noqa: F401
     datasets,  # noqa: F401
     explaining,  # noqa: F401
     importing,  # noqa: F401

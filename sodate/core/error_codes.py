@@ -18,6 +18,10 @@ CODES: Mapping[str, str] = {
         "the server cannot listen on this host and port", "指定のホストとポートで待ち受けられません"
     ),
     "alias_not_found": tr("no alias has this name", "その名前のエイリアスはありません"),
+    "bad_cycle": tr(
+        "a cycle's file has a key or value that is not understood",
+        "サイクルのファイルに、解釈できないキーか値があります",
+    ),
     "bad_encoding": tr("a document is in no encoding that is read", "文書の文字コードを判別できません"),
     "bad_gate": tr("the gate has a key or value that is not understood", "ゲートに、解釈できないキーか値があります"),
     "bad_grader": tr(

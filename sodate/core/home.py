@@ -66,6 +66,10 @@ def datasets_dir() -> Path:
     return home() / "datasets"
 
 
+def cycles_dir() -> Path:
+    return home() / "cycles"
+
+
 DATASET = re.compile(rf"({NAME.pattern})@([1-9][0-9]{{0,8}})")
 
 

@@ -140,6 +140,45 @@ class DatasetUse(TypedDict):
     about: str  # the report or run
 
 
+class CycleStep(TypedDict):
+    """A step of a cycle that is over."""
+
+    name: str
+    status: str  # done, nothing, skipped or stopped
+    why: str
+    at: str
+
+
+class CycleManifest(TypedDict, total=False):
+    """cycle.json of a month"""
+
+    schema_version: int
+    cycle: Required[str]
+    month: Required[str]  # YYYY-MM
+    created_at: str
+    ended_at: str  # missing while it goes on
+    steps: Required[list[CycleStep]]
+    production: str | None  # what the alias meant when it began
+    dataset_before: str | None
+    held_out_before: str | None
+    stock: dict[str, Any] | None
+    set_aside: dict[str, dict[str, int]]  # by dataset and code
+    dataset: str | None
+    held_out: str | None
+    new: dict[str, int]
+    fresh_run: str
+    continued_run: str
+    fresh: str
+    continued: str
+    fresh_seconds: float | None
+    continued_seconds: float | None
+    measured: dict[str, Any]
+    candidate: str
+    verdict: str
+    gate: dict[str, Any]
+    promoted: bool
+
+
 class TokensManifest(TypedDict, total=False):
     """index.json of a tokenised data set"""
 

@@ -59,6 +59,17 @@ def write(
     return {"file": str(path), "rows": len(rows), "kind": kind, "left": left}
 
 
+def rows(
+    project: str = "default", *, kind: Kind = "examples", without: tuple[str, ...] = ()
+) -> Iterator[dict[str, Any]]:
+    """The rows that `write` would write; nobody notes that they were looked at."""
+    with reading() as session:
+        for row, decided in _decided(session, project, without):
+            made, _ = _row(row, decided, kind)
+            if made is not None:
+                yield made
+
+
 def _decided(session: Session, project: str, without: tuple[str, ...]) -> Iterator[tuple[ExchangeRow, list[ReviewRow]]]:
     """Every reviewed exchange with its reviews, in the order of the exchanges."""
     last = 0
