@@ -141,9 +141,11 @@ def answer(rows: int, model: str, folder: Path) -> dict[str, Any]:
     data = write(folder / "many.jsonl", numbered)
     version = sodate.train(model=model, data=[str(data)], name="many", max_steps=10)["version"]
     rng = np.random.default_rng(0)
-    influence.vectors = lambda model, rows, numbers, share, at, wide: rng.normal(size=(len(numbers), wide)).astype(
-        np.float32
-    )
+
+    def made_up(model: Any, rows: Any, numbers: Sequence[int], at: Sequence[Any], wide: int) -> Any:
+        return rng.normal(size=(len(numbers), len(at), wide)).astype(np.float32)
+
+    influence.vectors = made_up
     why.harmful(version, write(folder / "one.jsonl", base[:1]), top=1)
     kept = sum(file.stat().st_size for file in (Path(os.environ["SODATE_HOME"]) / "cache/influence").glob("*/rows"))
     found: dict[str, Any] = {"rows": rows, "kept_bytes": kept}

@@ -23,10 +23,9 @@ from sodate.release.registry import Version, find_version
 if TYPE_CHECKING:
     from sodate.render.renderer import Rendered, Renderer
     from sodate.train.influence import Moment
-    from sodate.train.kept_vectors import KeptVectors
     from sodate.train.loop import Plan
 
-KIND = 1  # of what is kept; raised when it is made otherwise
+KIND = 2  # of what is kept; raised when it is made otherwise
 
 
 def why(
@@ -49,13 +48,17 @@ def why(
     said = _own_reply(traced.version.id, messages) if reply is None else reply
     before = (replace(m, weight=0.0) if m.role == "assistant" else m for m in messages)
     conversation = Conversation((*before, Message("assistant", said)))
-    vectors, found, size = traced.asked([[*_last_reply(traced.renderer.render(conversation))]])
+    products, norms, size = traced.asked([[*_last_reply(traced.renderer.render(conversation))]])
+    shares = traced.shares()
+    found = (products * shares).sum(axis=1)
+    noise = math.sqrt(((norms * shares) ** 2 @ (size**2)).mean() / traced.wide)
     return {
         "version": traced.version.id,
         "reply": said,
         "up": traced.rows_of(found, top),
         "down": traced.rows_of(found, top, lowest=True),
-        **traced.about(vectors, size),
+        "noise": noise,
+        **traced.about(),
     }
 
 
@@ -63,8 +66,14 @@ def harmful(
     version: str, against: str | Path, *, columns: Mapping[str, str] | None = None, encoding: str | None = None,
     top: int = 10,
 ) -> dict[str, Any]:  # fmt: skip
-    """The training rows without which the mean loss of the rows of `against` would be lowest: the list to look at first
-    when data is bad. A `score` is how many nats the row's steps added to that loss."""
+    """The training rows that pull away from the rows of `against`: the list to look at first when data is bad.
+
+    A `score` is the mean over checkpoints of the cosine between the row's gradient and that of the loss on `against`,
+    with its sign turned: 1 is a row whose steps do nothing but harm. Not being a sum of products it does not let a long
+    or surprising row stand above all others (LESS, 2402.04333).
+    """
+    import numpy as np
+
     from sodate.data.tokenise import tokenise
     from sodate.train.methods import named
     from sodate.train.rows import measure, rows_of
@@ -79,13 +88,14 @@ def harmful(
             tr(f"{against} has no row with a reply.", f"{against} に返答のある行がありません。"),
             code="no_rows", param="against", file=against,
         )  # fmt: skip
-    n = len(held_out.sequences)
-    vectors, found, size = traced.asked(held_out.sequences)
-    rows = traced.rows_of(-found / n, top)
-    helpful = traced.rows_of(-found / n, top, lowest=True)
+    products, norms, size = traced.asked(held_out.sequences)
+    cosines = products / np.maximum(norms * size, np.finfo(float).tiny)
+    found = -cosines.mean(axis=1)
+    rows = traced.rows_of(found, top)
     return {
-        "version": traced.version.id, "against": str(against), "n": n, "rows": rows, "up": helpful, "down": rows,
-        **traced.about(vectors, size / n),
+        "version": traced.version.id, "against": str(against), "n": len(held_out.sequences),
+        "rows": rows, "up": traced.rows_of(found, top, lowest=True), "down": rows,
+        "noise": 1 / math.sqrt(traced.wide * len(size)), **traced.about(),
     }  # fmt: skip
 
 
@@ -104,24 +114,27 @@ class _Traced:
     wide: int
     folder: Path  # where the vectors of its rows are kept
 
-    def asked(self, rows: Sequence[list[Rendered]]) -> tuple[KeptVectors, Any, float]:
-        """The vectors, their products with the query of these rows' summed loss, and the query's length."""
+    def asked(self, rows: Sequence[list[Rendered]]) -> tuple[Any, Any, Any]:
+        """By training row and checkpoint the products with the gradient of these rows' summed loss, and the lengths of
+        the training rows' gradients; by checkpoint the length of that gradient."""
         import numpy as np
 
         from sodate.train import influence, kept_vectors
 
         sequences = self.data.rows.sequences
-        shares: list[Any] = []  # worked out where vectors have to be made
-
-        def vectors_of(block: range) -> Any:
-            if not shares:
-                weights, steps = influence.supervised_tokens(sequences), [one.step for one in self.moments]
-                shares.append(influence.shares(self.plan, weights, self.clips, steps, self.last))
-            return influence.vectors(self.model, sequences, block, shares[0], self.moments, self.wide)
-
-        vectors = kept_vectors.made(self.folder, len(sequences), self.wide, vectors_of, self.version.id)
+        vectors = kept_vectors.made(
+            self.folder, len(sequences), kept_vectors.record(len(self.moments), self.wide),
+            lambda block: influence.vectors(self.model, sequences, block, self.moments, self.wide), self.version.id,
+        )  # fmt: skip
         query = influence.query(self.model, rows, self.moments, self.wide)
-        return vectors, vectors.products(query), float(np.linalg.norm(query))
+        return vectors.products(query), vectors.norms(), np.linalg.norm(query, axis=1).astype(float)
+
+    def shares(self) -> Any:
+        """What the steps of each row weigh at each checkpoint."""
+        from sodate.train import influence
+
+        weights, steps = influence.supervised_tokens(self.data.rows.sequences), [one.step for one in self.moments]
+        return influence.shares(self.plan, weights, self.clips, steps, self.last)
 
     def rows_of(self, scores: Any, top: int, *, lowest: bool = False) -> list[dict[str, Any]]:
         """The rows of the highest scores, or of the lowest, with their place and what they say."""
@@ -142,13 +155,10 @@ class _Traced:
         prompt = next((m.content for m in reversed(taken.prompt) if m.role == "user"), "")
         return {"file": str(file), "line": line, "prompt": prompt, "reply": taken.reply.content if taken.reply else ""}
 
-    def about(self, vectors: KeptVectors, size: float) -> dict[str, Any]:
-        """What the scores rest on; `size` is the length of the query."""
-        return {
-            "training_rows": len(self.data.rows.sequences),
-            "checkpoints": [moment.step for moment in self.moments],
-            "noise": float(vectors.norms().mean()) * size / math.sqrt(self.wide),
-        }
+    def about(self) -> dict[str, Any]:
+        """What the scores rest on."""
+        steps = [moment.step for moment in self.moments]
+        return {"training_rows": len(self.data.rows.sequences), "checkpoints": steps}
 
 
 def _last_reply(sequences: Sequence[Rendered]) -> list[Rendered]:
@@ -205,9 +215,10 @@ def _traced(name: str) -> _Traced:
     figures = manifest.get("report") or {}
     last = figures.get("best_step") or figures.get("steps") or figures.get("step") or manifest["plan"]["steps"]
     rows = data.rows.sequences
-    wide = influence.width(len(rows))
     run = RunFolder.find(manifest["run"])
-    moments = influence.moments(model, run.path / "checkpoints", last, wide)
+    checkpoints = influence.sound(run.path / "checkpoints", last)
+    wide = influence.width(len(rows), len(checkpoints) + 1)
+    moments = influence.moments(model, checkpoints, wide)
     plan = Plan(**manifest["plan"])
     clips = influence.clipped(run.metrics(), plan.max_grad_norm)
     key = sha256_json({"kind": KIND, "version": identity(version.id), "data": manifest["data"]["sha256"],

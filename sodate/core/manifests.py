@@ -195,7 +195,7 @@ class VectorsManifest(TypedDict, total=False):
 
     schema_version: int
     rows: Required[int]
-    wide: Required[int]  # numbers of a row
+    bytes: Required[int]  # of a row
     sha256: Required[str]
 
 

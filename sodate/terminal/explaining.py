@@ -16,25 +16,25 @@ LONGEST = 60  # characters of a row's text
 
 def print_why(done: Mapping[str, Any]) -> None:
     out.print(f"[bold]{shown(done['reply'])}[/]", soft_wrap=True)
-    _rows(tr("Made it likelier:", "この返答の確率を上げた行:"), done["up"])
-    _rows(tr("Made it less likely:", "この返答の確率を下げた行:"), done["down"])
+    _rows(tr("Made it likelier:", "この返答の確率を上げた行:"), done["up"], tr("nats", "ナット"))
+    _rows(tr("Made it less likely:", "この返答の確率を下げた行:"), done["down"], tr("nats", "ナット"))
     _noise(done)
 
 
 def print_harmful(done: Mapping[str, Any]) -> None:
     file = shown(done["against"])
-    title = tr(f"Training rows that raised the loss on {file} most; look at these first:",
-               f"{file} の損失を最も上げた学習データの行。まずこれらを確かめてください:")  # fmt: skip
-    _rows(title, done["rows"])
+    title = tr(f"Training rows that pull away from {file} most; look at these first:",
+               f"{file} と逆の向きに学習を引っぱる行。まずこれらを確かめてください:")  # fmt: skip
+    _rows(title, done["rows"], tr("cosine, turned", "コサイン (反転)"))
     _noise(done)
 
 
-def _rows(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+def _rows(title: str, rows: Sequence[Mapping[str, Any]], unit: str) -> None:
     out.print(title, soft_wrap=True)
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0), pad_edge=False)
     for column in (
         tr("row", "行"),
-        tr("nats", "ナット"),
+        unit,
         tr("prompt", "質問"),
         tr("reply", "返答"),
     ):

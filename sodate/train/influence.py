@@ -7,10 +7,9 @@ One step of AdamW on a row z changes the log-probability of anything else, log p
 TracIn (2002.08484) adds this up over the steps of a run, with the gradients at the checkpoint that is nearest; D is
 what LESS (2402.04333, section 3.1) puts in for Adam. The weights before the first step count as a checkpoint.
 
-Kept of a row is one vector: the sum over checkpoints c of a_zc S_c D_c^½ ∇ℓ(z), where a_zc are its steps' η / W, and
-S_c multiplies by random signs and folds what is as long as all weights into `width` numbers. Dot products with the
-vector of a query, the sum of S_c D_c^½ ∇ℓ', are the influences, but for noise of a standard deviation of about
-‖row‖ ‖query‖ / √width; where all checkpoints' weights fit into a vector there is none.
+Kept of a row and checkpoint is S D^½ ∇ℓ(z), where S multiplies by random signs and folds what is as long as all
+weights into `wide` numbers. Products with S D^½ ∇ℓ' of a query are those of the gradients, but for noise of a standard
+deviation of about ‖row‖ ‖query‖ / √wide; where the weights are no more than `wide` there is none.
 """
 
 from __future__ import annotations
@@ -35,8 +34,8 @@ from sodate.train import checkpoint
 from sodate.train.loop import Plan, learning_rate, rows_of_step
 from sodate.train.sft import supervised
 
-BYTES = 160_000_000  # of all vectors, two a number; below it a row has `WIDEST` numbers
-WIDEST, NARROWEST = 8192, 512
+BYTES = 180_000_000  # of all vectors, two a number
+WIDEST, NARROWEST = 8192, 128  # numbers of a vector
 BETA2, EPSILON = 0.999, 1e-8  # AdamW's, as the loop has them
 MICRO_TOKENS = 2048  # of a query's rows computed at once
 
@@ -48,32 +47,36 @@ class Moment:
     step: int
     weights: Mapping[str, Tensor]
     signed: Tensor
-    offset: int  # by how much the folded vector is turned, so that checkpoints lie beside each other where they fit
 
 
-def width(rows: int) -> int:
-    """Numbers kept of each of so many rows: a power of two."""
-    return max(NARROWEST, min(WIDEST, 1 << int(math.log2(max(1, BYTES // (2 * rows))))))
+def width(rows: int, checkpoints: int) -> int:
+    """Numbers kept of each of so many rows at each checkpoint: a power of two."""
+    return max(NARROWEST, min(WIDEST, 1 << int(math.log2(max(1, BYTES // (2 * rows * checkpoints))))))
 
 
-def moments(model: Any, folder: Path, last: int, wide: int) -> list[Moment]:
-    """The model's weights as they are, as of step 0, and the sound checkpoints in `folder` up to step `last`."""
-    found: list[tuple[int, dict[str, Tensor], dict[str, Tensor]]] = []
+def sound(folder: Path, last: int) -> list[Path]:
+    """The sound checkpoints in `folder` up to step `last`, in order."""
+    found = []
     for path in sorted(folder.glob("step-*")):
         try:
-            state = checkpoint.verified(path)
+            if checkpoint.verified(path)["step"] <= last:
+                found.append(path)
         except SodateError:
             continue
-        if state["step"] <= last:
-            tensors = read_tensors(path / "model.safetensors"), read_tensors(path / "optimizer.safetensors")
-            found.append((state["step"], *tensors))
+    return found
+
+
+def moments(model: Any, checkpoints: Sequence[Path], wide: int) -> list[Moment]:
+    """The model's weights as they are, as of step 0, and those of the checkpoints."""
     begun = {name: p.detach().clone() for name, p in checkpoint.trainable(model).items()}
-    made: list[Moment] = []
-    for step, weights, moment in [(0, begun, found[0][2] if found else {}), *found]:
+    kept = [(int(path.name[5:]), path) for path in checkpoints]
+    made = []
+    for step, path in [(0, kept[0][1] if kept else None), *kept]:
+        moment = {} if path is None else read_tensors(path / "optimizer.safetensors")
+        weights = read_tensors(path / "model.safetensors") if path is not None and step else begun
         scale = torch.cat([_scale(name, tensor, moment).flatten() for name, tensor in begun.items()])
         signs = torch.randint(0, 2, scale.shape, generator=torch.Generator().manual_seed(step), dtype=torch.int8)
-        signed = _padded(scale * (2 * signs - 1), wide).to(model.device)
-        made.append(Moment(step, weights, signed, len(made) * wide // (len(found) + 1)))
+        made.append(Moment(step, weights, _padded(scale * (2 * signs - 1), wide).to(model.device)))
     return made
 
 
@@ -105,27 +108,25 @@ def shares(plan: Plan, weights: Sequence[float], clips: Mapping[int, float], ste
 
 
 def vectors(
-    model: Any, rows: Sequence[list[Rendered]], numbers: Sequence[int], share: NDArray[np.float64],
-    at: Sequence[Moment], wide: int,
-) -> NDArray[np.float32]:  # fmt: skip
-    """(numbers, width): the vectors of these rows."""
-    found = np.zeros((len(numbers), wide), dtype=np.float32)
+    model: Any, rows: Sequence[list[Rendered]], numbers: Sequence[int], at: Sequence[Moment], wide: int
+) -> NDArray[np.float32]:
+    """(numbers, checkpoints, wide): what is kept of these rows."""
+    found = np.zeros((len(numbers), len(at), wide), dtype=np.float32)
     for c, moment in enumerate(at):
         _put(model, moment)
         for place, number in enumerate(numbers):
-            if share[number, c]:
-                found[place] += share[number, c] * _folded(_gradient(model, rows[number]), moment, wide)
+            found[place, c] = _folded(_gradient(model, rows[number]), moment, wide)
     return found
 
 
 def query(model: Any, rows: Sequence[list[Rendered]], at: Sequence[Moment], wide: int) -> NDArray[np.float32]:
-    """(width,): the vector of the summed loss of these rows."""
-    found = np.zeros(wide, dtype=np.float32)
+    """(checkpoints, wide): the same of the summed loss of these rows."""
+    found = np.zeros((len(at), wide), dtype=np.float32)
     sequences = [sequence for row in rows for sequence in row]
-    for moment in at:
+    for c, moment in enumerate(at):
         _put(model, moment)
         for numbers in trie.pack(sequences, MICRO_TOKENS):
-            found += _folded(_gradient(model, [sequences[n] for n in numbers]), moment, wide)
+            found[c] += _folded(_gradient(model, [sequences[n] for n in numbers]), moment, wide)
     return found
 
 
@@ -159,5 +160,5 @@ def _gradient(model: Any, sequences: Sequence[Rendered]) -> Tensor:
 
 def _folded(gradient: Tensor, moment: Moment, wide: int) -> NDArray[np.float32]:
     signed: Tensor = _padded(gradient, wide).mul_(moment.signed)
-    folded: NDArray[np.float32] = signed.view(-1, wide).sum(0).roll(moment.offset).cpu().numpy()
+    folded: NDArray[np.float32] = signed.view(-1, wide).sum(0).cpu().numpy()
     return folded

@@ -1,7 +1,7 @@
 """The vectors of all rows of a run (influence.py) in a file, made block by block and used again.
 
 cache/influence/3f2a…/
-  rows           of each row a scale (32 bits) and its vector in units of it (16 bits a number)
+  rows           of each row and checkpoint a scale (32 bits) and its vector in units of it (16 bits a number)
   rows.part      the same while it is made; whole blocks are gone on from after a kill
   index.json     how many, how wide, the SHA-256 of `rows`
   lock           one maker at a time
@@ -27,70 +27,74 @@ from sodate.train.influence import blocks
 AT_ONCE = 512  # rows that are multiplied in one go
 
 
-def record(wide: int) -> np.dtype[Any]:
+def record(checkpoints: int, wide: int) -> np.dtype[Any]:
     """What is kept of a row."""
-    return np.dtype([("scale", "<f4"), ("vector", "<f2", (wide,))])
+    return np.dtype([("scale", "<f4", (checkpoints,)), ("vector", "<f2", (checkpoints, wide))])
 
 
 class KeptVectors:
     """The vectors of `rows` rows, as they are on disk."""
 
-    def __init__(self, file: Path, rows: int, wide: int) -> None:
-        self._rows = np.memmap(file, dtype=record(wide), mode="r", shape=(rows,))
+    def __init__(self, file: Path, rows: int, kind: np.dtype[Any]) -> None:
+        self._rows = np.memmap(file, dtype=kind, mode="r", shape=(rows,))
 
     def products(self, query: NDArray[np.float32]) -> NDArray[np.float64]:
-        """(rows,) dot products with a query (wide,)."""
-        found = np.empty(len(self._rows))
+        """(rows, checkpoints) dot products with a query (checkpoints, wide)."""
+        found = np.empty((len(self._rows), len(query)))
         for start in range(0, len(found), AT_ONCE):
             part = self._rows[start : start + AT_ONCE]
-            found[start : start + AT_ONCE] = (part["vector"].astype(np.float32) @ query) * part["scale"]
+            for c, one in enumerate(query):
+                found[start : start + AT_ONCE, c] = part["vector"][:, c].astype(np.float32) @ one
+        found *= self._rows["scale"]
         return found
 
     def norms(self) -> NDArray[np.float64]:
-        """(rows,) the vectors' lengths; a scale is 1 / 256 of one, so that few numbers are below what 16 bits hold."""
+        """(rows, checkpoints) the vectors' lengths; a scale is 1 / 256 of one, so that few numbers are below what 16
+        bits hold."""
         return self._rows["scale"].astype(np.float64) * 256
 
 
-def opened(folder: Path, rows: int, wide: int) -> KeptVectors | None:
+def opened(folder: Path, rows: int, kind: np.dtype[Any]) -> KeptVectors | None:
     """What is kept in a folder; None where it is not there, or not what was written."""
     if not (folder / "index.json").exists():
         return None
     about: VectorsManifest = read_manifest(folder / "index.json")
     file = folder / "rows"
-    if (about["rows"], about["wide"]) != (rows, wide) or not file.exists() or sha256_file(file) != about["sha256"]:
+    sizes = about["rows"], about["bytes"]
+    if sizes != (rows, kind.itemsize) or not file.exists() or sha256_file(file) != about["sha256"]:
         return None
-    return KeptVectors(file, rows, wide)
+    return KeptVectors(file, rows, kind)
 
 
 def made(
-    folder: Path, rows: int, wide: int, vectors: Callable[[range], NDArray[np.float32]], of: str
-) -> KeptVectors:  # fmt: skip
+    folder: Path, rows: int, kind: np.dtype[Any], vectors: Callable[[range], NDArray[np.float32]], of: str
+) -> KeptVectors:
     """The vectors as they are kept, or as `vectors` makes them of a block of rows; what a killed maker made stays."""
     make_folder(folder)
     with lock(folder / "lock", tr("these gradients", "この勾配"), wait=True):
-        if (kept := opened(folder, rows, wide)) is not None:
+        if (kept := opened(folder, rows, kind)) is not None:
             return kept
-        part, size = folder / "rows.part", record(wide).itemsize
+        part, size = folder / "rows.part", kind.itemsize
         with full_disk_said(part), os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
             done = min(rows, file.seek(0, os.SEEK_END) // size)
             file.truncate(done * size)
             progress.report("gradients", done, rows, of)
             for block in blocks(rows, done):
                 file.seek(block.start * size)
-                file.write(_packed(vectors(block), wide).tobytes())
+                file.write(_packed(vectors(block), kind).tobytes())
                 file.flush()
                 os.fsync(file.fileno())
                 progress.report("gradients", block.stop, rows, of)
-        about = {"rows": rows, "wide": wide, "sha256": sha256_file(part)}
+        about = {"rows": rows, "bytes": size, "sha256": sha256_file(part)}
         part.replace(folder / "rows")
         fsync_dir(folder)
         write_json(folder / "index.json", {"schema_version": SCHEMA_VERSION, **about})
-        return KeptVectors(folder / "rows", rows, wide)
+        return KeptVectors(folder / "rows", rows, kind)
 
 
-def _packed(vectors: NDArray[np.float32], wide: int) -> NDArray[Any]:
-    scale = np.linalg.norm(vectors, axis=1) / 256
-    found = np.zeros(len(vectors), dtype=record(wide))
+def _packed(vectors: NDArray[np.float32], kind: np.dtype[Any]) -> NDArray[Any]:
+    scale = np.linalg.norm(vectors, axis=2) / 256
+    found = np.zeros(len(vectors), dtype=kind)
     found["scale"] = scale
-    found["vector"] = vectors / np.where(scale > 0, scale, 1)[:, None]
+    found["vector"] = vectors / np.where(scale > 0, scale, 1)[..., None]
     return found

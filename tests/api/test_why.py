@@ -99,19 +99,27 @@ def test_scores_are_the_products_of_gradients_at_the_checkpoints(farm: farms.Far
     assert done["up"][0]["prompt"].startswith("Dear shop") and json.loads(done["up"][0]["reply"])
 
 
-def test_rows_with_another_rows_reply_are_found_by_a_held_out_file(farm: farms.Farm, tmp_path: Path) -> None:
-    rows = [farms.order(n) for n in range(100, 160)]
-    broken = {5, 21, 38}
-    for n in broken:
-        said = rows[n]["messages"][1]["content"]
-        other = next(row["messages"][1] for row in rows[n + 1 :] if row["messages"][1]["content"][:20] != said[:20])
-        rows[n] = {"messages": [rows[n]["messages"][0], other]}
+def sent(number: int, *, words: str = "apples pears boxes office shop", turned: int = 0) -> dict[str, Any]:
+    """Each word has its answer; `turned` gives it another one's."""
+    answers = ["quantity", "product", "send", "to", "dear"]
+    said = f"Dear shop, {words.split()[number % 5]} number {number} please."
+    reply = answers[(number + turned) % 5]
+    return {"messages": [{"role": "user", "content": said}, {"role": "assistant", "content": reply}]}
+
+
+def test_rows_with_a_wrong_answer_are_found_by_a_held_out_file(farm: farms.Farm, tmp_path: Path) -> None:
+    before = farms.write_rows(tmp_path / "before.jsonl", [sent(n, turned=2) for n in range(400)])
+    sodate.train(model=farm.model, data=[str(before)], name="reader", adapter="full", epochs=3, lr=3e-3, batch_size=16)
+    broken = {7, 41, 66, 90, 113}
+    rows = [sent(n, turned=3 if n in broken else 0) for n in range(120)]
     data = farms.write_rows(tmp_path / "broken.jsonl", rows)
-    held = farms.write_rows(tmp_path / "held.jsonl", [farms.order(n) for n in range(60, 84)])
-    sodate.train(model=farm.model, data=[str(data)], name="broken", epochs=6, lr=1e-2, lora_rank=4)
-    found = [one["line"] - 1 for one in sodate.harmful("broken", held, top=60)["rows"]]
-    precision = [sum(n in broken for n in found[: k + 1]) / (k + 1) for k in range(60) if found[k] in broken]
-    assert sum(precision) / 3 > 3 * 3 / 60
+    held = farms.write_rows(tmp_path / "held.jsonl", [sent(n) for n in range(500, 530)])
+    sodate.train(model="reader", data=[str(data)], name="broken", epochs=5, lr=5e-3, lora_rank=8)
+    done = sodate.harmful("broken", held, top=120)
+    found = [one["line"] - 1 for one in done["rows"]]
+    precision = [sum(n in broken for n in found[: k + 1]) / (k + 1) for k in range(120) if found[k] in broken]
+    assert sum(precision) / len(broken) > 10 * len(broken) / 120
+    assert done["n"] == 30 and -1 <= done["up"][0]["score"] < done["rows"][0]["score"] <= 1
 
 
 def test_the_command_prints_the_contract_and_refuses_what_it_cannot_say(farm: farms.Farm, tmp_path: Path) -> None:

@@ -33,14 +33,16 @@ def test_a_row_weighs_at_a_checkpoint_what_its_nearest_steps_did_of_it() -> None
 
 def test_no_more_is_kept_of_ten_thousand_rows_than_two_hundred_megabytes() -> None:
     for rows in (10, 1000, 10_000, 50_000):
-        wide = influence.width(rows)
-        assert wide & (wide - 1) == 0 and rows * kept_vectors.record(wide).itemsize <= 200e6
-    assert influence.width(9_000) == influence.WIDEST
+        for checkpoints in (2, 4):
+            wide = influence.width(rows, checkpoints)
+            assert wide & (wide - 1) == 0 and rows * kept_vectors.record(checkpoints, wide).itemsize <= 200e6
+    assert influence.width(2_000, 4) == influence.WIDEST
 
 
 def test_vectors_are_made_once_gone_on_from_after_a_kill_and_made_anew_when_damaged(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    truth = rng.normal(size=(150, 64)).astype(np.float32) * 10.0 ** rng.integers(-12, 3, 150)[:, None]
+    truth = rng.normal(size=(150, 2, 64)).astype(np.float32) * 10.0 ** rng.integers(-12, 3, (150, 2))[..., None]
+    kind = kept_vectors.record(2, 64)
     truth[7] = 0  # a row that no step of the run had
     asked: list[range] = []
 
@@ -51,21 +53,22 @@ def test_vectors_are_made_once_gone_on_from_after_a_kill_and_made_anew_when_dama
         return truth[block.start : block.stop]
 
     with pytest.raises(KeyboardInterrupt):
-        kept_vectors.made(tmp_path, 150, 64, lambda block: vectors(block, 64), "a test")
+        kept_vectors.made(tmp_path, 150, kind, lambda block: vectors(block, 64), "a test")
     with (tmp_path / "rows.part").open("ab") as file:
         file.write(b"half a row")
-    kept = kept_vectors.made(tmp_path, 150, 64, vectors, "a test")
+    kept = kept_vectors.made(tmp_path, 150, kind, vectors, "a test")
     assert [block.start for block in asked] == [0, 64, 64, 128]
-    query = rng.normal(size=64).astype(np.float32)
-    lengths = np.linalg.norm(truth, axis=1)
-    assert np.abs(kept.products(query) - truth @ query).max() <= (1e-3 * lengths * np.linalg.norm(query)).max()
+    query = rng.normal(size=(2, 64)).astype(np.float32)
+    lengths = np.linalg.norm(truth, axis=2)
+    wrong = np.abs(kept.products(query) - np.einsum("ncw,cw->nc", truth, query))
+    assert (wrong <= 1e-3 * lengths * np.linalg.norm(query, axis=1)).all()
     assert kept.norms() == pytest.approx(lengths, rel=1e-3)
-    kept_vectors.made(tmp_path, 150, 64, vectors, "a test")
+    kept_vectors.made(tmp_path, 150, kind, vectors, "a test")
     assert len(asked) == 4
     data = bytearray((tmp_path / "rows").read_bytes())
     data[1000] ^= 1
     (tmp_path / "rows").write_bytes(data)
-    kept_vectors.made(tmp_path, 150, 64, vectors, "a test")
+    kept_vectors.made(tmp_path, 150, kind, vectors, "a test")
     assert len(asked) == 7
 
 
@@ -75,5 +78,7 @@ def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(SodateError) as caught:
-        kept_vectors.made(tmp_path, 3, 8, lambda block: np.ones((3, 8), dtype=np.float32), "a test")
+        kept_vectors.made(
+            tmp_path, 3, kept_vectors.record(1, 8), lambda block: np.ones((3, 1, 8), dtype=np.float32), "a test"
+        )
     assert caught.value.code == "disk_full"
