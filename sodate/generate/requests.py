@@ -35,6 +35,7 @@ class RunningRequest:
     nodes: list[Node] = field(default_factory=list)
     published: int = 0  # of `nodes`, those that stand in the trie
     cached: int = 0  # of the prompt's ids, those that were found computed
+    again: bool = False  # whether it gave its memory back: what it finds then is its own
     lookup: PromptLookup = field(default_factory=PromptLookup)
 
     def __post_init__(self) -> None:
@@ -81,7 +82,7 @@ class RunningRequests:
             one.hold(node)
             one.computed += BLOCK
             one.published += 1
-            if not one.said:
+            if not one.again and one.computed <= len(one.request.prompt):
                 one.cached += BLOCK
 
     def reach(self, one: RunningRequest, length: int) -> bool:
@@ -128,4 +129,4 @@ class RunningRequests:
 
     def _give_back(self, one: RunningRequest) -> None:
         self.pool.release(one.nodes)
-        one.nodes, one.computed, one.published = [], 0, 0
+        one.nodes, one.computed, one.published, one.again = [], 0, 0, True

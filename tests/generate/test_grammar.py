@@ -113,6 +113,18 @@ def test_what_a_grammar_forces_takes_no_step(engine: TorchEngine) -> None:
     assert steps <= 5  # a blank or none, which value, and the rest is known
 
 
+def test_a_held_reply_says_how_much_of_its_prompt_was_known(engine: TorchEngine) -> None:
+    """Though its grammar forces the first tokens, which come before the prompt is computed."""
+    prompt = [11, 12, 13, 14, 15, 16, 17, 18] * 5
+    constraint = Constraint("json_schema", json.dumps({"const": {"a": 1}}))
+    cached = []
+    for _ in range(2):
+        engine.admit(Request(next(numbers), prompt, [END, 1], Sampling(40), constraint=constraint))
+        while engine.requests.running:
+            cached += [event.cached for event in engine.step() if isinstance(event, Done)]
+    assert cached == [0, 32]
+
+
 def test_free_and_held_requests_run_side_by_side(engine: TorchEngine) -> None:
     def alone(number: int, constraint: Constraint | None) -> list[int]:
         engine.admit(Request(number, [20, 21, 22, 23], [END], Sampling(30), constraint=constraint))
