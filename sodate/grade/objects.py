@@ -20,6 +20,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -167,13 +168,25 @@ class Python(Kind):
         return value
 
     def judge(self, cases: Sequence[Case], judges: Judges | None) -> list[Outcome]:
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            return list(pool.map(self._one, cases))
+        return self.within(PYTHON_LIMITS.seconds, cases)
 
-    def _value(self, case: Case) -> Outcome:
+    def within(self, seconds: int, cases: Sequence[Case]) -> list[Outcome]:
+        """As `judge`, with so long for each case."""
+        limits = replace(PYTHON_LIMITS, seconds=seconds)
+
+        def one(case: Case) -> Outcome:
+            try:
+                return self._graded(case, limits)
+            except templates.MissingError as missing:
+                return missed(missing)
+
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            return list(pool.map(one, cases))
+
+    def _graded(self, case: Case, limits: sandbox.Limits) -> Outcome:
         job = {"grade": [dict(templates.sample_of(case)), dict(templates.item_of(case))]}
         try:
-            (answer,) = sandbox.run(self.source, [job], PYTHON_LIMITS)
+            (answer,) = sandbox.run(self.source, [job], limits)
         except SodateError as error:  # no sandbox on this machine
             return Outcome(0.0, error.message, "python_grader_server_error")
         value = answer.value
@@ -282,7 +295,7 @@ class Ours(Kind):
 
 
 class Multi(Kind):
-    """A formula over other graders, which may be any but multi."""
+    """A formula over other graders, which may be any but multi. Those that are programs share the time that one has."""
 
     type: Literal["multi"]
     graders: dict[str, Any]  # of Kind, made by `sodate/grade/reading.py`
@@ -296,7 +309,13 @@ class Multi(Kind):
 
     def judge(self, cases: Sequence[Case], judges: Judges | None) -> list[Outcome]:
         formula = formulas.read(self.calculate_output, list(self.graders))
-        found = {key: grader.judge(cases, judges) for key, grader in self.graders.items()}
+        programs = sum(isinstance(grader, Python) for grader in self.graders.values())
+        found = {
+            key: grader.within(max(1, PYTHON_LIMITS.seconds // programs), cases)
+            if isinstance(grader, Python)
+            else grader.judge(cases, judges)
+            for key, grader in self.graders.items()
+        }
         return [_combined(formula, {key: own[i] for key, own in found.items()}) for i in range(len(cases))]
 
     @property

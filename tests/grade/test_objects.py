@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sodate.core.errors import SodateError, UsageError
-from sodate.grade import CannotGradeError, Case, formulas, parse_grader, templates
+from sodate.grade import CannotGradeError, Case, formulas, parse_grader, sandbox, templates
 from sodate.grade.outcome import Usage
 from sodate.grade.reading import read
 from tests.grade.scripted import Scripted, check, scored, value
@@ -285,3 +285,19 @@ def test_a_text_too_long_to_compare_is_a_zero_of_the_reply_and_an_error_of_the_r
 def test_a_number_beyond_all_floats_is_no_reward() -> None:
     (outcome,) = read(program("def grade(sample, item): return 10 ** 400")).judge([Case("")], None)
     assert outcome.fault == "python_grader_runtime_error" and len(outcome.reason) < 200
+
+
+def test_the_programs_of_a_multi_grader_share_the_time_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def run(source: str, jobs: Any, limits: sandbox.Limits) -> list[sandbox.Answer]:
+        asked.append(limits.seconds)
+        return [sandbox.Answer(value=1.0)]
+
+    monkeypatch.setattr(sandbox, "run", run)
+    own = program("def grade(sample, item): return 1")
+    for count, seconds in ((1, 120), (8, 15), (50, 2)):
+        asked.clear()
+        parts = {f"p{n}": own for n in range(count)}
+        (outcome,) = read(multi("p0", **parts)).judge([Case("x", item={})], None)
+        assert outcome.value == 1 and asked == [seconds] * count
