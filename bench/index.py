@@ -1,58 +1,67 @@
 """How well and how fast an index finds: recall on questions with known passages, and speed over many chunks.
 
-    python bench/index.py PASSAGES.jsonl QUESTIONS.jsonl [--chunks 100000]
+    python bench/index.py PASSAGES.jsonl QUESTIONS.jsonl [--chunks 100000 1000000]
 
 Rows are {"id", "title", "text"} and {"question", "passage_id"}, as in JSQuAD. Recall is of three kinds of terms and two
 engines: this project's postings, and SQLite's FTS5 over the same terms. Many chunks are made of sentences of the
-passages, drawn with a seed; questions are those of the file. Each figure is of this process, on one core.
+passages, drawn with a seed, and written as documents that `index build` reads; questions are those of the file. Each
+figure is of this process, on one core; memory is the most that building held, and then the most that searching did.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import re
-import resource
 import sqlite3
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from sodate.retrieve import postings
+from sodate.retrieve.build import build
+from sodate.retrieve.catalogue import find
 from sodate.retrieve.index import Weights
 from sodate.retrieve.terms import folded, terms
 
-Terms = Callable[[str], list[str]]
+Terms = Callable[[str], Mapping[str, int]]
 Ask = Callable[[str, int], list[int]]
+FILE = 20_000  # chunks of a document
 
 
-def pairs(text: str) -> list[str]:
+def pairs(text: str) -> Counter[str]:
     """Every pair of neighbouring characters."""
     parts = re.sub(r"[\W_]+", " ", folded(text)).split()
-    return [part[i : i + 2] for part in parts for i in range(len(part) - 1)]
+    return Counter(part[i : i + 2] for part in parts for i in range(len(part) - 1))
 
 
-def words(text: str) -> list[str]:
+def words(text: str) -> Counter[str]:
     """Words between spaces and signs, as for English."""
-    return re.findall(r"\w+", folded(text))
+    return Counter(re.findall(r"\w+", folded(text)))
 
 
-def ours(texts: Sequence[list[str]] | Iterator[list[str]], split: Terms, folder: Path) -> Ask:
+def ours(texts: Sequence[Mapping[str, int]], split: Terms, folder: Path) -> Ask:
     weights = Weights()
     opened = postings.Postings(folder, postings.write(folder, texts, k1=weights.k1, b=weights.b), weights.k1)
-    return lambda question, k: postings.best(opened.scores(split(question)), k)
+    return lambda question, k: [hit.number for hit in postings.search([opened], split(question), k)[0]]
 
 
-def fts5(texts: Sequence[list[str]], split: Terms) -> Ask:
+def fts5(texts: Sequence[Mapping[str, int]], split: Terms) -> Ask:
     base = sqlite3.connect(":memory:")
     base.execute("CREATE VIRTUAL TABLE t USING fts5(x, content='', tokenize=\"unicode61 remove_diacritics 0\")")
     # Terms as hexadecimal words: what they are made of must not be cut again.
     base.executemany(
         "INSERT INTO t(rowid, x) VALUES (?, ?)",
-        ((n, " ".join("x" + term.encode().hex() for term in text)) for n, text in enumerate(texts)),
+        (
+            (n, " ".join("x" + term.encode().hex() for term, often in text.items() for _ in range(often)))
+            for n, text in enumerate(texts)
+        ),
     )
 
     def ask(question: str, k: int) -> list[int]:
@@ -68,7 +77,10 @@ def recall(passages: list[dict[str, str]], questions: list[dict[str, str]]) -> N
     print(f"{len(questions)} questions over {len(passages)} passages")
     print(f"{'terms':18} {'engine':8} recall@1  recall@5    mrr  ms a question")
     for name, split in (("words", words), ("pairs", pairs), ("terms.py", terms)):
-        texts = [split(row["text"]) + split(row["title"]) * Weights().titles for row in passages]
+        texts = [Counter(split(row["text"])) for row in passages]
+        for text, row in zip(texts, passages, strict=True):
+            for term, often in split(row["title"]).items():
+                text[term] += often * Weights().titles
         with tempfile.TemporaryDirectory() as folder:
             for engine, ask in (("ours", ours(texts, split, Path(folder))), ("FTS5", fts5(texts, split))):
                 began, ranks = time.perf_counter(), []
@@ -84,31 +96,44 @@ def recall(passages: list[dict[str, str]], questions: list[dict[str, str]]) -> N
 def speed(passages: list[dict[str, str]], questions: list[dict[str, str]], count: int) -> None:
     draw = random.Random(0)
     sentences = [one + "。" for row in passages for one in row["text"].split("。") if one]
-    size = 0
-
-    def chunks() -> Iterator[list[str]]:
-        nonlocal size
-        for _ in range(count):
-            text = "".join(draw.sample(sentences, 4))
-            size += len(text.encode())
-            yield terms(text)
-
     with tempfile.TemporaryDirectory() as folder:
+        os.environ["SODATE_HOME"] = f"{folder}/home"
+        docs, size = Path(folder) / "docs", 0
+        docs.mkdir()
+        for start in range(0, count, FILE):
+            with (docs / f"{start}.jsonl").open("w") as out:
+                for number in range(start, min(start + FILE, count)):
+                    text = "".join(draw.sample(sentences, 4))
+                    size += len(text.encode())
+                    out.write(json.dumps({"id": str(number), "text": text}, ensure_ascii=False) + "\n")
         began = time.perf_counter()
-        ask = ours(chunks(), terms, Path(folder))
+        child = os.fork()  # memory is counted for each part
+        if not child:
+            build([docs], "bench")
+            print(f"  built with {peak():.0f} MB", flush=True)
+            os._exit(0)
+        if os.waitpid(child, 0)[1]:
+            sys.exit("the build failed")
         spent = time.perf_counter() - began
-        held = sum(file.stat().st_size for file in Path(folder).iterdir())
+        index = find("bench")
+        held = sum(file.stat().st_size for file in index.path.iterdir())
         times = []
         for row in draw.sample(questions, min(len(questions), 500)):
             began = time.perf_counter()
-            ask(row["question"], 5)
+            index.search(row["question"], 5)
             times.append(1e3 * (time.perf_counter() - began))
+        made = index.manifest["passages"]
     p95 = statistics.quantiles(times, n=20)[-1]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     print(
-        f"{count} chunks: {count / spent:.0f} chunks/s, postings {held / size:.2f} of the text, search p50 "
-        f"{statistics.median(times):.1f} ms, p95 {p95:.1f} ms, peak {peak:.0f} MB"
+        f"{count} chunks, {made} kept: {count / spent:.0f} chunks/s, index {held / size:.2f} of the text, search p50 "
+        f"{statistics.median(times):.1f} ms, p95 {p95:.1f} ms, searched with {peak():.0f} MB"
     )
+
+
+def peak() -> float:
+    """The most memory of its own that this process has held, MB: pages of files that are mapped are the system's."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["RssAnon"].split()[0]) / 1e3
 
 
 def main() -> None:

@@ -40,7 +40,7 @@ EDGES = {
     "evaluate": "core data grade",
     "release": "core db library",
     "api": "core db render data library grade adapt model generate retrieve train evaluate release",
-    "jobs": "core db api",
+    "jobs": "core db retrieve api",
     "learn": "core db data api",
     "serve": "core db api jobs learn",
     "terminal": "core evaluate api",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import bisect
 import contextlib
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,8 @@ from sodate.core.ids import new_id
 from sodate.core.text import tr
 from sodate.core.types import Message, ToolCall
 from sodate.render.reasoning import Part, ReplyForm, ReplyStream
+from sodate.retrieve.context import question, with_passages
+from sodate.retrieve.passages import Passage
 
 _CALL_BEGINS = "<[{"  # how a call may begin in templates whose form is not known
 
@@ -112,6 +115,26 @@ def grounded(turn: Turn) -> Turn:
     found = retriever.found(turn.messages)
     named = tuple({"file": one.passage.file, "place": one.passage.place} for one in found)
     return replace(turn, messages=tuple(retriever.ask(turn.messages, found)), passages=named)
+
+
+def looked_for(turn: Turn) -> str:
+    """What a search for the turn looks for."""
+    return question(turn.messages)
+
+
+def grounded_on(turn: Turn, found: Sequence[Passage]) -> Turn:
+    """The turn with passages that were found for it before its question: the first of them, as many as leave room for
+    the reply."""
+    tools = turn.tools if turn.call != "none" else ()
+    room = turn.served.context - (turn.sampling.max_new_tokens or turn.served.context // 4)
+
+    def too_long(count: int) -> bool:
+        asked = with_passages(turn.messages, found[:count])
+        return bool(turn.served.context) and len(turn.served.renderer.prompt(asked, tools)) > room
+
+    shown = found[: bisect.bisect_left(range(1, len(found) + 1), True, key=too_long)]
+    named = tuple({"file": one.file, "place": one.place} for one in shown)
+    return replace(turn, messages=tuple(with_passages(turn.messages, shown)), passages=named)
 
 
 def prepared(turn: Turn) -> Ask:

@@ -14,7 +14,7 @@ from sodate.api import answers, beside, judging, recorded, repeating, retaining,
 from sodate.api.answers import Made
 from sodate.api.held_out import read_items
 from sodate.api.loading import load
-from sodate.api.retrieval import retriever
+from sodate.api.retrieval import of_versions
 from sodate.core import home
 from sodate.core.errors import UsageError
 from sodate.core.files import sha256_file, write_json, write_text
@@ -135,7 +135,7 @@ def evaluate(
     check_references(items, parsed)
     for note in dict.fromkeys(note for grader in parsed for note in grader.notes):
         on_event("warning", note)
-    asking = retriever(index) if index else None
+    asking = of_versions(asked, index)
     if asking is not None:
         items = [replace(item, prompt=tuple(asking.ask(item.prompt))) for item in items]
     if missing := next((field for field in slices if not any(field in item.item for item in items)), None):

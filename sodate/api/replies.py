@@ -55,11 +55,13 @@ def prompts(
     return found
 
 
-def with_index(asked: Sequence[Prompt], index: str) -> list[Prompt]:
-    """The prompts with passages of an index before their questions."""
-    from sodate.api.retrieval import retriever
+def with_index(asked: Sequence[Prompt], model: str, index: str | None = None) -> list[Prompt]:
+    """The prompts with passages before their questions: of an index, or else of the one that is part of the model."""
+    from sodate.api.retrieval import of_version
 
-    asking = retriever(index)
+    asking = of_version(model, index)
+    if asking is None:
+        return list(asked)
     return [replace(one, messages=tuple(asking.ask(one.messages))) for one in asked]
 
 

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import json
 import random
-import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sodate.core import home, progress
+from sodate.api.encoders import Encoder, encoder
+from sodate.api.reranking import MANY, reranked
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.files import atomic_file
 from sodate.core.text import tr
 from sodate.core.types import Conversation, Message, TaskItem
 from sodate.data.datasets import located
 from sodate.data.examples import ParsedRow, read_examples
-from sodate.data.read import RawRow, read_rows
+from sodate.release.registry import find_version
 from sodate.retrieve import catalogue
-from sodate.retrieve.build import build, keep_reweighted, reweighted
-from sodate.retrieve.context import cited, heading, question, with_passages
-from sodate.retrieve.index import Found, Index, Weights
+from sodate.retrieve.build import build
+from sodate.retrieve.context import cited, heading, question, with_passages, without_passages
+from sodate.retrieve.index import Found, Index
 from sodate.retrieve.passages import Passage
-from sodate.retrieve.tuning import GRID, Question, Recall, measure
+from sodate.retrieve.tuning import Question
 
 PASSAGES = 4  # that stand before a question, where nobody says
 
@@ -35,13 +35,20 @@ class Retriever:
         self.index, self.k = index, k
 
     def found(self, messages: Sequence[Message]) -> list[Found]:
-        """The passages for the messages' question, best first."""
-        return self.index.search(question(messages), self.k)
+        """The passages for the messages' question, best first; none where the best is under the index's threshold."""
+        found = self.index.search(question(messages), self.k)
+        return found if found and found[0].share >= self.index.manifest.get("sure", 0.0) else []
 
     def ask(self, messages: Sequence[Message], found: Sequence[Found] | None = None) -> list[Message]:
         """The messages with passages before their question: those that were found for it, or `found`."""
-        shown = self.found(messages) if found is None else found
-        return with_passages(messages, [one.passage for one in shown])
+        return self.shown(messages, [one.passage for one in (self.found(messages) if found is None else found)])
+
+    def shown(self, messages: Sequence[Message], passages: Sequence[Passage]) -> list[Message]:
+        """The messages with these passages before their question. Where there are none, an index with a threshold has
+        that said instead."""
+        if not passages and "sure" in self.index.manifest:
+            return without_passages(messages)
+        return with_passages(messages, passages)
 
     @staticmethod
     def named(found: Sequence[Found]) -> list[str]:
@@ -51,14 +58,46 @@ class Retriever:
 
 def retriever(index: str, k: int = PASSAGES) -> Retriever:
     """Of `NAME` or `NAME@N`; SodateError where there is no such index, or a file of it was changed."""
-    found = catalogue.find(index)
+    found = opened(index)
     catalogue.verify(found)
     return Retriever(found, k)
 
 
+def of_version(name: str, index: str | None = None) -> Retriever | None:
+    """Of an index that is named, or else of the one that is part of a version; None where there is neither."""
+    version = find_version(name)
+    own = index or (version.manifest.get("index") if version else None)
+    return retriever(own) if own else None
+
+
+def of_versions(names: Sequence[str], index: str | None = None) -> Retriever | None:
+    """`of_version` of models that are asked the same: UsageError where they answer from different indexes."""
+    found = {one.index.id: one for name in names if (one := of_version(name, index)) is not None}
+    if len(found) > 1:
+        raise UsageError(
+            tr(f"They answer from different indexes: {', '.join(found)}.",
+               f"別々の索引を使うバージョンです: {', '.join(found)}"),
+            tr("Choose one for all: --index NAME@N.", "共通の索引を選んでください: --index 名前@番号"),
+            code="bad_value", param="index",
+        )  # fmt: skip
+    return next(iter(found.values()), None)
+
+
+def opened(index: str) -> Index:
+    """An index that can be searched: with what encodes questions, where it ranks by vectors too."""
+    found = catalogue.find(index)
+    return replace(found, encode=_encoder(found).questions) if "encoder" in found.manifest else found
+
+
+def _encoder(index: Index) -> Encoder:
+    return encoder(index.manifest["encoder"]["name"])
+
+
 def build_index(paths: Sequence[str | Path], name: str) -> dict[str, Any]:
     """Makes `name@N` from documents and folders of them; what was set aside says why."""
-    built = build([Path(path) for path in paths], name)
+    before = catalogue.newest(name)
+    encode = _encoder(before).passages if before and "encoder" in before.manifest else None
+    built = build([Path(path) for path in paths], name, encode)
     about = built.index.manifest
     return {
         "index": built.index.id, "files": len(about["sources"]), "chunks": about["passages"],
@@ -89,59 +128,19 @@ def diff_indexes(old: str, new: str) -> dict[str, list[str]]:
     return catalogue.difference(catalogue.find(old), catalogue.find(new))
 
 
-def search_index(index: str, query: str, k: int = 5) -> list[dict[str, Any]]:
-    """The best passages for a query, each with its rank, score, file, place and text."""
+def search_index(index: str, query: str, k: int = 5, rerank: str | None = None) -> list[dict[str, Any]]:
+    """The best passages for a query, each with its rank, score, file, place and text. The model `rerank` puts the best
+    in its own order: their score is the log-probability it gives to the query."""
+    found = opened(index).search(query, k if rerank is None else max(k, MANY))
+    if rerank is not None:
+        from sodate.api.loading import load
+
+        found = reranked(load(rerank), query, found)[:k]
     return [
-        {"rank": rank, "score": round(found.score, 4), "file": found.passage.file, "place": found.passage.place,
-         "titles": list(found.passage.titles), "text": found.passage.text}
-        for rank, found in enumerate(catalogue.find(index).search(query, k), 1)
+        {"rank": rank, "score": round(one.score, 4), "share": round(one.share, 4), "file": one.passage.file,
+         "place": one.passage.place, "titles": list(one.passage.titles), "text": one.passage.text}
+        for rank, one in enumerate(found, 1)
     ]  # fmt: skip
-
-
-def tune_index(index: str, questions: str | Path) -> dict[str, Any]:
-    """Measures the index on questions with known answers, under several weights, and keeps those that find most on half
-    of them as a new version. The figures are of all questions; `held_out` is of the half that chose nothing.
-    """
-    now = catalogue.find(index)
-    asked = _questions(Path(questions))
-    order = random.Random(0).sample(asked, len(asked))
-    half, other = order[: len(order) // 2] or order, order[len(order) // 2 :]
-    best, chosen = measure(now, half), Weights(**now.manifest["weights"])
-    home.make_folder(home.cache_dir())
-    for done, weights in enumerate(GRID):
-        progress.report("weights", done, len(GRID), now.id)
-        with tempfile.TemporaryDirectory(dir=home.cache_dir()) as folder:
-            recall = measure(reweighted(now, weights, Path(folder), now.number), half)
-        if (recall.five, recall.mrr) > (best.five, best.mrr):
-            best, chosen = recall, weights
-    progress.report("weights", len(GRID), len(GRID), now.id)
-    kept = now if asdict(chosen) == now.manifest["weights"] else keep_reweighted(now, chosen)
-    return {
-        "index": kept.id, "weights": asdict(chosen), "questions": len(asked), **_figures(measure(kept, asked)),
-        "before": _figures(measure(now, asked)), "held_out": _figures(measure(kept, other)),
-    }  # fmt: skip
-
-
-def _figures(recall: Recall) -> dict[str, float]:
-    return {"recall@1": round(recall.first, 4), "recall@5": round(recall.five, 4), "mrr": round(recall.mrr, 4)}
-
-
-def _questions(path: Path) -> list[Question]:
-    asked = []
-    for row in read_rows(path):
-        if not isinstance(row, RawRow):
-            raise SodateError(f"{path}:{row.line}: {row.message}", code=row.code, file=path, line=row.line)
-        text, file, passage = (row.data.get(key) for key in ("question", "file", "passage"))
-        if not isinstance(text, str) or not text.strip() or not (file or passage):
-            raise SodateError(
-                tr(f"{path}:{row.line} needs `question`, and `file` or `passage`.",
-                   f"{path}:{row.line} には question と、file または passage が必要です。"),
-                code="wrong_rows", file=path, line=row.line,
-            )  # fmt: skip
-        asked.append(Question(text, file and str(file), passage and str(passage), row.line))
-    if not asked:
-        raise UsageError(tr(f"{path} has no rows.", f"{path} に行がありません。"), code="no_rows", file=path)
-    return asked
 
 
 def with_context(
@@ -177,7 +176,8 @@ def with_context(
                 )  # fmt: skip
             counts["rows"] += 1
             known = _known(row.row.data)
-            found = [one.passage for one in asking.index.search(question(example.prompt), k + 1)]
+            hits = asking.index.search(question(example.prompt), k + 1)
+            found = [one.passage for one in hits]
             right = [one for one in found if known is not None and known.answered_by(one)]
             messages = list(example.messages)
             if random_.random() < answerable:
@@ -190,11 +190,13 @@ def with_context(
                         counts["given"] += 1
                 counts["answerable"] += 1
             else:
-                shown = [one for one in found if one not in right][:k]
+                others = [one for one in hits if one.passage not in right][:k]
+                sure = asking.index.manifest.get("sure", 0.0)
+                shown = [one.passage for one in others] if others and others[0].share >= sure else []
                 messages = [*example.prompt, Message("assistant", abstention or "")]
             answers = next((n for n, one in enumerate(shown, 1) if known is not None and known.answered_by(one)), None)
             messages = [replace(m, content=cited(m.content, answers)) if m.role == "assistant" else m for m in messages]
-            stream.write(openai_line(with_passages(messages, shown), example))
+            stream.write(openai_line(asking.shown(messages, shown), example))
     return {"out": str(out), **counts}
 
 

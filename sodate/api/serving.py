@@ -12,7 +12,7 @@ from sodate.api.answering import Served, Service
 from sodate.api.engines import check_engine
 from sodate.api.following import Follower
 from sodate.api.loading import Model, load, load_together, renderer_of, shares
-from sodate.api.retrieval import Retriever, retriever
+from sodate.api.retrieval import Retriever, of_version, retriever
 from sodate.api.text_stream import TokenBytes
 from sodate.api.worker import EngineThread
 from sodate.core.errors import SodateError, UsageError
@@ -50,7 +50,7 @@ def open_service(
         sign = Sign()
         holding.callback(sign.close)
         service = _service(wanted, models, pairs, sign, asking, holding.pop_all().close)
-    service.open_version = lambda version: replace(_beside(service, version, sign, engine), retriever=asking)
+    service.open_version = lambda version: _asking(_beside(service, version, sign, engine), asking)
     service.close_version = lambda served: _shut(service, served)
     if moving:
         service.on_close(Follower(service, moving).close)
@@ -67,12 +67,17 @@ def _service(
     for name, model in zip(wanted, models, strict=True):
         if id(model.engine) not in threads:
             threads[id(model.engine)] = EngineThread(model.engine, sign=sign)
-        one = replace(as_served(model, threads[id(model.engine)]), retriever=asking)
+        one = _asking(as_served(model, threads[id(model.engine)]), asking)
         served.setdefault(one.id, one)
         known[name] = served[one.id]
         if target(name) is None and "@" in one.id:  # what an alias means need not be the newest
             known[one.id.rpartition("@")[0]] = served[one.id]
     return Service(list(served.values()), known | {alias: known[version] for alias, version in pairs}, release)
+
+
+def _asking(served: Served, asking: Retriever | None) -> Served:
+    """With passages before its questions: of the server's index, or else of the version's own."""
+    return replace(served, retriever=asking or of_version(served.id))
 
 
 def _pair(alias: str) -> tuple[str, str]:

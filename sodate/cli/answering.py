@@ -114,11 +114,11 @@ def chat(
     index: Index = None,
 ) -> None:
     import sodate
-    from sodate.api.retrieval import retriever
+    from sodate.api.retrieval import of_version
     from sodate.cli.at_hand import at_hand
     from sodate.terminal.talk import chat as talk
 
-    asking = retriever(index) if index else None
+    asking = of_version(model, index)
     loaded = sodate.load(at_hand(model, engine), date=date, engine=engine)
     talk(loaded, system, asking, temperature=temperature, max_new_tokens=max_tokens)
 
@@ -162,8 +162,7 @@ def generate(
     else:
         asked = replies.prompts(data, system=system, columns=pairs(columns), encoding=encoding, limit=limit,
                                 on_problem=terminal.print_problem)  # fmt: skip
-    if index is not None:
-        asked = replies.with_index(asked, index)
+    asked = replies.with_index(asked, model, index)
     rows = replies.replies(
         at_hand(model, engine, quiet=as_json), asked, samples=samples, temperature=temperature, top_p=top_p,
         max_new_tokens=max_tokens, seed=seed, date=date, engine=engine,

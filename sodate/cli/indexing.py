@@ -64,11 +64,20 @@ def index_diff(old: str, new: str, as_json: Json = False) -> None:
 
 
 @index_app.command("search", help=tr("The best passages for a query.", "問い合わせに合う文章。"))
-def index_search(index: str, query: str, k: Passages = 5, as_json: Json = False) -> None:
+def index_search(
+    index: str,
+    query: str,
+    k: Passages = 5,
+    rerank: Annotated[
+        str | None,
+        typer.Option(help=tr("A model that puts them in order.", "並べ直しに使うモデル。")),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     from sodate.api import retrieval
     from sodate.terminal.passages import print_found
 
-    found = retrieval.search_index(index, query, k)
+    found = retrieval.search_index(index, query, k, rerank)
     print_json({"results": found}) if as_json else print_found(found)
 
 
@@ -81,13 +90,26 @@ def index_tune(
         Path,
         typer.Option(help=tr("Rows with question, and file or passage.", "question と file か passage を持つ行。")),
     ],
+    encoder: Annotated[
+        str | None, typer.Option(help=tr("Measure vectors too: e5, model:NAME or URL#MODEL.",
+                                         "ベクトルも測る: e5、model:名前、URL#モデル。")),
+    ] = None,
     as_json: Json = False,
-) -> None:
+) -> None:  # fmt: skip
     from sodate import terminal
-    from sodate.api import retrieval
+    from sodate.api import index_tuning
 
-    found = retrieval.tune_index(index, questions)
+    found = index_tuning.tune_index(index, questions, encoder)
     print_json(found) if as_json else terminal.print_tree(found)
+
+
+@index_app.command("bind", help=tr("A version that answers from an index.", "索引を使って答えるバージョンを作る。"))
+def index_bind(version: str, index: str, as_json: Json = False) -> None:
+    from sodate import terminal
+    from sodate.api import binding
+
+    made = binding.bind_index(version, index)
+    print_json(made) if as_json else terminal.print_tree(made)
 
 
 @data_app.command("with-context", help=tr("Rows with passages before each question.", "各行の質問の前に資料を入れる。"))

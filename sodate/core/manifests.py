@@ -68,6 +68,7 @@ class VersionManifest(TypedDict, total=False):
     adapter: str
     report: dict[str, Any]
     merged: dict[str, Any]
+    index: str  # the exact index that it answers from
     files: Required[dict[str, str]]  # SHA-256 by path
 
 
@@ -103,6 +104,8 @@ class IndexManifest(TypedDict, total=False):
     set_aside: list[dict[str, str]]  # file, code, message
     personal: dict[str, int]  # findings of personal data by kind
     weights: Required[dict[str, Any]]  # k1, b, titles
+    encoder: dict[str, Any]  # what made its vectors: name, width; what BM25 (text) and cosine (vector) weigh
+    sure: float  # the share below which the best passage answers nothing, as questions without an answer showed
     files: Required[dict[str, str]]  # SHA-256 by path
 
 

@@ -41,6 +41,22 @@ def score(model: Any, rows: Sequence[Sequence[int]], top: int = 1) -> list[list[
     return found
 
 
+@torch.inference_mode()
+def ending(model: Any, rows: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[float]:
+    """The log-probability of each row's second part after its first, in nats. Beginnings that rows share are computed
+    once, and logits only where an ending is predicted."""
+    rendered = [Rendered([*begin, *end], [0.0] * len(begin) + [1.0] * len(end)) for begin, end in rows]
+    found = [0.0] * len(rows)
+    for group in pack(rendered, TOKENS):
+        trie = build([rendered[number] for number in group])
+        states = forward.prediction_states(model, trie)
+        scores = _scores(model, states, torch.as_tensor(trie.target, device=states.device), 1)
+        for row, number in enumerate(group):
+            own = trie.entry_prediction[trie.entry_row == row].tolist()
+            found[number] = sum(scores[place].log_probability for place in own)
+    return found
+
+
 def _scores(model: Any, states: Tensor, targets: Tensor, top: int) -> list[Score]:
     """Of hidden states (P, D) and what follows each, (P,)."""
     head = forward.head(model)

@@ -20,7 +20,7 @@ ABSTAINING = (
     "I don't know", "I do not know", "I'm not sure", "I am not sure", "no information", "not have that information",
     "don't have information", "cannot answer", "can't answer", "わかりません", "分かりません", "存じません",
     "情報がありません", "お答えできません", "分かりかねます", "わかりかねます", "いたしかねます", "できかねます",
-    "記載がございません", "情報がございません",
+    "記載がございません", "情報がございません", "記載がありません", "記載はありません",
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Work that asks the models of a server, done by the server itself: runs of evals, and batches.
+"""Work that asks the models of a server, done by the server itself: runs of evals, and batches; and vector stores.
 
 They wait in the same queue as training; what a server that ended had begun is gone on with by the next one.
 """
@@ -18,11 +18,11 @@ from sodate.api.judging import Judges
 from sodate.core.errors import SodateError
 from sodate.db.connection import reading
 from sodate.db.tables import Work
-from sodate.jobs import batches, eval_runs, evals, queue
+from sodate.jobs import batches, eval_runs, evals, queue, vector_stores, vector_work
 
 log = logging.getLogger("sodate.jobs")
 
-KINDS = (evals.KIND, batches.KIND)
+KINDS = (evals.KIND, batches.KIND, vector_stores.KIND)
 POLL_SECONDS = 0.2
 BEAT_SECONDS = 2.0
 AGAIN_SECONDS = 0.5  # before a request is tried again that found no room
@@ -34,7 +34,7 @@ class _Stopped(Exception):
 
 
 class Desk:
-    """Two threads, for evals and for batches, that take one piece of work after the other until `close`."""
+    """A thread for each of KINDS, that takes one piece of work after the other until `close`."""
 
     def __init__(self, answer: eval_runs.Answer, judges: Callable[[str], Judges]) -> None:
         self._answer = answer
@@ -70,6 +70,9 @@ class Desk:
             try:
                 if claim.kind == evals.KIND:
                     eval_runs.run(claim, self._patient, self._judges(claim.project))
+                elif claim.kind == vector_stores.KIND:
+                    if not vector_work.run(claim, self._stopping.is_set):
+                        raise _Stopped
                 else:
                     batches.run(claim, self._patient)
             except _Stopped:

@@ -233,11 +233,13 @@ def no_cursor(after: str) -> UsageError:
     )  # fmt: skip
 
 
-def delete(id: str, project: str, actor: str) -> None:
-    """Removes the content; a job that is at it reads on from the file it has open, or fails with a reason."""
+def delete(id: str, project: str, actor: str, also: Callable[[Session, str], None] = lambda session, id: None) -> None:
+    """Removes the content; a job that is at it reads on from the file it has open, or fails with a reason. `also` is
+    done in the same transaction."""
     with writing() as session:
         row = get(session, id, project)
         row.deleted_at = int(time.time())
+        also(session, row.id)
         audit.note(session, project, actor, "file.deleted", row.id)
         gone = path(row)
     gone.unlink(missing_ok=True)

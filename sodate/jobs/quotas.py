@@ -11,6 +11,7 @@ from sodate.core.errors import SodateError
 from sodate.core.text import tr
 from sodate.db.connection import reading, writing
 from sodate.db.tables import Quota, StoredFile, Upload, UploadPart, Work
+from sodate.db.vector_tables import VectorFile, VectorStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ def change(project: str, **limits: int) -> Limits:
 
 
 def used_bytes(session: Session, project: str) -> int:
-    """Bytes of the project's files, with the parts of uploads that are not finished."""
+    """Bytes of the project's files and of their passages in vector stores, with the parts of unfinished uploads."""
     files = sa.select(sa.func.coalesce(sa.func.sum(StoredFile.bytes), 0)).where(
         StoredFile.project == project, StoredFile.deleted_at.is_(None)
     )
@@ -46,7 +47,12 @@ def used_bytes(session: Session, project: str) -> int:
         .join(Upload, Upload.id == UploadPart.upload)
         .where(Upload.project == project, Upload.status == "pending")
     )
-    return int(session.scalar(files) or 0) + int(session.scalar(parts) or 0)
+    passages = (
+        sa.select(sa.func.coalesce(sa.func.sum(VectorFile.usage_bytes), 0))
+        .join(VectorStore, VectorStore.id == VectorFile.store)
+        .where(VectorStore.project == project, VectorStore.deleted_at.is_(None), VectorFile.deleted_at.is_(None))
+    )
+    return sum(int(session.scalar(one) or 0) for one in (files, parts, passages))
 
 
 def check_disk(session: Session, project: str, more: int) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sodate.core import home, progress
 from sodate.core.errors import SodateError, UsageError
@@ -16,13 +19,13 @@ from sodate.core.manifests import SCHEMA_VERSION, IndexManifest
 from sodate.core.runs import now
 from sodate.core.text import tr
 from sodate.data import pii
-from sodate.data.similar import NearIndex, comparable
-from sodate.retrieve import postings, store
+from sodate.data.similar import NearIndex
+from sodate.retrieve import postings, store, vectors
 from sodate.retrieve.catalogue import newest
 from sodate.retrieve.documents import KINDS, read_document
 from sodate.retrieve.index import Index, Weights
 from sodate.retrieve.passages import Passage, passages
-from sodate.retrieve.terms import terms
+from sodate.retrieve.vectors import Encode
 
 READER = 1  # raised when documents become other passages than before
 NEAR = 0.95  # Jaccard similarity from which a passage is one that is there already
@@ -40,8 +43,11 @@ class Built:
     personal: Counter[str] = field(default_factory=Counter)
 
 
-def build(paths: Iterable[Path], name: str) -> Built:
-    """Makes the next `name@N` from files and folders of them. All or nothing; SodateError where no passage is left."""
+def build(paths: Iterable[Path], name: str, encode: Encode | None = None) -> Built:
+    """Makes the next `name@N` from files and folders of them. All or nothing; SodateError where no passage is left.
+
+    The weights of the version before it stay. `encode` makes vectors of passages, where that one has any.
+    """
     home.checked_name(name, tr("Index name", "索引名"))
     files = _files(paths)
     before = newest(name)
@@ -74,10 +80,10 @@ def build(paths: Iterable[Path], name: str) -> Built:
             sources.append(source)
         progress.report("documents", len(files), len(files), name)
 
-    def all_terms(folder: Path) -> Iterator[list[str]]:
+    def all_terms(folder: Path) -> Iterator[Counter[str]]:
         for passage in store.write(folder, _once(read(), built)):
             built.personal.update(finding.kind for finding in pii.find(passage.text))
-            yield _terms(passage, weights)
+            yield weights.terms_of(passage)
 
     while True:
         number = next_number(name)
@@ -87,12 +93,15 @@ def build(paths: Iterable[Path], name: str) -> Built:
                 count = postings.write(stage, all_terms(stage), k1=weights.k1, b=weights.b)
                 if not count:
                     raise _nothing(built)
-                own = {file: sha256_file(stage / file) for file in (*postings.FILES, *store.FILES)}
+                kept = _kept_of(before)
+                if "encoder" in kept:
+                    assert encode is not None, "where the version before has vectors, passages are encoded"
+                    encoded(store.Passages(stage, count), stage, encode, before)
                 about: IndexManifest = {
                     "schema_version": SCHEMA_VERSION, "index": f"{name}@{number}", "created_at": now(),
                     "reader": READER, "sources": sources, "passages": count, "duplicates": built.duplicates,
                     "set_aside": built.set_aside, "personal": dict(built.personal),
-                    "weights": asdict(weights), "files": own,
+                    "weights": asdict(weights), "files": _hashed(stage), **kept,
                 }  # fmt: skip
                 write_json(stage / "index.json", about)
             built.index = Index(name, number, path)
@@ -101,13 +110,13 @@ def build(paths: Iterable[Path], name: str) -> Built:
             built, sources = Built(), []
 
 
+def _whole(passage: Passage) -> str:
+    return "\n".join((*passage.titles, passage.text))
+
+
 def next_number(name: str) -> int:
     last = newest(name)
     return (last.number if last else 0) + 1
-
-
-def _terms(passage: Passage, weights: Weights) -> list[str]:
-    return terms(passage.text) + terms("\n".join(passage.titles)) * weights.titles
 
 
 def _noting(built: Built, file: str) -> Callable[[str, str], None]:
@@ -171,7 +180,7 @@ def _once(found: Iterable[Passage], built: Built) -> Iterator[Passage]:
 
     def look(some: list[Passage]) -> Iterator[Passage]:
         nonlocal numbers
-        answers = near.query_add(range(numbers, numbers + len(some)), [_content(one) for one in some])
+        answers = near.query_add(range(numbers, numbers + len(some)), [_whole(one) for one in some])
         numbers += len(some)
         for passage, same in zip(some, answers, strict=True):
             built.duplicates += same is not None
@@ -190,35 +199,63 @@ def _once(found: Iterable[Passage], built: Built) -> Iterator[Passage]:
         near.close()
 
 
-def _content(passage: Passage) -> str:
-    return comparable("\n".join((*passage.titles, passage.text)))
+def _kept_of(before: Index | None) -> IndexManifest:
+    """What tuning has found out and the next version keeps."""
+    about: Any = before.manifest if before else {}
+    found: Any = {key: about[key] for key in ("encoder", "sure") if key in about}
+    return found  # type: ignore[no-any-return]
 
 
-def reweighted(index: Index, weights: Weights, folder: Path, number: int) -> Index:
-    """The same passages under other weights, written to a folder as number N of the index's name."""
-    for file in store.FILES:
-        shutil.copyfile(index.path / file, folder / file)
-    postings.write(folder, (_terms(one, weights) for one in index.passages), k1=weights.k1, b=weights.b)
-    own = {file: sha256_file(folder / file) for file in (*postings.FILES, *store.FILES)}
-    about: IndexManifest = {
-        **index.manifest,
-        "index": f"{index.name}@{number}",
-        "created_at": now(),
-        "weights": asdict(weights),
-        "files": own,
-    }
-    write_json(folder / "index.json", about)
-    return Index(index.name, number, folder)
+def _hashed(folder: Path) -> dict[str, str]:
+    names = (*postings.FILES, *store.FILES, *vectors.FILES)
+    return {name: sha256_file(folder / name) for name in names if (folder / name).exists()}
 
 
-def keep_reweighted(index: Index, weights: Weights) -> Index:
-    """The same passages under other weights as the next version of the name."""
+def encoded(held: Iterable[Passage], folder: Path, encode: Encode, before: Index | None = None) -> int:
+    """Writes the vectors of passages into a folder; returns their width. Those that an index before it has are taken
+    from there."""
+    old = before.vectors if before else None
+    known = {} if old is None or before is None else {_whole(one): n for n, one in enumerate(before.passages)}
+    texts = [_whole(one) for one in held]
+
+    def some() -> Iterator[NDArray[np.float32]]:
+        for start in range(0, len(texts), TOGETHER):
+            progress.report("vectors", start, len(texts), folder.name)
+            own = texts[start : start + TOGETHER]
+            new = [text for text in own if text not in known]
+            fresh = iter(encode(new)) if new else iter(())
+            yield np.stack([next(fresh) if old is None or text not in known else old.rows[known[text]] for text in own])
+        progress.report("vectors", len(texts), len(texts), folder.name)
+
+    return vectors.write(folder, some())
+
+
+def kept_as(index: Index, weights: Weights, changes: Mapping[str, Any], made: Path | None = None) -> Index:
+    """The same passages under other weights, with other entries of the manifest, as the next version of the name.
+    `made` is a folder with their vectors."""
     while True:
         number = next_number(index.name)
         path = home.indexes_dir() / index.name / str(number)
         try:
             with atomic_folder(path) as stage:
-                reweighted(index, weights, stage, number)
-            return Index(index.name, number, path)
+                reweighted(index, weights, stage)
+                if made is not None:
+                    for file in vectors.FILES:
+                        shutil.copyfile(made / file, stage / file)
+                about: Any = {key: value for key, value in index.manifest.items() if key not in ("encoder", "sure")}
+                about |= {"index": f"{index.name}@{number}", "created_at": now(), "weights": asdict(weights), **changes}
+                write_json(stage / "index.json", {**about, "files": _hashed(stage)})
+            return Index(index.name, number, path, index.encode)
         except FileExistsError:
             continue  # another process took this number
+
+
+def reweighted(index: Index, weights: Weights, folder: Path) -> Index:
+    """The same passages under other weights, written to a folder, to be measured."""
+    for file in store.FILES:
+        shutil.copyfile(index.path / file, folder / file)
+    postings.write(folder, (weights.terms_of(one) for one in index.passages), k1=weights.k1, b=weights.b)
+    about: Any = {"schema_version": SCHEMA_VERSION, "index": index.id, "reader": READER, "sources": [], "files": {},
+                  "passages": index.manifest["passages"], "weights": asdict(weights)}  # fmt: skip
+    write_json(folder / "index.json", about)
+    return Index(index.name, index.number, folder)

@@ -21,6 +21,24 @@ from sodate.data.encodings import NAMES, SAMPLE, detect
 from sodate.data.read import RawRow, read_rows
 
 KINDS = (".md", ".markdown", ".txt", ".html", ".htm", ".csv", ".tsv", ".jsonl", ".pdf", ".docx")
+SOURCES = (
+    ".c",
+    ".cpp",
+    ".cs",
+    ".css",
+    ".go",
+    ".java",
+    ".js",
+    ".json",
+    ".php",
+    ".py",
+    ".rb",
+    ".sh",
+    ".tex",
+    ".ts",
+    ".yaml",
+    ".yml",
+)  # read as text where one is named itself; in a folder of documents they are left out
 LARGEST = 200 << 20  # bytes of a document
 TITLES = ("title", "タイトル", "題名", "件名", "question", "質問")
 TEXTS = ("text", "content", "body", "本文", "内容", "answer", "回答")
@@ -315,4 +333,5 @@ _READERS: dict[str, Callable[[Path, Note], Iterator[Section]]] = {
     ".jsonl": _rows,
     ".pdf": _pdf,
     ".docx": _docx,
+    **dict.fromkeys(SOURCES, _plain),
 }

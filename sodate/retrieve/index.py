@@ -4,15 +4,22 @@ what they are."""
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sodate.core.manifests import IndexManifest, read_manifest
 from sodate.retrieve import postings, store
 from sodate.retrieve.passages import Passage
 from sodate.retrieve.terms import folded, terms
+from sodate.retrieve.vectors import Encode, Vectors
 
+POOL = 100  # passages that are looked at by words, and as many by vectors
 CANDIDATES = 200  # of which a quoted phrase is looked for
 _PHRASE = re.compile(r"[\"“「『]([^\"”」』]{2,})[\"”」』]")
 
@@ -25,23 +32,42 @@ class Weights:
     b: float = 0.6
     titles: int = 2
 
+    def terms_of(self, passage: Passage) -> Counter[str]:
+        """The terms that a passage is found by, and how often each counts."""
+        found = terms(passage.text)
+        for term, count in terms("\n".join(passage.titles)).items() if passage.titles else ():
+            found[term] += self.titles * count
+        return found
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A passage and its score; `number` is the passage's own within the index."""
+    """A passage and its score; `number` is the passage's own within the index. `share` is the score in [0, 1]."""
 
     number: int
     score: float
     passage: Passage
+    share: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A passage that may be the best: its number, its BM25 score, that as a share in [0, 1], and its cosine."""
+
+    number: int
+    score: float
+    share: float
+    cosine: float = 0.0
 
 
 @dataclass(frozen=True)
 class Index:
-    """One `name@N` on disk."""
+    """One `name@N` on disk. `encode` makes the vectors of questions, where the index ranks by vectors too."""
 
     name: str
     number: int
     path: Path
+    encode: Encode | None = field(default=None, compare=False)
 
     @property
     def id(self) -> str:
@@ -57,14 +83,67 @@ class Index:
         return store.Passages(self.path, self.manifest["passages"])
 
     @cached_property
+    def vectors(self) -> Vectors | None:
+        """None where it has none."""
+        encoder = self.manifest.get("encoder")
+        return Vectors(self.path, self.manifest["passages"], encoder["width"]) if encoder else None
+
+    @cached_property
     def _postings(self) -> postings.Postings:
         return postings.Postings(self.path, self.manifest["passages"], self.manifest["weights"]["k1"])
 
     def search(self, query: str, k: int = 5) -> list[Found]:
         """The k best passages; where part of the query is quoted, those that hold it word for word come first."""
-        held, scores = self.passages, self._postings.scores(terms(query))
-        phrases = [folded(phrase) for phrase in _PHRASE.findall(query)]
-        ranked = postings.best(scores, max(k, CANDIDATES) if phrases else k)
-        if phrases:
-            ranked.sort(key=lambda number: -sum(phrase in folded(held[number].text) for phrase in phrases))
-        return [Found(number, float(scores[number]), held[number]) for number in ranked[:k]]
+        phrases, encoder = phrases_of(query), self.manifest.get("encoder")
+        wanted = max(k, CANDIDATES) if phrases else k
+        if encoder is None or self.vectors is None:
+            found = self.candidates(query, wanted)
+        else:
+            assert self.encode is not None, "an index with vectors is opened with what encodes its questions"
+            pool = self.pool(query, self.encode([query])[0])
+            found = fused(pool, encoder["text"], encoder["vector"])[:wanted]
+        return word_for_word([Found(one.number, one.score, self.passages[one.number], one.share) for one in found],
+                             phrases)[:k]  # fmt: skip
+
+    def candidates(self, query: str, k: int) -> list[Candidate]:
+        """The k best by BM25."""
+        hits, whole = postings.search([self._postings], terms(query), k)
+        return [Candidate(hit.number, hit.score, share(hit.score, whole)) for hit in hits]
+
+    def pool(self, query: str, vector: NDArray[np.float32], vectors: Vectors | None = None) -> list[Candidate]:
+        """The POOL best by BM25 and the POOL nearest, with both of their scores."""
+        held = vectors or self.vectors
+        assert held is not None
+        (spans,), whole = postings.weighed([self._postings], terms(query))
+        best = [number for number, _ in self._postings.best(spans, POOL, None)]
+        numbers = np.unique(np.concatenate([np.array(best, np.int64), held.nearest(vector, POOL)]))
+        scores = self._postings.scores_of(spans, numbers)
+        cosines = held.cosines(vector, numbers)
+        return [
+            Candidate(int(number), score, share(score, whole), float(cosine))
+            for number, score, cosine in zip(numbers, scores, cosines, strict=True)
+        ]
+
+
+def fused(pool: Sequence[Candidate], text: float, vector: float) -> list[Candidate]:
+    """Candidates by the weighed mean of their share and cosine, which is their share then, the best first."""
+    mean = [(text * one.share + vector * max(0.0, one.cosine)) / (text + vector) for one in pool]
+    weighed = [replace(one, share=value) for one, value in zip(pool, mean, strict=True)]
+    return sorted(weighed, key=lambda one: (-one.share, one.number))
+
+
+def share(score: float, whole: float) -> float:
+    """A score as a share in [0, 1] of what a passage would have that holds all that was asked for."""
+    return min(1.0, score / whole) if whole else 0.0
+
+
+def phrases_of(query: str) -> list[str]:
+    """The parts of a query that stand in quotation marks."""
+    return [folded(phrase) for phrase in _PHRASE.findall(query)]
+
+
+def word_for_word(found: list[Found], phrases: Sequence[str]) -> list[Found]:
+    """Those first that hold most of the phrases."""
+    if not phrases:
+        return found
+    return sorted(found, key=lambda one: -sum(phrase in folded(one.passage.text) for phrase in phrases))

@@ -24,62 +24,89 @@ class Passage:
     id: str = ""
 
 
+class _Columns(dict[str, int]):
+    """The columns of each character that was met."""
+
+    def __missing__(self, char: str) -> int:
+        self[char] = columns = 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        return columns
+
+
+_COLUMNS = _Columns()
+
+
 def width(text: str) -> int:
     """Columns: 2 for a wide character, 1 for others."""
-    return len(text) + sum(unicodedata.east_asian_width(char) in "WF" for char in text)
+    return len(text) if text.isascii() else sum(map(_COLUMNS.__getitem__, text))
 
 
-def passages(file: str, sections: Iterable[Section]) -> Iterator[Passage]:
-    """The passages of a document. Sections under the same headings are joined while they fit."""
+def passages(file: str, sections: Iterable[Section], most: int = WIDTH, overlap: int = 0) -> Iterator[Passage]:
+    """The passages of a document, of `most` columns. Sections under the same headings are joined while they fit; where
+    one is cut, the sentences before the cut stand in the next passage too, up to `overlap` columns of them."""
     waiting: list[Section] = []
+    held = 0  # columns of what waits
     for section in sections:
-        joined = [*waiting, section]
-        fits = sum(width(one.text) + 1 for one in joined) <= WIDTH
+        own = width(section.text) + 1
         alike = waiting and not (section.id or waiting[-1].id) and section.titles == waiting[-1].titles
-        if alike and fits and not section.whole:
-            waiting = joined
+        if alike and held + own <= most and not section.whole:
+            waiting.append(section)
+            held += own
             continue
-        yield from _cut(file, waiting)
-        waiting = [section]
-    yield from _cut(file, waiting)
+        yield from _cut(file, waiting, most, overlap)
+        waiting, held = [section], own
+    yield from _cut(file, waiting, most, overlap)
 
 
-def _cut(file: str, sections: list[Section]) -> Iterator[Passage]:
+def _cut(file: str, sections: list[Section], most: int, overlap: int) -> Iterator[Passage]:
     if not sections:
         return
     first = sections[0]
     text = "\n".join(section.text.strip("\n") for section in sections)
-    for piece in _rows(text) if first.whole else _sentences(text):
+    for piece in _rows(text, most) if first.whole else _sentences(text, most, overlap):
         yield Passage(file, first.place, first.titles, piece, first.id)
 
 
-def _rows(text: str) -> Iterator[str]:
+def _rows(text: str, most: int) -> Iterator[str]:
     """A table whole, or where it is too long its rows, each part under the header."""
     header, *rows = text.split("\n")
     part: list[str] = []
     for row in rows:
-        if part and width("\n".join([header, *part, row])) > WIDTH:
+        if part and width("\n".join([header, *part, row])) > most:
             yield "\n".join([header, *part])
             part = []
         part.append(row)
     yield "\n".join([header, *part])
 
 
-def _sentences(text: str) -> Iterator[str]:
+def _sentences(text: str, most: int, overlap: int) -> Iterator[str]:
     """Whole sentences, as many as fit; one that is too long alone is cut where it is."""
-    part = ""
+    part: list[tuple[str, int]] = []  # sentences with their columns
+    held, new = 0, False  # columns of the part, and whether it has more than what the one before it has
     for sentence in filter(None, _SENTENCE.findall(text)):
-        for piece in _too_long(sentence):
-            if part.strip() and width(part + piece.rstrip()) > WIDTH:
-                yield part.strip()
-                part = ""
-            part += piece
-    if part.strip():
-        yield part.strip()
+        for piece in _too_long(sentence, most):
+            own = width(piece)
+            if new and held + (own if piece == piece.rstrip() else width(piece.rstrip())) > most:
+                yield "".join(some for some, _ in part).strip()
+                part = _end(part, min(overlap, most - own))
+                held, new = sum(columns for _, columns in part), False
+            part.append((piece, own))
+            held += own
+            new = new or bool(piece.strip())
+    if new:
+        yield "".join(some for some, _ in part).strip()
 
 
-def _too_long(sentence: str) -> Iterator[str]:
-    while width(sentence) > WIDTH:
-        yield sentence[: WIDTH // 2]
-        sentence = sentence[WIDTH // 2 :]
+def _end(part: list[tuple[str, int]], columns: int) -> list[tuple[str, int]]:
+    """The last sentences that have no more columns together."""
+    at = len(part)
+    while at and part[at - 1][1] <= columns:
+        at -= 1
+        columns -= part[at][1]
+    return part[at:]
+
+
+def _too_long(sentence: str, most: int) -> Iterator[str]:
+    while width(sentence) > most:
+        yield sentence[: most // 2]
+        sentence = sentence[most // 2 :]
     yield sentence

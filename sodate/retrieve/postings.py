@@ -15,10 +15,10 @@ from __future__ import annotations
 import hashlib
 import math
 import shutil
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 LEVELS = 255
 BATCH = 20_000  # passages whose postings are held in memory while an index is made
+LONG = 4096  # postings of a term from which it pays to ask whether they can still change what is best
 FILES = ("terms.u64", "starts.i64", "passages.i32", "weights.u8")
 
 
@@ -34,28 +35,37 @@ def code(term: str) -> int:
     return int.from_bytes(hashlib.blake2b(term.encode(), digest_size=8).digest(), "little")
 
 
-def write(folder: Path, passages: Iterable[Sequence[str]], *, k1: float, b: float) -> int:
-    """Writes the index of passages, each given as its terms; returns their number. Memory does not grow with it, except
-    for the different terms."""
-    numbers: dict[str, int] = {}  # of terms, in the order they came
+class _Numbers(dict[str, int]):
+    """Numbers of terms, in the order they came."""
+
+    def __missing__(self, term: str) -> int:
+        self[term] = number = len(self)
+        return number
+
+
+def write(folder: Path, passages: Iterable[Mapping[str, int]], *, k1: float, b: float) -> int:
+    """Writes the index of passages, each given as its terms with how often they occur; returns their number. Memory
+    does not grow with it, except for the different terms."""
+    numbers = _Numbers()
     counts = np.zeros(0, np.int64)
     lengths: list[NDArray[np.int32]] = []
     parts = folder / "parts"
     parts.mkdir()
 
-    def batch(texts: list[Sequence[str]]) -> None:
+    def batch(found: list[Mapping[str, int]]) -> None:
         nonlocal counts
-        found = [Counter(text) for text in texts]
         sizes = np.array([len(one) for one in found], np.int64)
-        owner = np.repeat(np.arange(len(texts), dtype=np.int32), sizes) + np.int32(sum(map(len, lengths)))
-        term = np.fromiter((numbers.setdefault(t, len(numbers)) for one in found for t in one), np.int32, sizes.sum())
-        often = np.fromiter((min(n, 255) for one in found for n in one.values()), np.uint8, sizes.sum())
+        own = np.repeat(np.arange(len(found), dtype=np.int32), sizes)
+        owner = own + np.int32(sum(map(len, lengths)))
+        term = np.fromiter(map(numbers.__getitem__, chain.from_iterable(found)), np.int32, sizes.sum())
+        times = np.fromiter(chain.from_iterable(one.values() for one in found), np.int32, sizes.sum())
+        often = np.minimum(times, 255).astype(np.uint8)
         order = np.argsort(term, kind="stable")
         np.savez(parts / f"{len(lengths):06d}.npz", term=term[order], owner=owner[order], often=often[order])
         counts = np.pad(counts, (0, len(numbers) - len(counts))) + np.bincount(term, minlength=len(numbers))
-        lengths.append(np.array([len(text) for text in texts], np.int32))
+        lengths.append(np.bincount(own, times, len(found)).astype(np.int32))
 
-    waiting: list[Sequence[str]] = []
+    waiting: list[Mapping[str, int]] = []
     for text in passages:
         waiting.append(text)
         if len(waiting) == BATCH:
@@ -95,6 +105,24 @@ def write(folder: Path, passages: Iterable[Sequence[str]], *, k1: float, b: floa
     return len(size)
 
 
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A passage: its part among those that were searched, its number there, its score."""
+
+    part: int
+    number: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The postings of a term within a part, and what a level of theirs adds to a score."""
+
+    start: int
+    end: int
+    factor: float
+
+
 @dataclass(frozen=True)
 class Postings:
     """An index opened: nothing is read before it is needed."""
@@ -112,27 +140,97 @@ class Postings:
         kinds = (np.uint64, np.int64, np.int32, np.uint8)
         return tuple(self._file(name, kind) for name, kind in zip(FILES, kinds, strict=True))
 
-    def scores(self, terms: Iterable[str]) -> NDArray[np.float32]:
-        """(passages,), the BM25 score of each; a term counts once, however often it is asked for."""
-        codes, starts, owners, weights = self._arrays
+    def spans(self, terms: Sequence[str]) -> list[tuple[int, int]]:
+        """Where the postings of each term begin and end; (0, 0) of one that no passage holds."""
+        codes, starts, _, _ = self._arrays
+        asked = np.array([code(term) for term in terms], np.uint64)
+        places = np.searchsorted(codes, asked)
+        there = [int(at) if at < len(codes) and codes[at] == one else -1 for at, one in zip(places, asked, strict=True)]
+        return [(0, 0) if at < 0 else (int(starts[at]), int(starts[at + 1])) for at in there]
+
+    def best(self, spans: Sequence[Span], k: int, allowed: NDArray[np.bool_] | None) -> list[tuple[int, float]]:
+        """(number, score) of the k best passages above 0, among those that are allowed; of equal ones the first.
+
+        Rare terms come first. Once the k best so far are further ahead than all that is left can add, the postings that
+        are left are looked up for those that are still in reach alone, and not read (MaxScore: Turtle & Flood 1995).
+        """
+        _, _, owners, levels = self._arrays
         scores = np.zeros(self.count, np.float32)
-        for term in dict.fromkeys(terms):
-            asked = np.uint64(code(term))
-            at = int(np.searchsorted(codes, asked))
-            if at == len(codes) or codes[at] != asked:
+        ordered = sorted((one for one in spans if one.end > one.start), key=lambda one: one.end - one.start)
+        tops = [one.factor * float(levels[one.start : one.end].max()) for one in ordered]
+        for at, span in enumerate(ordered):
+            left = sum(tops[at:])
+            if span.end - span.start >= LONG and (near := self._in_reach(scores, k, left, allowed)) is not None:
+                totals = scores[near] + self._added(ordered[at:], near)
+                return _ranked(near, totals, k)
+            scores[owners[span.start : span.end]] += np.float32(span.factor) * levels[span.start : span.end]
+        near = np.flatnonzero(scores if allowed is None else np.where(allowed, scores, 0))
+        return _ranked(near, scores[near], k)
+
+    def _in_reach(
+        self, scores: NDArray[np.float32], k: int, left: float, allowed: NDArray[np.bool_] | None
+    ) -> NDArray[np.int64] | None:
+        """Which passages can still be among the k best, where no score grows by more than `left`; None: any."""
+        touched = np.flatnonzero(scores if allowed is None else np.where(allowed, scores, 0))
+        if len(touched) < k:
+            return None
+        so_far = scores[touched]
+        bound = np.partition(so_far, len(so_far) - k)[len(so_far) - k]
+        return None if bound <= left else touched[so_far >= bound - 1.00001 * left]  # sums of float32 round
+
+    def _added(self, spans: Sequence[Span], numbers: NDArray[np.int64]) -> NDArray[np.float32]:
+        """What terms add to the scores of some passages, in order of their numbers."""
+        _, _, owners, levels = self._arrays
+        added = np.zeros(len(numbers), np.float32)
+        wanted = numbers.astype(owners.dtype)  # of another type, the postings would be copied to be compared
+        for span in spans:
+            own = owners[span.start : span.end]
+            if not len(own):
                 continue
-            start, end = int(starts[at]), int(starts[at + 1])
-            idf = math.log(1 + (self.count - (end - start) + 0.5) / (end - start + 0.5))
-            scores[owners[start:end]] += np.float32(idf * (self.k1 + 1) / LEVELS) * weights[start:end]
-        return scores
+            places = np.searchsorted(own, wanted)
+            held = np.flatnonzero(own[np.minimum(places, len(own) - 1)] == wanted)
+            added[held] += np.float32(span.factor) * levels[span.start + places[held]]
+        return added
+
+    def scores_of(self, spans: Sequence[Span], numbers: NDArray[np.int64]) -> list[float]:
+        """The scores of the passages of these numbers, which are in order."""
+        return [float(score) for score in self._added(spans, numbers)]
 
 
-def best(scores: NDArray[np.float32], k: int) -> list[int]:
-    """Numbers of the k highest scores above 0, highest first; of equal ones the first."""
-    k = min(k, len(scores))
-    if k <= 0:
+def _ranked(numbers: NDArray[np.int64], scores: NDArray[np.float32], k: int) -> list[tuple[int, float]]:
+    if k <= 0 or not len(numbers):
         return []
-    bound = np.partition(scores, len(scores) - k)[len(scores) - k]
-    above = np.flatnonzero(scores >= max(bound, np.float32(1e-9)))
-    ordered = above[np.argsort(-scores[above], kind="stable")]
-    return [int(number) for number in ordered[:k]]
+    if len(scores) > k:
+        bound = np.partition(scores, len(scores) - k)[len(scores) - k]
+        numbers, scores = numbers[scores >= bound], scores[scores >= bound]
+    order = np.argsort(-scores, kind="stable")[:k]
+    return [(int(numbers[at]), float(scores[at])) for at in order]
+
+
+def weighed(parts: Sequence[Postings], terms: Iterable[str]) -> tuple[list[list[Span]], float]:
+    """The postings of a question's terms in each part, and what a passage of mean length scores that holds each of them
+    once. A term counts once, however often it is asked for, and is as rare as it is in all parts together."""
+    asked = list(dict.fromkeys(terms))
+    held = [part.spans(asked) for part in parts]
+    total = sum(part.count for part in parts)
+    often = [sum(end - start for start, end in spans) for spans in zip(*held, strict=True)]
+    idf = [math.log(1 + (total - n + 0.5) / (n + 0.5)) for n in often]
+    found = [
+        [Span(start, end, rare * (part.k1 + 1) / LEVELS) for (start, end), rare in zip(spans, idf, strict=True)]
+        for part, spans in zip(parts, held, strict=True)
+    ]
+    return found, sum(idf)
+
+
+def search(
+    parts: Sequence[Postings], terms: Iterable[str], k: int, allowed: Sequence[NDArray[np.bool_] | None] | None = None
+) -> tuple[list[Hit], float]:
+    """The k best passages of all parts, and the score of one that holds every term (`weighed`). `allowed` are, for each
+    part, the passages that are looked among, None: all."""
+    spans, whole = weighed(parts, terms)
+    hits = [
+        Hit(at, number, score)
+        for at, (part, own) in enumerate(zip(parts, spans, strict=True))
+        for number, score in part.best(own, k, allowed[at] if allowed else None)
+    ]
+    return sorted(hits, key=lambda hit: (-hit.score, hit.part, hit.number))[:k], whole

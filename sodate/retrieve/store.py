@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from sodate.retrieve.passages import Passage
 
 BLOCK = 64
 FILES = ("passages.z", "blocks.i64")
+_FIELDS = tuple(field.name for field in fields(Passage))
 
 
 def write(folder: Path, passages: Iterable[Passage]) -> Iterator[Passage]:
@@ -33,7 +34,8 @@ def write(folder: Path, passages: Iterable[Passage]) -> Iterator[Passage]:
             lines.clear()
 
         for passage in passages:
-            lines.append(json.dumps(asdict(passage), ensure_ascii=False))
+            row = {name: getattr(passage, name) for name in _FIELDS}
+            lines.append(json.dumps(row, ensure_ascii=False))
             if len(lines) == BLOCK:
                 block()
             yield passage

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from operator import add
 
 _GAP = re.compile(r"[\W_]+")
 _KANJI = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f々"
 _ONE_KANJI = re.compile(f"[{_KANJI}]")
 _RUN = re.compile(f"[ァ-ヶー]{{2,}}|[^\\W_ぁ-ゖァ-ヶー{_KANJI}]+|[{_KANJI}]{{2,}}")
+_ALONE = re.compile(r"(?<!\S)(?:[ぁ-ゖー]+|\S)(?!\S)")  # has no pair but those of grammar
 _HIRAGANA = [chr(n) for n in range(ord("ぁ"), ord("ゖ") + 1)] + ["ー"]
 _GRAMMAR = frozenset(a + b for a in _HIRAGANA for b in _HIRAGANA)
 LONGEST = 64  # characters of a term: a longer run of one script is no word
@@ -25,12 +27,14 @@ def folded(text: str) -> str:
     return unicodedata.normalize("NFKC", text).casefold()
 
 
-def terms(text: str) -> list[str]:
-    """The terms of a text, as often as they occur. A lone character is a term where it stands alone."""
-    found: list[str] = []
+def terms(text: str) -> Counter[str]:
+    """The terms of a text, and how often each occurs. A lone character is a term where it stands alone."""
     whole = folded(text)
-    for part in _GAP.sub(" ", whole).split():
-        found += [pair for pair in map(add, part, part[1:]) if pair not in _GRAMMAR] or [part[:LONGEST]]
-    found += _ONE_KANJI.findall(whole)
-    found += [run for run in _RUN.findall(whole) if len(run) <= LONGEST]
+    spaced = _GAP.sub(" ", whole)
+    found = Counter(map(add, spaced, spaced[1:]))
+    for pair in [pair for pair in found if pair in _GRAMMAR or " " in pair]:
+        del found[pair]
+    found.update(part[:LONGEST] for part in _ALONE.findall(spaced))
+    found.update(_ONE_KANJI.findall(whole))
+    found.update(run for run in _RUN.findall(whole) if len(run) <= LONGEST)
     return found

@@ -21,13 +21,13 @@ from sodate.serve import (
     graders,
     models,
     moderations,
-    not_yet,
     old_wire,
     permissions,
     responses,
     stored,
     tuning,
     uploads,
+    vector_stores,
 )
 from sodate.serve.guard import Guard
 from sodate.serve.metrics import Metrics
@@ -64,7 +64,7 @@ def build(service: Service, settings: Settings) -> tuple[Guard, ServerState]:
 
     parts = (
         chat, stored, completions, embeddings, responses, models, files, uploads, tuning, permissions, graders,
-        evals, batches, moderations, feedback, not_yet, old_wire,
+        evals, batches, moderations, feedback, vector_stores, old_wire,
     )  # fmt: skip
     for room in parts:
         app.include_router(room.router)

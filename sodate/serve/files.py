@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
 from sodate.db.connection import reading
-from sodate.jobs import files, quotas
+from sodate.jobs import files, quotas, vector_files
 from sodate.serve import forms
 from sodate.serve.stored import page
 
@@ -102,6 +102,6 @@ def content(request: Request, id: str) -> FileResponse:
 
 @router.delete("/{id}", response_model=None)
 def deleted(request: Request, id: str) -> JSONResponse:
-    """Deletes a file."""
-    files.delete(id, request.state.project, request.state.actor)
+    """Deletes a file, from every vector store too."""
+    files.delete(id, request.state.project, request.state.actor, vector_files.forget)
     return JSONResponse({"id": id, "object": "file", "deleted": True})

@@ -1,4 +1,4 @@
-"""POST /v1/responses, and the stored ones. Functions are the only tools; nothing runs in the background."""
+"""POST /v1/responses, and the stored ones. Functions and file_search are the tools; nothing runs in the background."""
 
 from __future__ import annotations
 
@@ -7,30 +7,50 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from sodate.api.answering import Ask
-from sodate.api.conversation import BrokenForm, Delta, Finished, Params, Turn, converse, grounded, prepared
+from sodate.api.conversation import (
+    BrokenForm,
+    Delta,
+    Finished,
+    Params,
+    Turn,
+    converse,
+    grounded,
+    grounded_on,
+    looked_for,
+    prepared,
+)
 from sodate.core.errors import UsageError
 from sodate.core.ids import new_id
 from sodate.core.text import tr
 from sodate.core.types import Message, ToolCall
 from sodate.db.connection import reading, writing
-from sodate.serve import asked_model, kept, stored
+from sodate.serve import asked_model, file_search, kept, stored
 from sodate.serve.asking import check_stream_options, check_tools, no_scores, sampling
+from sodate.serve.file_search import Searched
 from sodate.serve.sending import EventStream, confidence_headers, primed, reply_headers, unless_gone
 from sodate.serve.spelling import Spelling, input_item, message_item, output
 from sodate.serve.state import ServerState, server_state
 from sodate.serve.turns import text
-from sodate.serve.wire import ResponseAllowed, ResponseItem, ResponseNamed, ResponseRequest
+from sodate.serve.wire import (
+    HostedChoice,
+    ResponseAllowed,
+    ResponseItem,
+    ResponseNamed,
+    ResponseRequest,
+    ResponseTool,
+)
 
 router = APIRouter(prefix="/v1/responses")
 KIND = "response"
 PARAMS = Params("input", "max_output_tokens", "text.format.schema", "tools[{}].parameters")
+Mode = Literal["none", "auto", "required"]
 _SCORES = "message.output_text.logprobs"  # what `include` may ask for; top_logprobs asks for it, too
 
 
@@ -46,6 +66,12 @@ class Job:
     items: list[dict[str, Any]]  # the whole input, that of earlier responses among it
     messages: tuple[Message, ...]  # the same, without passages
     started: float  # of the monotonic clock
+    searched: Searched | None = None
+
+    @property
+    def results(self) -> bool:
+        """Whether what a search found was asked for."""
+        return file_search.RESULTS in (self.request.include or ())
 
     @property
     def scores(self) -> bool:
@@ -119,25 +145,45 @@ def _checked(here: ServerState, asked: ResponseRequest, project: str) -> Job:
     check_stream_options(asked)
     if served.text and _SCORES in (asked.include or ()):
         raise no_scores("include")
-    choice = asked.tool_choice
-    chosen: tuple[str, ...] | None = None
-    mode = choice if isinstance(choice, str) else "auto"
-    if isinstance(choice, ResponseNamed):
-        mode, chosen = "required", (choice.name,)
-    elif isinstance(choice, ResponseAllowed):
-        mode, chosen = choice.mode, tuple(tool.name for tool in choice.tools)
-    tools = tuple(tool.plain() for tool in asked.tools or ())
+    searching = file_search.tool(asked.tools or ())
+    tools = tuple(tool.plain() for tool in asked.tools or () if isinstance(tool, ResponseTool))
+    mode, chosen, search = _choice(asked.tool_choice, searching is not None)
+    if mode == "required" and search and not (tools and chosen is None):
+        mode = "auto"  # the search is the tool that is required
     check_tools(tools, mode, chosen)
     turns = _turns([ResponseItem.model_validate(item) for item in items])
     if asked.instructions:
         turns = (Message("system", asked.instructions), *turns)
     turn = Turn(
         served, turns, sampling(asked, served, asked.max_output_tokens, asked.top_logprobs or 0), tools, chosen,
-        isinstance(choice, ResponseNamed), mode, asked.parallel_tool_calls is not False, _schema(asked), tenant=project,
-        params=PARAMS,
+        isinstance(asked.tool_choice, ResponseNamed), mode, asked.parallel_tool_calls is not False, _schema(asked),
+        tenant=project, params=PARAMS,
     )  # fmt: skip
-    turn = grounded(turn)
-    return Job(new_id("resp_"), int(time.time()), asked, turn, prepared(turn), items, turns, started)
+    searched = None
+    if search and searching is not None:
+        searched = file_search.search(searching, looked_for(turn), project)
+        turn = grounded_on(turn, [hit.passage for hit in searched.hits])
+        searched = replace(searched, shown=len(turn.passages))
+    else:
+        turn = grounded(turn)
+    return Job(new_id("resp_"), int(time.time()), asked, turn, prepared(turn), items, turns, started, searched)
+
+
+def _choice(choice: Any, searching: bool) -> tuple[Mode, tuple[str, ...] | None, bool]:
+    """(mode of functions, those that may be called, whether files are searched). A model is not asked whether to
+    search: where the tool is there and may be used, it is."""
+    if isinstance(choice, ResponseNamed):
+        return "required", (choice.name,), False
+    if isinstance(choice, ResponseAllowed):
+        named = tuple(tool.name for tool in choice.tools if isinstance(tool, ResponseNamed))
+        return choice.mode, named, len(named) < len(choice.tools)
+    if isinstance(choice, HostedChoice):
+        if not searching:
+            raise _wrong(tr("tool_choice asks for a tool that is not in tools.",
+                            "tool_choice のツールが tools にありません。"), "tool_choice")  # fmt: skip
+        return "auto", None, True
+    mode: Mode = choice or "auto"
+    return mode, None, searching and mode != "none"
 
 
 def _earlier(id: str | None, project: str) -> list[dict[str, Any]]:
@@ -159,7 +205,7 @@ def _turns(items: list[ResponseItem]) -> tuple[Message, ...]:
     turns: list[Message] = []
     for number, item in enumerate(items):
         where = f"input[{number}]"
-        if item.type == "reasoning":
+        if item.type in ("reasoning", "file_search_call"):
             continue
         if item.type == "function_call":
             if item.call_id is None or item.name is None or item.arguments is None:
@@ -208,7 +254,7 @@ async def _whole(here: ServerState, job: Job) -> dict[str, Any]:
             if isinstance(delta, Finished):
                 job.keep(here, [delta])
                 status = "incomplete" if delta.finish == "length" else "completed"
-                return job.body(status, output(delta, status, job.scores), delta)
+                return job.body(status, output(delta, status, job.scores, job.searched, job.results), delta)
     raise AssertionError("a reply has an end")
 
 
@@ -216,9 +262,12 @@ async def _events(
     here: ServerState, deltas: AsyncGenerator[Delta | Finished, None], job: Job, project: str
 ) -> AsyncGenerator[bytes, None]:
     """The events of a response, numbered from 0."""
-    spelling = Spelling(job.scores)
+    spelling = Spelling(job.scores, job.searched)
     yield spelling.event("response.created", response=job.body("in_progress", [], None))
     yield spelling.event("response.in_progress", response=job.body("in_progress", [], None))
+    for line in spelling.search(job.results):
+        yield line
+    before = len(spelling.items)
     try:
         async with contextlib.aclosing(deltas):
             async for delta in deltas:
@@ -230,7 +279,8 @@ async def _events(
                 status = "incomplete" if delta.finish == "length" else "completed"
                 for line in spelling.ended(status):
                     yield line
-                body = job.body(status, spelling.items or [message_item("", (), status)], delta)
+                empty = [] if len(spelling.items) > before else [message_item("", (), status)]
+                body = job.body(status, [*spelling.items, *empty], delta)
                 await asyncio.to_thread(_keep, job, body, project)
                 yield spelling.event(f"response.{status}", response=body)
     except Exception as error:

@@ -11,17 +11,22 @@ from sodate.core.errors import SodateError
 from sodate.core.ids import new_id
 from sodate.core.types import ToolCall
 from sodate.serve import errors
+from sodate.serve.file_search import Searched
 from sodate.serve.sending import event
 
 
-def message_item(text: str, tokens: Sequence[Scored], status: str, id: str = "") -> dict[str, Any]:
-    """The assistant's text as an output item."""
+def message_item(
+    text: str, tokens: Sequence[Scored], status: str, id: str = "", searched: Searched | None = None
+) -> dict[str, Any]:
+    """The assistant's text as an output item, with its citations where there was a search."""
+    cited = searched.citations(text) if searched else []
     return {"id": id or new_id("msg_"), "type": "message", "role": "assistant", "status": status,
-            "content": [_part(text, tokens)]}  # fmt: skip
+            "content": [_part(text, tokens, cited)]}  # fmt: skip
 
 
-def _part(text: str, tokens: Sequence[Scored]) -> dict[str, Any]:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": [_scored(token) for token in tokens]}
+def _part(text: str, tokens: Sequence[Scored], cited: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+    scores = [_scored(token) for token in tokens]
+    return {"type": "output_text", "text": text, "annotations": list(cited), "logprobs": scores}
 
 
 def _scored(token: Scored) -> dict[str, Any]:
@@ -41,12 +46,16 @@ def _call_item(call: ToolCall, status: str = "completed", id: str = "") -> dict[
             "arguments": call.arguments, "status": status}  # fmt: skip
 
 
-def output(done: Finished, status: str, scores: bool) -> list[dict[str, Any]]:
-    """The items of a whole reply: reasoning, text with its log-probabilities if `scores`, calls."""
+def output(
+    done: Finished, status: str, scores: bool, searched: Searched | None = None, results: bool = False
+) -> list[dict[str, Any]]:
+    """The items of a whole reply: a search, with its `results`, reasoning, text with its log-probabilities if `scores`,
+    calls."""
     tokens = done.tokens if scores else ()
-    items = [_reasoning_item(done.message.reasoning)] if done.message.reasoning else []
+    items = [searched.item("completed", results)] if searched else []
+    items += [_reasoning_item(done.message.reasoning)] if done.message.reasoning else []
     if done.message.content or not done.message.tool_calls:
-        items.append(message_item(done.message.content, tokens, status))
+        items.append(message_item(done.message.content, tokens, status, "", searched))
     return items + [_call_item(call) for call in done.message.tool_calls]
 
 
@@ -66,8 +75,9 @@ def input_item(item: dict[str, Any], id: str) -> dict[str, Any]:
 class Spelling:
     """The events of one response; `items` are those that are complete."""
 
-    def __init__(self, scores: bool) -> None:
+    def __init__(self, scores: bool, searched: Searched | None = None) -> None:
         self._scores = scores  # whether log-probabilities are told
+        self._searched = searched
         self.items: list[dict[str, Any]] = []
         self._number = 0
         self._open: tuple[str, str] | None = None  # kind and id of the item that grows
@@ -78,6 +88,19 @@ class Spelling:
         """An event with the next number."""
         self._number += 1
         return event({"type": kind, "sequence_number": self._number - 1, **data}, kind)
+
+    def search(self, results: bool) -> Iterator[bytes]:
+        """That a search was made, where one was."""
+        if self._searched is None:
+            return
+        done = self._searched.item("completed", results)
+        begun = {**done, "status": "in_progress", "queries": [], "results": None}
+        where = {"item_id": done["id"], "output_index": len(self.items)}
+        yield self._item("response.output_item.added", begun)
+        for state in ("in_progress", "searching", "completed"):
+            yield self.event(f"response.file_search_call.{state}", **where)
+        yield self._item("response.output_item.done", done)
+        self.items.append(done)
 
     def added(self, delta: Delta) -> Iterator[bytes]:
         """What an addition to the message says."""
@@ -109,8 +132,10 @@ class Spelling:
             yield self._within("response.reasoning_text.done", text=self._text)
             item = _reasoning_item(self._text, id)
         else:
-            item = message_item(self._text, self._tokens, status, id)
+            item = message_item(self._text, self._tokens, status, id, self._searched)
             part = item["content"][0]
+            for number, cited in enumerate(part["annotations"]):
+                yield self._within("response.output_text.annotation.added", annotation_index=number, annotation=cited)
             yield self._within("response.output_text.done", text=self._text, logprobs=part["logprobs"])
             yield self._within("response.content_part.done", part=part)
         self._open = None

@@ -213,6 +213,26 @@ class ResponseTool(Wire):
         return {"type": "function", "function": self.model_dump(exclude_none=True, exclude={"type"})}
 
 
+class Ranking(Wire):
+    """How found passages are ranked: in one way. Those whose score is below the threshold are left out."""
+
+    ranker: Literal["none", "auto", "default-2024-11-15"] | None = None
+    score_threshold: float | None = Field(None, ge=0, le=1)
+    hybrid_search: Free | None = None
+
+
+class FileSearch(Wire):
+    type: Literal["file_search"]
+    vector_store_ids: list[str] = Field(min_length=1, max_length=16)
+    max_num_results: int | None = Field(None, ge=1, le=50)
+    filters: Free | None = None
+    ranking_options: Ranking | None = None
+
+
+class HostedChoice(Wire):
+    type: Literal["file_search"]
+
+
 class ResponseNamed(Wire):
     type: Literal["function"]
     name: str
@@ -221,14 +241,14 @@ class ResponseNamed(Wire):
 class ResponseAllowed(Wire):
     type: Literal["allowed_tools"]
     mode: Literal["auto", "required"]
-    tools: list[ResponseNamed] = Field(min_length=1, max_length=128)
+    tools: list[ResponseNamed | HostedChoice] = Field(min_length=1, max_length=128)
 
 
 class ResponseItem(Wire):
     """A message, a call, or a call's result; what an earlier response carried beside them is not read."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
-    type: Literal["message", "function_call", "function_call_output", "reasoning"] | None = None
+    type: Literal["message", "function_call", "function_call_output", "reasoning", "file_search_call"] | None = None
     role: Literal["system", "developer", "user", "assistant"] | None = None
     content: str | list[Part] | None = None
     call_id: str | None = None
@@ -262,8 +282,8 @@ class ResponseRequest(Body):
     stream: bool | None = None
     temperature: float | None = Field(None, ge=0, le=2)
     text: TextOptions | None = None
-    tool_choice: Literal["none", "auto", "required"] | ResponseNamed | ResponseAllowed | None = None
-    tools: list[ResponseTool] | None = Field(None, max_length=128)
+    tool_choice: Literal["none", "auto", "required"] | ResponseNamed | ResponseAllowed | HostedChoice | None = None
+    tools: list[Annotated[ResponseTool | FileSearch, Field(discriminator="type")]] | None = Field(None, max_length=128)
     top_logprobs: int | None = Field(None, ge=0, le=20)
     top_p: float | None = Field(None, ge=0, le=1)
     background: Literal[False] | None = None

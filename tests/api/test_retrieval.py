@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 import sodate
-from sodate.api import replies, retrieval
+from sodate.api import binding, index_tuning, replies, retrieval
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.types import Message
+from sodate.release import aliases, registry
+from sodate.retrieve import build, catalogue
 from sodate.retrieve.context import with_passages
+from sodate.retrieve.index import Weights
 from sodate.retrieve.passages import Passage
 from tests.tiny import llama_folder
 
@@ -71,12 +75,12 @@ def test_tuning_measures_and_keeps_what_finds_most(faq: str, tmp_path: Path) -> 
         {"question": "営業時間は何時", "file": "hours.txt"}, {"question": "zebra", "file": "post.md"},
     ]  # fmt: skip
     file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    found = retrieval.tune_index(faq, file)
+    found = index_tuning.tune_index(faq, file)
     assert (found["questions"], found["recall@1"], found["recall@5"], found["mrr"]) == (4, 0.75, 0.75, 0.75)
     assert found["index"] == "faq@1"  # nothing finds more
     file.write_text('{"question": "返品"}\n')
     with pytest.raises(SodateError) as refused:
-        retrieval.tune_index(faq, file)
+        index_tuning.tune_index(faq, file)
     assert refused.value.code == "wrong_rows" and refused.value.line == 1
 
 
@@ -116,7 +120,7 @@ def test_the_passage_that_answers_is_put_in_or_kept_out(faq: str, tmp_path: Path
 def test_answers_and_evaluations_see_what_training_saw(
     faq: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (asked,) = replies.with_index([replies.prompt("返品は何日以内?")], faq)
+    (asked,) = replies.with_index([replies.prompt("返品は何日以内?")], "tiny", faq)
     expected = retrieval.retriever(faq).ask([Message("user", "返品は何日以内?")])
     assert list(asked.messages) == expected
     entry = sodate.pull(str(llama_folder(tmp_path / "tiny")))
@@ -151,3 +155,49 @@ def test_a_mark_in_a_reply_becomes_the_number_of_the_passage_that_answers(faq: s
     number = next(n for n in (1, 2, 3) if f"[{n}] hours.txt" in known[0]["content"])
     assert known[1]["content"] == f"17時まで[{number}]。"
     assert unknown[1]["content"] == "分かりません。"
+
+
+def _move(version: str) -> None:
+    with aliases.moving("live"):
+        aliases.move("live", "promote", version)
+
+
+def test_an_index_is_part_of_a_version_and_moves_with_its_alias(faq: str, tmp_path: Path) -> None:
+    def weights(folder: Path) -> None:
+        (folder / "adapter").mkdir()
+        (folder / "adapter" / "x").write_bytes(b"weights")
+
+    plain = registry.register("orders", {"base": "b", "recipe": {}, "data": {}, "adapter": "lora"}, "T", weights)
+    assert retrieval.of_version("orders") is None
+    first = binding.bind_index("orders", faq)
+    assert (first["version"], first["of"], first["index"]) == ("orders@2", plain.id, "faq@1")
+    retrieval.build_index([tmp_path / "docs"], "faq")
+    second = binding.bind_index("orders", faq)
+    made = registry.find_version(second["version"])
+    assert (made.path / "adapter" / "x").read_bytes() == b"weights" and made.manifest["base"] == "b"
+    registry.verify(made)
+    _move("orders@2")
+    assert retrieval.of_version("live").index.id == "faq@1"
+    _move("orders@3")
+    assert retrieval.of_version("live").index.id == "faq@2" == retrieval.of_version("orders").index.id
+    assert retrieval.of_version("live", "faq@1").index.id == "faq@1"  # who names one, is asked with it
+    assert retrieval.of_versions([plain.id, "orders@3"]).index.id == "faq@2"
+    with pytest.raises(UsageError) as refused:
+        retrieval.of_versions(["orders@2", "orders@3"])
+    assert refused.value.param == "index"
+    shutil.rmtree(catalogue.find("faq@1").path)
+    with pytest.raises(SodateError) as gone:
+        retrieval.of_version("orders@2")
+    assert gone.value.code == "index_missing" and "faq@1" in str(gone.value)
+    with pytest.raises(UsageError):
+        binding.bind_index("nothing", faq)
+
+
+def test_below_its_threshold_an_index_says_that_nothing_fits(faq: str) -> None:
+    index = catalogue.find(faq)
+    build.kept_as(index, Weights(), {"sure": 0.3})
+    asking = retrieval.retriever(faq)
+    sure, unsure = [Message("user", "送料は無料ですか")], [Message("user", "火星旅行の料金は無料ですか")]
+    assert asking.found(sure) and "> 送料は無料です。" in asking.ask(sure)[0].content
+    assert asking.found(unsure) == [] and "見つかりませんでした" in asking.ask(unsure)[0].content
+    assert retrieval.retriever("faq@1").found(unsure)  # without a threshold, what there is is shown

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from sodate.db import exchange_tables  # noqa: F401 (its tables join the others)
+from sodate.db import exchange_tables, vector_tables  # noqa: F401 (their tables join the others)
 from sodate.db.tables import Table
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=Table.metadata)
