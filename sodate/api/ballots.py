@@ -1,4 +1,4 @@
-"""Judging one pair after another, blind: what a rater sees next, and the vote that is kept the moment it is given.
+"""Judging one row after another, blind: what a rater sees next, and the vote that is kept the moment it is given.
 
 The studies are those of `people`: sheets that come back and votes from the pages count together.
 """
@@ -12,14 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sodate.api import vote_words
 from sodate.api.people import study_key
 from sodate.core import home
 from sodate.core.errors import UsageError
 from sodate.core.files import lock, write_json
 from sodate.core.manifests import SCHEMA_VERSION, read_kept, read_manifest
-from sodate.core.text import tr
-
-VOTES = ("A", "B", "tie", "bad")
+from sodate.core.text import en, ja, tr
 
 
 def studies() -> list[dict[str, Any]]:
@@ -35,7 +34,7 @@ def studies() -> list[dict[str, Any]]:
 
 
 def ballot(study: str, rater: str) -> dict[str, Any]:
-    """What `rater` is to judge next: prompt and two replies, without a name; `row` is None when all is done.
+    """What `rater` is to judge next: prompt and replies, without a name; `row` is None when all is done.
 
     Rows that are on several sheets are everybody's, so that agreement can be measured; each of the others is
     for whoever comes first. The order is the rater's own, and the same each time.
@@ -61,26 +60,33 @@ def row(study: str, rater: str, number: str) -> dict[str, Any]:
 
 
 def cast(study: str, rater: str, number: str, votes: Mapping[str, str]) -> dict[str, Any]:
-    """Keeps what a rater says of a row, by viewpoint: A, B, tie or bad; nothing for a row that is skipped.
+    """Keeps what a rater says of a row, by viewpoint, as `vote_words.read` takes it; nothing for one that is skipped.
 
     An earlier vote of the same rater is replaced. Returns the row and the votes as they are kept.
     """
     key, rater = study_key(study), home.checked_name(rater, tr("Rater", "評価者"))
     if number not in key["rows"]:
         raise _no_row(study, number)
-    for viewpoint, vote in votes.items():
-        if viewpoint not in key["viewpoints"] or vote not in VOTES:
-            raise UsageError(
-                tr(f"{vote!r} under {viewpoint!r} is not A, B, tie or bad.",
-                   f"{viewpoint!r} の {vote!r} は A、B、tie、bad のいずれでもありません。"),
-                code="bad_value", param="votes",
-            )  # fmt: skip
+    votes = {viewpoint: _vote(key, number, viewpoint, vote) for viewpoint, vote in votes.items()}
+    votes = {viewpoint: vote for viewpoint, vote in votes.items() if vote}
     folder = home.judgements_dir() / study
     with lock(folder / "votes" / ".lock", tr(f"Study {study}", f"調査 {study}"), wait=True):
         path = folder / "votes" / f"{rater}.json"
         given = {one: said for one, said in _votes(path).items() if one != number} | {number: dict(votes)}
         write_json(path, {"schema_version": SCHEMA_VERSION, "rater": rater, "votes": given})
     return {"study": study, "row": number, "votes": dict(votes)}
+
+
+def _vote(key: Mapping[str, Any], number: str, viewpoint: str, vote: str) -> str:
+    try:
+        if viewpoint in key["viewpoints"]:
+            return vote_words.read(vote, len(key["rows"][number]["replies"]))
+        said = tr("there is no such viewpoint", "その観点はありません")
+    except vote_words.BadVoteError as error:
+        said = error.args[0]
+    raise UsageError(
+        tr(f"Under {viewpoint!r}: {en(said)}.", f"{viewpoint!r}: {ja(said)}。"), code="bad_value", param="votes"
+    )
 
 
 def last_judged(study: str, rater: str) -> str | None:

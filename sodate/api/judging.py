@@ -18,6 +18,7 @@ from sodate.core.text import tr
 from sodate.core.types import Conversation, Message
 from sodate.grade.outcome import How, Said, Turns, Usage
 from sodate.grade.outcome import Judges as Judges
+from sodate.release.lookup import identity, is_known
 from sodate.render import as_bytes
 
 if TYPE_CHECKING:
@@ -85,6 +86,11 @@ def _in_words(prompt: Sequence[Message], how: How) -> list[Message]:
         what = f"a number from {result['minimum']:g} to {result['maximum']:g}"
     form = f'\n\nAnswer with one line of JSON alone: {{"result": {what}}}'
     return [*prompt[:-1], replace(prompt[-1], content=prompt[-1].content + form)]
+
+
+def identities(models: Sequence[str]) -> dict[str, str]:
+    """What each model is: its exact bytes where it is known here, else no more than its name."""
+    return {model: identity(model) if is_known(model) else f"elsewhere: {model}" for model in models}
 
 
 class ServedJudges:

@@ -11,14 +11,14 @@ from typing import Any
 
 from sodate.core import home
 from sodate.core.errors import SodateError, UsageError
-from sodate.core.files import sha256_file, write_json
+from sodate.core.files import read_json, sha256_file, write_json
 from sodate.core.manifests import SCHEMA_VERSION, GateRecord, Move, ResultManifest, read_kept
 from sodate.core.runs import now
 from sodate.core.text import en, ja, tr
 from sodate.library.store import find
 from sodate.release import aliases
 from sodate.release.canary import Limits
-from sodate.release.gate import hold, read_gate, same_data
+from sodate.release.gate import believed, hold, read_gate, same_data
 from sodate.release.lookup import identity, look_up
 from sodate.release.registry import Version, find_version, held, verify
 
@@ -36,7 +36,9 @@ def check_gate(version: str, gate: str | Path) -> dict[str, Any]:
     rows, used = [], []
     for tier, metric in asked.asked:
         path, report, names = _measured(reports, tier, metric, own, below)
-        rows.append(hold(asked, tier, metric, *names, report))
+        held_ = hold(asked, tier, metric, *names, report)
+        judges = (report or {}).get("judges", {}).get(metric)
+        rows.append(believed(held_, agreement_of(metric, judges)) if judges else held_)
         used += [str(path.parent)] if path else []
     record: GateRecord = {
         "schema_version": SCHEMA_VERSION,
@@ -52,6 +54,16 @@ def check_gate(version: str, gate: str | Path) -> dict[str, Any]:
     path = home.gates_dir() / f"{stamp}-{secrets.token_hex(2)}.json"
     write_json(path, record)
     return {**record, "reports": list(dict.fromkeys(used)), "record": str(path)}
+
+
+def agreement_of(grader: str, judges: Mapping[str, str]) -> Mapping[str, Any] | None:
+    """The newest record of how far this grader, asking exactly these models, agrees with people."""
+    root = home.judgements_dir()
+    found = sorted(root.glob("*/graders/*.json"), key=lambda path: path.name, reverse=True) if root.exists() else []
+    for record in map(read_json, found):
+        if record["grader"] == grader and record["models"] == judges:
+            return dict(record)
+    return None
 
 
 def promote(

@@ -4,41 +4,65 @@ from __future__ import annotations
 
 import csv
 import io
-import unicodedata
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from sodate.core.errors import SodateError
+from sodate.core.errors import SodateError, UsageError
 from sodate.core.files import write_bytes
 from sodate.core.text import en, ja, tr
 from sodate.data.mask import column_kind
 
 ID = "id"
-_VOTES = {
-    "tie": "tie", "=": "tie", "same": "tie", "同じ": "tie", "引き分け": "tie", "同点": "tie",
-    "bad": "bad", "both bad": "bad", "x": "bad", "×": "bad", "どちらも悪い": "bad", "両方悪い": "bad",
-    "a": "A", "b": "B",
-}  # fmt: skip
+Encoding = Literal["utf-8", "cp932"]
 
 
-def vote(cell: str) -> str:
-    """A, B, tie or bad; "" for an empty cell, "?" for anything else."""
-    text = " ".join(unicodedata.normalize("NFKC", cell).split()).lower()
-    return _VOTES.get(text, "?") if text else ""
+def named(encoding: str) -> Encoding:
+    """The encoding of a CSV sheet by its name. UsageError for one that sheets are not written in."""
+    plain = encoding.lower().replace("_", "-")
+    if plain in ("utf-8", "utf8", "utf-8-sig"):
+        return "utf-8"
+    if plain in ("cp932", "shift-jis", "sjis", "windows-31j", "ms932"):
+        return "cp932"
+    raise UsageError(
+        tr(f"A sheet is not written in {encoding}.", f"シートを {encoding} では書き出せません。"),
+        tr("Use utf-8 or cp932.", "utf-8 か cp932 を指定してください。"),
+        code="bad_value", param="sheet_encoding",
+    )  # fmt: skip
 
 
-def write(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A sheet: .xlsx, or CSV in UTF-8 with the mark by which spreadsheets know it. No cell is a formula."""
+def write(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]], encoding: Encoding = "utf-8") -> int:
+    """A sheet: .xlsx, or CSV in UTF-8 with the mark by which spreadsheets know it, or in CP932. No cell is a formula.
+
+    How many characters CP932 does not have, and 〓 stands for, is the answer.
+    """
     if path.suffix.lower() == ".xlsx":
         _write_xlsx(path, header, rows)
-        return
+        return 0
     text = io.StringIO()
     # What begins like a formula would be one.
     plain = [[f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell for cell in row] for row in rows]
     csv.writer(text).writerows([header, *plain])
-    write_bytes(path, text.getvalue().encode("utf-8-sig", "replace"))
+    if encoding == "utf-8":
+        write_bytes(path, text.getvalue().encode("utf-8-sig", "replace"))
+        return 0
+    # What a keyboard has and CP932 has not, in the form that it has.
+    written = text.getvalue().translate({0x2212: "－", 0x301C: "～", 0x2014: "―", 0x2016: "∥"})
+    kept = "".join(one if one.isascii() or _in_cp932(one) else _GETA for one in written)
+    write_bytes(path, kept.encode("cp932"))
+    return sum(old != new for old, new in zip(written, kept, strict=True))
+
+
+_GETA = "〓"  # what printers put where a letter is missing
+
+
+def _in_cp932(character: str) -> bool:
+    try:
+        character.encode("cp932")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def read(path: Path) -> list[tuple[int, dict[str, str]]]:

@@ -225,6 +225,8 @@ class ResultManifest(TypedDict, total=False):
     data: dict[str, Any]  # the file, its SHA-256, and how many rows were taken where not all
     code: str
     replay: str  # the command that makes it again
+    asks: dict[str, list[str]]  # models that a grader asked
+    judges: dict[str, dict[str, str]]  # and what each of these was
     looks: int
     contamination: dict[str, int | None]
     retention: list[dict[str, Any]]

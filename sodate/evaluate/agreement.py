@@ -53,20 +53,39 @@ def krippendorff_alpha(votes: Votes) -> float | None:
     return 1.0 if expected == 0 else 1 - apart / expected
 
 
+def kappa_of_two(votes: Votes) -> float | None:
+    """Cohen's κ of two raters' votes."""
+    return cohen_kappa(votes[0], votes[1])
+
+
 def over_units(
-    figure: Callable[[Votes], float | None], votes: Votes, *, seed: int = 0, resamples: int = RESAMPLES
-) -> Interval | None:
-    """95 % percentile interval of a figure by drawing units; None for fewer than two units or where it has no value."""
-    count = len(votes[0]) if votes else 0
-    if count < 2:
+    figure: Callable[[Votes], float | None], votes: Votes, *, groups: Sequence[int] | None = None, seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Interval | None:  # fmt: skip
+    """95 % percentile interval of a figure by drawing units; None for fewer than two units or where it has no value.
+
+    `groups` has a number for each unit: units of one are drawn together, as those of one row that was put in order are.
+    """
+    together = _together(groups, len(votes[0]) if votes else 0)
+    if len(together) < 2:
         return None
     rng = np.random.default_rng(seed)
     found = []
-    for pick in rng.integers(0, count, (resamples, count)).tolist():
-        value = figure([[row[u] for u in pick] for row in votes])
+    for pick in rng.integers(0, len(together), (resamples, len(together))).tolist():
+        value = figure([[row[u] for group in pick for u in together[group]] for row in votes])
         if value is not None:
             found.append(value)
     return (float(np.quantile(found, 0.025)), float(np.quantile(found, 0.975))) if found else None
+
+
+def _together(groups: Sequence[int] | None, count: int) -> list[list[int]]:
+    """Numbers of units by group, or each alone."""
+    if groups is None:
+        return [[unit] for unit in range(count)]
+    found: dict[int, list[int]] = {}
+    for unit, group in enumerate(groups):
+        found.setdefault(group, []).append(unit)
+    return list(found.values())
 
 
 def at_odds(names: Sequence[str], votes: Votes, least: int = 10) -> list[str]:
@@ -109,13 +128,15 @@ def bradley_terry(wins: Mapping[tuple[str, str], float]) -> dict[str, float]:
 
 
 def bradley_terry_ci(
-    games: Sequence[tuple[str, str, float]], *, seed: int = 0, resamples: int = 200
+    games: Sequence[tuple[str, str, float]], *, groups: Sequence[int] | None = None, seed: int = 0, resamples: int = 200
 ) -> dict[str, Interval]:
-    """95 % percentile intervals of the strengths by drawing games (first, second, what the first won: 1, 0.5 or 0)."""
+    """95 % percentile intervals of the strengths by drawing games (first, second, what the first won: 1, 0.5 or 0),
+    those of one of the `groups` together."""
+    together = _together(groups, len(games))
     rng = np.random.default_rng(seed)
     drawn: dict[str, list[float]] = {}
-    for pick in rng.integers(0, len(games), (resamples, len(games))).tolist():
-        for name, value in bradley_terry(won([games[i] for i in pick])).items():
+    for pick in rng.integers(0, len(together), (resamples, len(together))).tolist():
+        for name, value in bradley_terry(won([games[i] for group in pick for i in together[group]])).items():
             drawn.setdefault(name, []).append(value)
     return {name: (float(np.quantile(v, 0.025)), float(np.quantile(v, 0.975))) for name, v in drawn.items()}
 

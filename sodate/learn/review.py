@@ -177,7 +177,7 @@ def rate(said: Sequence[Any]) -> dict[str, Any]:
 
 def agreement(votes: Mapping[str, Mapping[int, str]]) -> dict[str, Any]:
     """How far reviewers agree with one another, with people's thumbs and with what shows by itself; who is at odds."""
-    from sodate.api.people import agreement_of
+    from sodate.api.judged import agreement_of
 
     return agreement_of({rater: {str(one): vote for one, vote in told.items()} for rater, told in votes.items()})
 

@@ -12,7 +12,7 @@ Inconclusive is not a pass, and neither is a metric that was not measured.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +153,29 @@ def hold(
         else tr(f"It may be worse by {points} points or more.", f"{points} ポイント以上悪化している恐れがあります。")
     )
     return Held(tier, metric, value, ci, passes, why)
+
+
+def believed(held: Held, record: Mapping[str, Any] | None) -> Held:
+    """What was held, where a model is the judge: it counts only if its agreement with people was measured (`record`),
+    and is more than chance."""
+    if record is None:
+        why = tr(f"A model judges {held.metric}, and its agreement with people was not measured: sodate judge agree.",
+                 f"{held.metric} はモデルが判定しますが、人との一致が未測定です: sodate judge agree")  # fmt: skip
+        return replace(held, passes=False, why=why)
+    kappa, ci = record["kappa"], record["kappa_ci"]
+    said = _kappa(kappa, ci)
+    if kappa is None or ci is None or ci[0] <= 0:
+        why = tr(f"A model judges {held.metric}, and its agreement with people may be chance ({said}).",
+                 f"{held.metric} の判定モデルと人との一致は、偶然かもしれません ({said})。")  # fmt: skip
+        return replace(held, passes=False, why=why)
+    agrees = tr(f" The judge agrees with people: {said}.", f" 判定モデルと人との一致: {said}。")
+    return replace(held, why=tr("", "") + held.why + agrees)
+
+
+def _kappa(kappa: float | None, ci: Sequence[float] | None) -> str:
+    if kappa is None or ci is None:
+        return "κ –"
+    return f"κ {kappa:.2f} [{ci[0]:.2f}, {ci[1]:.2f}]"
 
 
 _TARGET = {

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from sodate.api.people import import_sheet, judged, make_sheets
+from sodate.api.judged import judged
+from sodate.api.people import make_sheets
+from sodate.api.votes import import_sheet
 from sodate.core.errors import SodateError, UsageError
 from tests import worker
 from tests.farm import write_rows
@@ -114,7 +116,7 @@ def test_a_sheet_that_is_not_as_it_was_made_is_refused_with_its_row(tmp_path: Pa
     refused([*rows, rows[3]], rf"back\.csv:12: the row {rows[3]['id']} is there twice")
     refused(rows[1:], rf"1 rows are missing, such as {rows[0]['id']}")
     refused([*rows, {**rows[0], "id": f"{done['study']}-99"}], "there is no row")
-    refused([{**rows[0], "correct": "both"}, *rows[1:]], r"back\.csv:2: 'both' under correct is not A, B, tie or bad")
+    refused([{**rows[0], "correct": "both"}, *rows[1:]], r"back\.csv:2: under correct 'both' is not A, B, tie or bad")
     with pytest.raises(UsageError, match="no study") as unknown:
         import_sheet(fill(tmp_path / "back.csv", [{**rows[0], "id": "../../x-1"}]))
     assert unknown.value.code == "study_not_found"

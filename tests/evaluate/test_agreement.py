@@ -80,3 +80,60 @@ def test_the_interval_of_a_strength_holds_the_one_that_was_put_in() -> None:
     intervals = bradley_terry_ci(games)
     assert all(intervals[name][0] < value < intervals[name][1] for name, value in true.items())
     assert won([("a", "b", 0.5)]) == {("a", "b"): 0.5, ("b", "a"): 0.5}
+
+
+def test_units_of_one_group_are_drawn_together() -> None:
+    # Ten rows of three duels each that always agree within a row: as ten units, not thirty.
+    rng = np.random.default_rng(5)
+    rows = rng.integers(0, 2, 10)
+    votes = [["A"] * 30, [("A", "B")[v] for v in rows for _ in range(3)]]
+    votes[0] = [("A", "B")[v] if n % 10 else "B" for n, v in enumerate(v for v in rows for _ in range(3))]
+    alone = over_units(krippendorff_alpha, votes)
+    together = over_units(krippendorff_alpha, votes, groups=[n // 3 for n in range(30)])
+    assert alone is not None and together is not None
+    assert over_units(krippendorff_alpha, votes, groups=list(range(30))) == alone
+    assert over_units(krippendorff_alpha, votes, groups=[0] * 30) is None
+    games = [("a", "b", 1.0), ("b", "c", 1.0), ("a", "c", 1.0)] * 10
+    assert bradley_terry_ci(games, groups=list(range(30))) == bradley_terry_ci(games)
+
+
+def test_kappa_and_alpha_are_those_of_a_slow_independent_count() -> None:
+    """κ from the table of both raters, α from the coincidence matrix (Krippendorff 2011, section B)."""
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        votes = [[("a", "b", "c", None)[v] for v in rng.integers(0, 4, 25)] for _ in range(3)]
+        both = [(x, y) for x, y in zip(votes[0], votes[1], strict=True) if x and y]
+        table = np.array([[sum(p == (x, y) for p in both) for y in "abc"] for x in "abc"], float)
+        table /= table.sum()
+        chance = float(table.sum(1) @ table.sum(0))
+        assert cohen_kappa(votes[0], votes[1]) == pytest.approx((np.trace(table) - chance) / (1 - chance))
+        matrix = np.zeros((3, 3))
+        for unit in zip(*votes, strict=True):
+            said = ["abc".index(v) for v in unit if v]
+            for i, x in enumerate(said):
+                for j, y in enumerate(said):
+                    if i != j:
+                        matrix[x, y] += 1 / (len(said) - 1)
+        total, marginal = matrix.sum(), matrix.sum(1)
+        seen = total - np.trace(matrix)
+        expected = (total**2 - (marginal**2).sum()) / (total - 1)
+        assert krippendorff_alpha(votes) == pytest.approx(1 - seen / expected)
+
+
+def test_bradley_terry_is_the_greatest_of_its_likelihood() -> None:
+    """With half a win each way added: no step of any strength makes the games likelier."""
+    rng = np.random.default_rng(9)
+    names = "abcd"
+    wins = {(x, y): float(rng.integers(0, 9)) for x in names for y in names if x != y}
+    found = bradley_terry(wins)
+
+    def likelihood(strength: dict[str, float]) -> float:
+        return sum(
+            (count + 0.5) * (strength[x] - math.log(math.exp(strength[x]) + math.exp(strength[y])))
+            for (x, y), count in wins.items()
+        )
+
+    best = likelihood(found)
+    for name in names:
+        for step in (-1e-3, 1e-3):
+            assert likelihood({**found, name: found[name] + step}) < best

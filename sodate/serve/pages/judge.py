@@ -7,7 +7,8 @@ from typing import Annotated, Any
 from fastapi import Query, Request
 from fastapi.responses import RedirectResponse
 
-from sodate.api import ballots, people
+from sodate.api import ballots
+from sodate.api.judged import judged
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
 from sodate.serve.pages import sight
@@ -58,7 +59,7 @@ def result(request: Request, study: str) -> dict[str, Any]:
     asker: Asker = request.state.asker
     if asker.role == "judge":
         raise SodateError(tr("There is nothing at this address.", "このアドレスには何もありません。"), code="not_found")
-    return people.judged(study)
+    return judged(study)
 
 
 def _rater(request: Request) -> str:
