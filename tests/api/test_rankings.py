@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sodate.api import ballots
 from sodate.api.judged import grader_agreement, judged
 from sodate.api.people import folder, make_sheets
 from sodate.api.votes import booth, import_sheet
@@ -206,3 +207,14 @@ def test_pairs_train_as_preferences_and_a_sheet_may_be_in_cp932(tmp_path: Path) 
     assert len(examples) == 4 and all(
         isinstance(one, Preference) and one.chosen[0].content[0] == "b" for one in examples
     )
+
+
+def test_the_pages_take_an_order_and_say_what_is_wrong_with_one(tmp_path: Path) -> None:
+    done = study(tmp_path, ranking=True, viewpoints=["good"], count=2)
+    shown = ballots.ballot(done["study"], "kato")
+    assert len(shown["replies"]) == 3
+    assert ballots.cast(done["study"], "kato", shown["row"], {"good": "b a=c"})["votes"] == {"good": "B>A=C"}
+    for votes, why in (({"good": "ab"}, "leaves out C"), ({"kind": "abc"}, "no such viewpoint")):
+        with pytest.raises(UsageError, match=why):
+            ballots.cast(done["study"], "kato", shown["row"], votes)
+    assert judged(done["study"])["raters"] == ["kato"]
