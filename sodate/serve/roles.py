@@ -15,7 +15,7 @@ DEFAULT_ROLE: Role = "steer"  # of keys whose maker did not say
 _JUDGING = re.compile(r"/(judge(/.*)?|logout|v1/sodate/judge(/.*)?)")  # all that a judge may ask for
 _OWN = re.compile(r"(/v1/sodate)?/keys(/.*)?")  # for the owner alone
 _PAGES = re.compile(r"/(?!v1/)|/v1/sodate/|/v1/models(/|$)")
-_ASKING = re.compile(r"/v1/chat/completions|/logout")  # changes nothing that anybody else sees
+_ASKING = re.compile(r"/v1/chat/completions|/play/why|/logout")  # changes nothing that anybody else sees
 
 
 def checked_role(given: str) -> Role:

@@ -173,7 +173,7 @@ def pages(made: dict[str, Any]) -> list[str]:
     report = f"/reports/{made['report']}"
     flips = f"{report}/flips?candidate=new&baseline=old&grader=string_check&kind="
     both = f"/reports/compare?report={made['report']}&report={made['report']}"
-    return ["/", "/runs", *runs, f"/runs/compare?run={made['runs'][0]}", "/versions",
+    return ["/", "/data", "/play", "/runs", *runs, f"/runs/compare?run={made['runs'][0]}", "/versions",
             f"/versions/{made['versions'][1]}", "/reports", report, f"{flips}fixed", f"{flips}wrong", both, "/judge",
             f"/judge/{made['study']}", "/index", f"/index/{made['index']}?q=返品", "/keys"]  # fmt: skip
 
@@ -264,7 +264,7 @@ def test_what_is_vendored_is_what_its_publisher_made() -> None:
     for one in about:
         assert hashlib.sha256((STATIC / one["file"]).read_bytes()).hexdigest() == one["sha256"], one["file"]
         assert (STATIC / one["licence_file"]).stat().st_size > 500
-    ours = {"pages.css", "pages.js", "curves.js", "ballot.js", "icon.svg", "vendored.json"}
+    ours = {"pages.css", "pages.js", "curves.js", "ballot.js", "upload.js", "play.js", "icon.svg", "vendored.json"}
     found = {file.name for file in STATIC.iterdir()}
     assert found - ours == {one["file"] for one in about} | {one["licence_file"] for one in about}
 

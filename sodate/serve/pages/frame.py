@@ -35,9 +35,11 @@ _ZIPPED = 1000  # bytes from which compressing is worth it
 
 NAVIGATION = (
     ("/", tr("Overview", "概要")),
+    ("/data", tr("Data", "データ")),
     ("/runs", tr("Runs", "学習")),
     ("/reports", tr("Reports", "評価レポート")),
     ("/versions", tr("Versions", "バージョン")),
+    ("/play", tr("Playground", "試す")),
     ("/judge", tr("Judge", "人の評価")),
     ("/index", tr("Index", "索引")),
     ("/keys", tr("Keys", "キーと記録")),

@@ -1,0 +1,136 @@
+"""/data: files of a project, what a check says of their rows, the rows as people and models see them; training begins
+here."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Form, Query, Request
+from fastapi.responses import RedirectResponse
+from pydantic import ValidationError
+
+from sodate.api import data as api
+from sodate.api import looking
+from sodate.api.models import models
+from sodate.core.errors import SodateError, UsageError
+from sodate.core.text import tr
+from sodate.db.connection import reading
+from sodate.jobs import bases, files, sharing, tuning
+from sodate.serve.pages.frame import Rooms
+from sodate.serve.pages.waiting import waiting
+from sodate.serve.state import server_state
+from sodate.serve.tuning_wire import JobRequest
+from sodate.serve.who import Asker
+
+rooms = Rooms()
+
+A_PAGE = 50
+ROWS = 10
+MOST_FILES = 500  # of a project, the newest, that are listed
+
+
+@rooms.shows("/data", "data.html.jinja")
+def data(request: Request) -> dict[str, Any]:
+    """The files of the project that can be trained on, the newest first, and its jobs that have not ended."""
+    project = _asker(request).project
+    known, more = files.listed(project, purpose=files.TRAINING, after=None, limit=MOST_FILES, order="desc")
+    jobs, _ = tuning.listed(project, None, 20, (), False)
+    return {"files": known, "more": more, "jobs": [job for job in jobs if job["status"] not in tuning.ENDED]}
+
+
+@rooms.shows("/data/{id}", "file.html.jinja")
+def one_file(
+    request: Request, id: str, code: Annotated[str, Query(max_length=60)] = "", first: Annotated[int, Query(ge=0)] = 0
+) -> dict[str, Any]:
+    """What `sodate data check` says of a file: its ledger, by code, and its figures."""
+    about, path = _file(request, id)
+    done = waiting.work(("check", path), lambda: api.check(path))
+    told: dict[str, Any] = {"file": about, "models": _models(request), "others": _others(request, id)}
+    if not done.ready():
+        return {**told, "check": None, "share": done.share}
+    return {**told, "check": looking.checked(done.result, code, first, A_PAGE), "share": 1.0}
+
+
+@rooms.shows("/data/{id}/rows", "rows.html.jinja")
+def rows(
+    request: Request,
+    id: str,
+    first: Annotated[int, Query(ge=1)] = 1,
+    line: Annotated[list[int] | None, Query(max_length=ROWS)] = None,
+    model: Annotated[str, Query(max_length=200)] = "",
+) -> dict[str, Any]:
+    """Rows of a file, ten at a time or those of the given lines; with a model, what it is trained on is marked."""
+    about, path = _file(request, id)
+    names = _bases()
+    if model and model not in names:
+        raise UsageError(
+            tr(f"There is no model {model!r}.", f"モデル {model!r} はありません。"),
+            code="model_not_found",
+            param="model",
+        )
+    wanted = line or list(range(first, first + ROWS))
+    found = looking.look(path, wanted, model or None)
+    return {"file": about, "rows": found, "first": first, "step": ROWS, "lines": line, "model": model, "models": names}
+
+
+@rooms.pages.post("/data/{id}/train", response_model=None)
+def train(
+    request: Request,
+    id: str,
+    model: Annotated[str, Form(max_length=200)],
+    held_out: Annotated[str, Form(max_length=100)] = "",
+    suffix: Annotated[str, Form(max_length=40)] = "",
+    method: Annotated[str, Form(pattern="^(supervised|dpo)$")] = "supervised",
+    epochs: Annotated[str, Form(pattern="^(auto|[0-9]{1,2}|)$")] = "auto",
+) -> RedirectResponse:
+    """Asks for a fine-tuning job, as `POST /v1/fine_tuning/jobs` does; a worker trains it."""
+    asker = _asker(request)
+    chosen = {"n_epochs": int(epochs) if epochs.isdecimal() else "auto"}
+    try:
+        asked = JobRequest.model_validate({
+            "model": model, "training_file": id, "validation_file": held_out or None, "suffix": suffix or None,
+            "method": {"type": method, method: {"hyperparameters": chosen}},
+        })  # fmt: skip
+    except ValidationError:
+        raise UsageError(
+            tr("These settings can't be used.", "この設定では学習できません。"), code="bad_value", param="epochs"
+        ) from None
+    base = bases.find(asked.model, asker.project, server_state(request).service.names)
+    tuning.create(asker.project, asker.actor, asked.plain(), base)
+    return RedirectResponse("/data", 303)
+
+
+@rooms.pages.post("/data/jobs/{job}/{what}", response_model=None)
+def asked_of_a_job(request: Request, job: str, what: str) -> RedirectResponse:
+    """Cancels, pauses or resumes a job that has no run yet to look at."""
+    asker = _asker(request)
+    known = {"cancel": tuning.cancel, "pause": tuning.pause, "resume": tuning.resume}
+    if what not in known:
+        raise SodateError(tr("There is nothing at this address.", "このアドレスには何もありません。"), code="not_found")
+    known[what](job, asker.project, asker.actor)
+    return RedirectResponse("/data", 303)
+
+
+def _file(request: Request, id: str) -> tuple[dict[str, Any], Any]:
+    with reading() as session:
+        row = files.get(session, id, _asker(request).project)
+        return files.shown(row), files.path(row)
+
+
+def _others(request: Request, id: str) -> list[dict[str, Any]]:
+    known, _ = files.listed(_asker(request).project, purpose=files.TRAINING, after=None, limit=100, order="desc")
+    return [one for one in known if one["id"] != id]
+
+
+def _models(request: Request) -> list[str]:
+    """What can be trained further: base models of this machine, and tuned models of the project."""
+    return [*_bases(), *(one["id"] for one in sharing.models(_asker(request).project))]
+
+
+def _bases() -> list[str]:
+    return [entry.id for entry in models()]
+
+
+def _asker(request: Request) -> Asker:
+    found: Asker = request.state.asker
+    return found

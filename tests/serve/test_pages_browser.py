@@ -1,0 +1,211 @@
+"""The pages in a real Chromium: nothing that came from data runs, axe-core finds no fault, and what people do works."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, Playwright, sync_playwright
+
+from sodate.core import home as homes
+from sodate.release import aliases
+from sodate.serve import logins
+from tests.serve import filled
+from tests.serve.running import Running, running, service_of
+from tests.serve.test_pages import pages
+
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync"]  # fmt: skip
+AXE = Path(__file__).parent / "axe" / "axe.min.js"
+AXE_SHA256 = "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"
+
+
+@pytest.fixture(scope="module")
+def house(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, dict[str, Any]]]:
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("browser")
+        patch.setenv("SODATE_HOME", str(folder / "home"))
+        patch.setenv("SODATE_LANG", "en")
+        made = filled.fill(folder / "work", long=200_000)
+        with running(*service_of(tiny_folder), auth=True) as one:
+            yield one, made
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Playwright]:
+    """Where CI runs these tests it brings Chromium (.ci/run): there, without it they fail."""
+    if shutil.which("chromium") is None and not os.environ.get("CI"):
+        pytest.skip("no chromium here")
+    with sync_playwright() as playwright:
+        yield playwright
+
+
+Opened = Callable[..., Page]
+
+
+@pytest.fixture
+def opened(house: tuple[Running, dict[str, Any]], chromium: Playwright, tmp_path: Path) -> Iterator[Opened]:
+    """A page of a new browser of somebody who came by a link."""
+    contexts: list[BrowserContext] = []
+
+    def open_page(role: str = "own", name: str = "", **options: Any) -> Page:
+        context = chromium.chromium.launch_persistent_context(
+            tmp_path / f"profile-{len(contexts)}", executable_path=shutil.which("chromium"), args=FLAGS, **options
+        )
+        contexts.append(context)
+        context.set_default_timeout(20_000)
+        page = context.pages[0]
+        page.on("pageerror", lambda error: pytest.fail(f"{page.url}: {error}"))
+        page.goto(f"{house[0].url}/login/{logins.new_link(role, name)[0]}")
+        page.wait_for_url(lambda url: "/login" not in url)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+def faults(page: Page) -> list[Any]:
+    """What axe-core finds. It is put in from outside the page, whose policy lets no script in."""
+    session = page.context.new_cdp_session(page)
+    session.send("Runtime.evaluate", {"expression": AXE.read_text("utf-8")})
+    told = "axe.run(document).then((found) => found.violations.map((one) => [one.id, one.nodes.map((n) => n.html)]))"
+    return page.evaluate(told)  # type: ignore[no-any-return]
+
+
+def test_axe_is_what_its_publisher_made() -> None:
+    assert hashlib.sha256(AXE.read_bytes()).hexdigest() == AXE_SHA256
+
+
+@pytest.mark.parametrize(
+    ("language", "scheme", "width"), [("en", "light", 1280), ("ja", "dark", 1280), ("ja", "light", 320)]
+)
+def test_no_page_has_a_fault_that_axe_finds_none_is_too_wide_and_nothing_from_data_runs(
+    house: tuple[Running, dict[str, Any]], opened: Opened, language: str, scheme: str, width: int
+) -> None:
+    server, made = house
+    page = opened(color_scheme=scheme, viewport={"width": width, "height": 800})
+    page.goto(f"{server.url}/?lang={language}")
+    wrong: list[Any] = []
+    page.on("console", lambda said: wrong.append((page.url, said.text)) if said.type == "error" else None)
+    for path in pages(made):
+        page.goto(server.url + path)
+        page.wait_for_load_state("networkidle")
+        wrong += [(path, one) for one in faults(page)]
+        assert page.evaluate("window.canary") is None, path
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+        assert page.evaluate("document.documentElement.lang") == language
+    assert wrong == []
+
+
+def test_a_run_of_a_hundred_thousand_steps_is_drawn_with_its_spike(
+    house: tuple[Running, dict[str, Any]], opened: Opened
+) -> None:
+    server, _ = house
+    name = filled.run("done", "sft", 3)
+    line = '{"step": %d, "steps": 100000, "loss": %f, "lr": 0.0004, "grad_norm": 1.25, "seconds": 0.4}\n'
+    path = homes.runs_dir() / name / "metrics.jsonl"
+    path.write_text("".join(line % (n, 1 + 5 * (n == 77_777)) for n in range(1, 100_001)))
+    page = opened("look")
+    page.goto(f"{server.url}/runs/{name}")
+    page.wait_for_selector("[data-drawn] canvas")
+    top = page.locator("figure[data-keys='loss eval_loss'] canvas")
+    # The spike is one pixel wide: somewhere in the upper half of the plot there is ink beside the axis.
+    ink = """(canvas) => { const all = canvas.getContext("2d").getImageData(canvas.width * 0.5, canvas.height * 0.1,
+             canvas.width * 0.45, canvas.height * 0.2).data; let n = 0;
+             for (let i = 0; i < all.length; i += 4) if (all[i + 3] > 0 && all[i + 2] > all[i] + 40) n++; return n; }"""
+    assert top.evaluate(ink) > 0
+    assert page.locator("figure[data-keys='loss eval_loss']").is_visible()
+
+
+def test_somebody_judges_by_keys_alone(house: tuple[Running, dict[str, Any]], opened: Opened) -> None:
+    page = opened("judge", "賀茂", locale="ja-JP", viewport={"width": 390, "height": 800})
+    assert page.url.endswith("/judge") and page.locator("nav a").all_text_contents() == ["人の評価"]
+    page.get_by_role("link", name="評価を始める").click()
+    for number in range(20):
+        done = page.locator(".title .number")
+        assert done.text_content() == f"{number} / 24"
+        page.keyboard.press("1234"[number % 4])
+        with page.expect_navigation():
+            page.keyboard.press("Enter")
+    assert page.locator(".title .number").text_content() == "20 / 24"
+    page.get_by_role("link", name="一つ前を直す").click()
+    assert page.locator("input:checked").input_value() == "bad"
+
+
+def test_a_version_is_promoted_with_its_reason_and_a_second_person_learns_of_it(
+    house: tuple[Running, dict[str, Any]], opened: Opened
+) -> None:
+    server, made = house
+    first, second = opened("steer", "aoki"), opened("steer", "baba")
+    for page in (first, second):
+        page.goto(f"{server.url}/versions/{made['versions'][1]}")
+        page.get_by_label("Alias").fill("browser@production")
+        page.get_by_label("Why").fill("better by 5 points")
+    first.get_by_role("button", name="Promote").click()
+    first.wait_for_selector("text=Moves of browser@production")
+    second.get_by_role("button", name="Promote").click()
+    assert "aoki" in (second.get_by_role("alert").text_content() or "")
+    assert [move["by"] for move in aliases.moves("browser@production")] == ["aoki"]
+
+
+def test_a_question_is_answered_by_two_versions_with_the_odds_of_each_token(
+    house: tuple[Running, dict[str, Any]], opened: Opened
+) -> None:
+    server, _ = house
+    page = opened("look")
+    page.goto(f"{server.url}/play")
+    page.get_by_label("Version B").select_option("orders")
+    page.get_by_label("Question").fill("twelve apples")
+    page.get_by_text("System prompt, sampling, schema").click()
+    page.get_by_label("Tokens at most").fill("12")
+    page.get_by_role("button", name="Ask").click()
+    for side in "AB":
+        page.wait_for_function(f"document.querySelector('#reply-{side} .facts').textContent.includes('orders@1')")
+        assert page.locator(f"#reply-{side} .token").count() > 0
+    box = page.locator("#reply-A .answer")
+    box.focus()
+    page.keyboard.press("ArrowRight")
+    assert "%" in (page.locator("#reply-A .token-facts").text_content() or "")
+
+
+def test_a_file_is_uploaded_checked_and_its_rows_are_looked_at(
+    house: tuple[Running, dict[str, Any]], opened: Opened, tmp_path: Path
+) -> None:
+    server, _ = house
+    rows = [{"messages": [{"role": "user", "content": f"{filled.CANARY} 090-1234-5678 {n % 9}"},
+                          {"role": "assistant", "content": f"answer {n}"}]} for n in range(12)]  # fmt: skip
+    file = tmp_path / 'mails"><img src=x onerror="window.canary=1">.jsonl'
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page = opened("steer")
+    page.goto(f"{server.url}/data")
+    page.get_by_label("Here is my file").set_input_files(file)
+    page.get_by_role("button", name="Upload").click()
+    page.wait_for_selector("text=rows in =")
+    assert faults(page) == [] and page.evaluate("window.canary") is None
+    page.get_by_role("link", name="Look at the rows").click()
+    assert page.locator("mark").first.get_attribute("title") == "phone"
+    assert faults(page) == [] and page.evaluate("window.canary") is None
+    page.goto(f"{server.url}/data")
+    assert page.evaluate("window.canary") is None and faults(page) == []
+
+
+def test_a_page_left_open_over_a_restart_works_on(
+    house: tuple[Running, dict[str, Any]], opened: Opened, tiny_folder: Path
+) -> None:
+    server, made = house
+    page = opened("steer", "haru")
+    page.goto(f"{server.url}/versions/{made['versions'][0]}")
+    cookies = page.context.cookies()
+    assert cookies and all(one["httpOnly"] and one["sameSite"] == "Strict" for one in cookies)
+    token = page.locator("form[action$=promote] input[name=csrf]").input_value()
+    form = {"alias": "restart@production", "reason": "as before", "csrf": token}
+    with running(*service_of(tiny_folder), auth=True) as again:  # over the same home
+        client = again.http(cookies={one["name"]: one["value"] for one in cookies})
+        assert client.post(f"/versions/{made['versions'][0]}/promote", data=form).status_code == 303
