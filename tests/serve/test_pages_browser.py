@@ -167,7 +167,7 @@ def test_a_question_is_answered_by_two_versions_with_the_odds_of_each_token(
     page.get_by_label("Tokens at most").fill("12")
     page.get_by_role("button", name="Ask").click()
     for side in "AB":
-        page.wait_for_function(f"document.querySelector('#reply-{side} .facts').textContent.includes('orders@1')")
+        page.locator(f"#reply-{side} .facts", has_text="orders@1").wait_for()
         assert page.locator(f"#reply-{side} .token").count() > 0
     box = page.locator("#reply-A .answer")
     box.focus()
