@@ -162,10 +162,19 @@ def trained(whole: Ladder, base: Way, made: Done | None) -> Iterator[Way]:
             label=tr(f"trained on {len(rows)} rows, with retrieval", f"{len(rows)} 行で学習、検索つき"), index=index,
         )  # fmt: skip
     inside: list[tuple[str, Sentence, str | None, list[str]]] = [
-        ("preference", tr("preferences after training", "学習後に選好"), task.preferences, ["method=dpo"]),
-        ("reinforcement", tr("reinforcement after training", "学習後に強化学習"), task.tasks,
-         ["method=grpo", f"rewards={' + '.join(task.grader)}"]),
-    ]  # fmt: skip
+        (
+            "preference",
+            tr("preferences after training", "学習後に選好"),
+            task.preferences,
+            ["method=dpo", "register_no_gain=true"],
+        ),
+        (
+            "reinforcement",
+            tr("reinforcement after training", "学習後に強化学習"),
+            task.tasks,
+            ["method=grpo", f"rewards={' + '.join(task.grader)}", "register_no_gain=true"],
+        ),
+    ]  # fmt: skip  (a ladder measures them itself)
     for name, label, data, words in inside:
         if data is None:
             continue

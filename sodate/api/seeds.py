@@ -34,7 +34,7 @@ def train_seeds(
     results = [train(own.model_copy(update={"seed": seed}), on_event=on_event) for seed in used]
     spread = {key: _spread([float(one[key]) for one in results]) for key in SHOWN if results[0].get(key) is not None}
     ranked = sorted(results, key=lambda one: float(one[next(iter(spread))]))
-    versions = [one["version"] for one in results]
+    versions = [one["version"] for one in results if one["version"] is not None]
     median = ranked[(seeds - 1) // 2]
     return {**median, "versions": versions, "seeds": used, "spread": spread, "results": results}
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sodate.core.errors import SodateError
+from sodate.core.recipe import PolishRecipe
 from sodate.core.runs import now
 
 if TYPE_CHECKING:
@@ -58,25 +61,41 @@ def report(job: TrainingJob, method: Method, state: State, choice: SpeedChoice) 
     }  # fmt: skip
 
 
-def register(job: TrainingJob, model: Any, resolved: Resolved, figures: dict[str, Any]) -> dict[str, Any]:
-    """The weights become a version, and the run is done; returns its result."""
+def finish(job: TrainingJob, model: Any, resolved: Resolved, figures: dict[str, Any]) -> dict[str, Any]:
+    """The weights become a version, and the run is done; returns its result.
+
+    The last rungs have to show a gain on held-out rows first: without one no version is registered, unless the recipe
+    says so, and the run ends as `no-gain`.
+    """
     from sodate.library.store import safe_name
+    from sodate.train import gain
 
     run, recipe = job.run, job.recipe
     name = recipe.name or safe_name(Path(recipe.data[0]).name.split(".")[0])
+    wanted = True
+    if isinstance(recipe, PolishRecipe):
+        found = gain.outcome(run.metrics(), figures["best_step"], job.files.name)
+        wanted = found.verdict != "no-gain" or recipe.register_no_gain
+        figures |= {"verdict": found.verdict, "said": str(found.said)}
+        run.event("outcome", verdict=found.verdict, text=str(found.said))
+        if found.verdict == "no-gain":
+            job.say(found.said)
     # A run killed between registering and saying so has its version already.
-    version = as_version(job, model, resolved, name, figures)
-    result = {"run": run.name, "version": version.id, "run_dir": str(run.path), **figures}
-    run.update(status="done", result=result, ended_at=now())
+    version = as_version(job, model, resolved, name, figures).id if wanted else None
+    result = {"run": run.name, "version": version, "run_dir": str(run.path), **figures}
+    run.update(status="done" if wanted else "no-gain", result=result, ended_at=now())
     return result
 
 
 def as_version(job: TrainingJob, model: Any, resolved: Resolved, name: str, figures: dict[str, Any]) -> Version:
     """The weights as a version of that name; the one that this run has made already, if it has."""
+    from sodate.data import known
     from sodate.release import registry
 
     run = job.run
     manifest: Mapping[str, Any] = run.manifest
+    with contextlib.suppress(SodateError, OSError):  # files that changed or went meanwhile: then it isn't known
+        known.write(job.data.about["data"]["sha256"], job.data.examples)
     kept = ("recipe", "plan", "base", "start", "renderer", "template_source", "template", "date", "data", "eval")
     about = {"run": run.name, **{k: manifest.get(k) for k in kept}, "adapter": job.start.kind, "report": figures}
     return next(

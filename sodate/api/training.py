@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sodate.api import trained
-from sodate.api.checks import absolute, check_name, nothing_to_train, refuse_changes
+from sodate.api.checks import absolute, check_name, refuse_changes
 from sodate.api.rewards import load_reward, settled
+from sodate.api.training_data import TrainingData, read_data
 from sodate.core.errors import SodateError
 from sodate.core.recipe import METHODS, Decision, Recipe, RolloutRecipe, load_recipe, validated
 from sodate.core.runs import ReadOnlyRun, RunFolder, now
-from sodate.core.text import en, ja, tr
+from sodate.core.text import tr
 from sodate.core.types import ModelFiles
 from sodate.release.lookup import look_up
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from sodate.train.methods import Setup
     from sodate.train.resolve import Resolved
     from sodate.train.rewards import Judge
-    from sodate.train.rows import Rows
     from sodate.train.speed import SpeedChoice
 
 Listener = Callable[[str, Any], None]
@@ -54,21 +54,11 @@ def resume(run: str, *, on_event: Listener = lambda kind, data: None) -> dict[st
     """Goes on with an interrupted run from its newest sound checkpoint; a finished run is returned as it is."""
     folder = RunFolder.find(run)
     manifest = folder.manifest
-    if manifest["status"] == "done":
+    if manifest["status"] in ("done", "no-gain"):
         result: dict[str, Any] = manifest["result"]
         return result
     kind = METHODS[manifest["recipe"]["method"]]
     return _execute(validated(kind, manifest["recipe"], str(folder.path / "run.json")), folder, on_event)
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingData:
-    """What the files of a recipe became. The renderer that made it is not held: it is 0.1 GB for 262,144 tokens."""
-
-    rows: Rows
-    held_out: Rows
-    template: str
-    about: dict[str, Any]  # for the run's manifest
 
 
 def _execute(recipe: Recipe, run: RunFolder | None, on_event: Listener) -> dict[str, Any]:
@@ -119,9 +109,16 @@ def _execute(recipe: Recipe, run: RunFolder | None, on_event: Listener) -> dict[
     if not parallel.is_main():
         run = ReadOnlyRun(run.path)
     on_event("run", run)
+    fresh = "decisions" not in run.manifest
     with run.locked():
         try:
-            return _train_locked(TrainingJob(recipe, files, start, renderer, data, run, on_event))
+            job = TrainingJob(recipe, files, start, renderer, data, run, on_event)
+            if fresh:
+                for one in data.events:
+                    run.event(**one)
+                for note in data.notes:
+                    job.say(note)
+            return _train_locked(job)
         except BaseException as error:
             stopped = isinstance(error, KeyboardInterrupt) or getattr(error, "exit_code", 1) == 130
             with contextlib.suppress(OSError, SodateError):  # a full disk: the status is then told by the lock
@@ -131,55 +128,6 @@ def _execute(recipe: Recipe, run: RunFolder | None, on_event: Listener) -> dict[
 
 def _silent(kind: str, data: Any) -> None:
     """The listener of a process beside the main one."""
-
-
-def read_data(recipe: Recipe, files: ModelFiles, renderer: Renderer, on_event: Listener) -> TrainingData:
-    """Checks, renders and caches the rows to train on and those held out; raises SodateError where none are left."""
-    from sodate.data.datasets import located, to_train_on
-    from sodate.data.tokenise import tokenise
-    from sodate.train.methods import named
-    from sodate.train.rows import measure, rows_of
-
-    method = named(recipe.method)
-    held_out_file = located(recipe.eval) if recipe.eval else None
-    unseen = held_out_file if recipe.leaks == "aside" else None
-    shared: dict[str, Any] = {
-        "renderer": renderer,
-        "columns": recipe.columns or None,
-        "encoding": recipe.encoding,
-        "max_length": _context_length(files.folder) if recipe.max_length == "auto" else recipe.max_length,
-        "measure": measure(method, renderer),
-        "method": recipe.method,
-    }
-    tokenised = tokenise([to_train_on(p) for p in recipe.data], against=unseen, **shared)
-    checked = tokenised.checked
-    on_event("checked", checked)
-    if checked.ledger.counts["tool-form"]:
-        why = renderer.why_no_tool_form
-        english = f"Tool calls are written as text, not in the form of the chat template: {en(why)}."
-        on_event("warning", tr(english, f"ツール呼び出しは、テンプレートの形式ではなく文字列で書きます: {ja(why)}"))
-    rows = rows_of(method, tokenised)
-    if not rows.sequences:
-        raise nothing_to_train(recipe.method, method.wants(), recipe.data, checked)
-    watched = tokenise([held_out_file], **shared) if held_out_file else None
-    if watched and watched.checked.ledger.set_aside:
-        on_event("checked", watched.checked)
-    held_out = rows_of(method, watched)
-    if watched and not held_out.sequences:
-        raise nothing_to_train(recipe.method, method.wants(), (str(held_out_file),), watched.checked)
-    about = {
-        "renderer": renderer.digest,
-        "template_source": renderer.source,
-        "template": renderer.about,
-        "date": renderer.date.isoformat() if renderer.date else None,
-        "data": {
-            "sha256": tokenised.sha256,
-            "rows_in": checked.ledger.rows_in,
-            "rows_used": checked.ledger.rows_used,
-        },
-        "eval": {"sha256": watched.sha256, "rows_used": watched.checked.ledger.rows_used} if watched else None,
-    }
-    return TrainingData(rows, held_out, renderer.template, about)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +167,6 @@ def _train_locked(job: TrainingJob) -> dict[str, Any]:
     from sodate.model import fused, memory
     from sodate.train import fit_into_memory, loop, parallel, speed
     from sodate.train.adaptation import WHOLE, make_trainable
-    from sodate.train.alarms import never_better
     from sodate.train.methods import named
     from sodate.train.stops import Interrupted
 
@@ -251,9 +198,7 @@ def _train_locked(job: TrainingJob) -> dict[str, Any]:
         raise
     if not parallel.is_main():
         return parallel.from_main({})
-    if (text := never_better(run.metrics())) is not None:
-        job.say(text)
-    return parallel.from_main(trained.register(job, model, resolved, trained.report(job, method, state, choice)))
+    return parallel.from_main(trained.finish(job, model, resolved, trained.report(job, method, state, choice)))
 
 
 def _dtype(choice: SpeedChoice) -> torch.dtype:
@@ -336,10 +281,3 @@ def _setup(job: TrainingJob, model: Any, resolved: Resolved, choice: SpeedChoice
     return Setup(
         job.recipe, model, job.renderer, job.run, rows, held_out, resolved.micro_tokens, job.say, judge, LocalJudges()
     )  # fmt: skip
-
-
-def _context_length(folder: Path) -> int:
-    from sodate.library.config import folder_config
-    from sodate.model import attention
-
-    return attention.context_length(folder_config(folder))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sodate.api.training import TrainingData, read_data
+from sodate.api.training_data import TrainingData, read_data
 from sodate.core import home
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.files import sha256_json

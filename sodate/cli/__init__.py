@@ -76,19 +76,47 @@ def data_check(
     columns: Columns = None,
     encoding: Encoding = None,
     max_length: Annotated[int | None, typer.Option(help=tr("Longest row in tokens.", "最大トークン数。"))] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            help=tr(
+                "grpo | ppo: what can these tasks teach the model?", "grpo | ppo: この問題からモデルが学べるか調べる。"
+            ),
+        ),
+    ] = None,
+    rewards: Annotated[
+        str, typer.Option(help=tr("Graders of --for, as in a recipe.", "--for の採点。レシピと同じ書き方。"))
+    ] = "exact",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help=tr("Recipe key of --for.", "--for のレシピのキー。")),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     import sodate
     from sodate.cli.at_hand import at_hand
+    from sodate.core.recipe import given
 
+    if method and not model:
+        raise UsageError(
+            tr("--for needs --model: the version that a run would begin with.",
+               "--for には --model (学習を始めるバージョン) が必要です。"),
+            code="missing_key", param="model",
+        )  # fmt: skip
+    named = at_hand(model, quiet=as_json) if model else None
     checked = sodate.check(
         files,
         against=against,
-        model=at_hand(model, quiet=as_json) if model else None,
+        model=named,
         columns=pairs(columns),
         encoding=encoding,
         max_length=max_length,
     )
+    if method and named:
+        from sodate.api.teaching import teaching
+
+        checked.stats["teaching"] = teaching(checked, named, method, rewards, given(settings or ()))
     if as_json:
         print_json(checked.to_json())
     else:

@@ -46,6 +46,10 @@ def versions_dir() -> Path:
     return home() / "versions"
 
 
+def prompts_dir() -> Path:
+    return home() / "prompts"
+
+
 def reports_dir() -> Path:
     return home() / "reports"
 

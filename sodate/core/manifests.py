@@ -15,7 +15,7 @@ from sodate.core.text import tr
 
 SCHEMA_VERSION = 1  # raised when a reader of the old form would misread the new one
 
-Status = Literal["running", "interrupted", "failed", "done"]
+Status = Literal["running", "interrupted", "failed", "done", "no-gain"]
 
 
 class RunManifest(TypedDict, total=False):

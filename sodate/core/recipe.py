@@ -14,6 +14,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -28,6 +29,7 @@ from sodate.core.yaml_files import read_mapping, yaml_value
 
 Auto = Literal["auto"]
 Typed = TypeVar("Typed", bound=BaseModel)
+OnAlarm = Literal["lower_rate", "raise_kl", "stop", "nothing"]
 Adapter = Literal["lora", "rslora", "dora", "qlora", "bottleneck", "last", "full"]
 
 _LORA = ("lora_rank", "lora_alpha", "lora_targets")
@@ -121,7 +123,23 @@ class RewardRecipe(Recipe):
     ranking_loss: Literal["pairs", "listwise"] = "pairs"
 
 
-class RolloutRecipe(Recipe):
+class PolishRecipe(Recipe):
+    """The last rungs, which can do harm: some rows are held out unless `eval` is given, alarms act, and a version that
+    was not shown to be better than what it began with is not registered, unless `register_no_gain`."""
+
+    hold_out: NonNegativeInt | Auto = "auto"
+    on_alarm: OnAlarm = "lower_rate"
+    register_no_gain: bool = False
+
+    @field_validator("hold_out")
+    @classmethod
+    def _one_or_the_other(cls, value: int | Auto, info: ValidationInfo) -> int | Auto:
+        if value not in ("auto", 0) and info.data.get("eval") is not None:
+            raise ValueError(tr("eval names the held-out rows already", "検証用の行は eval で指定済みです"))
+        return value
+
+
+class RolloutRecipe(PolishRecipe):
     """Learning from rewards on replies the model samples itself. A row is a task; `batch_size` counts tasks."""
 
     rewards: tuple[str, ...] = Field(min_length=1)
@@ -132,6 +150,14 @@ class RolloutRecipe(Recipe):
     engine: str = "torch"
     kl_coefficient: float = Field(default=0.04, ge=0)
     clip_low: float = Field(default=0.2, gt=0, lt=1)
+
+    @field_validator("kl_coefficient")
+    @classmethod
+    def _to_raise(cls, value: float, info: ValidationInfo) -> float:
+        if not value and info.data.get("on_alarm") == "raise_kl":
+            raise ValueError(tr("on_alarm=raise_kl needs a price above 0 to raise",
+                                "on_alarm=raise_kl では 0 より大きい値が必要です"))  # fmt: skip
+        return value
 
     @field_validator("rewards", mode="before")
     @classmethod
@@ -172,7 +198,7 @@ class PPORecipe(RolloutRecipe):
         return value
 
 
-class DPORecipe(Recipe):
+class DPORecipe(PolishRecipe):
     """Direct preference optimisation (arXiv 2305.18290)."""
 
     method: Literal["dpo"] = "dpo"
@@ -189,7 +215,7 @@ class DPORecipe(Recipe):
         return value
 
 
-class KTORecipe(Recipe):
+class KTORecipe(PolishRecipe):
     """Kahneman-Tversky optimisation (arXiv 2402.01306)."""
 
     method: Literal["kto"] = "kto"
@@ -198,14 +224,25 @@ class KTORecipe(Recipe):
     undesirable_weight: PositiveFloat = 1.0
 
 
-class ORPORecipe(Recipe):
+class FreeRecipe(PolishRecipe):
+    """Preferences without a reference model: there is no distance to it that could cost more."""
+
+    @field_validator("on_alarm")
+    @classmethod
+    def _no_reference(cls, value: OnAlarm) -> OnAlarm:
+        if value == "raise_kl":
+            raise ValueError(tr("this method has no reference to stay near", "この手法には参照モデルがありません"))
+        return value
+
+
+class ORPORecipe(FreeRecipe):
     """Odds ratio preference optimisation (arXiv 2403.07691); `beta` is the paper's λ."""
 
     method: Literal["orpo"] = "orpo"
     beta: PositiveFloat = 0.1
 
 
-class SimPORecipe(Recipe):
+class SimPORecipe(FreeRecipe):
     """Simple preference optimisation (arXiv 2405.14734)."""
 
     method: Literal["simpo"] = "simpo"

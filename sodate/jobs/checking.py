@@ -84,6 +84,8 @@ def _recipe(job: TuningJob) -> dict[str, Any]:
         # Who gives the same file twice wants to see its loss all the same.
         leaks = "train" if train == held_out or files_alike(job) else "aside"
         made |= {"eval": str(held_out), "eval_every": asked.get("eval_interval", "epoch"), "leaks": leaks}
+    if method["type"] != SUPERVISED:  # who asks for a model gets one; whether it gained is told as an event
+        made |= {"register_no_gain": True, "hold_out": 0}
     if method["type"] == DPO and "beta" in asked:
         made["beta"] = asked["beta"]
     if method["type"] == REINFORCEMENT:

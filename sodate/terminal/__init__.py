@@ -202,7 +202,16 @@ def print_trained(result: Mapping[str, Any]) -> None:
     )
     said = tr(f"{steps} steps in {time} ({rate:,.0f} tokens/s), loss {loss}, peak memory {memory}",
               f"{steps} ステップ、{time} ({rate:,.0f} トークン/秒)、損失 {loss}、最大メモリ {memory}")  # fmt: skip
-    out.print(f"[bold green]{result['version']}[/]  {said}")
+    if result["version"] is None:
+        out.print(tr(f"[bold yellow]no version[/]  {en(said)}", f"[bold yellow]バージョンなし[/]  {ja(said)}"))
+    else:
+        out.print(f"[bold green]{result['version']}[/]  {said}")
+    if result.get("verdict") in ("gain", "unknown"):  # of no gain it was warned
+        out.print(f"  {shown(result['said'])}", style="green" if result["verdict"] == "gain" else "dim", soft_wrap=True)
+    if result["version"] is None:
+        out.print(tr("  Nothing was registered; register_no_gain=true keeps the weights all the same.",
+                     "  何も登録していません。register_no_gain=true なら重みを残せます。"), soft_wrap=True)  # fmt: skip
+        return
     if result.get("best_step") not in (None, result["steps"]):
         rewarded = "reward" in result.get("held_out", {})
         most = (

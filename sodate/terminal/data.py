@@ -36,13 +36,52 @@ def print_check(checked: Any, model: str | None) -> None:
                     )
                 )
     flat = {k: v for k, v in checked.stats.items() if not isinstance(v, dict) and v is not None}
-    nested = {k: v for k, v in checked.stats.items() if isinstance(v, dict) and v and k not in ("codes", "forecast")}
+    nested = {
+        k: v
+        for k, v in checked.stats.items()
+        if isinstance(v, dict) and v and k not in ("codes", "forecast", "teaching")
+    }
     for key, values in nested.items():
         out.print(f"[dim]{word(key)}[/]  {shown(figures(key, values))}", soft_wrap=True)
     for key, value in flat.items():
         out.print(f"[dim]{word(key)}[/]  {shown(str(value))}", soft_wrap=True)
     if "forecast" in checked.stats:
         out.print(shown(forecast_sentence(str(model), checked.stats["forecast"])), soft_wrap=True)
+    if "teaching" in checked.stats:
+        print_teaching(checked.stats["teaching"])
+
+
+def print_teaching(found: Mapping[str, Any]) -> None:
+    """What these tasks can teach the model, by what it does with them now."""
+    names = {
+        "always_right": tr("always right, nothing left to gain", "いつも正解 (伸びる余地なし)"),
+        "always_wrong": tr("always the same and not right, nothing to reward", "いつも同じで不正解 (報酬の差がない)"),
+        "in_between": tr("in between: these teach", "場合による (ここから学べる)"),
+    }
+    tried, samples = found["tried"], found["samples"]
+    out.print(tr(f"{found['model']} tried {tried} of {found['tasks']} tasks, {samples} replies each; mean reward "
+                 f"{found['reward_mean']:.3f}",
+                 f"{found['model']} が {found['tasks']} 件中 {tried} 件に {samples} 回ずつ回答。平均報酬 "
+                 f"{found['reward_mean']:.3f}"), style="bold", soft_wrap=True)  # fmt: skip
+    for key, name in names.items():
+        low, high = found[key]["ci"]
+        out.print(f"  {found[key]['share']:4.0%}  [{low:.0%}, {high:.0%}]  {name}")
+    if found["known"]:
+        again = tr(f"  {found['known']} of the {found['tasks']} rows ask what it was trained on already.",
+                   f"  {found['tasks']} 行のうち {found['known']} 行は学習済みの質問です。")  # fmt: skip
+        out.print(again, style="yellow")
+    said = {
+        "nothing to learn here": tr("Nothing to learn here: take other tasks, or a finer reward.",
+                                    "学べるものがありません。別の問題か、より細かい報酬にしてください。"),
+        "little to learn here": tr(f"Little to learn here: at most {found['steps']} steps of {found['batch_size']} "
+                                   "tasks.",
+                                   f"学べるものはわずかです。{found['batch_size']} 件ずつ最大 {found['steps']} ステップ"
+                                   "程度。"),
+        "worth training": tr(f"Worth {found['steps']} steps of {found['batch_size']} tasks: one pass over those in "
+                             "between.",
+                             f"目安は {found['batch_size']} 件ずつ {found['steps']} ステップ (学べる問題を 1 周)。"),
+    }  # fmt: skip
+    out.print(said[found["verdict"]], style="green" if found["verdict"] == "worth training" else "yellow")
 
 
 def forecast_sentence(model: str, ahead: Mapping[str, Any]) -> str:

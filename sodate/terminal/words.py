@@ -42,6 +42,7 @@ WORDS: Mapping[str, str] = {
     "interrupted": tr("interrupted", "中断"),
     "failed": tr("failed", "失敗"),
     "done": tr("done", "完了"),
+    "no-gain": tr("no-gain", "改善なし"),
     # A plan.
     "activations": tr("activations", "活性値"),
     "bytes": tr("memory", "メモリ"),

@@ -28,6 +28,7 @@ _NO_MATTER = {
     *("method", "data", "eval", "name", "encoding", "columns", "epochs", "max_steps", "batch_size", "shuffle", "seed"),
     *("lr", "schedule", "warmup_steps", "weight_decay", "max_grad_norm", "eval_every", "early_stop", "save_every"),
     *("beta", "loss", "label_smoothing", "sft_weight", "desirable_weight", "undesirable_weight", "max_length"),
+    *("hold_out", "on_alarm", "register_no_gain"),
 }
 
 

@@ -13,16 +13,17 @@ from sodate.train.pairs import Batch, PairLoss, PairLosses
 def pair_loss(recipe: DPORecipe) -> PairLoss:
     """The loss of each pair under the recipe's `loss`, `beta` and `label_smoothing`."""
 
-    def losses(batch: Batch) -> PairLosses:
+    def losses(batch: Batch, price: float) -> PairLosses:
+        beta = price * recipe.beta
         loss = preference.dpo(
             batch.chosen, batch.rejected, batch.reference_chosen, batch.reference_rejected,
-            beta=recipe.beta, kind=recipe.loss, label_smoothing=recipe.label_smoothing,
+            beta=beta, kind=recipe.loss, label_smoothing=recipe.label_smoothing,
             chosen_tokens=batch.chosen_tokens, rejected_tokens=batch.rejected_tokens,
         )  # fmt: skip
         return PairLosses(
             loss,
-            recipe.beta * (batch.chosen - batch.reference_chosen),
-            recipe.beta * (batch.rejected - batch.reference_rejected),
+            beta * (batch.chosen - batch.reference_chosen),
+            beta * (batch.rejected - batch.reference_rejected),
         )
 
     return losses
@@ -40,5 +41,5 @@ METHOD = TrainingMethod(
     wants=pairs.wants,
     render=one_by_one(pairs.render),
     build=_build,
-    report=lambda method: {"reference_seconds": method.reference_seconds},
+    report=pairs.report,
 )

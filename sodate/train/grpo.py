@@ -122,6 +122,7 @@ class GRPO:
     ) -> Iterator[MicroBatchLoss]:
         clipped = tokens = 0
         divergence = 0.0
+        price = self.settings.kl_coefficient * self.memory.get("price", 1.0)
         for pack, reference in zip(packs, references, strict=True):
             log_p = pack.log_p(self.model)
             if agreement is not None:
@@ -129,7 +130,7 @@ class GRPO:
             loss, cut = self._loss(pack, log_p, advantages, weights)
             if reference is not None:
                 k3 = policy.k3(log_p, reference)
-                loss = loss + self.settings.kl_coefficient * (pack.spread(weights) * k3).sum()
+                loss = loss + price * (pack.spread(weights) * k3).sum()
                 divergence += float(k3.detach().sum())
             clipped += cut
             tokens += len(log_p)
@@ -176,4 +177,5 @@ METHOD = TrainingMethod(
     wants=rollout_setup.wants,
     render=one_by_one(rollout_setup.render),
     build=_build,
+    report=rollout_setup.report,
 )

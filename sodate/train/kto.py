@@ -21,9 +21,12 @@ from sodate.losses import preference
 from sodate.model.forward import score
 from sodate.render import trie
 from sodate.render.renderer import Rendered, Renderer
-from sodate.train import cached_reference, pair_alarms
+from sodate.train import acts, cached_reference, pair_alarms
+from sodate.train.acts import Acts, silent
+from sodate.train.gain import HeldOut
 from sodate.train.loop import MicroBatchLoss, Update, Validation
 from sodate.train.methods import Setup, TrainingMethod, one_by_one
+from sodate.train.pairs import prompt_of, report
 from sodate.train.rows import Rows
 
 
@@ -69,16 +72,21 @@ class KTO:
         micro_tokens: int,
         warn: Callable[[str], None],
         start: Any,
+        acts: Acts | None = None,
     ) -> None:
         self.model = model
         self.recipe = recipe
         self.micro_tokens = micro_tokens
         self.names = names
         self.warn = warn
-        self.memory: dict[str, float] = {}
+        self.memory: dict[str, float] = acts.memory if acts else {}
+        self.acts = acts
+        self.has_reference = True
+        self.look_seconds = 0.0
         self.train, self.held_out = (
             [list(row) for row in zip(s, _strangers(s), strict=True)] for s, _ in (train, held_out)
         )
+        self.before = HeldOut(self.memory, [prompt_of(sequence) for sequence in held_out[0]])
         self.wanted, self.held_wanted = (torch.tensor(labels, dtype=torch.bool) for _, labels in (train, held_out))
         self.rows = len(self.train)
         began = time.perf_counter()
@@ -92,12 +100,13 @@ class KTO:
         return len(self.train[row][0].ids)
 
     def updates(self, step: int, rows: Sequence[int]) -> Iterator[Update]:
-        metrics: dict[str, float] = {}
+        metrics = self.before.first(self.validate, self.warn, self.acts) if step == 0 else {}
         numbers = list(rows)
         parts = self._parts([self.train[r] for r in rows], self.references[0][numbers], self.wanted[numbers], metrics)
         yield Update(len(rows), parts, metrics)
         if "margin" in metrics:
-            pair_alarms.watch(self.memory, metrics["rewards/chosen"], metrics["margin"], 0.0, self.warn)
+            chosen, act = metrics["rewards/chosen"], self.acts or silent
+            pair_alarms.watch(self.memory, chosen, metrics["margin"], 0.0, self.warn, act, step + 1)
 
     def heaviest(self, steps: Iterator[Sequence[int]]) -> tuple[int, Callable[[], MicroBatchLoss]]:
         """The computed tokens of the largest micro-batch of these steps' rows, and what computes it."""
@@ -109,16 +118,29 @@ class KTO:
     def validate(self) -> Validation | None:
         if not self.held_out:
             return None
+        began = time.perf_counter()
         metrics: dict[str, float] = {}
+        rewards = torch.zeros(len(self.held_out))
         with torch.inference_mode():
-            parts = self._parts(self.held_out, self.references[1], self.held_wanted, metrics)
+            parts = self._parts(self.held_out, self.references[1], self.held_wanted, metrics, rewards)
             loss = sum(part.loss.item() for part in parts) / len(self.held_out)
-        return Validation(loss, {f"eval_{key}": value for key, value in metrics.items()})
+        wanted = torch.where(self.held_wanted, rewards, -rewards)
+        gained = self.before.look(self.before.moved(wanted.tolist()))
+        self.look_seconds += time.perf_counter() - began
+        figures = {f"eval_{key}": value for key, value in metrics.items()}
+        return Validation(loss, {**figures, **gained})
 
     def _parts(
-        self, rows: Sequence[list[Rendered]], known: Tensor, wanted: Tensor, metrics: dict[str, float]
+        self,
+        rows: Sequence[list[Rendered]],
+        known: Tensor,
+        wanted: Tensor,
+        metrics: dict[str, float],
+        each: Tensor | None = None,
     ) -> Iterator[MicroBatchLoss]:
-        """The micro-batches; z is found first, over all rows. Behind the last one, `metrics` holds the means."""
+        """The micro-batches; z is found first, over all rows. Behind the last one, `metrics` holds the means, and
+        `each` the reward of every reply."""
+        beta = self.memory.get("price", 1.0) * self.recipe.beta
         strangers = [(stranger,) for _, stranger in rows]
         moved = cached_reference.compute(self.model, strangers, self.micro_tokens)[:, 0]
         divergence = preference.kto_divergence(moved, known[:, 1])
@@ -130,7 +152,7 @@ class KTO:
             policy = score(self.model, packed).row_log_probabilities()
             start, good = known[numbers, 0].to(policy), wanted[numbers].to(policy.device)
             loss = preference.kto(
-                policy, start, good, divergence.to(policy), beta=self.recipe.beta,
+                policy, start, good, divergence.to(policy), beta=beta,
                 desirable_weight=self.recipe.desirable_weight, undesirable_weight=self.recipe.undesirable_weight,
             )  # fmt: skip
             policies[numbers] = policy.detach().float().cpu()
@@ -138,8 +160,10 @@ class KTO:
             yield MicroBatchLoss(
                 loss.sum(), tokens, supervised_tokens=len(packed.entry_row), computed_tokens=packed.computed
             )
-        rewards = self.recipe.beta * (policies - known[:, 0])
-        right = (rewards > self.recipe.beta * divergence) == wanted
+        rewards = beta * (policies - known[:, 0])
+        right = (rewards > beta * divergence) == wanted
+        if each is not None:
+            each[:] = rewards
         metrics |= {"kl": divergence.item(), "accuracy": right.float().mean().item()}
         for side, mask in (("chosen", wanted), ("rejected", ~wanted)):
             if mask.any():
@@ -151,7 +175,7 @@ class KTO:
 
 def _strangers(sequences: Sequence[Rendered]) -> list[Rendered]:
     """Behind every prompt, the reply of the next row whose prompt is another one; its own reply if there is none."""
-    prompts = [_prompt(sequence) for sequence in sequences]
+    prompts = [list(prompt_of(sequence)) for sequence in sequences]
     found = []
     for row, prompt in enumerate(prompts):
         others = (other % len(prompts) for other in range(row + 1, row + len(prompts)))
@@ -160,11 +184,6 @@ def _strangers(sequences: Sequence[Rendered]) -> list[Rendered]:
         ids, weights = sequences[donor].ids[cut:], sequences[donor].weights[cut:]
         found.append(Rendered(prompt + ids, [0.0] * len(prompt) + weights))
     return found
-
-
-def _prompt(sequence: Rendered) -> list[int]:
-    """The ids before the reply."""
-    return sequence.ids[: next(i for i, weight in enumerate(sequence.weights) if weight)]
 
 
 def _say_imbalance(recipe: KTORecipe, wanted: Tensor, warn: Callable[[str], None]) -> None:
@@ -195,6 +214,7 @@ def _build(setup: Setup) -> KTO:
     return KTO(
         setup.model, _judged(setup.train), _judged(setup.held_out), setup.recipe, names=setup.train.names,
         micro_tokens=setup.micro_tokens, warn=setup.say, start=cached_reference.start_of(setup.run.manifest),
+        acts=acts.of(setup),
     )  # fmt: skip
 
 
@@ -210,5 +230,5 @@ METHOD = TrainingMethod(
                      "true / false の付いた返答、または選好の組"),
     render=one_by_one(render),
     build=_build,
-    report=lambda method: {"reference_seconds": method.reference_seconds},
+    report=report,
 )  # fmt: skip

@@ -65,7 +65,9 @@ class Method(Protocol):
 
     rows: int
     names: Sequence[str]  # of each row, e.g. file:line, for the sentence when training goes wrong
-    memory: dict[str, float]  # numbers that must survive a resume, e.g. an adaptive coefficient; in every checkpoint
+    memory: dict[str, float]
+    """Numbers that must survive a resume, e.g. an adaptive coefficient; in every checkpoint. The loop reads two of
+    them: `rate`, a share of the learning rate, and `stop`, that ends the run after the step and a last look."""
 
     def length(self, row: int) -> int:
         """Tokens of a row, to name the longest one when memory runs out."""
@@ -235,7 +237,7 @@ def _step(
 ) -> dict[str, Any]:
     started = time.perf_counter()
     rows = rows_of_step(plan, method.rows, state.step)
-    lr = learning_rate(plan, state.step)
+    lr = learning_rate(plan, state.step) * method.memory.get("rate", 1.0)
     for group in optimizer.param_groups:
         group["lr"] = lr
     totals = _Totals()
@@ -296,7 +298,9 @@ def _backward(update: Update, totals: _Totals) -> float:
 
 def _maybe_validate(method: Method, plan: Plan, state: State, line: dict[str, Any]) -> bool:
     """Adds `eval_loss` to the line when it is due; remembers the best and decides on an early stop."""
-    if state.step % plan.eval_every and state.step != plan.steps:
+    asked = bool(method.memory.get("stop"))
+    state.stopped |= asked
+    if state.step % plan.eval_every and state.step != plan.steps and not asked:
         return False
     found = method.validate()
     if found is None:
@@ -312,7 +316,8 @@ def _maybe_validate(method: Method, plan: Plan, state: State, line: dict[str, An
         state.best_loss, state.best_step, state.evals_without_gain = loss, state.step, 0
     else:
         state.evals_without_gain += 1
-        state.stopped = plan.early_stop is not None and state.evals_without_gain >= plan.early_stop
+        state.stopped |= plan.early_stop is not None and state.evals_without_gain >= plan.early_stop
+    state.stopped |= bool(method.memory.get("stop"))
     return True
 
 

@@ -13,7 +13,7 @@ from sodate.train.pairs import Batch, PairLoss, PairLosses
 def pair_loss(recipe: ORPORecipe) -> PairLoss:
     """β times the odds-ratio loss of each pair; the likelihood of the chosen replies is added by `Pairs`."""
 
-    def losses(batch: Batch) -> PairLosses:
+    def losses(batch: Batch, _price: float) -> PairLosses:
         loss = preference.orpo(batch.chosen, batch.rejected, batch.chosen_tokens, batch.rejected_tokens)
         return PairLosses(
             recipe.beta * loss,
@@ -29,4 +29,6 @@ def _build(setup: Setup) -> pairs.Pairs:
     return pairs.build(setup, pair_loss(setup.recipe), likelihood_weight=1.0)
 
 
-METHOD = TrainingMethod(takes=pairs.takes, wants=pairs.wants, render=one_by_one(pairs.render), build=_build)
+METHOD = TrainingMethod(
+    takes=pairs.takes, wants=pairs.wants, render=one_by_one(pairs.render), build=_build, report=pairs.report
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sodate.core.text import tr
+from sodate.train.acts import silent
 
 SMOOTHING = 0.2  # weight of a step in the running mean: about the last five steps count
 PATIENCE = 10  # steps in a row
@@ -13,9 +14,16 @@ EXPLOSION = 10.0  # σ(10) = 0.99995: nothing is left to learn from such a pair
 
 
 def watch(
-    memory: dict[str, float], chosen: float, margin: float, start: float | None, warn: Callable[[str], None]
+    memory: dict[str, float],
+    chosen: float,
+    margin: float,
+    start: float | None,
+    warn: Callable[[str], None],
+    act: Callable[[str, int], None] = silent,
+    step: int = 0,
 ) -> None:
-    """Takes the mean chosen reward and margin of a step; warns once of each trouble. `memory` survives a resume.
+    """Takes the mean chosen reward and margin of 1-based `step`; warns once of each trouble, and `act`s while it lasts.
+    `memory` survives a resume.
 
     `start` is the chosen reward of the untrained model: 0 with a reference, None where the first step says it.
     """
@@ -45,6 +53,9 @@ def watch(
                 "epochs や lr を下げるか、beta を上げると、元のモデルから離れすぎません。",
             )
         )
+    for name, key in (("chosen", "chosen_low"), ("margin", "margin_high")):
+        if memory[key] >= PATIENCE:
+            act(name, step)
 
 
 def _mean(before: float, value: float) -> float:

@@ -20,7 +20,9 @@ from sodate.core.types import Example, Preference, Ranking
 from sodate.model.forward import score
 from sodate.render import trie
 from sodate.render.renderer import Rendered, Renderer
-from sodate.train import cached_reference, pair_alarms
+from sodate.train import acts, cached_reference, pair_alarms
+from sodate.train.acts import Acts, silent
+from sodate.train.gain import HeldOut
 from sodate.train.loop import MicroBatchLoss, Update, Validation
 from sodate.train.methods import Setup
 from sodate.train.sft import supervised
@@ -49,7 +51,8 @@ class PairLosses:
     rejected_reward: Tensor
 
 
-PairLoss = Callable[[Batch], PairLosses]
+PairLoss = Callable[[Batch, float], PairLosses]
+"""The losses of a batch, where the distance to the reference costs so many times as much as the recipe says."""
 
 
 def takes(example: Example) -> Sequence[Example]:
@@ -89,6 +92,7 @@ class Pairs:
         warn: Callable[[str], None],
         start: Any = None,
         likelihood_weight: float = 0.0,
+        acts: Acts | None = None,
     ) -> None:
         self.model = model
         self.train = train
@@ -97,7 +101,10 @@ class Pairs:
         self.micro_tokens = micro_tokens
         self.names = names
         self.rows = len(train)
-        self.memory: dict[str, float] = {}
+        self.memory: dict[str, float] = acts.memory if acts else {}
+        self.acts = acts
+        self.before = HeldOut(self.memory, [prompt_of(chosen) for chosen, _ in held_out])
+        self.look_seconds = 0.0
         self.warn = warn
         self.likelihood_weight = likelihood_weight
         self.has_reference = start is not None
@@ -115,11 +122,12 @@ class Pairs:
         return sum(len(sequence.ids) for sequence in self.train[row])
 
     def updates(self, step: int, rows: Sequence[int]) -> Iterator[Update]:
-        metrics: dict[str, float] = {}
+        metrics = self.before.first(self.validate, self.warn, self.acts) if step == 0 else {}
         parts = self._parts([self.train[r] for r in rows], self.references[0][list(rows)], metrics)
         yield Update(len(rows), parts, metrics)
         at_start = 0.0 if self.has_reference else None
-        pair_alarms.watch(self.memory, metrics["rewards/chosen"], metrics["margin"], at_start, self.warn)
+        chosen, margin, act = metrics["rewards/chosen"], metrics["margin"], self.acts or silent
+        pair_alarms.watch(self.memory, chosen, margin, at_start, self.warn, act, step + 1)
 
     def heaviest(self, steps: Iterator[Sequence[int]]) -> tuple[int, Callable[[], MicroBatchLoss]]:
         """The computed tokens of the largest micro-batch of these steps' rows, and what computes it."""
@@ -129,14 +137,23 @@ class Pairs:
     def validate(self) -> Validation | None:
         if not self.held_out:
             return None
+        began = time.perf_counter()
         metrics: dict[str, float] = {}
+        margins = torch.zeros(len(self.held_out))
         with torch.inference_mode():
-            parts = self._parts(self.held_out, self.references[1], metrics)
+            parts = self._parts(self.held_out, self.references[1], metrics, margins)
             loss = sum(part.loss.item() for part in parts) / len(self.held_out)
-        return Validation(loss, {f"eval_{key}": value for key, value in metrics.items()})
+        gained = self.before.look(self.before.moved(margins.tolist()))
+        self.look_seconds += time.perf_counter() - began
+        figures = {f"eval_{key}": value for key, value in metrics.items()}
+        return Validation(loss, {**figures, **gained})
 
-    def _parts(self, pairs: Sequence[Pair], known: Tensor, metrics: dict[str, float]) -> Iterator[MicroBatchLoss]:
-        """The micro-batches of `pairs`. Behind the last one, `metrics` holds the means over the pairs."""
+    def _parts(
+        self, pairs: Sequence[Pair], known: Tensor, metrics: dict[str, float], margins: Tensor | None = None
+    ) -> Iterator[MicroBatchLoss]:
+        """The micro-batches of `pairs`. Behind the last one, `metrics` holds the means over the pairs, and
+        `margins` that of each."""
+        price = self.memory.get("price", 1.0)
         sums: dict[str, float] = {}
         # The likelihood is a mean over the step's tokens while the loop divides by its pairs.
         likelihood = self.likelihood_weight * len(pairs) / sum(supervised(chosen) for chosen, _ in pairs)
@@ -145,7 +162,9 @@ class Pairs:
             packed = trie.build(group)
             scored = score(self.model, packed).row_log_probabilities().view(-1, 2)
             batch = _batch(scored, group, known[numbers])
-            losses = self.pair_loss(batch)
+            losses = self.pair_loss(batch, price)
+            if margins is not None:
+                margins[numbers] = _margins(losses).float().cpu()
             loss = losses.loss.sum()
             if likelihood:
                 loss = loss - likelihood * batch.chosen.sum()
@@ -161,7 +180,19 @@ def build(setup: Setup, pair_loss: PairLoss, *, start: Any = None, likelihood_we
     return Pairs(
         setup.model, setup.train.sequences, setup.held_out.sequences, pair_loss, names=setup.train.names,
         micro_tokens=setup.micro_tokens, warn=setup.say, start=start, likelihood_weight=likelihood_weight,
+        acts=acts.of(setup),
     )  # fmt: skip
+
+
+def prompt_of(sequence: Rendered) -> tuple[int, ...]:
+    """The ids before the reply."""
+    return tuple(sequence.ids[: next(i for i, weight in enumerate(sequence.weights) if weight)])
+
+
+def report(method: Any) -> dict[str, Any]:
+    """What a finished run says beyond the loop's figures: seconds of the reference, and of looking."""
+    reference = {"reference_seconds": method.reference_seconds} if method.has_reference else {}
+    return {**reference, "look_seconds": method.look_seconds}
 
 
 def _batch(scored: Tensor, group: Sequence[Rendered], known: Tensor) -> Batch:
@@ -173,7 +204,7 @@ def _batch(scored: Tensor, group: Sequence[Rendered], known: Tensor) -> Batch:
 def _logged(batch: Batch, losses: PairLosses) -> dict[str, float]:
     """Sums over the pairs. A pair whose rewards are equal is half right, as it is before the first step."""
     chosen, rejected = losses.chosen_reward.detach(), losses.rejected_reward.detach()
-    margin = chosen - rejected
+    margin = _margins(losses)
     sums = {
         "rewards/chosen": chosen,
         "rewards/rejected": rejected,
@@ -183,3 +214,8 @@ def _logged(batch: Batch, losses: PairLosses) -> dict[str, float]:
         "logps/rejected": batch.rejected.detach(),
     }
     return {key: value.sum().item() for key, value in sums.items()}
+
+
+def _margins(losses: PairLosses) -> Tensor:
+    """(pairs,) how much higher the reward of the chosen reply is."""
+    return losses.chosen_reward.detach() - losses.rejected_reward.detach()

@@ -104,7 +104,7 @@ class PPO:
         lengths = torch.tensor([len(s.log_p) for s in samples], device=values.device)
         mask = (torch.arange(values.shape[1], device=values.device)[None, :] < lengths[:, None]).float()
         scores = torch.tensor([s.reward for s in samples], device=values.device)
-        coefficient = self.memory["kl_coefficient"]
+        coefficient = self.memory["kl_coefficient"] * self.memory.get("price", 1.0)
         rewards = ppo.kl_rewards(scores, log_p, reference, mask, coefficient)
         advantages, returns = ppo.gae(rewards, values, mask, self.settings.gamma, self.settings.lam)
         advantages = ppo.whiten(advantages, mask)
@@ -180,4 +180,5 @@ METHOD = TrainingMethod(
     wants=rollout_setup.wants,
     render=one_by_one(rollout_setup.render),
     build=_build,
+    report=rollout_setup.report,
 )

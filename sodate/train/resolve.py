@@ -9,7 +9,7 @@ from typing import Any
 from sodate.adapt.bottleneck import BottleneckConfig
 from sodate.adapt.files import AdapterConfig
 from sodate.adapt.lora import LoraConfig
-from sodate.core.recipe import Decision, Recipe, RolloutRecipe
+from sodate.core.recipe import Decision, PolishRecipe, Recipe, RolloutRecipe
 from sodate.core.text import tr
 from sodate.train.loop import Plan
 
@@ -49,6 +49,16 @@ def openai_epochs(rows: int) -> int:
     if 3 * rows < 100:
         return min(25, max(1, 100 // rows))
     return max(1, 25_000 // rows) if 3 * rows > 25_000 else 3
+
+
+def auto_batch(rows: int) -> int:
+    """Rows of a step: small steps learn most from few rows."""
+    return 8 if rows < 2000 else 16 if rows < 20_000 else 32
+
+
+def looks(steps: int) -> int:
+    """How often a run of so many steps is looked at, where the held-out rows are few: a short one at its end only."""
+    return 1 if steps < 60 else 2 if steps < 300 else 4
 
 
 def lora_lr(hidden_size: int) -> float:
@@ -91,7 +101,7 @@ def resolve(recipe: Recipe, facts: RunFacts) -> Resolved:
     rows = facts.rows
     batch_size = auto(
         "batch_size",
-        8 if rows < 2000 else 16 if rows < 20_000 else 32,
+        auto_batch(rows),
         tr("small steps learn most from few rows", "行が少ないうちは小さなバッチが効率的"),
     )
     per_epoch = math.ceil(rows / batch_size)
@@ -135,6 +145,10 @@ def resolve(recipe: Recipe, facts: RunFacts) -> Resolved:
     if recipe.eval_every == "epoch":
         eval_every = per_epoch
         decisions.append(Decision("eval_every", per_epoch, tr("one epoch", "1 エポック")))
+    elif facts.has_eval and isinstance(recipe, PolishRecipe) and recipe.eval is None:
+        reason = tr("looks cost time, and with each of them fewer gains can be told from chance",
+                    "確認には時間がかかり、回数が増えるほど改善と偶然を見分けにくくなる")  # fmt: skip
+        eval_every = auto("eval_every", math.ceil(steps / looks(steps)), reason)
     elif facts.has_eval:
         eval_every = auto(
             "eval_every",

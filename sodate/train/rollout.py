@@ -7,6 +7,7 @@ temperature 1 from the whole vocabulary, so that the policy that is trained is t
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,10 +20,13 @@ from sodate.core.errors import SodateError
 from sodate.core.text import tr
 from sodate.generate.decoding import frozen
 from sodate.generate.engine import generate
+from sodate.losses import policy
 from sodate.model.forward import score
 from sodate.render import trie
 from sodate.render.renderer import Rendered
+from sodate.train.acts import Acts
 from sodate.train.alarms import Alarms
+from sodate.train.gain import HeldOut
 from sodate.train.loop import MicroBatchLoss, Validation
 from sodate.train.rewards import Answer, Reward, Task
 
@@ -83,6 +87,7 @@ class Rollouts:
         micro_tokens: int,
         say: Callable[[str], None],
         memory: dict[str, float],
+        acts: Acts | None = None,
     ) -> None:
         self.model = model
         self.tasks = tasks
@@ -95,7 +100,10 @@ class Rollouts:
         self.seed = seed
         self.micro_tokens = micro_tokens
         self.say = say
-        self.alarms = Alarms(memory, say)
+        self.acts = acts
+        self.alarms = Alarms(memory, say, acts) if acts else Alarms(memory, say)
+        self.start = HeldOut(memory, [tuple(task.prompt) for task in held_out])
+        self.look_seconds = 0.0
         self.memory = memory
         self.steps_done = 0
         self.slots = SLOTS
@@ -142,7 +150,8 @@ class Rollouts:
 
         SodateError when no group has anything to teach.
         """
-        found = self.draw(self.tasks[:BASE_TASKS], -1)
+        began = time.perf_counter()
+        found = self.draw(self.tasks[:: math.ceil(len(self.tasks) / BASE_TASKS)], -1)
         rewards = grouped(found, self.samples)
         low, high = float(rewards.min()), float(rewards.max())
         if bool(((rewards.amax(1) - rewards.amin(1)) < 1e-8).all()):
@@ -165,10 +174,10 @@ class Rollouts:
                 code="nothing_to_learn",
                 param="rewards",
             )
-        held_out = self.validate()
-        return {"base_reward": float(rewards.mean())} | {
-            f"base_{name}": value for name, value in (held_out.metrics if held_out else {}).items()
-        }
+        self.look_seconds += time.perf_counter() - began
+        mixed = 1 - float(policy.zero_variance(rewards).double().mean())
+        looked = self.start.first(self.validate, self.say, self.acts)
+        return {"base_reward": float(rewards.mean()), "base_in_between": mixed, **looked}
 
     def validate(self) -> Validation | None:
         """The mean reward of greedy replies to held-out tasks, with the normal interval of a mean at 95 %.
@@ -177,14 +186,17 @@ class Rollouts:
         """
         if not self.held_out:
             return None
+        began = time.perf_counter()
         answers, _ = self._answers(self.held_out, Sampling(self.max_new_tokens))
         rewards, parts = self.reward(answers)
         mean, half = interval(rewards)
         self.alarms.held_out(self.steps_done, mean, half)
         by_part = {f"eval_{name}": sum(v) / len(v) for name, v in parts.items() if len(parts) > 1}
+        gained = self.start.look(rewards)
+        self.look_seconds += time.perf_counter() - began
         return Validation(-mean, {
             "eval_reward": mean, "eval_reward_low": max(0.0, mean - half), "eval_reward_high": min(1.0, mean + half),
-            "eval_items": len(rewards), **by_part,
+            **gained, **by_part,
         })  # fmt: skip
 
     def step_done(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -211,6 +223,12 @@ class Rollouts:
 def grouped(samples: Sequence[Sample], k: int) -> Tensor:
     """(G, k) rewards."""
     return torch.tensor([s.reward for s in samples], dtype=torch.float64).view(-1, k)
+
+
+def flat_groups(samples: Sequence[Sample], k: int) -> tuple[Tensor, Tensor]:
+    """(G, k) rewards, and (G,) which groups have one reward for all their replies."""
+    rewards = grouped(samples, k)
+    return rewards, policy.zero_variance(rewards)
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:

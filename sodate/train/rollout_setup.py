@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.recipe import RolloutRecipe
@@ -13,6 +14,7 @@ from sodate.core.types import Example, TaskItem
 from sodate.data import tasks
 from sodate.model import attention
 from sodate.render.renderer import Rendered, Renderer
+from sodate.train import acts
 from sodate.train.methods import Setup
 from sodate.train.rewards import MODEL, Task, parse_rewards, relative
 from sodate.train.rollout import Rollouts
@@ -77,7 +79,8 @@ def rollouts(setup: Setup, recipe: RolloutRecipe) -> Rollouts:
             tr(f"The reward model was not asked what it is worth on held-out pairs: {recipe.trust_reward}",
                f"報酬モデルの信頼性は検証用の組で確かめずに使います: {recipe.trust_reward}")
         )  # fmt: skip
-    memory: dict[str, float] = {}
+    acting = acts.of(setup)
+    memory = acting.memory
     others = {MODEL: lambda name: relative(f"{MODEL}:{name}", setup.judge(name), memory)}
     reward = parse_rewards(recipe.rewards, Path(recipe.rewards_from or ""), others, setup.judges).with_references(
         [*train, *held_out]
@@ -90,4 +93,10 @@ def rollouts(setup: Setup, recipe: RolloutRecipe) -> Rollouts:
         setup.model, train, held_out, reward, text=text, stop_ids=renderer.stop_ids,
         samples=recipe.samples, max_new_tokens=recipe.max_new_tokens, seed=recipe.seed,
         micro_tokens=setup.micro_tokens, say=setup.say, memory=memory,
+        acts=acting,
     )  # fmt: skip
+
+
+def report(method: Any) -> dict[str, Any]:
+    """What a finished run says of its rollouts: the seconds that scoring the start and looking took."""
+    return {"look_seconds": method.rollouts.look_seconds}

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import overload
+from typing import TypeVar, overload
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sodate.core.errors import SodateError
 from sodate.core.types import Example
@@ -30,6 +33,36 @@ class Rows:
         if isinstance(self.sequences, TokenRows):
             return int(self.sequences.lengths.max(initial=0))
         return max((len(sequence.ids) for row in self.sequences for sequence in row), default=0)
+
+
+T = TypeVar("T")
+
+
+class Picked(Sequence[T]):
+    """Some of a sequence's items, by their places; those are read where they are."""
+
+    def __init__(self, items: Sequence[T], places: NDArray[np.intp]) -> None:
+        self._items = items
+        self._places = places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[T]: ...
+    def __getitem__(self, index: int | slice) -> T | list[T]:
+        if isinstance(index, slice):
+            return [self._items[int(place)] for place in self._places[index]]
+        return self._items[int(self._places[index])]
+
+
+def apart(rows: Rows, held: NDArray[np.bool_]) -> tuple[Rows, Rows]:
+    """The rows to train on and those that `held` (rows,) marks."""
+    sides = (np.flatnonzero(~held), np.flatnonzero(held))
+    train, out = (Rows(Picked(rows.examples, s), Picked(rows.sequences, s), Picked(rows.names, s)) for s in sides)
+    return train, out
 
 
 def measure(method: TrainingMethod, renderer: Renderer) -> Measure:

@@ -13,7 +13,7 @@ from sodate.train.pairs import Batch, PairLoss, PairLosses
 def pair_loss(recipe: SimPORecipe) -> PairLoss:
     """The loss of each pair under the recipe's `beta` and `gamma`."""
 
-    def losses(batch: Batch) -> PairLosses:
+    def losses(batch: Batch, _price: float) -> PairLosses:
         loss = preference.simpo(
             batch.chosen, batch.rejected, batch.chosen_tokens, batch.rejected_tokens,
             beta=recipe.beta, gamma=recipe.gamma,
@@ -32,4 +32,6 @@ def _build(setup: Setup) -> pairs.Pairs:
     return pairs.build(setup, pair_loss(setup.recipe))
 
 
-METHOD = TrainingMethod(takes=pairs.takes, wants=pairs.wants, render=one_by_one(pairs.render), build=_build)
+METHOD = TrainingMethod(
+    takes=pairs.takes, wants=pairs.wants, render=one_by_one(pairs.render), build=_build, report=pairs.report
+)

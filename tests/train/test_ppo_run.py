@@ -45,7 +45,8 @@ def new_home(farm: Farm, judges: Path, path: Path) -> Path:
 
 def words(farm: Farm, *more: str, judge: str = "judge@1") -> list[str]:
     settings = ["batch_size=3", "max_steps=4", "save_every=2", "eval_every=2", "lr=0.01", "early_stop=null"]
-    own = [f"rewards=2*reward_model:{judge} + json", "samples=3", "max_new_tokens=6", "updates=2", "name=polite"]
+    own = [f"rewards=2*reward_model:{judge} + json", "samples=3", "max_new_tokens=6", "updates=2", "name=polite",
+           "register_no_gain=true"]  # fmt: skip
     files = ["--data", str(farm.train), "--eval", str(farm.held)]
     return ["train", "--method", "ppo", "--model", farm.model, *files, *settings, *own, "--json", *more]
 

@@ -333,6 +333,28 @@ def test_every_method_trains_on_pairs(farm: Farm, pairs: tuple[Path, Path], tmp_
     assert held_out[-1] > held_out[0] and json.loads(done.out)["version"] == "tone@1"
 
 
+@pytest.mark.parametrize("method", ["dpo", "kto"])
+def test_pairs_are_held_out_by_prompt_and_a_version_has_to_gain_on_them(
+    farm: Farm, tmp_path: Path, method: str
+) -> None:
+    home = farm.new_home(tmp_path / "home")
+    data = write_rows(tmp_path / "pairs.jsonl", [preferred(n) for n in range(10, 100)])
+    command = ["train", "--method", method, "--model", farm.model, "--data", str(data), "--name", "tone", "--json",
+               "batch_size=8", "max_steps=8"]  # fmt: skip
+    done = worker.run(*command, "lr=0.01", home=home)
+    assert done.code == 0, done.err
+    result = json.loads(done.out)
+    assert result["verdict"] == "gain" and result["version"] == "tone@1" and result["best_step"] == 8
+    assert curve(home)[0]["base_eval_accuracy"] in (0.5, 0.0) and curve(home)[-1]["eval_gain_p"] < 0.05
+    (out,) = [e["rows"] for e in events(home) if e["kind"] == "held out"]
+    rows = 2 if method == "kto" else 1  # of a pair
+    assert len(out) >= 16 and all(out.count(name) == rows for name in out)
+    still = farm.new_home(tmp_path / "still")  # a rate that moves nothing gains nothing
+    done = worker.run(*command, "lr=1e-12", home=still)
+    assert done.code == 0 and json.loads(done.out)["version"] is None, done.err
+    assert "Go on using" in json.loads(done.out)["said"] and not (still / "versions").exists()
+
+
 def test_kto_trains_on_single_replies(farm: Farm, tmp_path: Path) -> None:
     home = farm.new_home(tmp_path / "home")
     train = write_rows(tmp_path / "train.jsonl", [judged(n) for n in range(11, 19)])

@@ -10,7 +10,7 @@ import torch
 from sodate.adapt import adapters, lora
 from sodate.core.errors import UsageError
 from sodate.grade import Grade, Grader
-from sodate.train.alarms import FLAT_STEPS, Alarms, never_better
+from sodate.train.alarms import FLAT_STEPS, Alarms
 from sodate.train.reference import ReferenceModel
 from sodate.train.rewards import Answer, Task, parse_rewards
 from tests.families import pair
@@ -99,24 +99,6 @@ def test_rewards_in_training_count_as_risen_only_above_the_first_where_the_base_
         alarms.step(step, reward, 0.0, 1.0, None)
     alarms.held_out(len(rewards), 0.4, 0.02)
     assert bool(said) == warned
-
-
-@pytest.mark.parametrize(("evals", "high", "said"), [
-    ([0.1, 0.3], 0.4, "best of its steps, 4, earned 0.300. Go on using"),
-    ([0.3, 0.1], 0.6, "best of its steps, 2, earned 0.300 (so few rows may mislead). Go on using"),
-    ([0.1, 0.5], 0.6, None),
-    ([], 0.0, None),
-])  # fmt: skip
-def test_a_run_whose_every_step_is_worse_than_the_base_says_so(
-    evals: list[float], high: float, said: str | None
-) -> None:
-    lines: list[dict[str, float]] = [{"step": step} for step in range(1, 5)]
-    lines[0]["base_eval_reward"] = 0.5
-    for line, reward in zip(lines[1::2], evals, strict=False):
-        line |= {"eval_reward": reward, "eval_reward_high": high, "eval_items": 9}
-    text = never_better(lines)
-    assert said is None if text is None else said is not None and said in text and "earned 0.500 on the 9" in text
-    assert never_better(lines[1:]) is None  # a base that was not asked
 
 
 def test_alarms_go_on_where_a_checkpoint_left_them() -> None:
