@@ -119,10 +119,11 @@ def _places(questions: Sequence[str]) -> Iterator[npt.NDArray[np.int64]]:
 
 def _questions(data: Iterable[str]) -> Iterator[str]:
     for name in data:
-        if not Path(name).is_file():
+        file = home.dataset_rows(name) or Path(name)
+        if not file.is_file():
             continue
         try:
-            for prompt in prompts(name):
+            for prompt in prompts(file):
                 asked = [turn.content for turn in prompt.messages if turn.role == "user"]
                 if asked:
                     yield asked[-1]

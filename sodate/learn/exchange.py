@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,22 +43,23 @@ class Exchange:
     @property
     def size(self) -> int:
         """Characters of all that was said, about."""
-        return 200 + sum(_size(message) for message in (*self.messages, *self.replies))
+        return 200 + sum(len(text) for message in (*self.messages, *self.replies) for text in texts(message))
 
 
-def _size(message: Message) -> int:
-    calls = sum(len(call.arguments) + len(call.name) for call in message.tool_calls)
-    return len(message.content) + len(message.reasoning) + calls
+def texts(message: Message) -> list[str]:
+    """All text of a message that somebody wrote."""
+    return [message.content, message.reasoning, *(call.arguments for call in message.tool_calls)]
 
 
-def plain(message: Message) -> dict[str, Any]:
-    """A message as JSON has it, on the wire and in data; without the name of who wrote it."""
-    told: dict[str, Any] = {"role": message.role, "content": message.content}
-    if message.reasoning:
-        told["reasoning_content"] = message.reasoning
+def plain(message: Message, clean: Iterator[str]) -> dict[str, Any]:
+    """A message as JSON has it, on the wire and in data, with the next of `clean` for its `texts`. Without the name of
+    who wrote it."""
+    told: dict[str, Any] = {"role": message.role, "content": next(clean)}
+    if reasoning := next(clean):
+        told["reasoning_content"] = reasoning
     if message.tool_calls:
         told["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": next(clean)}}
             for call in message.tool_calls
         ]
     if message.tool_call_id:

@@ -137,8 +137,8 @@ def _check(given: Mapping[str, Any]) -> None:
 
 def _scrubbed(given: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
     try:
-        clean: dict[str, Any] = scrubber(words)(dict(given))
-        return clean
+        texts = {key: value for key, value in given.items() if isinstance(value, str) and key != "thumb"}
+        return {**given, **dict(zip(texts, scrubber(words)(list(texts.values())), strict=True))}
     except Exception as error:
         raise SodateError(
             tr("Personal data could not be taken out of this, so it is not kept.",

@@ -15,11 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from sodate.data.similar import comparable
+from sodate.learn.naming import EMPTY
 
 COLUMNS = 1 << 14
 LONGEST = 300  # characters of a text that are looked at
 HIRAGANA = 0.25  # how far a gram of hiragana alone counts
 _DIGITS = re.compile("[0-9]+")
+_LATIN = re.compile(r"(?<![a-z])[a-z][a-z'’]*")
 
 _U64 = npt.NDArray[np.uint64]
 _I64 = npt.NDArray[np.int64]
@@ -69,8 +71,12 @@ class Rows:
 
 
 def plain(text: str) -> str:
-    """A text as its grams are taken: folded, cut, every number the same."""
-    return _DIGITS.sub("0", comparable(text[:LONGEST]))
+    """A text as its grams are taken: folded, cut, every number the same, without the commonest English words."""
+    return _LATIN.sub(_told, _DIGITS.sub("0", comparable(text[:LONGEST])))
+
+
+def _told(word: re.Match[str]) -> str:
+    return "" if word[0] in EMPTY else word[0]
 
 
 def counted(texts: Sequence[str]) -> Rows:

@@ -18,7 +18,7 @@ from sodate.data.similar import comparable
 from sodate.db.connection import writing
 from sodate.db.exchange_tables import ExchangeRow, FailureRow, TallyRow
 from sodate.learn import names
-from sodate.learn.exchange import BROKEN, Exchange, plain
+from sodate.learn.exchange import BROKEN, Exchange, plain, texts
 from sodate.learn.reasons import Reason, reason, together, when_served
 from sodate.learn.recording import Rules
 from sodate.learn.scrubbing import Scrub, scrubber
@@ -50,10 +50,12 @@ class Ready:
 
 def ready(told: Exchange, desk: Desk) -> Ready:
     """The exchange scrubbed, with all that is known of it by itself. Raises whatever the scrubber does."""
-    body = desk.scrub({"messages": list(map(plain, told.messages)), "replies": list(map(plain, told.replies))})
-    messages, replies = body["messages"], body["replies"]
+    every = (*told.messages, *told.replies)
+    clean = iter(desk.scrub([text for message in every for text in texts(message)]))
+    messages, replies = ([plain(message, clean) for message in part] for part in (told.messages, told.replies))
     reasons, grades = when_served(told, told.replies[0].content if told.replies else "", desk.rules, desk.graders)
-    more = {"tools": list(told.tools), "passages": [dict(one) for one in told.passages], "grades": grades}
+    named = {"tools": list(told.tools), "passages": [dict(one) for one in told.passages], "grades": grades}
+    more = {key: value for key, value in named.items() if value}
     said = [[message["content"], *(call["function"] for call in message.get("tool_calls", ()))] for message in replies]
     return Ready(
         {
@@ -64,7 +66,7 @@ def ready(told: Exchange, desk: Desk) -> Ready:
             "confidence": told.confidence, "finish": told.finish, "asked": _known(messages), "said": _known(said[:1]),
             "lot": names.lot(told.id), "severity": 0.0,
             # Escapes stay: PostgreSQL's text cannot hold a NUL.
-            "body": json.dumps({**body, **{key: value for key, value in more.items() if value}}),
+            "body": json.dumps({"messages": messages, "replies": replies, **more}),
         },
         reasons,
     )  # fmt: skip

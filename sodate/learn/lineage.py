@@ -29,17 +29,13 @@ def made_from(exchanges: Set[str], files: Set[str]) -> dict[str, list[str]]:
 
 
 def _dataset_files() -> Iterator[Path]:
-    root = home.home() / "datasets"
-    return root.rglob("*.jsonl") if root.exists() else iter(())
+    return home.datasets_dir().glob("*/*/rows.jsonl")
 
 
 def dataset_of(path: Path) -> str | None:
-    """`name@N` where a file is a dataset's, as it lies in SODATE_HOME/datasets/name/N/."""
-    root = home.home() / "datasets"
-    if not path.is_relative_to(root):
-        return None
-    parts = path.relative_to(root).parts
-    return f"{parts[0]}@{parts[1]}" if len(parts) > 2 and parts[1].isdecimal() else None
+    """`name@N` where a file has the rows of that dataset."""
+    name = f"{path.parent.parent.name}@{path.parent.name}"
+    return name if home.dataset_rows(name) == path else None
 
 
 def _holds(path: Path, exchanges: Set[str]) -> bool:

@@ -12,7 +12,8 @@ from sodate.data.similar import comparable
 
 # Runs of kanji, of katakana, and Latin words: what a text is about, without a dictionary.
 _WORD = re.compile(r"[一-鿿々〆]{2,8}|[ァ-ヶー]{3,16}|[a-z][a-z'’-]{2,24}")
-_EMPTY = _listed(
+# What a text is not about.
+EMPTY = _listed(
     """
     the and for you your are was were can could would should will this that with have has had not but how what when
     where why who which does did from about please there their they them then than into our out any all some just get
@@ -27,7 +28,7 @@ Counts = Counter[str]
 
 def words(text: str) -> set[str]:
     """The words of a text that could name it."""
-    return {word for word in _WORD.findall(comparable(text[:1000])) if word not in _EMPTY}
+    return {word for word in _WORD.findall(comparable(text[:1000])) if word not in EMPTY}
 
 
 def named(inside: Counts, texts: int, everywhere: Counts, all_texts: int) -> list[str]:

@@ -102,8 +102,7 @@ def decide(
                "correct のときだけ、修正した返答を書いてください。"),
             code="bad_value", param="correction",
         )  # fmt: skip
-    scrub = scrubber(recording.of(project).words)
-    texts = {"correction": scrub(correction) if correction else None, "note": scrub(note) if note else None}
+    clean, noted = scrubber(recording.of(project).words)([correction or "", note or ""])
     with writing() as session:
         row = feedback.found(session, id, project)
         own = (ReviewRow.exchange == row.number) & (ReviewRow.reviewer == reviewer)
@@ -113,11 +112,11 @@ def decide(
                               drawn=drawn or "asked", sampled=drawn == RANDOM)  # fmt: skip
             session.add(found)
         found.decision, found.proposed_by, found.created_at = decision, proposed_by, int(time.time())
-        found.correction, found.note = (json.dumps(text) if text else None for text in texts.values())
+        found.correction, found.note = (json.dumps(text) if text else None for text in (clean, noted))
         session.flush()
         _mark(session, row)
         return {"id": found.id, "exchange": row.id, "reviewer": reviewer, "decision": decision,
-                "correction": texts["correction"], "drawn": found.drawn}  # fmt: skip
+                "correction": clean or None, "drawn": found.drawn}  # fmt: skip
 
 
 def _mark(session: Session, row: ExchangeRow) -> None:

@@ -7,16 +7,17 @@ an exchange, and nobody keeps what it stood for.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 
 from sodate.core import variants
 from sodate.data import mask, pii
 
-Scrub = Callable[[Any], Any]  # a JSON value in, the same without personal data out
+Scrub = Callable[[Sequence[str]], list[str]]  # the texts of one exchange in, the same without personal data out
 WORD = "[word]"  # what stands where one of the project's own words stood
 LONGEST = 400_000  # characters of one exchange; a longer one is not kept
 _SHORT = 3  # letters and digits, up to which a word stands by itself: Ann is not in annual
+_REMEMBERED = 2000  # texts that nothing was found in, so that a system prompt is not read again for every exchange
 # Escapes of JSON within a text would hide what stands there; those of quotes and control characters have to stay.
 _ESCAPE = re.compile(r"\\u(?!00[01][0-9a-f]|0022|005c|007f|d[89a-f])([0-9a-f]{4})", re.IGNORECASE)
 
@@ -24,24 +25,34 @@ _ESCAPE = re.compile(r"\\u(?!00[01][0-9a-f]|0022|005c|007f|d[89a-f])([0-9a-f]{4}
 def scrubber(words: Sequence[str]) -> Scrub:
     """What takes personal data and these words out. Width, case and variants of letters do not matter."""
     own = _pattern(words)
+    clean: OrderedDict[str, None] = OrderedDict()
 
-    def scrub(value: Any) -> Any:
-        return mask.mask_values(_each(value, lambda text: _without(own, _ESCAPE.sub(_spelt, text)))).value
+    def scrub(texts: Sequence[str]) -> list[str]:
+        spelt = [_without(own, _ESCAPE.sub(_spelt, text)) for text in texts]
+        new = [text for text in spelt if text not in clean]
+        masked, named = _masked(new)
+        if any(name in text for text in spelt if text in clean for name in named):
+            masked, _ = _masked(spelt)
+        for before, after in masked.items():
+            if before == after:
+                clean[before] = None
+        while len(clean) > _REMEMBERED:
+            clean.popitem(last=False)
+        return [masked.get(text, text) for text in spelt]
 
     return scrub
 
 
+def _masked(texts: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """What becomes of each text, and who is named in one of them."""
+    names = mask.Pseudonyms()
+    done, _, _ = mask.mask_cells([("", text) for text in texts], names)
+    named = [names.known[pseudonym] for kind, pseudonym in names.kinds() if kind == "name"]
+    return dict(zip(texts, done, strict=True)), named
+
+
 def _spelt(escape: re.Match[str]) -> str:
     return chr(int(escape[1], 16))
-
-
-def _each(value: Any, change: Callable[[str], str]) -> Any:
-    """The value with every text in it changed."""
-    if isinstance(value, str):
-        return change(value)
-    if isinstance(value, Mapping):
-        return {change(str(key)): _each(inner, change) for key, inner in value.items()}
-    return [_each(inner, change) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _pattern(words: Sequence[str]) -> re.Pattern[str] | None:

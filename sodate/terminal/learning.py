@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from sodate.core.text import tr
+from sodate.core.text import en, ja, tr
 from sodate.terminal import out, print_table, shown
 
 DROPPED: Mapping[str, str] = {
@@ -16,6 +16,19 @@ DROPPED: Mapping[str, str] = {
     "too_large": tr("too large", "大きすぎた"),
     "scrub_failed": tr("could not be scrubbed", "個人情報を取り除けなかった"),
     "database_failed": tr("could not be written", "書き込めなかった"),
+}
+REASONS: Mapping[str, str] = {
+    "banned_words": tr("banned words", "禁止語"),
+    "broken_schema": tr("broken form", "形式違反"),
+    "judged_wrong": tr("judged wrong", "誤り"),
+    "corrected": tr("corrected", "修正された"),
+    "thumbs_down": tr("thumbs down", "低評価"),
+    "answered_differently": tr("answered differently", "回答の揺れ"),
+    "no_passage": tr("no passage", "資料なし"),
+    "abstained": tr("abstained", "回答できず"),
+    "low_confidence": tr("unsure", "低い確信度"),
+    "unlike_training": tr("unlike training", "学習にない話題"),
+    "slow": tr("slow", "遅い"),
 }
 _BARS = " ▁▂▃▄▅▆▇█"
 
@@ -38,8 +51,8 @@ def print_exchanges(told: Mapping[str, Any]) -> None:
     mode = {"off": tr("off", "オフ"), "on": tr("on", "オン"), "sampled": tr("sampled", "抽出")}[told["mode"]]
     out.print(
         tr(
-            f"{told['project']}: recording is {mode}; {told['served']:,} kept so far, {told['failed']:,} failed",
-            f"{told['project']}: 記録は{mode}。これまでに {told['served']:,} 件、うち失敗 {told['failed']:,} 件",
+            f"{told['project']}: recording is {en(mode)}; {told['served']:,} kept so far, {told['failed']:,} failed",
+            f"{told['project']}: 記録は{ja(mode)}。これまでに {told['served']:,} 件、うち失敗 {told['failed']:,} 件",
         )
     )
     _print_dropped(told["dropped"])
@@ -104,33 +117,19 @@ def print_clusters(told: Mapping[str, Any]) -> None:
         soft_wrap=True,
     )
     table = Table(box=None, header_style="bold")
-    for heading in (
-        tr("id", "ID"),
-        tr("about", "話題"),
-        tr("failures", "失敗"),
-        tr("of", "全体"),
-        tr("by week", "週ごと"),
-        tr("why", "理由"),
-        tr("what mends it", "直し方"),
-    ):
+    for heading in _HEADINGS:
         table.add_column(str(heading), overflow="fold")
+    table.add_column(str(tr("id", "ID")), no_wrap=True, style="dim")
     for one in told["clusters"]:
         most = next(iter(one["reasons"]), "")
         weeks = sparkline([week["failures"] for week in one["by_week"]])
-        table.add_row(
-            one["id"],
-            shown(one["name"]),
-            f"{one['failures']:,}",
-            f"{one['exchanges']:,}",
-            weeks,
-            most,
-            shown(str(_MENDS.get(one["mend"], one["mend"]))),
-        )
+        table.add_row(shown(one["name"]), f"{one['failures']:,}", f"{one['exchanges']:,}", weeks,
+                      str(REASONS.get(most, most)), str(_MENDS[one["mend"]]), one["id"])  # fmt: skip
     out.print(table)
 
 
 _HEADINGS = (
-    tr("id", "ID"), tr("about", "話題"), tr("failures", "失敗"), tr("of", "全体"), tr("by week", "週ごと"),
+    tr("about", "話題"), tr("failures", "失敗"), tr("of", "全体"), tr("by week", "週ごと"),
     tr("why", "理由"), tr("what mends it", "直し方"),
 )  # fmt: skip
 _MENDS = {
@@ -146,6 +145,21 @@ def sparkline(counts: Sequence[int], most: int = 12) -> str:
     counts = counts[-most:]
     top = max(counts, default=0)
     return "".join(_BARS[-(-8 * count // top)] if top else " " for count in counts)
+
+
+def print_progress(told: Mapping[str, Any]) -> None:
+    """What review has come to: how much, the failure rate of the fair share, who is at odds."""
+    made, fair = told["decisions"], told["failure_rate"]
+    out.print(tr(f"{told['exchanges']:,} exchanges reviewed: {made['accept']} accepted, {made['correct']} corrected, "
+                 f"{made['reject'] + made['both_bad']} rejected, {made['skip']} skipped",
+                 f"確認済み {told['exchanges']:,} 件: 採用 {made['accept']}、修正 {made['correct']}、"
+                 f"却下 {made['reject'] + made['both_bad']}、保留 {made['skip']}"))  # fmt: skip
+    if fair["n"]:
+        rate = percent(fair["rate"], fair["ci"])
+        out.print(tr(f"failure rate by a fair share of {fair['n']}: {rate}",
+                     f"無作為に選んだ {fair['n']} 件での失敗率: {rate}"))  # fmt: skip
+    if odds := ", ".join(told["agreement"]["at_odds"]):
+        out.print(shown(tr(f"at odds with the others: {odds}", f"ほかの人と判定が合わない人: {odds}")), style="yellow")
 
 
 def print_replay(told: Mapping[str, Any]) -> None:
@@ -178,7 +192,7 @@ def print_replay(told: Mapping[str, Any]) -> None:
 
 def _print_exchange(one: Mapping[str, Any]) -> None:
     at = datetime.datetime.fromtimestamp(one["created_at"], datetime.UTC).isoformat(sep=" ", timespec="minutes")
-    reasons = ", ".join(reason["reason"] for reason in one["reasons"])
+    reasons = ", ".join(str(REASONS[reason["reason"]]) for reason in one["reasons"])
     out.print(f"[bold]{shown(one['id'])}[/]  [dim]{at}  {shown(one['version'])}[/]  [red]{reasons}[/]", soft_wrap=True)
     out.print(f"  > {shown(one['question'])}", soft_wrap=True)
     out.print(f"  {shown(one['reply'])}", soft_wrap=True)
@@ -186,5 +200,6 @@ def _print_exchange(one: Mapping[str, Any]) -> None:
 
 def _print_dropped(dropped: Mapping[str, int]) -> None:
     if dropped:
-        said = ", ".join(f"{DROPPED[why]} {count:,}" for why, count in dropped.items())
-        out.print(tr(f"not kept: {said}", f"記録できなかったもの: {said}"), style="yellow")
+        named = ((DROPPED[why], count) for why, count in dropped.items())
+        counted = (tr(f"{en(why)} {count:,}", f"{ja(why)} {count:,}") for why, count in named)
+        out.print(tr("not kept: ", "記録できなかったもの: ") + tr(", ", "、").join(counted), style="yellow")

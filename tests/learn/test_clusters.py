@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from sodate.core.errors import UsageError
-from sodate.data.similar import comparable
 from sodate.learn import grams, grouping, mending, review
 from sodate.learn.clusters import clusters
 from sodate.learn.keeping import DAY
@@ -107,7 +106,7 @@ def test_the_weights_of_grams_are_those_of_a_slow_computation(home: Path) -> Non
 def slow_cosines(texts: list[str]) -> np.ndarray[Any, Any]:
     found = []
     for text in texts:
-        plain = "".join(grams._DIGITS.sub("0", comparable(text)))
+        plain = grams.plain(text)
         counts: dict[str, int] = {}
         for size in (2, 3):
             for at in range(len(plain) - size + 1):

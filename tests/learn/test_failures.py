@@ -136,12 +136,14 @@ def test_who_is_to_be_forgotten_by_a_name_has_to_be_said_with_the_project(home: 
 
 
 def test_what_was_made_of_a_persons_exchanges_is_named(home: Path, tmp_path: Path) -> None:
+    from sodate.api import datasets
     from sodate.learn import examples, review
 
     keep(exchange("chatcmpl-1", user="taro"), exchange("chatcmpl-2", "Other?", user="hanako"))
     for id in ("chatcmpl-1", "chatcmpl-2"):
         review.decide(id, "aoki", "accept")
     examples.write(tmp_path / "rows.jsonl")
+    dataset = datasets.add(tmp_path / "rows.jsonl", "support").dataset.id
     version = home / "versions" / "orders" / "2"
     version.mkdir(parents=True)
     about = {
@@ -157,6 +159,6 @@ def test_what_was_made_of_a_persons_exchanges_is_named(home: Path, tmp_path: Pat
     (report / "result.json").write_text(json.dumps({"schema_version": 1, "measured": {"orders": "orders@2"}}))
     retention.older_than("default", TODAY + 1)  # also when the exchange itself is long gone
     told = logs.forget("taro", "default")
-    assert told["files"] == [str(tmp_path / "rows.jsonl")]
+    assert told["files"] == [str(tmp_path / "rows.jsonl")] and told["datasets"] == [dataset]
     assert told["versions"] == ["orders@2"] and told["reports"] == [str(report / "report.html")]
     assert logs.forget("nobody", "default")["versions"] == []

@@ -84,7 +84,7 @@ def test_personal_data_in_feedback_is_scrubbed_and_kept_of_nobody_when_that_fail
     keep(exchange("chatcmpl-1"))
     told = feedback.give("chatcmpl-1", correction="Write to canary-4242@example.jp", comment="090-1234-5678", user="a")
     assert "canary" not in told["correction"] and "1234" not in told["comment"]
-    monkeypatch.setattr("sodate.learn.scrubbing.mask.mask_values", lambda value: 1 / 0)
+    monkeypatch.setattr("sodate.learn.scrubbing.mask.mask_cells", lambda cells, names: 1 / 0)
     with pytest.raises(SodateError) as refused:
         feedback.give("chatcmpl-1", comment="raw", user="b")
     assert refused.value.code == "scrub_failed" and len(logs.show("chatcmpl-1")["feedback"]) == 1

@@ -102,7 +102,7 @@ def test_a_scrubber_that_fails_drops_and_counts_and_nothing_is_kept_raw(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recording.change("default", {"mode": "on"})
-    monkeypatch.setattr("sodate.learn.scrubbing.mask.mask_values", lambda value: 1 / 0)
+    monkeypatch.setattr("sodate.learn.scrubbing.mask.mask_cells", lambda cells, names: 1 / 0)
     made, outcomes = recorded(3, question="raw-words-of-a-person")
     monkeypatch.undo()
     monkeypatch.setenv("SODATE_HOME", str(home))

@@ -168,3 +168,30 @@ def test_serving_goes_on_while_nothing_can_be_kept(
     assert logs.listed("shop")["dropped"]["database_failed"] == 3
     with server.http(headers={"authorization": f"Bearer {secrets['shop']}"}) as http:
         assert http.post("/v1/feedback", json={"reply_id": ids[0], "thumb": "up"}).status_code == 404
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("address", ["/v1/chat/completions", "/v1/responses"])
+def test_a_reply_that_is_not_of_its_form_is_kept_though_it_was_not_sent(
+    keeping: tuple[Running, dict[str, str]], monkeypatch: pytest.MonkeyPatch, address: str, stream: bool
+) -> None:
+    server, secrets = keeping
+    monkeypatch.setattr("sodate.api.structured.violation", lambda text, schema: "made up")
+    schema = {"type": "object", "properties": {"a": {"enum": [1]}}, "required": ["a"], "additionalProperties": False}
+    form = {"type": "json_schema", "name": "x", "schema": schema}
+    chat = {
+        "messages": ASKED,
+        "response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}},
+    }
+    body = chat if address.endswith("completions") else {"input": ASKED, "text": {"format": form}}
+    before = {one["id"] for one in logs.listed("shop", failed=True, limit=100)["exchanges"]}
+    with server.http(headers={"authorization": f"Bearer {secrets['shop']}"}) as http:
+        http.post(address, json={"model": "orders", "temperature": 0, "stream": stream, **body})
+
+    def new() -> list[Any]:
+        return [one for one in logs.listed("shop", failed=True, limit=100)["exchanges"] if one["id"] not in before]
+
+    wait(lambda: bool(new()))
+    (told,) = new()
+    assert told["finish"] == "schema_violation" and told["reply"].startswith("{")
+    assert "broken_schema" in [one["reason"] for one in told["reasons"]]

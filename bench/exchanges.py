@@ -1,0 +1,332 @@
+"""What a million exchanges cost: every list and page, clustering, memory; and what recording costs a server.
+
+    python bench/exchanges.py [--exchanges 1000000] [--part queries|clusters|recording|served]
+
+The exchanges are made up of Japanese and English questions on 33 topics, an eighth of them failures, and lie in a
+temporary SODATE_HOME. Each query is run 5 times after the first; what is printed is the slowest. `recording` is what
+keeping exchanges costs who answers, `served` the requests/s of a server over SmolLM2-135M, which has to be pulled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import os
+import random
+import resource
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+JA = "返品 領収書 送料 ログイン 配送 在庫 支払い 解約 保証 修理 会員登録 クーポン ポイント 請求書 見積もり 予約 変更"
+EN = "refund invoice shipping password delivery stock payment contract warranty repair account coupon points bill quote"
+TOPICS = [*JA.split(), *EN.split()]
+JAPANESE = (
+    "{0}について教えてください", "{0}の手続きはどうすればよいですか", "{0}ができません。至急お願いします",
+    "{0}はいつになりますか", "先日お願いした{0}の件ですが、まだ連絡がありません",
+)  # fmt: skip
+ENGLISH = ("How do I get a {0}?", "My {0} does not work, please help", "When will the {0} be ready?",
+           "I have a question about the {0} of my order")  # fmt: skip
+ASKED = "お世話になっております。田中太郎です。先日の注文の件、電話 03-1234-5678 までご連絡ください。"
+SYSTEM = "あなたは店のサポート担当です。丁寧な日本語で、三文以内で答えてください。" * 5
+RATE = 50  # exchanges a second
+RULES = {"words": [], "slow_ms": 20_000, "confidence": 0.5, "graders": []}
+DAYS = 365
+LIMIT_MS = 300
+
+
+def rows(count: int) -> Iterator[dict[str, Any]]:
+    """Rows of exchanges as the recorder writes them."""
+    rng = random.Random(0)
+    for number in range(count):
+        topic = rng.choice(TOPICS)
+        question = rng.choice(ENGLISH if topic.isascii() else JAPANESE).format(topic) + f" ({rng.randrange(10_000)})"
+        reply = f"お問い合わせの{topic}については、担当者が確認してご連絡いたします。" * 3
+        failed = rng.random() < 0.125
+        day = 20_000 + number * DAYS // count
+        yield {
+            "id": f"chatcmpl-{number:024d}", "project": "default", "kind": "chat.completion",
+            "version": f"orders@{1 + number * 12 // count}", "created_at": day * 86_400, "day": day,
+            "user": f"u_{rng.randrange(20_000):032x}", "session": None, "latency_ms": 900, "prompt_tokens": 60,
+            "reply_tokens": 40, "confidence": 0.3 if failed else 0.8, "finish": "stop",
+            "asked": f"{rng.getrandbits(128):032x}", "said": f"{rng.getrandbits(128):032x}", "lot": rng.random(),
+            "severity": rng.choice((0.35, 0.7, 0.81, 0.9)) if failed else 0.0,
+            "body": json.dumps({"messages": [{"role": "system", "content": "あなたは店のサポート担当です。"},
+                                             {"role": "user", "content": question}],
+                                "replies": [{"role": "assistant", "content": reply}]}),
+        }  # fmt: skip
+
+
+def fill(count: int) -> None:
+    """Writes the exchanges with their failures, feedback of 50,000 and the tallies."""
+    import sqlalchemy as sa
+
+    from sodate.db.connection import writing
+    from sodate.db.exchange_tables import ExchangeRow, FailureRow, FeedbackRow, GiverRow, RecordingRow
+    from sodate.learn import keeping
+
+    with writing() as session:
+        session.add(RecordingRow(project="default", mode="on", share=1.0, keep_days=None, swept_at=None,
+                                 steady_since=None, looked=count,
+                                 rules=json.dumps(RULES)))  # fmt: skip
+    batch: list[dict[str, Any]] = []
+    first = 1
+    for row in [*rows(count), None]:
+        if row is not None:
+            batch.append(row)
+        if batch and (row is None or len(batch) == 20_000):
+            with writing() as session:
+                session.execute(sa.insert(ExchangeRow), batch)
+                failed = [(first + n, one) for n, one in enumerate(batch) if one["severity"]]
+                reason = ["low_confidence", "thumbs_down", "corrected"]
+                session.execute(sa.insert(FailureRow), [
+                    {"exchange": number, "project": "default", "reason": reason[number % 3],
+                     "severity": one["severity"], "detail": None} for number, one in failed])  # fmt: skip
+                session.execute(sa.insert(FeedbackRow), [
+                    {"exchange": number, "project": "default", "giver": one["user"], "thumb": "down", "weight": 1.0,
+                     "created_at": one["created_at"]} for number, one in failed[::3]])  # fmt: skip
+                tallies: dict[keeping.Tally, int] = {}
+                for one in batch:
+                    for what in ("all", *(("failed", "low_confidence") if one["severity"] else ())):
+                        place = ("default", one["day"], one["version"], what)
+                        tallies[place] = tallies.get(place, 0) + 1
+                keeping.count(session, tallies)
+            first += len(batch)
+            batch = []
+    with writing() as session:
+        session.execute(sa.insert(GiverRow), [
+            {"project": "default", "giver": f"u_{n:032x}", "up": n % 7, "down": n % 3, "corrections": 0,
+             "said": n % 7 + n % 3} for n in range(20_000)])  # fmt: skip
+
+
+def queries(count: int) -> dict[str, Callable[[], Any]]:
+    """Everything that a person or a page asks for."""
+    from sodate.learn import feedback, logs, review
+    from sodate.learn.failures import by_week, failures
+
+    middle = f"chatcmpl-{count // 2:024d}"
+    user = f"u_{7:032x}"
+    deep = failures(limit=1000)["next"]
+    return {
+        "logs list": lambda: logs.listed(),
+        "logs list, in the middle": lambda: logs.listed(before=count // 2),
+        "logs list of a user": lambda: logs.listed(user=user),
+        "logs list of a user without any": lambda: logs.listed(user=f"u_{2**100:032x}"),
+        "logs list of failures": lambda: logs.listed(failed=True),
+        "logs list of a version, the oldest": lambda: logs.listed(version="orders@1"),
+        "logs list of a version that is not": lambda: logs.listed(version="orders@99"),
+        "logs show": lambda: logs.show(middle),
+        "learn failures": lambda: failures(),
+        "learn failures, a later page": lambda: failures(after=deep),
+        "learn failures of a reason": lambda: failures(reason="corrected"),
+        "learn failures of a month": lambda: failures(since=20_000 + DAYS - 30),
+        "failures by week": lambda: by_week(),
+        "learn review, both queues": lambda: review.queue("aoki"),
+        "learn review of a month": lambda: review.queue("aoki", since=20_000 + DAYS - 30),
+        "learn review of a day": lambda: review.queue("aoki", since=20_000 + DAYS - 1),
+        "review progress": lambda: review.progress(),
+        "a decision": lambda: review.decide(middle, "aoki", "reject"),
+        "feedback": lambda: feedback.give(middle, thumb="down", user="someone"),
+    }
+
+
+def clustered() -> None:
+    from sodate.learn.clusters import clusters
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.perf_counter()
+    told = clusters(again=True)
+    seconds = time.perf_counter() - start
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    named = ", ".join(one["name"] for one in told["clusters"][:8])
+    print(f"clusters of {told['exchanges']:,} exchanges, {told['failures']:,} failures: {seconds:.0f} s (target 300), "
+          f"{len(told['clusters'])} clusters, memory grew by {grown:.0f} MB; the largest: {named}")  # fmt: skip
+    timed("learn clusters, as they are", lambda: clusters())
+    from sodate.learn import review
+
+    first = told["clusters"][0]["id"]
+    timed("learn review of a cluster", lambda: review.queue("aoki", cluster=first))
+
+
+def timed(name: str, query: Callable[[], Any]) -> None:
+    query()
+    spent = []
+    for _ in range(5):
+        start = time.perf_counter()
+        query()
+        spent.append(1000 * (time.perf_counter() - start))
+    late = "" if max(spent) <= LIMIT_MS else "  OVER"
+    print(f"{name}: {max(spent):.1f} ms (median {statistics.median(spent):.1f}){late}", flush=True)
+
+
+def recording(seconds: float, rounds: int) -> None:
+    """What recording costs who answers: the call itself, and how much later the event loop wakes up while exchanges
+    are scrubbed and written behind it; `RATE` a second, by turns with and without."""
+    from sodate.core.types import Message
+    from sodate.learn import recording as rules
+    from sodate.learn.exchange import Exchange
+    from sodate.learn.recorder import Recorder
+    from sodate.serve.server import SWITCH_SECONDS
+
+    sys.setswitchinterval(SWITCH_SECONDS)  # as in a server
+    rules.change("default", {"mode": "on"})
+    recorder = Recorder()
+    numbers = itertools.count()
+
+    def told() -> Exchange:
+        number = next(numbers)
+        asked = (Message("system", SYSTEM), Message("user", f"{ASKED} 受付 {number}"))
+        return Exchange(
+            f"chatcmpl-r{number}",
+            "default",
+            "chat.completion",
+            "orders@1",
+            int(time.time()),
+            asked,
+            (Message("assistant", f"田中様、ご連絡ありがとうございます。{number} 番の件、確認いたします。"),),
+            "stop",
+        )
+
+    async def lags(on: bool) -> tuple[list[float], list[float]]:
+        late, spent = [], []
+        end, due = time.perf_counter() + seconds, time.perf_counter()
+        while time.perf_counter() < end:
+            start = time.perf_counter()
+            await asyncio.sleep(0.001)
+            late.append(1000 * (time.perf_counter() - start) - 1)
+            if on and time.perf_counter() > due:
+                due += 1 / RATE
+                one = told()
+                start = time.perf_counter()
+                recorder.put(one)
+                spent.append(1000 * (time.perf_counter() - start))
+        return late, spent
+
+    found: dict[bool, list[float]] = {True: [], False: []}
+    calls: list[float] = []
+    for number in range(rounds):
+        for on in (bool(number % 2), not number % 2):
+            late, spent = asyncio.run(lags(on))
+            recorder.flush(60)
+            found[on] += late
+            calls += spent
+    processor = time.thread_time()
+    desk = keeping_desk()
+    for _ in range(200):
+        desk(told())
+    processor = 1000 * (time.thread_time() - processor) / 200
+    recorder.close()
+    with_it, without = (sorted(found[on]) for on in (True, False))
+    print(f"recording {RATE} exchanges/s: the call takes {p99(sorted(calls)):.3f} ms at p99 (target 1); scrubbing one "
+          f"takes {processor:.2f} ms of processor time behind the answer")  # fmt: skip
+    print(f"the event loop wakes {p99(with_it):.2f} ms late at p99 with recording, {p99(without):.2f} ms without "
+          f"({p99(with_it) - p99(without):+.2f}); at p50 {statistics.median(with_it):.2f} and "
+          f"{statistics.median(without):.2f}")  # fmt: skip
+
+
+def keeping_desk() -> Callable[[Any], Any]:
+    from sodate.learn import keeping
+    from sodate.learn.recording import Rules
+
+    desk = keeping.Desk.of(Rules(mode="on"))
+    return lambda one: keeping.ready(one, desk)
+
+
+def p99(values: list[float]) -> float:
+    """Of sorted values."""
+    return values[int(0.99 * len(values))]
+
+
+def served(seconds: float, rounds: int) -> None:
+    """Requests/s of a server over SmolLM2-135M with and without recording, 8 at a time, by turns."""
+    from sodate.api.serving import open_service
+    from sodate.learn import recording as rules
+    from sodate.serve import server
+    from sodate.serve.settings import Settings
+
+    service = open_service(["smollm2-135m"], (), "torch", None)
+    settings = Settings(port=0, auth=False)
+    listening = server.bind(settings)
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    running: list[Any] = []
+    thread = threading.Thread(target=lambda: server.run(service, settings, listening, running.append), daemon=True)
+    thread.start()
+    while not running:
+        time.sleep(0.1)
+
+    def load(number: int) -> int:
+        end, done = time.perf_counter() + seconds, 0
+        with httpx.Client(base_url=url, timeout=120) as client:
+            while time.perf_counter() < end:
+                messages = [
+                    {"role": "system", "content": SYSTEM},
+                    {"role": "user", "content": f"{ASKED} {number}-{done}"},
+                ]
+                asked = {"model": "smollm2-135m", "messages": messages, "max_tokens": 48, "temperature": 0}
+                client.post("/v1/chat/completions", json=asked).raise_for_status()
+                done += 1
+        return done
+
+    rates: dict[str, list[float]] = {"on": [], "off": []}
+    for number in range(-1, rounds):
+        for mode in ("on", "off") if number % 2 else ("off", "on"):
+            rules.change("default", {"mode": mode})
+            with httpx.Client(base_url=url) as client:  # a request tells the server to look at the rules
+                client.get("/v1/models")
+            time.sleep(3)
+            start = time.perf_counter()
+            with ThreadPoolExecutor(8) as pool:
+                done = sum(pool.map(load, range(8)))
+            if number >= 0:
+                rates[mode].append(done / (time.perf_counter() - start))
+                print(f"  round {number + 1}, {mode}: {rates[mode][-1]:.2f} requests/s", flush=True)
+    ratios = [on / off - 1 for on, off in zip(rates["on"], rates["off"], strict=True)]
+    each = ", ".join(f"{100 * ratio:+.1f} %" for ratio in ratios)
+    print(f"requests/s with recording against without: {100 * statistics.median(ratios):+.1f} % ({each}; target -1)")
+    running[0].should_exit = True
+    thread.join(30)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--exchanges", type=int, default=1_000_000)
+    parser.add_argument("--part", choices=["queries", "clusters", "recording", "served"], action="append")
+    parser.add_argument("--seconds", type=float, default=10, help="of a round of recording")
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    parts = given.part or ["queries", "clusters", "recording"]
+    with tempfile.TemporaryDirectory() as home:
+        if "served" in parts:  # the model is where it was pulled
+            models = Path(os.environ.get("SODATE_HOME") or Path.home() / ".sodate") / "models"
+            (Path(home) / "models").symlink_to(models.absolute())
+        os.environ["SODATE_HOME"] = home
+        if {"queries", "clusters"} & set(parts):
+            start = time.perf_counter()
+            fill(given.exchanges)
+            size = sum(file.stat().st_size for file in Path(home).glob("sodate.db*")) / 1e9
+            print(
+                f"{given.exchanges:,} exchanges made in {time.perf_counter() - start:.0f} s, {size:.2f} GB", flush=True
+            )
+        if "queries" in parts:
+            for name, query in queries(given.exchanges).items():
+                timed(name, query)
+        if "clusters" in parts:
+            clustered()
+        if "recording" in parts:
+            recording(given.seconds, given.rounds)
+        if "served" in parts:
+            served(given.seconds, given.rounds)
+
+
+if __name__ == "__main__":
+    main()
