@@ -16,7 +16,7 @@ import jinja2
 from markupsafe import Markup
 
 from sodate.core.files import write_text
-from sodate.core.text import Sentence, en, ja, language, size, visible
+from sodate.core.text import Sentence, en, ja, language, size, tr, visible
 from sodate.evaluate.ladder import Recommendation, Rung
 from sodate.evaluate.run import PASS
 
@@ -27,11 +27,14 @@ SHOWN = 2  # examples of what a rung fixed
 LONGEST = 1500  # characters of an example's text
 
 PURPOSES = {
-    "task": ("what the job is", "仕事の内容"), "knowledge": ("facts", "知識"), "accuracy": ("accuracy", "正確さ"),
-    "consistency": ("consistency", "一貫性"), "banned_words": ("banned words", "禁止語"), "format": ("format", "形式"),
-    "tone": ("tone", "口調"),
+    "task": tr("what the job is", "仕事の内容"), "knowledge": tr("facts", "知識"), "accuracy": tr("accuracy", "正確さ"),
+    "consistency": tr("consistency", "一貫性"), "banned_words": tr("banned words", "禁止語"),
+    "format": tr("format", "形式"), "tone": tr("tone", "口調"),
 }  # fmt: skip
-LAYERS = {"prompt": ("prompt", "プロンプト"), "retrieval": ("retrieval", "検索"), "training": ("training", "学習")}
+LAYERS = {
+    "prompt": tr("prompt", "プロンプト"), "retrieval": tr("retrieval", "検索"), "training": tr("training", "学習")
+}  # fmt: skip
+"""What a layer is called, and what it can be for (`roles` of a task)."""
 
 
 def write_page(
@@ -61,7 +64,7 @@ def write_page(
         plot=_plot(rungs, chosen, target, clusters),
         rows=[_row(rung, chosen, clusters) for rung in rungs],
         roles=[
-            {"layer": LAYERS[layer], "for": [PURPOSES[purpose] for purpose in purposes]}
+            {"layer": _both(LAYERS[layer]), "for": [_both(PURPOSES[purpose]) for purpose in purposes]}
             for layer, purposes in roles.items()
         ],
         fixes=[_fixes(new, _before(rungs, new), asked) for new in rungs[1:]],

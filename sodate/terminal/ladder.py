@@ -13,7 +13,7 @@ from rich.table import Table
 from sodate.core.intervals import Interval
 from sodate.core.text import size, tr
 from sodate.evaluate.ladder import Rung
-from sodate.evaluate.ladder_page import money, seconds
+from sodate.evaluate.ladder_page import LAYERS, PURPOSES, money, seconds
 from sodate.terminal import err, out, shown
 
 
@@ -64,7 +64,8 @@ def print_ladder(result: Mapping[str, Any]) -> None:
     out.print(table)
     out.print(f"\n[bold green]{shown(result['recommended'])}[/]  {shown(result['because'])}", soft_wrap=True)
     for layer, purposes in result["roles"].items():
-        out.print(f"  {layer}: {', '.join(purposes) or '–'}")
+        said = ", ".join(str(PURPOSES[purpose]) for purpose in purposes)
+        out.print(f"  {LAYERS[layer]}: {said or tr('not used', '使わない')}")
     for text in (result["stopped"], *(one["because"] for one in result["skipped"])):
         if text:
             out.print(shown(text), style="dim", soft_wrap=True)

@@ -185,6 +185,20 @@ def test_the_nearest_examples_stand_before_the_question_and_the_nearest_stands_l
     assert [one.content for one in fixed(rows.heldout[0])[1:-1]] == [one.content for one in fixed(asked)[1:-1]]
 
 
+def test_proposed_prompts_keep_what_rows_say_of_themselves_and_name_what_replies_share(task: Path) -> None:
+    rows = ladder_rows.read(ladder_task.load_task(task))
+    own, goal, rules, form = [ladder_rows.OWN, *ladder_rows.by_rule(ladder_task.load_task(task), rows)]
+    asked = rows.heldout[0]
+    assert own.prompt(asked) == list(asked.prompt)
+    assert goal.prompt(asked)[0].content == "Reply in JSON.\n\nTurn each order into JSON."
+    assert "never guess" in rules.text and "required form" in rules.text
+    assert 'Every answer begins with: {"n":' in form.text and "about 30 characters" in form.text
+    assert form.prompt(asked)[1:] == list(asked.prompt[1:])
+    (proposed,) = ladder_rows.by_model(["  You turn orders into JSON lines. ", "no"], rows)
+    assert proposed.prompt(asked)[0].content == "You turn orders into JSON lines."
+    assert "Turn each order into JSON." in ladder_rows.request(ladder_task.load_task(task), rows)
+
+
 @pytest.mark.parametrize(
     ("change", "code", "param"),
     [
