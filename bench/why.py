@@ -1,13 +1,14 @@
 """Whether `sodate why` is right, by training again, and how fast it answers.
 
-    python bench/why.py [NAME=TRAIN,HELD …] [--rows 240] [--model smollm2-135m] [--epochs 3] [--json]
+    python bench/why.py [NAME=TRAIN,HELD[,FIELD] …] [--rows 240] [--questions 3] [--random 2] [--epochs 3] [--json]
     python bench/why.py --answer 10000
 
-Of each data set (default: three of examples/) the first rows are taken and 5 % of them broken: they get the reply of
-another row. `average precision`: of the list of `--harmful --against HELD`, beside the share of broken rows, which is
-what a random list has. `moved`: for three held-out questions the version is trained again without the tenth of the
-rows that `why` names first (those of the largest scores, up or down), and without as many at random, twice; how far
-the log-probability of its reply moves then, in nats.
+Of each data set (default: the sums of examples/, and of its order mails the whole reply and the customer alone) the
+first rows are taken, without their system messages, and 5 % of them broken: they get the reply of another row.
+`average precision`: of the list of `--harmful --against HELD`, beside the share of broken rows, which is what a random
+list has. `moved`: for each of a few held-out questions the version is trained again without the tenth of the rows that
+`why` names first (those of the largest scores, up or down), and without as many at random; how far the log-probability
+of its reply moves then, in nats. FIELD takes one field of replies that are JSON.
 
 `--answer N` trains ten steps on N rows, fills in what is kept of them with random numbers (their making takes about as
 long as training on them all does, and what they are costs no time), and times whole commands, models loaded anew.
@@ -37,18 +38,21 @@ from sodate.api.loading import load
 from sodate.cli.at_hand import at_hand
 
 ROOT = Path(__file__).parents[1]
-SETS = [f"{name}={ROOT}/examples/{name}/train.jsonl,{ROOT}/examples/{name}/heldout.jsonl"
-        for name in ("orders", "sums", "honesty")]  # fmt: skip
-BROKEN, TENTH, QUESTIONS, RANDOM = 0.05, 0.1, 3, 2
+_ORDERS = f"{ROOT}/examples/orders/train.jsonl,{ROOT}/examples/orders/heldout.jsonl"
+_SUMS = f"{ROOT}/examples/sums/train.jsonl,{ROOT}/examples/sums/heldout.jsonl"
+SETS = [f"sums={_SUMS}", f"customers={_ORDERS},customer", f"orders={_ORDERS}"]
+BROKEN, TENTH = 0.05, 0.1
 
 
-def lines(path: Path, count: int) -> list[dict[str, Any]]:
+def lines(path: Path, count: int, field: str = "") -> list[dict[str, Any]]:
     """Conversations that end with a reply; a reference answer is one."""
     rows = []
     for line in path.read_text("utf-8").splitlines()[:count]:
         row = json.loads(line)
-        answer = [{"role": "assistant", "content": row["reference_answer"]}] if "reference_answer" in row else []
-        rows.append({"messages": [*row["messages"], *answer]})
+        turns = [turn for turn in row["messages"] if turn["role"] != "system"]
+        reply = row.get("reference_answer") or turns.pop()["content"]
+        reply = str(json.loads(reply)[field]) if field else reply
+        rows.append({"messages": [*turns, {"role": "assistant", "content": reply}]})
     return rows
 
 
@@ -92,31 +96,32 @@ def said(version: str, asked: Sequence[Any], replies: Sequence[str]) -> list[flo
     return found
 
 
-def measured(name: str, train: Path, held: Path, given: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def measured(
+    name: str, train: Path, held: Path, field: str, given: argparse.Namespace, folder: Path
+) -> dict[str, Any]:  # fmt: skip
     rng = random.Random(0)
-    rows = lines(train, given.rows)
+    rows = lines(train, given.rows, field)
     wanted = broken(rows, rng)
     version = trained(rows, folder, given.model, name, given.epochs)
-    kept = write(folder / f"{name}-held.jsonl", lines(held, given.held))
+    kept = write(folder / f"{name}-held.jsonl", lines(held, given.held, field))
     began = time.perf_counter()
     order = [row["line"] - 1 for row in sodate.harmful(version, kept, top=len(rows))["rows"]]
     result = {"rows": len(rows), "broken": len(wanted), "share": len(wanted) / len(rows),
               "average_precision": average_precision(order, wanted),
               "seconds_to_keep": time.perf_counter() - began}  # fmt: skip
     result["times_the_share"] = result["average_precision"] / result["share"]
-    if given.skip_retraining:
+    if not given.questions:
         return result
-    asked = read_rows(kept, limit=QUESTIONS)
+    asked = read_rows(kept, limit=given.questions)
     count = round(TENTH * len(rows))
     replies, without = [], []
     for one in asked:
-        system = next((m.content for m in one.prompt if m.role == "system"), "")
-        done = sodate.why(version, one.prompt[-1].content, system=system, top=len(rows))
+        done = sodate.why(version, one.prompt[-1].content, top=len(rows))
         replies.append(done["reply"])
         strongest = sorted(done["up"], key=lambda row: -abs(row["score"]))
         without.append({row["line"] - 1 for row in strongest[:count]})
     before = said(version, asked, replies)
-    for n in range(RANDOM):
+    for n in range(given.random):
         without.append(set(random.Random(n).sample(range(len(rows)), count)))
     after = []
     for n, gone in enumerate(without):
@@ -171,7 +176,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=240)
     parser.add_argument("--held", type=int, default=60)
     parser.add_argument("--epochs", type=float, default=3)
-    parser.add_argument("--skip-retraining", action="store_true")
+    parser.add_argument("--questions", type=int, default=3)
+    parser.add_argument("--random", type=int, default=2)
     parser.add_argument("--answer", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
@@ -189,8 +195,8 @@ def main() -> None:
         else:
             for one in given.sets:
                 title, _, files = one.partition("=")
-                train, _, held = files.partition(",")
-                results[title] = measured(title, Path(train), Path(held), given, folder)
+                train, held, field = (files + ",").split(",")[:3]
+                results[title] = measured(title, Path(train), Path(held), field, given, folder)
                 print(title, json.dumps(results[title]), file=sys.stderr, flush=True)
     if given.json:
         print(json.dumps(results))

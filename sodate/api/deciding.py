@@ -32,8 +32,7 @@ from sodate.data.datasets import count_use, located
 if TYPE_CHECKING:
     from sodate.data.ledger import Problem
 
-FEW = 20  # options up to which all but the least are looked into
-FLOORS = (1e-5, 1e-3)  # the share of probability below which a beginning is left, for few options and for more
+FLOOR = 1e-3  # the share of probability below which a beginning is left as a bound
 
 
 def decide(
@@ -167,14 +166,13 @@ def log_probabilities(loaded: Model, rows: Sequence[Asked], chosen: Sequence[str
 
     ids = [loaded.renderer.reply(Message("assistant", option)) for option in chosen]
     prompts = [loaded.renderer.prompt(row.prompt, row.tools) for row in rows]
-    floor = FLOORS[len(chosen) > FEW]
     engine: Any = loaded.engine  # torch's, which computes with the model itself
     found = []
     for start in range(0, len(prompts), 256):
         progress.report("replies", start, len(prompts), loaded.files.name)
         engine.versions.select(loaded.version)
         try:
-            found += likelihoods(loaded.model, prompts[start : start + 256], ids, floor)
+            found += likelihoods(loaded.model, prompts[start : start + 256], ids, FLOOR)
         finally:
             engine.versions.select("")
     return np.array([one.logp for one in found]), np.array([one.exact for one in found])
