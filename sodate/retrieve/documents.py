@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -169,13 +170,15 @@ class _Page(HTMLParser):
         self.sections: list[Section] = []
         self.titles: list[tuple[int, str]] = []
         self.text: list[str] = []
-        self.silent = 0
+        self.silent: list[str] = []  # elements without text that are open
         self.heading: int | None = None
         self.began = 1
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if "head" in self.silent and (tag == "body" or tag in self.BLOCKS or re.fullmatch("h[1-6]", tag)):
+            self.silent.clear()  # its end may be left out
         if tag in self.SILENT:
-            self.silent += 1
+            self.silent.append(tag)
         elif re.fullmatch("h[1-6]", tag):
             self.flush()
             self.heading = int(tag[1])
@@ -185,8 +188,8 @@ class _Page(HTMLParser):
             self.text.append("\n")
 
     def handle_endtag(self, tag: str) -> None:
-        if tag in self.SILENT:
-            self.silent = max(0, self.silent - 1)
+        if tag in self.silent:
+            self.silent.remove(tag)
         elif self.heading is not None and tag == f"h{self.heading}":
             title = " ".join("".join(self.text).split())
             self.titles = [*[one for one in self.titles if one[0] < self.heading], (self.heading, title)]
@@ -244,6 +247,7 @@ def _pdf(path: Path, note: Note) -> Iterator[Section]:
     except ImportError:
         raise _refused(path, "needs pypdf", "には pypdf が必要です", EXTRA, code="extra_missing") from None
     empty: list[int] = []
+    broken: list[int] = []
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -257,7 +261,11 @@ def _pdf(path: Path, note: Note) -> Iterator[Section]:
                     code="encrypted_document",
                 )
             for number, page in enumerate(reader.pages, 1):
-                text = page.extract_text() or ""
+                try:
+                    text = page.extract_text() or ""
+                except Exception:  # as below: the other pages may be whole
+                    broken.append(number)
+                    continue
                 if text.strip():
                     yield Section(re.sub(r"[ \t]+", " ", text), f"page {number}")
                 else:
@@ -271,6 +279,8 @@ def _pdf(path: Path, note: Note) -> Iterator[Section]:
             f"を PDF として読めません: {type(error).__name__}",
             code="damaged",
         ) from None
+    if broken:
+        note("damaged", _pages(path, broken, "can't be read", "読めない"))
     if empty and len(empty) == len(reader.pages):
         raise _refused(
             path,
@@ -280,14 +290,13 @@ def _pdf(path: Path, note: Note) -> Iterator[Section]:
             code="scanned_document",
         )
     if empty:
-        some = ", ".join(map(str, empty[:10])) + ("…" if len(empty) > 10 else "")
-        note(
-            "scanned_document",
-            tr(
-                f"{path.name}: {len(empty)} pages have no text: {some}",
-                f"{path.name}: 文字のないページが {len(empty)} あります: {some}",
-            ),
-        )
+        note("scanned_document", _pages(path, empty, "have no text", "文字のない"))
+
+
+def _pages(path: Path, numbers: list[int], english: str, japanese: str) -> str:
+    some = ", ".join(map(str, numbers[:10])) + ("…" if len(numbers) > 10 else "")
+    return tr(f"{path.name}: {len(numbers)} pages {english}: {some}",
+              f"{path.name}: {japanese}ページが {len(numbers)} あります: {some}")  # fmt: skip
 
 
 def _docx(path: Path, note: Note) -> Iterator[Section]:
@@ -296,8 +305,15 @@ def _docx(path: Path, note: Note) -> Iterator[Section]:
     except ImportError:
         raise _refused(path, "needs python-docx", "には python-docx が必要です", EXTRA, code="extra_missing") from None
     try:
+        with zipfile.ZipFile(path) as packed:
+            size = sum(part.file_size for part in packed.infolist())
+        if size > LARGEST:  # what a part claims is the most that is ever unpacked of it
+            raise _refused(path, f"would be {size >> 20} MiB unpacked", f"は展開すると {size >> 20} MiB になります",
+                           code="too_large")  # fmt: skip
         document: Any = docx.Document(str(path))
         content = list(document.iter_inner_content())
+    except SodateError:
+        raise
     except Exception as error:
         raise _refused(
             path,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -174,3 +175,44 @@ def test_a_long_table_is_cut_between_rows_under_its_header() -> None:
 def test_paragraphs_under_one_heading_are_joined_and_those_of_another_are_not() -> None:
     sections = [Section("A.", "line 1", ("x",)), Section("B.", "line 3", ("x",)), Section("C.", "line 6", ("y",))]
     assert [one.text for one in passages("a", sections)] == ["A.\nB.", "C."]
+
+
+def test_a_pdf_of_a_thousand_pages_is_read_to_its_end_and_what_has_no_text_is_counted(tmp_path: Path) -> None:
+    pages = [f"Article {n} of the rules." if n % 100 else "" for n in range(1, 1001)]
+    notes: list[tuple[str, str]] = []
+    found = read_document(pdf(tmp_path / "long.pdf", pages), lambda code, text: notes.append((code, str(text))))
+    assert len(found) == 990 and (found[-1].place, found[-1].text.strip()) == ("page 999", "Article 999 of the rules.")
+    assert notes == [
+        ("scanned_document", "long.pdf: 10 pages have no text: " + ", ".join(map(str, range(100, 1001, 100))))
+    ]
+
+
+def test_a_page_that_cannot_be_read_takes_no_other_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pypdf = pytest.importorskip("pypdf")
+    file, real = pdf(tmp_path / "a.pdf", ["one", "two", "three"]), pypdf.PageObject.extract_text
+    monkeypatch.setattr(pypdf.PageObject, "extract_text", lambda page: 1 / 0 if "two" in real(page) else real(page))
+    notes: list[tuple[str, str]] = []
+    found = read_document(file, lambda code, text: notes.append((code, str(text))))
+    assert [one.place for one in found] == ["page 1", "page 3"]
+    assert notes == [("damaged", "a.pdf: 1 pages can't be read: 2")]
+
+
+def test_a_packed_document_that_would_fill_memory_is_refused_unread(tmp_path: Path) -> None:
+    pytest.importorskip("docx")
+    with zipfile.ZipFile(tmp_path / "bomb.docx", "w", zipfile.ZIP_DEFLATED) as packed:
+        for number in range(3):
+            packed.writestr(f"word/{number}.xml", b"\0" * (80 << 20))
+    with pytest.raises(SodateError) as refused:
+        read_document(tmp_path / "bomb.docx", lambda code, text: None)
+    assert refused.value.code == "too_large"
+
+
+def test_a_page_whose_head_is_not_closed_has_text_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "a.html").write_text("<head><title>t</title><h1>Rules</h1><p>Be kind.<script>x</script><p>Be brief.")
+    assert read(tmp_path / "a.html") == [("line 1", ("Rules",), "Be kind.\nBe brief.")]
+
+
+def test_formulas_in_cells_are_text_like_any_other(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('商品,価格\n=HYPERLINK("http://example.com"),+1+cmd|calc\n')
+    ((_, _, text),) = read(tmp_path / "a.csv")
+    assert text == '商品: =HYPERLINK("http://example.com")\n価格: +1+cmd|calc'
