@@ -49,7 +49,7 @@ ENDS = (
     (r"ますか[?？]?$", "るのでしょうか"), (r"たか[?？]?$", "たのでしょうか"),
 )  # fmt: skip
 _WORD = re.compile("|".join(sorted((re.escape(one) for one, _ in WORDS), key=len, reverse=True)))
-_OTHER = dict(map(tuple, WORDS))  # type: ignore[arg-type]
+_OTHER = {one: other for one, other in WORDS}
 
 
 def paraphrase(question: str) -> str:

@@ -11,10 +11,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from sodate.core.errors import UsageError
+from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
 from sodate.db.connection import reading
 from sodate.db.vector_tables import VectorFile
+from sodate.jobs import vector_stores
 from sodate.jobs.vector_files import of
 from sodate.jobs.vector_stores import get, touch, usable
 from sodate.jobs.vector_work import folder_of
@@ -54,9 +55,17 @@ def search(
     for left in reversed(range(TRIES)):
         try:
             return _search(project, stores, queries, k, filters, threshold)
-        except FileNotFoundError:
-            if not left:
+        except (FileNotFoundError, SodateError) as error:
+            if getattr(error, "code", "file_missing") != "file_missing":
                 raise
+            if not left:
+                for id in stores:
+                    vector_stores.read_again(id, project)
+                raise SodateError(
+                    tr("Passages of the vector store are gone; its files are read again.",
+                       "ベクトルストアの内容の一部が失われたため、ファイルを読み直しています。"),
+                    tr("Try again in a moment.", "少し待ってからもう一度お試しください。"), code="in_use",
+                ) from None  # fmt: skip
     raise AssertionError
 
 

@@ -192,6 +192,16 @@ def wake(session: Session, store: VectorStore) -> None:
             continue
 
 
+def read_again(id: str, project: str) -> None:
+    """Has all files of a store read anew, as after a restored backup that was taken while segments were merged."""
+    with writing() as session:
+        row = get(session, id, project)
+        wake(session, row)
+        row.segments = "[]"
+        done = VectorFile.store == id, VectorFile.status == "completed", VectorFile.deleted_at.is_(None)
+        session.execute(sa.update(VectorFile).where(*done).values(status="in_progress"))
+
+
 def touch(rows: Iterable[VectorStore]) -> None:
     """Notes that stores were asked, to the minute: one that is asked often is not written as often."""
     now = int(time.time())

@@ -26,7 +26,7 @@ from sodate.core.limited import limited
 from sodate.core.text import en
 from sodate.db.connection import reading, writing
 from sodate.db.vector_tables import VectorFile, VectorStore
-from sodate.jobs import files, queue
+from sodate.jobs import files, queue, vector_stores
 from sodate.jobs.vector_files import COLUMNS
 from sodate.retrieve import segments
 from sodate.retrieve.documents import KINDS, SOURCES, read_document
@@ -78,6 +78,9 @@ def _step(claim: queue.Claim) -> bool:
         with writing() as session:
             queue.finish(session, claim)
         return False
+    if not all((folder_of(claim.id) / name / segments.MANIFEST).exists() for name in names):
+        vector_stores.read_again(claim.id, claim.project)
+        return True
     if waiting:
         _read(claim, waiting)
         return True

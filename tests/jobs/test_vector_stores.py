@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from pathlib import Path
 
@@ -112,6 +113,19 @@ def test_a_document_that_takes_the_reader_with_it_fails_alone(home: Path, monkey
     listed, _ = vector_files.listed("p", id, after=None, before=None, limit=9, order="asc", status=None)
     assert [one["status"] for one in listed] == ["completed", "failed"] and found(id, "送料") == ["good.txt"]
     assert listed[1]["last_error"]["code"] == "invalid_file"
+
+
+def test_passages_that_are_gone_are_made_again_from_their_files(home: Path) -> None:
+    id = store(Attach(upload("a.txt", "送料は無料です。")))
+    work()
+    (segment,) = vector_work.folder_of(id).iterdir()
+    shutil.rmtree(segment)
+    vector_search._segment.cache_clear()
+    with pytest.raises(SodateError) as refused:
+        found(id, "送料")
+    assert refused.value.code == "in_use" and vector_stores.shown(id, "p")["status"] == "in_progress"
+    work()
+    assert found(id, "送料") == ["a.txt"]
 
 
 def test_passages_count_for_the_projects_quota(home: Path) -> None:
