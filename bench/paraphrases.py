@@ -40,7 +40,7 @@ TABLE = """
 含まれる→入っている 存在する→ある 位置する→ある 属する→入る 与えられた→授けられた 選ばれた→選出された
 登場→出現 戦争→いくさ
 """
-WORDS = tuple(pair.split("→") for pair in TABLE.split())
+WORDS = [(one, other) for one, _, other in (pair.partition("→") for pair in TABLE.split())]
 ENDS = (
     (r"は何(?:です|でしょう)?か[?？]?$", "とは何のことでしょうか"), (r"は何[?？]?$", "って何のこと"),
     (r"は誰(?:です|でしょう)?か[?？]?$", "とはどの人物のことでしょうか"),
@@ -49,7 +49,7 @@ ENDS = (
     (r"ますか[?？]?$", "るのでしょうか"), (r"たか[?？]?$", "たのでしょうか"),
 )  # fmt: skip
 _WORD = re.compile("|".join(sorted((re.escape(one) for one, _ in WORDS), key=len, reverse=True)))
-_OTHER = {one: other for one, other in WORDS}
+_OTHER = dict(WORDS)
 
 
 def paraphrase(question: str) -> str:
