@@ -6,6 +6,8 @@ import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,8 @@ class Retriever:
     def found(self, messages: Sequence[Message]) -> list[Found]:
         """The passages for the messages' question, best first; none where the best is under the index's threshold."""
         found = self.index.search(question(messages), self.k)
-        return found if found and found[0].share >= self.index.manifest.get("sure", 0.0) else []
+        best = max((one.share for one in found), default=0.0)
+        return found if best >= self.index.manifest.get("sure", 0.0) else []
 
     def ask(self, messages: Sequence[Message], found: Sequence[Found] | None = None) -> list[Message]:
         """The messages with passages before their question: those that were found for it, or `found`."""
@@ -207,7 +210,25 @@ def _known(row: Mapping[str, Any]) -> Question | None:
 
 
 def _named(index: Index, known: Question) -> Passage | None:
-    return next((one for one in index.passages if known.answered_by(one)), None)
+    """The first passage that answers. Looked for by its id or file, then by its text, and only then one by one."""
+    ids, files = _places(index)
+    at = ids.get(known.passage) if known.passage else files.get(Path(known.file or "").name)
+    near = [index.passages[at]] if at is not None else []
+    if known.passage and at is None:
+        near = [one.passage for one in index.search(known.passage[:1000], 20)]
+    return next((one for one in chain(near, index.passages) if known.answered_by(one)), None)
+
+
+@lru_cache(maxsize=1)
+def _places(index: Index) -> tuple[dict[str, int], dict[str, int]]:
+    """The number of the passage of each id, and of the first of each file name."""
+    ids: dict[str, int] = {}
+    files: dict[str, int] = {}
+    for number, passage in enumerate(index.passages):
+        files.setdefault(Path(passage.file).name, number)
+        if passage.id:
+            ids.setdefault(passage.id, number)
+    return ids, files
 
 
 def openai_line(messages: Sequence[Message], example: Conversation | TaskItem) -> bytes:

@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 
 LEVELS = 255
 BATCH = 20_000  # passages whose postings are held in memory while an index is made
-LONG = 4096  # postings of a term from which it pays to ask whether they can still change what is best
+LONG = 4096  # postings of a term from which it pays to ask whether they can still change what is best …
+SHARE = 32  # … or, where that is more, as many as this part of all passages
 FILES = ("terms.u64", "starts.i64", "passages.i32", "weights.u8")
 
 
@@ -133,7 +134,8 @@ class Postings:
 
     def _file(self, name: str, kind: Any) -> NDArray[Any]:
         file = self.folder / name
-        return np.memmap(file, kind, "r") if file.stat().st_size else np.zeros(0, kind)
+        # As a plain array: every slice of a memmap is one again, which costs as much as a short list of postings.
+        return np.asarray(np.memmap(file, kind, "r")) if file.stat().st_size else np.zeros(0, kind)
 
     @cached_property
     def _arrays(self) -> tuple[NDArray[Any], ...]:
@@ -158,9 +160,10 @@ class Postings:
         scores = np.zeros(self.count, np.float32)
         ordered = sorted((one for one in spans if one.end > one.start), key=lambda one: one.end - one.start)
         tops = [one.factor * float(levels[one.start : one.end].max()) for one in ordered]
+        long = max(LONG, self.count // SHARE)
         for at, span in enumerate(ordered):
             left = sum(tops[at:])
-            if span.end - span.start >= LONG and (near := self._in_reach(scores, k, left, allowed)) is not None:
+            if span.end - span.start >= long and (near := self._in_reach(scores, k, left, allowed)) is not None:
                 totals = scores[near] + self._added(ordered[at:], near)
                 return _ranked(near, totals, k)
             scores[owners[span.start : span.end]] += np.float32(span.factor) * levels[span.start : span.end]

@@ -82,6 +82,7 @@ def test_what_cannot_change_the_best_is_not_read_and_the_best_are_the_same(
         (tmp_path / name).mkdir()
     everything = ranked(texts, query, 300, tmp_path / "all", split)
     monkeypatch.setattr(postings, "LONG", 1)
+    monkeypatch.setattr(postings, "SHARE", 1000)
     looked_up: list[int] = []
     real = postings.Postings._added
     monkeypatch.setattr(
