@@ -90,6 +90,11 @@ def diff(old: str, new: str | None = None) -> dict[str, Any]:
     return adding.differences(datasets.find(parent), last)
 
 
+def row_ids(reference: str) -> list[str]:
+    """The ids of a version's rows, in the order of its file."""
+    return [data["origin"]["row"] for data in datasets.find(reference).each()]
+
+
 def log(reference: str) -> dict[str, Any]:
     """What happened to a dataset: its versions up to this one, oldest first, and every use of a held-out one."""
     found = datasets.find(reference)

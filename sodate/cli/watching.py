@@ -51,6 +51,24 @@ def runs_stop(
     print_json(done) if as_json else terminal.print_table([done])
 
 
+@app.command(help=tr("Tasks whose ways were measured.", "方法を比較したタスクの一覧。"))
+def ladders(
+    task: Annotated[str | None, typer.Argument(help=tr("Shows this one.", "このタスクを表示する。"))] = None,
+    as_json: Json = False,
+) -> None:
+    from sodate import terminal
+    from sodate.api import ladders as kept
+
+    if task is not None:
+        from sodate.terminal.ladder import print_ladder
+
+        found = kept.measured_ladder(task)
+        print_json(found) if as_json else print_ladder(found)
+        return
+    rows = kept.ladders()
+    print_json(rows) if as_json else terminal.print_table(rows)
+
+
 @reports_app.command("list", help=tr("Every report, oldest first.", "評価レポートの一覧。"))
 def reports_list(as_json: Json = False) -> None:
     from sodate import terminal

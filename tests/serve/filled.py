@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from pathlib import Path
 from typing import Any
 
-from sodate.api import people, retrieval
+from sodate.api import datasets, people, retrieval
 from sodate.api.evaluation import evaluate
 from sodate.core import home
 from sodate.core.files import write_json
 from sodate.core.runs import RunFolder
+from sodate.learn import recording
 from sodate.release import aliases
 from sodate.release.lookup import identity
 from sodate.release.registry import register
+from tests.learn.made import exchange, keep
 from tests.tiny import CHATML
 
 # In every field that comes from data, names or models. What of it ran would set `window.canary`.
@@ -43,6 +46,8 @@ def fill(folder: Path, long: int = 1000) -> dict[str, Any]:
         aliases.move("support@production", "promote", made["versions"][1], by="sato", reason=CANARY, override=False)
     made["study"] = study(folder, data)
     made["index"] = index(folder)
+    made["dataset"], made["ladder"] = dataset(folder), ladder()
+    exchanges()
     return made
 
 
@@ -124,6 +129,42 @@ def index(folder: Path) -> str:
     (documents / "返品.md").write_text("# 返品\n\n商品の到着後 7 日以内は返品できます。送料はお客様の負担です。\n")
     (documents / "delivery.md").write_text(f"# Delivery\n\nOrders leave the same day. {CANARY}\n")
     return str(retrieval.build_index([documents], "faq")["index"])
+
+
+def dataset(folder: Path) -> str:
+    """Two versions of a dataset."""
+    for count in (3, 5):
+        rows = [{"messages": [{"role": "user", "content": f"{QUESTIONS[n]} 090-1234-567{n}"},
+                              {"role": "assistant", "content": f"答え {n}"}]} for n in range(count)]  # fmt: skip
+        write_lines(folder / "rows.jsonl", rows)
+        added = datasets.add(folder / "rows.jsonl", "mails", by="鈴木", note=CANARY)
+    return added.dataset.id
+
+
+def exchanges() -> None:
+    """Served requests, some of which failed."""
+    recording.change("default", {"mode": "on"})
+    for n, question in enumerate(QUESTIONS * 3):
+        one = exchange(f"chatcmpl-{n:04d}", question, CANARY if n % 3 else "", created_at=int(time.time()) - 3600 * n,
+                       finish="length" if n % 3 == 0 else "stop", confidence=0.2 if n % 2 else 0.95)  # fmt: skip
+        keep(one)
+
+
+def ladder() -> str:
+    """The result of a ladder of two rungs."""
+    measured = {"build_seconds": 90.0, "peak_bytes": 2_000_000_000, "tokens_per_request": 120.5,
+                "seconds_per_request": 0.4}  # fmt: skip
+    rungs = [
+        {"name": name, "label": CANARY, "quality": {"mean": mean, "ci": [mean - 0.1, mean + 0.1]}, **measured,
+         "cost_per_month": cost}
+        for name, mean, cost in (("prompt", 0.5, 10.0), ("sft", 0.8, 14.5))
+    ]  # fmt: skip
+    about = {
+        "task": "support", "goal": CANARY, "rungs": rungs, "n": 60, "recommended": "sft", "reached": True,
+        "because": CANARY, "target": 0.75, "currency": "¥", "advice": [CANARY], "stopped": None, "skipped": [],
+    }  # fmt: skip
+    write_json(home.ladders_dir() / "support" / "result.json", {"schema_version": 1, **about})
+    return "support"
 
 
 def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:

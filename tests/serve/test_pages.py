@@ -173,7 +173,8 @@ def pages(made: dict[str, Any]) -> list[str]:
     report = f"/reports/{made['report']}"
     flips = f"{report}/flips?candidate=new&baseline=old&grader=string_check&kind="
     both = f"/reports/compare?report={made['report']}&report={made['report']}"
-    return ["/", "/data", "/play", "/runs", *runs, f"/runs/compare?run={made['runs'][0]}", "/versions",
+    return ["/", "/data", f"/data/sets/{made['dataset']}?only=added", "/ladder", f"/ladder/{made['ladder']}", "/review",
+            "/review/next", "/play", "/runs", *runs, f"/runs/compare?run={made['runs'][0]}", "/versions",
             f"/versions/{made['versions'][1]}", "/reports", report, f"{flips}fixed", f"{flips}wrong", both, "/judge",
             f"/judge/{made['study']}", "/index", f"/index/{made['index']}?q=返品", "/keys"]  # fmt: skip
 
@@ -427,3 +428,31 @@ def test_a_search_says_which_words_of_the_question_stand_in_a_passage(house: tup
     assert "".join(one["text"] for one in told["found"][0]["pieces"]) == told["found"][0]["text"]
     assert pieces("ＡＢＣ returns ﬃ", "abc")[0] == {"text": "ＡＢＣ", "matches": True}
     assert pieces("", "x") == []
+
+
+def test_a_failure_is_corrected_in_place_and_the_correction_counts(house: tuple[Running, dict[str, Any]]) -> None:
+    from sodate.learn import review
+
+    server, _ = house
+    client = entered(server, "steer", name="鈴木")
+    page = client.get("/review/next").text
+    about = {key: re.search(rf'name="{key}" value="([^"]*)"', page)[1] for key in ("csrf", "id", "drawn")}
+    form = about | {"decision": "correct", "correction": "七日以内です。", "draw": "both"}
+    answer = client.post("/review/decide", data=form)
+    assert answer.status_code == 303 and answer.headers["location"].endswith("/review/next?cluster=&draw=both")
+    told = client.get("/v1/sodate/review/next").json()
+    assert told["one"]["id"] != about["id"] and told["progress"]["decisions"]["correct"] == 1
+    assert review.progress("default")["decisions"]["correct"] == 1
+    assert client.post("/review/decide", data=form | {"decision": "maybe"}).status_code == 400
+    foreign = entered(server, "steer", project="shop")
+    stolen = form | {"csrf": token(foreign)}
+    assert foreign.post("/review/decide", data=stolen).status_code in (400, 404)
+    assert foreign.get("/v1/sodate/review").json()["failing"]["exchanges"] == 0
+
+
+def test_a_dataset_shows_what_is_new_in_it(house: tuple[Running, dict[str, Any]]) -> None:
+    server, made = house
+    told = entered(server, "look").get(f"/v1/sodate/data/sets/{made['dataset']}", params={"only": "added"}).json()
+    assert len(told["change"]["added"]) == 2 and [row["line"] for row in told["rows"]] == [4, 5]
+    pieces = told["rows"][0]["turns"][0]["pieces"]
+    assert [piece["personal"] for piece in pieces if piece["personal"]] == ["phone"]

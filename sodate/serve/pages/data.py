@@ -3,6 +3,7 @@ here."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Form, Query, Request
@@ -10,12 +11,14 @@ from fastapi.responses import RedirectResponse
 from pydantic import ValidationError
 
 from sodate.api import data as api
-from sodate.api import looking
+from sodate.api import datasets, looking
+from sodate.api.datasets import list_datasets
 from sodate.api.models import models
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
 from sodate.db.connection import reading
 from sodate.jobs import bases, files, sharing, tuning
+from sodate.serve.pages import sight
 from sodate.serve.pages.frame import Rooms
 from sodate.serve.pages.waiting import waiting
 from sodate.serve.state import server_state
@@ -35,7 +38,33 @@ def data(request: Request) -> dict[str, Any]:
     project = _asker(request).project
     known, more = files.listed(project, purpose=files.TRAINING, after=None, limit=MOST_FILES, order="desc")
     jobs, _ = tuning.listed(project, None, 20, (), False)
-    return {"files": known, "more": more, "jobs": [job for job in jobs if job["status"] not in tuning.ENDED]}
+    sets = list_datasets() if sight.of(request).sees_house else []
+    return {"files": known, "more": more, "datasets": list(reversed(sets)),
+            "jobs": [job for job in jobs if job["status"] not in tuning.ENDED]}  # fmt: skip
+
+
+@rooms.shows("/data/sets/{dataset}", "dataset.html.jinja")
+def one_dataset(
+    request: Request,
+    dataset: str,
+    old: Annotated[str, Query(max_length=140)] = "",
+    first: Annotated[int, Query(ge=1)] = 1,
+    only: Annotated[str, Query(pattern="^(all|added|changed)$")] = "all",
+) -> dict[str, Any]:
+    """A version of a dataset as `sodate data show|log|diff` have it: where its rows are from, and what is new in it."""
+    sight.check_house(request)
+    about, history = datasets.show(dataset), datasets.log(dataset)
+    before = old or about.get("parent")
+    change = datasets.diff(before, history["dataset"]) if before else None
+    path = Path(about["file"])
+    wanted = list(range(first, first + ROWS))
+    if change is not None and only != "all":
+        new = set(change[only])
+        lines = [line for line, row in enumerate(datasets.row_ids(history["dataset"]), 1) if row in new]
+        wanted = [line for line in lines if line >= first][:ROWS]
+    rows = looking.look(path, wanted) if wanted else []
+    return {"dataset": history["dataset"], "about": about, "log": history, "change": change, "rows": rows,
+            "first": first, "step": ROWS, "only": only, "old": old}  # fmt: skip
 
 
 @rooms.shows("/data/{id}", "file.html.jinja")

@@ -38,9 +38,11 @@ NAVIGATION = (
     ("/data", tr("Data", "データ")),
     ("/runs", tr("Runs", "学習")),
     ("/reports", tr("Reports", "評価レポート")),
+    ("/ladder", tr("Ladder", "方法の比較")),
     ("/versions", tr("Versions", "バージョン")),
     ("/play", tr("Playground", "試す")),
     ("/judge", tr("Judge", "人の評価")),
+    ("/review", tr("Review", "確認")),
     ("/index", tr("Index", "索引")),
     ("/keys", tr("Keys", "キーと記録")),
 )

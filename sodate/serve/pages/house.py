@@ -15,7 +15,21 @@ from starlette.exceptions import HTTPException
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
 from sodate.serve import errors
-from sodate.serve.pages import data, frame, index, judge, keys, login, overview, play, reports, runs, versions
+from sodate.serve.pages import (
+    data,
+    frame,
+    index,
+    judge,
+    keys,
+    ladder,
+    login,
+    overview,
+    play,
+    reports,
+    review,
+    runs,
+    versions,
+)
 from sodate.serve.state import ServerState
 from sodate.serve.who import Doorkeeper
 
@@ -29,7 +43,7 @@ def build(here: ServerState, doorkeeper: Doorkeeper, wire: FastAPI) -> FastAPI:
     app.state.doorkeeper = doorkeeper
     _install(app)
     app.include_router(login.router)
-    for room in (overview, data, runs, reports, versions, play, judge, index, keys):
+    for room in (overview, data, runs, reports, ladder, versions, play, judge, review, index, keys):
         app.include_router(room.rooms.pages)
         wire.include_router(room.rooms.wire)
 

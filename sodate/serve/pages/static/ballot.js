@@ -1,6 +1,15 @@
 // Judging by keys: 1 A, 2 the same, 3 B, 4 both bad, for the first viewpoint without a vote; Enter keeps, S skips.
 "use strict";
 (function () {
+  const decide = document.getElementById("decide"); // a review: each decision has a key
+  if (decide) {
+    document.addEventListener("keydown", (event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey || event.target.tagName === "TEXTAREA") return;
+      const button = decide.querySelector(`[data-key="${CSS.escape(event.key.toLowerCase())}"]`);
+      if (button) decide.requestSubmit(button);
+    });
+    return;
+  }
   const form = document.getElementById("ballot");
   if (!form) return;
   document.addEventListener("keydown", (event) => {
