@@ -72,7 +72,9 @@ def main() -> None:
         os.environ["SODATE_HOME"] = name
         data = [str(ROOT / "examples" / "orders" / "train.jsonl")]
         versions = [
-            sodate.train(model=model, data=data, name="orders", max_steps=4 * n, lr=1e-3, seed=n)["version"]
+            sodate.train(model=model, data=data, name="orders", max_steps=2 * n, batch_size=2, lr=1e-3, seed=n)[
+                "version"
+            ]
             for n in (1, 2)
         ]
         said = {version: alone(version) for version in versions}

@@ -10,7 +10,7 @@ list has. `moved`: for each of a few held-out questions the version is trained a
 `why` names first (those of the largest scores, up or down), and without as many at random; how far the log-probability
 of its reply moves then, in nats. FIELD takes one field of replies that are JSON.
 
-`--answer N` trains ten steps on N rows, fills in what is kept of them with random numbers (their making takes about as
+`--answer N` trains two steps on N rows, fills in what is kept of them with random numbers (their making takes about as
 long as training on them all does, and what they are costs no time), and times whole commands, models loaded anew.
 """
 
@@ -144,7 +144,7 @@ def answer(rows: int, model: str, folder: Path) -> dict[str, Any]:
         *before, asked, reply = base[n % len(base)]["messages"]
         numbered.append({"messages": [*before, {**asked, "content": f"{n}. {asked['content']}"}, reply]})
     data = write(folder / "many.jsonl", numbered)
-    version = sodate.train(model=model, data=[str(data)], name="many", max_steps=10)["version"]
+    version = sodate.train(model=model, data=[str(data)], name="many", max_steps=2, batch_size=2)["version"]
     rng = np.random.default_rng(0)
 
     def made_up(model: Any, rows: Any, numbers: Sequence[int], at: Sequence[Any], wide: int) -> Any:

@@ -16,7 +16,7 @@ from sodate.evaluate.retention import retained
 from sodate.evaluate.run import EvalResult
 from sodate.release.registry import find_version
 
-LARGEST = 64 << 20  # bytes of training files that are read again to look for held-out rows
+LARGEST = 16 << 20  # bytes of training files that are read again to look for held-out rows
 
 
 def find(

@@ -41,11 +41,12 @@ def why(
     Raises UsageError for a version that no adapter was trained for with supervised examples, SodateError `changed`
     where its training files are not what they were.
     """
-    traced = _traced(version)
+    exact = _trained(version)[0].id
     messages = [Message("user", prompt)] if isinstance(prompt, str) else list(prompt)
     if system:
         messages.insert(0, Message("system", system))
-    said = _own_reply(traced.version.id, messages) if reply is None else reply
+    said = _own_reply(exact, messages) if reply is None else reply
+    traced = _traced(exact)  # from here on products are made as the run made them
     before = (replace(m, weight=0.0) if m.role == "assistant" else m for m in messages)
     conversation = Conversation((*before, Message("assistant", said)))
     products, norms, size = traced.asked([[*_last_reply(traced.renderer.render(conversation))]])
@@ -184,7 +185,7 @@ def _traced(name: str) -> _Traced:
     from sodate.adapt import files as adapter_files
     from sodate.model import fused, load, stored_precision
     from sodate.render.renderer import Renderer
-    from sodate.train import influence
+    from sodate.train import influence, speed
     from sodate.train.adaptation import begin
     from sodate.train.loop import Plan
 
@@ -204,18 +205,20 @@ def _traced(name: str) -> _Traced:
             code="changed", param="data", file=recipe.data[0],
         )  # fmt: skip
     device = load.pick_device(recipe.device)
-    kept = stored_precision.precision(files.folder, torch.float32)
-    model = load.load_base(files.folder, device=device, dtype=torch.float32, kept=kept, quantised=start.quantised)
+    run = RunFolder.find(manifest["run"])
+    choice = speed.settle(recipe, files, device, run.manifest, whole=False, quantised=start.quantised)
+    dtype: torch.dtype = getattr(torch, choice.kind.dtype)
+    kept = stored_precision.precision(files.folder, dtype)
+    model = load.load_base(files.folder, device=device, dtype=dtype, kept=kept, quantised=start.quantised)
     if start.folder is not None:
         adapter_files.load_adapter(model, start.folder)
     else:
         assert version.adapter is not None
         adapter_files.add_adapter(model, adapter_files.read_adapter(version.adapter), recipe.seed)
-    fused.replace_modules(model, torch.float32)
+    fused.replace_modules(model, dtype)
     figures = manifest.get("report") or {}
     last = figures.get("best_step") or figures.get("steps") or figures.get("step") or manifest["plan"]["steps"]
     rows = data.rows.sequences
-    run = RunFolder.find(manifest["run"])
     checkpoints = influence.sound(run.path / "checkpoints", last)
     wide = influence.width(len(rows), len(checkpoints) + 1)
     moments = influence.moments(model, checkpoints, wide)

@@ -36,7 +36,7 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[farms.Farm]:
         patch.setenv("SODATE_HOME", str(planted.home))
         patch.setenv("SODATE_LANG", "en")
         sodate.train(model=planted.model, data=[str(planted.train)], name="orders", max_steps=8, save_every=4,
-                     lr=2e-3, lora_rank=2)  # fmt: skip
+                     lr=2e-3, lora_rank=2, dtype="float32")  # fmt: skip
         yield planted
 
 
