@@ -68,12 +68,15 @@ class GRPO:
         packs = self.rollouts.packs([samples[i] for i in useful])
         useful_samples = [samples[i] for i in useful]
         references = self._references(packs)
+        # Adam's steps are as long however few groups have variance; a batch of so many takes the square root of their
+        # share (Malladi et al., arXiv 2205.10287).
+        rate = float((~policy.zero_variance(rewards)).double().mean().sqrt())
         for number in range(self.settings.updates):
             agreement = Agreement() if number == 0 else None
             seen = metrics if number == 0 else {}
             yield Update(1.0, self._parts(
                 packs, useful_samples, advantages[useful], weights[useful], references, agreement, seen
-            ), seen)  # fmt: skip
+            ), seen, rate)  # fmt: skip
         self.rollouts.step_done(step, metrics)
 
     def validate(self) -> Validation | None:

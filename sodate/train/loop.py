@@ -50,6 +50,7 @@ class Update:
     weight: float  # what the summed loss is divided by, e.g. the supervised tokens
     parts: Iterable[MicroBatchLoss]
     metrics: dict[str, float] = field(default_factory=dict)  # read once the parts are used up
+    rate: float = 1.0  # a share of the learning rate, for an update from less than a whole batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +224,7 @@ class _Totals:
     supervised: int = 0
     computed: int = 0
     grad_norm: float = 0.0
+    lr: float = 0.0  # of the last update
     sums: dict[str, float] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
 
@@ -238,8 +240,6 @@ def _step(
     started = time.perf_counter()
     rows = rows_of_step(plan, method.rows, state.step)
     lr = learning_rate(plan, state.step) * method.memory.get("rate", 1.0)
-    for group in optimizer.param_groups:
-        group["lr"] = lr
     totals = _Totals()
     with memory_watched(state.step + 1, {method.names[row]: method.length(row) for row in rows}, run):
         for update in method.updates(state.step, rows):
@@ -248,6 +248,9 @@ def _step(
             grad_norm = torch.nn.utils.clip_grad_norm_(parameters, plan.max_grad_norm).item()
             if not math.isfinite(loss) or not math.isfinite(grad_norm):
                 raise diverged(state.step + 1, loss, grad_norm, [method.names[row] for row in rows], run)
+            for group in optimizer.param_groups:
+                group["lr"] = lr * update.rate
+            totals.lr = lr * update.rate
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             totals.grad_norm = max(totals.grad_norm, grad_norm)
@@ -266,7 +269,7 @@ def _step(
         "supervised_tokens": totals.supervised,
         "computed_tokens": totals.computed,
         "seconds": seconds,
-        "lr": lr,
+        "lr": totals.lr,
         "grad_norm": totals.grad_norm,
         **{key: value / totals.weight for key, value in totals.sums.items()},
         **totals.metrics,

@@ -73,7 +73,8 @@ def _lr_share(recipe: Recipe) -> tuple[float, str]:
     same way, and the rate that suits a mean over tokens overshoots. ORPO is a mean over tokens for the most part.
     """
     if isinstance(recipe, RolloutRecipe):
-        return 0.2, tr("; a fifth: rewards are noisier than replies to copy", "。報酬は手本より雑音が多いので 5 分の 1")
+        return 0.08, tr("; a twelfth: rewards are noisier than replies to copy, and each token of a reply moves",
+                        "。報酬は手本より雑音が多く、返答の全トークンが動くので 12 分の 1")  # fmt: skip
     if recipe.method in ("dpo", "kto", "simpo"):
         return 0.1, tr("; a tenth: a preference moves every token of a reply at once",
                        "。選好は返答全体のトークンを一度に動かすので 10 分の 1")  # fmt: skip

@@ -162,6 +162,8 @@ def test_the_reward_rises(variant: policy.Variant, updates: int, tmp_path: Path)
     keys = {"reward_mean", "reward_std", "kl", "entropy", "clip_fraction", "completion_length", "zero_variance_groups"}
     assert all(keys | {"engine_kl", "engine_gap"} <= set(line) for line in found)
     assert all(line["engine_kl"] < 1e-7 for line in found)
+    taught = [(1 - line["zero_variance_groups"]) ** 0.5 for line in found]
+    assert [line["lr"] for line in found] == pytest.approx([PLAN.lr * share for share in taught])
     assert found[-1]["kl"] > 0 and 0 < found[-1]["completion_length"] <= 6
 
 
@@ -177,6 +179,14 @@ def test_dapo_replaces_groups_without_variance(tmp_path: Path) -> None:
     assert not {f"tasks.jsonl:{n}" for n in (1, 2, 3)} & set(names)
     assert 0 < metrics["zero_variance_groups"] < 1  # of all that was drawn
     assert method._rollout(0, [0, 1, 4])[0] == samples
+
+
+def test_a_step_from_which_few_groups_teach_is_a_small_one(tmp_path: Path) -> None:
+    method, _ = make(tmp_path, score=lambda case: share_of_small(case) if case.item["n"] == 2 else 0.5)
+    (update,) = method.updates(4, [0, 1, 2, 3])
+    assert update.rate == 0.5  # one group of four
+    (update,) = method.updates(4, [0, 2, 3])
+    assert update.rate == 0.0
 
 
 def test_a_grader_that_fails_stops_the_run_and_shows_the_sample(tmp_path: Path) -> None:
