@@ -6,6 +6,7 @@ all are wrong nothing is tried that could be rewarded.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,18 +37,21 @@ def teaching(
 
     `keys` are those of the method's recipe (samples, batch_size, max_new_tokens, …).
     """
+    from sodate.data import known
     from sodate.train.resolve import auto_batch
     from sodate.train.rollout import flat_groups
     from sodate.train.rollout_setup import takes, wants
 
     recipe = _recipe(model, method, rewards, keys)
-    examples = [task for example in checked.iter_examples() for task in takes(example)]
-    if not examples:
+    keys_asked = [known.asked_key(task) for example in checked.iter_examples() for task in takes(example)]
+    count = len(keys_asked)
+    if not count:
         raise UsageError(
             tr(f"No row is for {method}: it takes {en(wants())}.", f"{method} 用の行がありません: {ja(wants())}"),
             code="wrong_rows", param="data",
         )  # fmt: skip
-    chosen = examples[:: math.ceil(len(examples) / TASKS)]
+    found = (task for example in checked.iter_examples() for task in takes(example))
+    chosen = list(itertools.islice(found, 0, None, math.ceil(count / TASKS)))
     rollouts = _rollouts(recipe, chosen)
     samples = []
     for start in range(0, len(chosen), AT_ONCE):
@@ -59,14 +63,14 @@ def teaching(
     counts = {
         "always_right": int(right.sum()), "always_wrong": int((flat & ~right).sum()), "in_between": int((~flat).sum()),
     }  # fmt: skip
-    batch = auto_batch(len(examples)) if recipe.batch_size == "auto" else recipe.batch_size
+    batch = auto_batch(count) if recipe.batch_size == "auto" else recipe.batch_size
     share = counts["in_between"] / n
-    seen = _known(examples, model)
+    seen = _known(keys_asked, model)
     return {
-        "method": method, "model": model, "rewards": list(recipe.rewards), "tasks": len(examples), "tried": n,
+        "method": method, "model": model, "rewards": list(recipe.rewards), "tasks": count, "tried": n,
         "samples": recipe.samples, "reward_mean": float(earned.mean()),
-        **{key: {"share": count / n, "ci": list(wilson(count, n)), "tried": count} for key, count in counts.items()},
-        "known": seen, "batch_size": batch, "steps": math.ceil(share * len(examples) / batch),
+        **{key: {"share": one / n, "ci": list(wilson(one, n)), "count": one} for key, one in counts.items()},
+        "known": seen, "batch_size": batch, "steps": math.ceil(share * count / batch),
         "verdict": _verdict(share),
     }  # fmt: skip
 
@@ -77,7 +81,7 @@ def _verdict(share: float) -> Verdict:
     return "little to learn here" if share < WORTH else "worth training"
 
 
-def _known(examples: Sequence[Any], model: str) -> int | None:
+def _known(asked: Sequence[int], model: str) -> int | None:
     """How many rows ask what the model was trained on; None where that was not kept."""
     import numpy as np
 
@@ -88,7 +92,7 @@ def _known(examples: Sequence[Any], model: str) -> int | None:
     versions = known_to(look_up(model))
     if not versions:
         return None
-    keys = np.asarray([known.asked_key(one) for one in examples], dtype=np.uint64)
+    keys = np.asarray(asked, dtype=np.uint64)
     return int(np.any([known.among(keys, one) for one in versions.values()], axis=0).sum())
 
 

@@ -64,6 +64,7 @@ class HeldOut:
     def __init__(self, memory: dict[str, float], prompts: Sequence[Hashable]) -> None:
         self.memory = memory
         self.prompts = prompts
+        self.starting = False  # the look that is taken is the one before the first step
 
     @property
     def independent(self) -> int:
@@ -71,10 +72,11 @@ class HeldOut:
         return len(set(self.prompts))
 
     def look(self, scores: Sequence[float]) -> dict[str, float]:
-        """The mean of these scores, and `eval_gain` and `eval_gain_p` against the start, which is the first look."""
+        """The mean of these scores, and `eval_gain` and `eval_gain_p` against the start, where that was looked at."""
         mean = {"eval_score": math.fsum(scores) / len(scores), "eval_items": self.independent}
-        if "start 0" not in self.memory:
+        if self.starting:
             self.memory.update({f"start {i}": float(score) for i, score in enumerate(scores)})
+        if self.starting or "start 0" not in self.memory:
             return mean
         return {**mean, "eval_gain": mean["eval_score"] - self._mean(), "eval_gain_p": self._chance(scores)}
 
@@ -102,7 +104,11 @@ class HeldOut:
     ) -> dict[str, float]:
         """The look before the first step, as metrics that begin with `base_`. Says, and lets the run end, where not
         even full marks on every item could be told from chance."""
-        found = validate()
+        self.starting = True
+        try:
+            found = validate()
+        finally:
+            self.starting = False
         if found is None:
             return {}
         items = self.independent

@@ -31,6 +31,7 @@ from sodate.train.loop import MicroBatchLoss, Validation
 from sodate.train.rewards import Answer, Reward, Task
 
 SLOTS = 64  # replies decoded at once, where memory allows it
+FEW_TEACH = 0.2  # share of tasks whose replies earn different rewards, below which it is said
 BASE_TASKS = 16  # prompts the base is tried on before training
 
 
@@ -176,6 +177,14 @@ class Rollouts:
             )
         self.look_seconds += time.perf_counter() - began
         mixed = 1 - float(policy.zero_variance(rewards).double().mean())
+        if mixed < FEW_TEACH:
+            tried, teach = len(rewards), round(mixed * len(rewards))
+            self.say(tr(
+                f"Of {tried} tasks tried before training, {teach} got replies of different reward, and only such tasks "
+                "teach. sodate data check --for grpo --model says more of them.",
+                f"学習前に試した {tried} 件のうち、返答によって報酬が違ったのは {teach} 件でした。学べるのはそうした"
+                "問題だけです。詳しくは sodate data check --for grpo --model で調べられます。",
+            ))  # fmt: skip
         looked = self.start.first(self.validate, self.say, self.acts)
         return {"base_reward": float(rewards.mean()), "base_in_between": mixed, **looked}
 
