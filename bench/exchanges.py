@@ -60,7 +60,7 @@ def rows(count: int) -> Iterator[dict[str, Any]]:
             "user": f"u_{rng.randrange(20_000):032x}", "session": None, "latency_ms": 900, "prompt_tokens": 60,
             "reply_tokens": 40, "confidence": 0.3 if failed else 0.8, "finish": "stop",
             "asked": f"{rng.getrandbits(128):032x}", "said": f"{rng.getrandbits(128):032x}", "lot": rng.random(),
-            "severity": rng.choice((0.35, 0.7, 0.81, 0.9)) if failed else 0.0,
+            "severity": rng.choice((0.35, 0.7, 0.81, 0.9)) if failed else 0.0, "failed": failed,
             "body": json.dumps({"messages": [{"role": "system", "content": "あなたは店のサポート担当です。"},
                                              {"role": "user", "content": question}],
                                 "replies": [{"role": "assistant", "content": reply}]}),

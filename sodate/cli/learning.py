@@ -95,6 +95,7 @@ def learn_review(
     from sodate import terminal
     from sodate.cli.at_hand import at_hand
     from sodate.learn import handing, proposing, review
+    from sodate.terminal import learning
     from sodate.terminal.reviewing import one_after_another
 
     model = at_hand(propose, quiet=as_json) if propose else None
@@ -116,7 +117,8 @@ def learn_review(
         one_after_another(
             queue, lambda id, **decided: review.decide(id, reviewer, project=project, **decided), proposed
         )
-        told = review.progress(project, _since(days))
+        learning.print_progress(review.progress(project, _since(days)))
+        return
     print_json(told) if as_json else terminal.print_tree(told)
 
 

@@ -6,7 +6,7 @@ order: a clock can be set back.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Float, ForeignKey, Index, Text
+from sqlalchemy import BigInteger, Float, ForeignKey, Index, Text, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from sodate.db.tables import Table
@@ -16,7 +16,8 @@ class ExchangeRow(Table):
     """One served request and reply. `body` is a JSON text: messages, replies, passages, grades.
 
     `day` counts from 1970. `asked` and `said` are hashes of question and reply, by which one is known that was asked
-    again. `lot` in [0, 1) is drawn by the id: those below p are a fair share p. `severity` is 0 where nothing failed.
+    again. `lot` in [0, 1) is drawn by the id: those below p are a fair share p. `severity` is 0 where nothing
+    `failed`.
     """
 
     __tablename__ = "exchanges"
@@ -39,6 +40,7 @@ class ExchangeRow(Table):
     said: Mapped[str]
     lot: Mapped[float] = mapped_column(Float)
     severity: Mapped[float] = mapped_column(Float)
+    failed: Mapped[bool] = mapped_column(server_default=false())
     body: Mapped[str] = mapped_column(Text)
 
     __table_args__ = (
@@ -48,6 +50,8 @@ class ExchangeRow(Table):
         Index("exchanges_by_day", "project", "day"),
         Index("exchanges_by_lot", "project", "lot", "day"),
         Index("exchanges_by_severity", "project", "severity", "number"),
+        Index("exchanges_by_version", "project", "version", "number"),
+        Index("exchanges_by_failed", "project", "failed", "number"),
     )
 
 

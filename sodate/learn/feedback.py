@@ -61,7 +61,7 @@ def give(
         waiting()
     clean = _scrubbed(given, recording.of(project).words)
     with writing() as session:
-        row = found(session, reply_id, project)
+        row = found(session, reply_id, project, to_change=True)
         if "sent" in clean:
             text = clean.pop("sent")
             same = comparable(text) == comparable(reply_of(row))
@@ -70,9 +70,11 @@ def give(
         return _kept(session, row, giver, clean)
 
 
-def found(session: Session, id: str, project: str) -> ExchangeRow:
-    """The exchange of that reply, if it is this project's; for others it does not exist."""
+def found(session: Session, id: str, project: str, *, to_change: bool = False) -> ExchangeRow:
+    """The exchange of that reply, if it is this project's; for others it does not exist. Who wants it `to_change` it
+    waits for others who do."""
     wanted = sa.select(ExchangeRow).where(ExchangeRow.id == id, ExchangeRow.project == project)
+    wanted = wanted.with_for_update() if to_change else wanted
     row = session.scalar(wanted) if ID.fullmatch(id) else None
     if row is None:
         raise UsageError(

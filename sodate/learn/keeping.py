@@ -82,6 +82,7 @@ def keep(batch: Sequence[Ready], dropped: Mapping[Tally, int]) -> None:
         _asked_again(session, batch)
         for one in batch:
             one.row["severity"] = together([found.severity for found in one.reasons])
+            one.row["failed"] = bool(one.reasons)
         tallies = Counter(dict(dropped))
         if batch:
             made = sa.insert(ExchangeRow).returning(ExchangeRow.number, sort_by_parameter_order=True)
@@ -163,5 +164,6 @@ def refresh(session: Session, row: ExchangeRow, reasons: Mapping[str, Reason | N
             session.add(kept[name])
             tallies[(*where, name)] += 1
     row.severity = together([one.severity for one in kept.values()])
-    tallies[(*where, "failed")] += bool(kept) - failed
+    row.failed = bool(kept)
+    tallies[(*where, "failed")] += row.failed - failed
     count(session, {key: number for key, number in tallies.items() if number})

@@ -46,7 +46,7 @@ def listed(
     if version is not None:
         wanted = wanted.where(row.version == version)
     if failed:
-        wanted = wanted.where(row.severity > 0)
+        wanted = wanted.where(row.failed)
     if before is not None:
         wanted = wanted.where(row.number < before)
     with reading() as session:

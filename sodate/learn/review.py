@@ -104,7 +104,7 @@ def decide(
         )  # fmt: skip
     clean, noted = scrubber(recording.of(project).words)([correction or "", note or ""])
     with writing() as session:
-        row = feedback.found(session, id, project)
+        row = feedback.found(session, id, project, to_change=True)
         own = (ReviewRow.exchange == row.number) & (ReviewRow.reviewer == reviewer)
         found = session.scalar(sa.select(ReviewRow).where(own))
         if found is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,14 @@ def test_the_same_feedback_twice_is_one_and_a_changed_mind_changes_it(database: 
     assert reasons("chatcmpl-1") == [] and failures()["failed"] == 0
     most = failures()["feedback"]["most"]
     assert [(one["said"], one["up"], one["down"]) for one in most] == [(1, 1, 0)]
+
+
+def test_the_same_feedback_of_many_at_once_is_one(database: str) -> None:  # noqa: F811
+    keep(exchange("chatcmpl-1"))
+    with ThreadPoolExecutor(6) as pool:
+        told = list(pool.map(lambda _: feedback.give("chatcmpl-1", thumb="down", user="taro"), range(12)))
+    assert all(one == told[0] for one in told) and len(logs.show("chatcmpl-1")["feedback"]) == 1
+    assert failures()["failed"] == 1 and failures()["feedback"]["most"][0]["said"] == 1
 
 
 def test_what_is_left_out_stays_as_it_was_said(home: Path) -> None:

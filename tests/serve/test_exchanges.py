@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -195,3 +197,22 @@ def test_a_reply_that_is_not_of_its_form_is_kept_though_it_was_not_sent(
     (told,) = new()
     assert told["finish"] == "schema_violation" and told["reply"].startswith("{")
     assert "broken_schema" in [one["reason"] for one in told["reasons"]]
+
+
+def test_a_canary_of_personal_data_is_in_no_file_of_the_server(keeping: tuple[Running, dict[str, str]]) -> None:
+    server, secrets = keeping
+    planted = ["canary.7731@example.jp", "080-7731-7731", "田中太郎"]
+    text = f"{planted[2]}様、電話 {planted[1]}、メール {planted[0]}"
+    done = server.client(secrets["shop"]).chat.completions.create(
+        messages=[{"role": "user", "content": text, "name": "canary"}], user=planted[0],
+        metadata={"session_id": planted[1], "note": planted[0]}, **GREEDY,
+    )  # type: ignore[call-overload]  # fmt: skip
+    kept(done.id)
+    with server.http(headers={"authorization": f"Bearer {secrets['shop']}"}) as http:
+        said = {"reply_id": done.id, "correction": text, "comment": planted[0], "user": planted[0], "label": planted[1]}
+        assert http.post("/v1/feedback", json=said).status_code == 200
+    home = Path(os.environ["SODATE_HOME"])
+    for file in (file for file in home.rglob("*") if file.is_file()):
+        data = file.read_bytes()
+        for one in (*planted, "canary.7731", "7731-7731"):
+            assert one.encode() not in data and json.dumps(one).strip('"').encode() not in data, (file, one)
