@@ -23,12 +23,6 @@ if TYPE_CHECKING:
 THOUGHT = 1024  # tokens a reply may think before it answers, if its template has a place for that
 
 
-def with_shots(prompt: Sequence[Message], shots: tuple[Message, ...]) -> list[Message]:
-    """The prompt with the turns of examples before it, behind its system turn."""
-    head = [m for m in prompt[:1] if m.role == "system"]
-    return [*head, *shots, *prompt[len(head) :]]
-
-
 def room_for(items: Sequence[EvalItem], renderer: Any, graders: Sequence[Grader]) -> int:
     """Tokens a reply may have: a quarter more than the longest reference, where right replies are about as long.
 

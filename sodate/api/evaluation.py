@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sodate.api import answers, beside, judging, recorded, repeating, retaining, sheets, structured
 from sodate.api.answers import Made
+from sodate.api.contestants import field_of
 from sodate.api.held_out import read_items
 from sodate.api.loading import load
 from sodate.api.retrieval import of_versions
@@ -20,7 +21,6 @@ from sodate.core.errors import UsageError
 from sodate.core.files import sha256_file, write_json, write_text
 from sodate.core.manifests import SCHEMA_VERSION, ResultManifest, read_kept
 from sodate.core.text import tr
-from sodate.core.types import Conversation, Message, Preference
 from sodate.data.datasets import count_use, located, wear_said
 from sodate.evaluate.aside import Aside
 from sodate.evaluate.grading import Again
@@ -44,6 +44,7 @@ class Evaluation:
     report: Path
     slices: tuple[Slice, ...] = ()
     aside: Aside = field(default_factory=Aside)
+    remarks: tuple[str, ...] = ()
 
     def examples(self, count: int) -> list[int]:
         """Numbers of items worth showing: fixed, broken, still wrong and still right ones in turn."""
@@ -61,6 +62,8 @@ def evaluate(
     replies: Sequence[str | Path] | str | Path = (),
     limit: int | None = None,
     shots: str | Path | None = None,
+    prompt: str | Path | None = None,
+    baselines: bool = False,
     columns: Mapping[str, str] | None = None,
     encoding: str | None = None,
     cluster: str | None = None,
@@ -84,8 +87,10 @@ def evaluate(
     `replies` are FILE[:NAME], answers to the same rows that were made elsewhere (`sodate/api/recorded.py`); with them
     there need be no model. Every contestant is compared with `baseline` (default: the first model, else the first
     file). `shots` adds a second baseline: the first one with the
-    rows of that file as examples in its prompt. `limit` takes the first rows. Rows with the same value in the column
-    `cluster` are not independent, and count so. Differences within ±`margin` count as none.
+    rows of that file as examples in its prompt; `prompt` another: with that system prompt, or file of one.
+    `baselines` compares a version with its base model, and with that and rows it was trained on as examples. `limit`
+    takes the first rows. Rows with the same value in the column `cluster` are not independent, and count so.
+    Differences within ±`margin` count as none.
     With `index`, passages that it finds stand before each question. With a JSON `schema` (a file), replies are held to
     it. The first `alone` rows are answered one at a time before all are, for the median seconds of a request.
     `engine` is who answers: "torch", "llamacpp" or "upstream:URL".
@@ -96,10 +101,9 @@ def evaluate(
     (`sodate/evaluate/aside.py`).
     """
     from sodate.evaluate.grading import check_references, with_references
-    from sodate.evaluate.handout import table, write_handout
+    from sodate.evaluate.handout import disagreements, table, write_handout
     from sodate.evaluate.items import can_show, independent
     from sodate.evaluate.report import write_report
-    from sodate.evaluate.run import with_shots
     from sodate.grade import parse_grader
 
     names = [models] if isinstance(models, str) else list(models)
@@ -114,20 +118,9 @@ def evaluate(
         )  # fmt: skip
     file = located(data)
     specs = [graders] if isinstance(graders, str | Mapping) else list(graders)
-    baseline = baseline or [*names, *elsewhere][0]
-    asked = [name for name in dict.fromkeys([baseline, *names]) if name not in elsewhere]
-    contestants: list[tuple[str, tuple[Message, ...]]] = [(name, ()) for name in asked]
-    baselines = [baseline]
-    if shots is not None:
-        if baseline in elsewhere:
-            raise UsageError(
-                tr("--shots needs a model as the baseline.", "--shots には、比較の基準となるモデルが必要です。"),
-                code="bad_value", param="shots",
-            )  # fmt: skip
-        examples = _shots(located(shots), columns, encoding)
-        count = sum(m.role == "assistant" and m.weight != 0 for m in examples)
-        baselines.append(with_shots(baseline, count))
-        contestants.insert(1, (baselines[1], examples))
+    entered = field_of(names, elsewhere, baseline, shots=shots, prompt=prompt, baselines=baselines, columns=columns,
+                       encoding=encoding)  # fmt: skip
+    asked = list(dict.fromkeys(one.model for one in entered.contestants))
     parsed = [parse_grader(spec, judges=judging.LocalJudges()) for spec in specs]
     held_to = None if schema is None else structured.schema_in(Path(schema))
     items, tools = read_items(file, limit, columns, encoding, cluster)
@@ -154,8 +147,8 @@ def evaluate(
     again: dict[str, list[Again]] = {}
     measured: dict[str, str] = {}  # what each given name stood for: `orders` → `orders@3`
     loaded: Any = None
-    for name, examples in contestants:
-        reference = baseline if examples else name
+    for one in entered.contestants:
+        name, reference = one.name, one.model
         if loaded is None or loaded[0] != reference:
             if loaded is not None:  # the old model goes before the new one comes
                 loaded[1].engine.close()
@@ -166,7 +159,7 @@ def evaluate(
             if retention:
                 kept[reference] = retaining.measure(loaded[1])
         room[name] = max_new_tokens or answers.room_for(items, loaded[1].renderer, parsed)
-        prompts = [answers.with_shots(item.prompt, examples) for item in items]
+        prompts = [one.asked(item.prompt) for item in items]
         unanswered[name] = answers.overlong(loaded[1], prompts, tools)
         for number, why in unanswered[name].items():
             on_event("warning", f"{where(items[number], number)}: {name}: {why}")
@@ -179,9 +172,9 @@ def evaluate(
             again[name] = repeating.again(asked_again, wanted)
     if loaded is not None:
         loaded[1].engine.close()
-    said = {name: said[name] for name in [*(name for name, _ in contestants), *elsewhere]}
+    said = {name: said[name] for name in [*(one.name for one in entered.contestants), *elsewhere]}
     cut_off = {name: one.cut_off for name, one in made.items()}
-    result = compare(said, items, parsed, baselines, cut_off=cut_off, unanswered=unanswered,
+    result = compare(said, items, parsed, entered.baselines, cut_off=cut_off, unanswered=unanswered,
                      again=again, seed=seed, margin=margin)  # fmt: skip
     result = replace(result, answered={name: one.answered for name, one in made.items()})
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
@@ -237,12 +230,14 @@ def evaluate(
         str(tr("code", "コード")): code_version(),
     }
     title = title or f"{', '.join([*names, *elsewhere])}: {Path(data).stem}"
+    remarks = (*entered.missing, *disagreements(result))
+    said_aside = [*aside.lines(), *remarks]
     page = write_report(result, folder / "report.html", title=title, meta=meta, replay=replay, parts=parts,
-                        aside=aside.lines())  # fmt: skip
+                        aside=said_aside)  # fmt: skip
     write_handout(result, folder / "handout.html", title=title, meta=meta, replay=replay,
-                  aside=aside.lines())  # fmt: skip
+                  aside=said_aside)  # fmt: skip
     sheets.write(folder / "rows.csv", *table(result))
-    return Evaluation(result, page, tuple(parts), aside)
+    return Evaluation(result, page, tuple(parts), aside, remarks)
 
 
 def _thoughts(made: Made | None, count: int) -> list[str]:
@@ -259,20 +254,3 @@ def reports_about(version: str) -> list[str]:
 def _measured(path: Path) -> Mapping[str, str]:
     result: ResultManifest = read_kept(path)
     return result.get("measured", {})
-
-
-def _shots(path: Path, columns: Mapping[str, str] | None, encoding: str | None) -> tuple[Message, ...]:
-    """The rows of a file, up to the last wanted reply of each, as turns before a prompt; without their system turns."""
-    from sodate.data.check import check
-
-    checked = check([path], columns=columns, encoding=encoding)
-    found = (e.lesson if isinstance(e, Preference) else e for e in checked.iter_examples())
-    examples = [e for e in found if isinstance(e, Conversation)]
-    if not examples:
-        raise UsageError(
-            tr(f"{path} has no conversation to show as an example.", f"{path} には例に使える会話がありません。"),
-            tr("--shots wants rows with a reply, as for training.",
-               "--shots には、学習用と同じ返答つきの行を指定してください。"),
-            code="wrong_rows", param="shots", file=path,
-        )  # fmt: skip
-    return tuple(m for e in examples for m in (*e.prompt, e.reply) if m is not None and m.role != "system")

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from sodate.api import report_files, sheets
 from sodate.core import home
 from sodate.core.errors import UsageError
 from sodate.core.manifests import read_kept
@@ -82,23 +83,68 @@ def flips(
 
 
 def compare_reports(first: str, second: str) -> dict[str, Any]:
-    """What both reports measured, side by side: of every grader and model the two means with their intervals.
+    """What both reports measured, side by side: of every grader and model the two means with their intervals, and of
+    the same rows what became of them (`change`, paired). `verdicts` are those that are not in both, or not the same.
 
-    `same_data` says whether the held-out rows are the same; otherwise the figures can't be compared.
+    `same_data` says whether the held-out rows are the same; otherwise the figures can't be compared, and nothing is
+    paired. `changed` names what else differs: the exact bytes behind a name, the code, the index.
     """
     one, two = report(first), report(second)
     sides = [{(row["model"], row["grader"]): row for row in about["results"]} for about in (one, two)]
     keys = list(dict.fromkeys([*sides[0], *sides[1]]))
     digests = [(about.get("data") or {}).get("sha256") for about in (one, two)]
+    limits = [(about.get("data") or {}).get("limit") for about in (one, two)]
+    same = digests[0] is not None and digests[0] == digests[1] and limits[0] == limits[1]
+    scored = [report_files.scores(_folder(name)) if same else {} for name in (first, second)]
     return {
         "reports": [first, second],
-        "same_data": digests[0] is not None and digests[0] == digests[1],
+        "same_data": same,
         "rows": [
             {"model": model, "grader": grader, "first": _mean(sides[0].get((model, grader))),
-             "second": _mean(sides[1].get((model, grader)))}
+             "second": _mean(sides[1].get((model, grader))),
+             "change": report_files.changed(*(side.get((model, grader)) for side in scored))}
             for model, grader in keys
         ],
+        "verdicts": _verdicts(one, two),
+        "changed": _changed(one, two),
     }  # fmt: skip
+
+
+def _verdicts(one: Mapping[str, Any], two: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Comparisons whose verdict is another in the second report; None where one of them has none."""
+    key = ("candidate", "baseline", "grader")
+    sides = [{tuple(c[k] for k in key): c["verdict"] for c in about.get("comparisons", ())} for about in (one, two)]
+    return [
+        {**dict(zip(key, which, strict=True)), "first": sides[0].get(which), "second": sides[1].get(which)}
+        for which in dict.fromkeys([*sides[0], *sides[1]])
+        if sides[0].get(which) != sides[1].get(which)
+    ]
+
+
+def _changed(one: Mapping[str, Any], two: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """What differs that both name: what a model's name stood for, and the code."""
+    found = {}
+    for model in one.get("bytes") or {}:
+        exact = [about.get("bytes", {}).get(model) for about in (one, two)]
+        if exact[1] is not None and exact[0] != exact[1]:
+            found[model] = [about.get("measured", {}).get(model) for about in (one, two)]
+    for name in ("code", "seed", "margin"):
+        if one.get(name) != two.get(name):
+            found[name] = [one.get(name), two.get(name)]
+    return found
+
+
+def write_report_table(name: str, out: str | Path, *, encoding: str = "utf-8") -> dict[str, Any]:
+    """Writes the graded replies of a report to `out`, .csv (in UTF-8 with its mark, or CP932) or .xlsx, which has
+    verdicts and means on sheets of their own. UsageError for no such report, file or encoding."""
+    folder, target = _folder(name), Path(out)
+    if target.suffix.lower() not in (".csv", ".xlsx"):
+        raise UsageError(
+            tr(f"{target} is neither .csv nor .xlsx.", f"{target} は .csv でも .xlsx でもありません。"),
+            code="bad_value", param="out", file=target,
+        )  # fmt: skip
+    about = read_kept(folder / "result.json")
+    return {"report": name, **report_files.write_table(folder, about, target, sheets.named(encoding))}
 
 
 def measured(version: str) -> list[dict[str, Any]]:
@@ -164,11 +210,6 @@ def _graded(path: Path, _time: int) -> dict[tuple[str, str, str], dict[str, str]
     csv.field_size_limit(2**31 - 1)
     found = {}
     for row in list(csv.reader(io.StringIO(path.read_text("utf-8-sig"), newline="")))[1:]:
-        cells = dict(zip(_COLUMNS, map(_cell, row), strict=False))
+        cells = dict(zip(_COLUMNS, map(sheets.plain, row), strict=False))
         found[cells["place"], cells["model"], cells["grader"]] = cells
     return found
-
-
-def _cell(text: str) -> str:
-    """A cell without the mark that keeps a spreadsheet from reading it as a formula."""
-    return text[1:] if text[:1] == "'" and text[1:2] in ("=", "+", "-", "@", "\t", "\r") else text

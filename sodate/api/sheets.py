@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,8 @@ from sodate.core.text import en, ja, tr
 from sodate.data.mask import column_kind
 
 ID = "id"
+MAX_CELL = 32_767  # characters of a cell, beyond which a spreadsheet refuses the file
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what a cell that would be a formula begins with
 Encoding = Literal["utf-8", "cp932"]
 
 
@@ -38,17 +40,17 @@ def write(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]], enco
     How many characters CP932 does not have, and 〓 stands for, is the answer.
     """
     if path.suffix.lower() == ".xlsx":
-        _write_xlsx(path, header, rows)
+        write_book(path, {"Sheet": [header, *rows]})
         return 0
     text = io.StringIO()
     # What begins like a formula would be one.
-    plain = [[f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell for cell in row] for row in rows]
-    csv.writer(text).writerows([header, *plain])
+    safe = [[f"'{cell}" if cell[:1] in FORMULAS else cell for cell in row] for row in rows]
+    csv.writer(text).writerows([header, *safe])
     if encoding == "utf-8":
         write_bytes(path, text.getvalue().encode("utf-8-sig", "replace"))
         return 0
     # What a keyboard has and CP932 has not, in the form that it has.
-    written = text.getvalue().translate({0x2212: "－", 0x301C: "～", 0x2014: "―", 0x2016: "∥"})
+    written = text.getvalue().translate({0x2212: "－", 0x301C: "～", 0x2013: "-", 0x2014: "―", 0xA0: " ", 0x2016: "∥"})
     kept = "".join(one if one.isascii() or _in_cp932(one) else _GETA for one in written)
     write_bytes(path, kept.encode("cp932"))
     return sum(old != new for old, new in zip(written, kept, strict=True))
@@ -116,18 +118,26 @@ def _openpyxl() -> Any:
     return openpyxl
 
 
-def _write_xlsx(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def write_book(path: Path, tables: Mapping[str, Sequence[Sequence[str]]]) -> None:
+    """An .xlsx of several sheets by their names, each cell as text, whatever it begins with."""
+    book = _openpyxl().Workbook()
     from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE as UNWRITABLE
 
-    book = _openpyxl().Workbook()
-    sheet = book.active
-    for y, row in enumerate([header, *rows], 1):
-        for x, value in enumerate(row, 1):
-            cell = sheet.cell(y, x, UNWRITABLE.sub("\ufffd", value))
-            cell.data_type = "s"  # text, whatever it begins with
+    book.remove(book.active)
+    for name, rows in tables.items():
+        sheet = book.create_sheet(name)
+        for y, row in enumerate(rows, 1):
+            for x, value in enumerate(row, 1):
+                cell = sheet.cell(y, x, UNWRITABLE.sub("\ufffd", value)[:MAX_CELL])
+                cell.data_type = "s"
     out = io.BytesIO()
     book.save(out)
     write_bytes(path, out.getvalue())
+
+
+def plain(text: str) -> str:
+    """A cell without the mark that keeps a spreadsheet from reading it as a formula."""
+    return text[1:] if text[:1] == "'" and text[1:2] in FORMULAS else text
 
 
 def table(path: Path) -> list[list[str]]:

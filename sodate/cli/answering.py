@@ -45,6 +45,21 @@ def evaluate(
         Path | None,
         typer.Option(help=tr("A second baseline: these examples in the prompt.", "第二の基準: 例を入れたプロンプト。")),
     ] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            help=tr(
+                "A baseline with this system prompt, or file of one.",
+                "このシステムプロンプト (またはファイル) を付けた基準。",
+            )
+        ),
+    ] = None,
+    baselines: Annotated[
+        bool,
+        typer.Option(
+            "--baselines", help=tr("A version's base, alone and with examples.", "ベースモデル単体と、例を入れたもの。")
+        ),
+    ] = False,
     columns: Columns = None,
     encoding: Encoding = None,
     cluster: Annotated[
@@ -89,6 +104,7 @@ def evaluate(
     with terminal.evaluating(quiet=as_json) as listen:
         done = sodate.evaluate(
             models, data, grader, replies=replies or (), baseline=baseline, limit=limit, shots=shots,
+            prompt=prompt, baselines=baselines,
             columns=pairs(columns), encoding=encoding, cluster=cluster, slices=slice or (), margin=margin,
             index=index, schema=schema, alone=alone, max_new_tokens=max_tokens, batch_size=batch_size, seed=seed,
             engine=engine, replay=shlex.join(["sodate", *sys.argv[1:]]), retention=retention, prices=prices,
@@ -96,7 +112,15 @@ def evaluate(
         )  # fmt: skip
     if as_json:
         parts = [one.to_json() for one in done.slices]
-        print_json({**done.result.to_json(), "slices": parts, **done.aside.to_json(), "report": str(done.report)})
+        print_json(
+            {
+                **done.result.to_json(),
+                "slices": parts,
+                **done.aside.to_json(),
+                "remarks": [str(one) for one in done.remarks],
+                "report": str(done.report),
+            }
+        )
     else:
         from sodate.terminal.comparison import print_evaluation
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -94,6 +95,22 @@ def reports_show(report: str, as_json: Json = False) -> None:
 
     found = told(report)
     print_json(found) if as_json else terminal.print_tree(found)
+
+
+@reports_app.command("table", help=tr("The graded replies as CSV or xlsx.", "採点結果を CSV か xlsx に書き出す。"))
+def reports_table(
+    report: str,
+    out: Annotated[Path, typer.Argument(help=tr("replies.csv or replies.xlsx", "replies.csv または replies.xlsx"))],
+    encoding: Annotated[
+        str, typer.Option(help=tr("Of a CSV: utf-8 or cp932.", "CSV の文字コード: utf-8 か cp932。"))
+    ] = "utf-8",
+    as_json: Json = False,
+) -> None:
+    from sodate import terminal
+    from sodate.api.reports import write_report_table
+
+    done = write_report_table(report, out, encoding=encoding)
+    print_json(done) if as_json else terminal.print_table([done])
 
 
 @reports_app.command("compare", help=tr("Two reports side by side.", "二つのレポートを並べる。"))

@@ -53,6 +53,20 @@ def limits(result: EvalResult) -> list[str]:
     return found
 
 
+def disagreements(result: EvalResult) -> list[str]:
+    """Of each model, on how many rows graders that look at content disagree whether its reply is right."""
+    found: list[str] = []
+    for model in result.replies:
+        rows, name = result.at_odds(model), display_name(model)
+        if rows:
+            first = where(result.items[rows[0]], rows[0])
+            found.append(tr(f"{en(name)}: graders disagree on {len(rows)} rows whether the reply is right, first on "
+                            f"{en(first)}.",
+                            f"{ja(name)}: 返答の正誤について、採点方法どうしの判断が {len(rows)} 行で分かれています "
+                            f"(最初は {ja(first)})。"))  # fmt: skip
+    return found
+
+
 def write_handout(
     result: EvalResult, path: Path, *, title: str, meta: Mapping[str, str] | None = None, replay: str = "",
     aside: Sequence[str] = (),
@@ -70,7 +84,9 @@ def write_handout(
         }
         for one in result.comparisons
     ]
-    conclusions = [tr(*sentence(one, result.margin)) + f" ({one.grader})" for one in result.comparisons]
+    conclusions = [
+        tr(*sentence(one, result.margin, result.only_form(one))) + f" ({one.grader})" for one in result.comparisons
+    ]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,

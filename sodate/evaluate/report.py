@@ -69,10 +69,11 @@ def _example(result: EvalResult, index: int, models: list[str], graders: list[st
     for model in models:
         grades = []
         for grader in graders:
-            grade = result.score(model, grader).grades[index]
+            grade, form = result.score(model, grader).grades[index], result.score(model, grader).form
             grades.append(
                 {
                     "grader": grader,
+                    "form": form,
                     "score": f"{grade.score:.2f}",
                     "passed": grade.score >= PASS,
                     "reason": _clean(grade.reason),
@@ -88,8 +89,13 @@ def _example(result: EvalResult, index: int, models: list[str], graders: list[st
     }
 
 
-def sentence(one: Comparison, margin: float) -> tuple[str, str]:
-    """The verdict in words: (English, Japanese)."""
+def sentence(one: Comparison, margin: float, form: bool = False) -> tuple[str, str]:
+    """The verdict in words: (English, Japanese); `form` says that only form was looked at."""
+    english, japanese = _sentence(one, margin)
+    return (f"{english}, in form alone", f"{japanese} (形式のみ)") if form else (english, japanese)
+
+
+def _sentence(one: Comparison, margin: float) -> tuple[str, str]:
     names = display_name(one.candidate), display_name(one.baseline)
     (new, old), (new_ja, old_ja) = map(en, names), map(ja, names)
     return {
@@ -116,13 +122,14 @@ def _comparison(result: EvalResult, one: Comparison, reach: float) -> dict[str, 
         """A difference as a position in the plot: 0 in the middle of 200, ±reach at 6 and 194."""
         return f"{100 + 94 * max(-1.0, min(1.0, value / reach)):.1f}"
 
-    en, ja = sentence(one, result.margin)
+    en, ja = sentence(one, result.margin, result.only_form(one))
     groups = flips(result, one)
     view: dict[str, Any] = {
         "en": en,
         "ja": ja,
         "verdict": one.verdict,
         "grader": one.grader,
+        "form": result.only_form(one),
         "diff": signed(one.diff),
         "p": "<\u00a00.001" if one.p < 0.001 else f"{one.p:.3f}",
         "fixed": one.fixed,

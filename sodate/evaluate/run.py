@@ -24,6 +24,7 @@ VERDICT_JA: Mapping[Verdict, str] = {
     "inconclusive": "判定できず",
 }
 _SHOTS = re.compile(r"(.*) \+ ([0-9]+) shots", re.DOTALL)
+_PROMPT = " + prompt"
 FORM_ONLY = tr(
     "These graders look at form alone: a reply that passes may be wrong. Add one that compares with the right reply.",
     "形式だけを見る採点です。合格した返答の内容が正しいとは限りません。正解と比べる採点も加えてください。",
@@ -36,10 +37,17 @@ def with_shots(model: str, count: int) -> str:
     return f"{model} + {count} shots"
 
 
+def with_prompt(model: str) -> str:
+    """The name of a baseline with a system prompt of its own, the same in every language."""
+    return f"{model} + prompt"
+
+
 def display_name(model: str) -> str:
     """A model's name as people read it."""
     shots = _SHOTS.fullmatch(model)
-    return tr(model, f"{shots[1]} + 例 {shots[2]} 件") if shots else model
+    if shots:
+        return tr(model, f"{shots[1]} + 例 {shots[2]} 件")
+    return tr(model, f"{model.removesuffix(_PROMPT)} + プロンプト") if model.endswith(_PROMPT) else model
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +137,10 @@ class EvalResult:
     def form_only(self) -> bool:
         """Whether nothing was measured but form: a reply can pass and be wrong."""
         return all(one.form for one in self.results)
+
+    def only_form(self, one: Comparison) -> bool:
+        """Whether a comparison is of form alone."""
+        return self.score(one.candidate, one.grader).form
 
     def mark(self, model: str, index: int) -> str:
         """✓ or ✗ for a reply, by the first grader that looks at content; form alone earns no plain ✓."""

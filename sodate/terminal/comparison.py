@@ -52,7 +52,7 @@ def print_result(result: EvalResult, console: Console) -> None:
         console.print()
         new, old = display_name(candidate), display_name(baseline)
         console.print(Text(tr(f"{en(new)} vs {en(old)}", f"{ja(new)} と {ja(old)} の比較"), style="bold"))
-        console.print(_pair(rows))
+        console.print(_pair(result, rows))
     if result.comparisons:
         said = tr(
             "\nPaired item by item; p is Holm-adjusted over the graders of a pair.",
@@ -90,7 +90,7 @@ def _means(result: EvalResult, width: int) -> Table:
     return table
 
 
-def _pair(rows: list[Comparison]) -> Table:
+def _pair(result: EvalResult, rows: list[Comparison]) -> Table:
     """A row per grader. The least widths keep the columns of all pairs under one another."""
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column(tr("grader", "採点"), overflow="fold")
@@ -99,8 +99,9 @@ def _pair(rows: list[Comparison]) -> Table:
     table.add_column(tr("fixed/\nbroken", "新たに\n正解/\n不正解"), justify="right", no_wrap=True)
     table.add_column(tr("verdict", "判定"), no_wrap=True)
     for row in rows:
+        form = tr(" (form)", " (形式)") if result.only_form(row) else ""
         table.add_row(
-            Text(row.grader),
+            Text(row.grader + str(form)),
             f"{100 * row.diff:+.1f}",
             _interval(row.ci, "+.1f"),
             "<0.001" if row.p < 0.001 else f"{row.p:.3f}",
@@ -139,7 +140,7 @@ def print_evaluation(done: Evaluation, examples: int) -> None:
     if done.slices:
         out.print()
         out.print(_parts(done.slices))
-    if lines := done.aside.lines():
+    if lines := [*done.aside.lines(), *done.remarks]:
         out.print()
         for line in lines:
             out.print(f"· {shown(line)}", soft_wrap=True)

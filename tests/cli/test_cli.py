@@ -117,6 +117,18 @@ def test_eval_compares_a_version_with_its_base(farm: Farm, trained: dict[str, An
     assert Path(found["report"]).read_text("utf-8").startswith("<!")
 
 
+def test_eval_brings_the_baselines_that_a_version_should_have(farm: Farm, trained: dict[str, Any]) -> None:
+    words = ["eval", "orders@1", "--data", str(farm.held), "--grader", "exact", "--limit", "2", "--max-tokens", "3"]
+    done = worker.run(*words, "--baselines", "--prompt", "Answer in JSON.", "--json", home=farm.home)
+    assert done.code == 0, done.err
+    found = one_document(done)
+    models = list(dict.fromkeys(row["model"] for row in found["results"]))
+    base = models[1]
+    assert models == ["orders@1", base, f"{base} + prompt", f"{base} + 3 shots"] and found["remarks"] == []
+    pairs = [(one["candidate"], one["baseline"]) for one in found["comparisons"]]
+    assert pairs[:3] == [("orders@1", name) for name in models[1:]]
+
+
 def test_eval_reads_the_columns_it_is_told_as_far_as_it_is_told(
     farm: Farm, trained: dict[str, Any], tmp_path: Path
 ) -> None:

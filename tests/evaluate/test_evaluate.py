@@ -355,6 +355,6 @@ def test_the_page_to_hand_in_concludes_first_and_ends_with_its_limits(
 
 def test_every_graded_reply_is_a_row_of_the_table() -> None:
     header, rows = table(made())
-    assert header == ["item", "model", "grader", "score", "why", "reply", "reference"]
+    assert header == ["item", "model", "grader", "score", "why", "reply", "reference", "prompt"]
     assert len(rows) == 40 * 2 and rows[0][:4] == ["test.jsonl:1", "base", "exact", "1"]
-    assert rows[0][5:] == ["yes", "yes"] and rows[1][3] == "0"
+    assert rows[0][5:] == ["yes", "yes", "q0"] and rows[1][3] == "0"

@@ -43,7 +43,7 @@ def test_two_files_of_replies_are_compared_pairwise_without_a_model() -> None:
     assert (row["candidate"], row["baseline"], row["fixed"], row["broken"]) == ("new", "last year", 16, 0)
     assert row["verdict"] == "better"
     lines = (done.report.parent / "replies.jsonl").read_text("utf-8").splitlines()
-    assert json.loads(lines[20]) == {"model": "new", "item": 0, "reply": "1"}
+    assert json.loads(lines[20]) == {"model": "new", "item": 0, "reply": "1", "scores": {"exact": 1.0}}
     assert "sha256" in done.report.read_text("utf-8")
 
 
