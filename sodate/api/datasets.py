@@ -22,6 +22,7 @@ def add(
     licence: str | None = None,
     consent: str | None = None,
     note: str | None = None,
+    reviewer: str | None = None,
     unreviewed: bool = False,
     columns: Mapping[str, str] | None = None,
     encoding: str | None = None,
@@ -30,7 +31,7 @@ def add(
     paths = [files] if isinstance(files, str | Path) else files
     return adding.add(
         [datasets.located(path) for path in paths], name, role=role, unreviewed=unreviewed, columns=columns,
-        encoding=encoding, origin=Origin(by, licence, consent, note),
+        encoding=encoding, origin=Origin(by, licence, consent, note, reviewer),
     )  # fmt: skip
 
 

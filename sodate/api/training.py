@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sodate.api import trained
+from sodate.api import distilling, trained
 from sodate.api.checks import absolute, check_name, refuse_changes
 from sodate.api.rewards import load_reward, settled
 from sodate.api.training_data import TrainingData, read_data
 from sodate.core.errors import SodateError
-from sodate.core.recipe import METHODS, Decision, Recipe, RolloutRecipe, load_recipe, validated
+from sodate.core.recipe import METHODS, Decision, DistillRecipe, Recipe, RolloutRecipe, load_recipe, validated
 from sodate.core.runs import ReadOnlyRun, RunFolder, now
 from sodate.core.text import tr
 from sodate.core.types import ModelFiles
@@ -79,7 +79,7 @@ def _execute(recipe: Recipe, run: RunFolder | None, on_event: Listener) -> dict[
     files = look_up(recipe.model)
     if files.template is not None:  # a version: `orders` may mean another one by the time the run is resumed
         recipe = recipe.model_copy(update={"model": files.name})
-    recipe = settled(recipe)
+    recipe = distilling.settled(settled(recipe))
     start = begin(recipe, files)
     # The day that a template prints is the one the run began on, also when it is resumed, and then the version's.
     day = (
@@ -153,7 +153,7 @@ class TrainingJob:
     @property
     def longest(self) -> int:
         """Tokens of the longest row, with its reply where one is sampled."""
-        sampled = self.recipe.max_new_tokens if isinstance(self.recipe, RolloutRecipe) else 0
+        sampled = self.recipe.max_new_tokens if isinstance(self.recipe, RolloutRecipe | DistillRecipe) else 0
         return max(self.data.rows.longest, self.data.held_out.longest) + sampled
 
     def say(self, text: str) -> None:
@@ -277,7 +277,11 @@ def _setup(job: TrainingJob, model: Any, resolved: Resolved, choice: SpeedChoice
     def judge(name: str) -> Judge:
         return load_reward(name, device=str(job.device), dtype=choice.kind.dtype).score
 
+    def teacher(name: str) -> Any:
+        return distilling.load_teacher(name, job.files, str(job.device), choice.kind.dtype)
+
     rows, held_out = job.data.rows, job.data.held_out
     return Setup(
-        job.recipe, model, job.renderer, job.run, rows, held_out, resolved.micro_tokens, job.say, judge, LocalJudges()
+        job.recipe, model, job.renderer, job.run, rows, held_out, resolved.micro_tokens, job.say, judge, LocalJudges(),
+        teacher,
     )  # fmt: skip

@@ -9,7 +9,7 @@ import typer
 
 from sodate.cli import data_app
 from sodate.cli.failures import print_json
-from sodate.cli.options import Columns, Encoding, Json, pairs
+from sodate.cli.options import Columns, Encoding, Engine, Json, Limit, Longest, pairs
 from sodate.core.text import tr, visible
 
 Name = Annotated[str, typer.Argument(help=tr("NAME or NAME@N.", "名前、または 名前@番号。"))]
@@ -27,6 +27,9 @@ def data_add(
     consent: Annotated[str | None, typer.Option(help=tr("Whose consent there is.", "誰の同意があるか。"))] = None,
     note: Annotated[str | None, typer.Option(help=tr("Why they are added.", "加える理由。"))] = None,
     by: By = "",
+    reviewer: Annotated[
+        str | None, typer.Option(help=tr("Who reviewed rows that a machine wrote.", "機械が書いた行を確認した人。"))
+    ] = None,
     unreviewed: Annotated[
         bool, typer.Option("--unreviewed", help=tr("Also what no person reviewed.", "人が確認していない行も加える。"))
     ] = False,
@@ -37,7 +40,8 @@ def data_add(
     from sodate.api import datasets
 
     done = datasets.add(files, name, role="held-out" if held_out else None, by=by, licence=licence, consent=consent,
-                        note=note, unreviewed=unreviewed, columns=pairs(columns), encoding=encoding)  # fmt: skip
+                        note=note, reviewer=reviewer, unreviewed=unreviewed, columns=pairs(columns),
+                        encoding=encoding)  # fmt: skip
     if as_json:
         print_json(done.to_json())
         return
@@ -103,3 +107,28 @@ def data_delete(dataset: Name, as_json: Json = False) -> None:
     print_json({"deleted": gone}) if as_json else print(
         visible(tr(f"The rows of {gone} are deleted.", f"{gone} の行を削除しました。"))
     )
+
+
+@data_app.command("teach", help=tr("Rows of another model's replies.", "別のモデルの返答から行を作る。"))
+def data_teach(
+    data: Annotated[Path, typer.Argument(help=tr("Prompts.", "プロンプトのファイル。"))],
+    teacher: Annotated[str, typer.Option(help=tr("Whose replies they are.", "返答するモデル。"))] = ...,  # type: ignore[assignment]
+    terms: Annotated[str, typer.Option(help=tr("What its terms of use allow.", "利用規約で許される使い方。"))] = ...,  # type: ignore[assignment]
+    out: Annotated[Path, typer.Option(help=tr("Where the rows go.", "出力先。"))] = ...,  # type: ignore[assignment]
+    replies: Annotated[Path | None, typer.Option(help=tr("Recorded replies.", "記録済みの返答。"))] = None,
+    grader: Annotated[
+        list[str] | None, typer.Option(help=tr("Which replies are taken.", "採用する返答の条件。"))
+    ] = None,
+    engine: Engine = "torch",
+    max_tokens: Longest = 512,
+    limit: Limit = None,
+    columns: Columns = None,
+    encoding: Encoding = None,
+    as_json: Json = False,
+) -> None:
+    from sodate import terminal
+    from sodate.api.distilling import teach
+
+    done = teach(data, out, teacher=teacher, terms=terms, replies=replies, graders=grader or (), engine=engine,
+                 max_new_tokens=max_tokens, limit=limit, columns=pairs(columns), encoding=encoding)  # fmt: skip
+    print_json(done) if as_json else terminal.print_tree(done)

@@ -116,6 +116,18 @@ class SFTRecipe(Recipe):
     method: Literal["sft"] = "sft"
 
 
+class DistillRecipe(Recipe):
+    """On-policy distillation from a teacher with the same tokenizer (GKD, arXiv 2306.13649). `on_policy` is the paper's
+    λ, the share of rows whose reply the student writes itself; `beta` between KL from the teacher (0) and to it (1)."""
+
+    method: Literal["distill"] = "distill"
+    teacher: str
+    on_policy: float = Field(default=0.5, ge=0, le=1)
+    beta: float = Field(default=0.5, ge=0, le=1)
+    temperature: PositiveFloat = 1.0
+    max_new_tokens: PositiveInt = 256
+
+
 class RewardRecipe(Recipe):
     """A reward model (Bradley-Terry, or Plackett-Luce over rankings)."""
 
@@ -292,6 +304,7 @@ class Decision:
 
 METHODS: dict[str, type[Recipe]] = {
     "sft": SFTRecipe,
+    "distill": DistillRecipe,
     "dpo": DPORecipe,
     "kto": KTORecipe,
     "orpo": ORPORecipe,

@@ -37,6 +37,7 @@ class Origin:
     licence: str | None = None
     consent: str | None = None
     note: str | None = None
+    reviewer: str | None = None  # of what a machine wrote
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +176,8 @@ class _Desk:
             return Problem(*place, "unknown-format", (what, tr(f"these are {form}.", f"この行は {form} です。")))
         given = item.row.data.get("origin")
         origin = dict(given) if isinstance(given, dict) else {}
+        if said.reviewer is not None and "teacher" in origin:
+            origin["reviewer"] = said.reviewer
         machine = "exchange" in origin or "teacher" in origin
         if machine and not (origin.get("reviewer") or origin.get("reviewers")) and not self._unreviewed:
             return Problem(*place, "unreviewed-row")

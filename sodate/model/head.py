@@ -34,6 +34,12 @@ class Head:
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32)).contiguous()
         return logits if self.cap is None else self.cap * torch.tanh(logits / self.cap)
 
+    def differentiable(self, hidden: Tensor) -> Tensor:
+        """(P, V) logits in float32, of few hidden (P, D), with a gradient."""
+        bias = None if self.bias is None else self.bias.float()
+        logits = torch.nn.functional.linear(self._scaled(hidden).float(), self.weight.float(), bias)
+        return logits if self.cap is None else self.cap * torch.tanh(logits / self.cap)
+
     def nll(self, hidden: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """-log p(target) in nats, differentiable, and whether no token is likelier, each (P,), of hidden (P, D)."""
         return linear_nll(self._scaled(hidden), self.weight, target, bias=self.bias, softcap=self.cap)

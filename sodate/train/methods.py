@@ -35,6 +35,7 @@ class Setup:
     say: Callable[[str], None]  # a warning for the person: kept with the run and shown
     judge: Callable[[str], Judge]  # the scores of a reward model by its name
     judges: Judges  # the models that graders may ask
+    teacher: Callable[[str], Any] | None = None  # a model by its name, with this one's tokenizer, without a gradient
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,3 +151,20 @@ def test_preferences_stay_preferences_and_kinds_are_not_mixed() -> None:
     assert row["chosen"] == "良い"
     done = api.add(write("c.jsonl", *QUESTIONS), "pairs")
     assert done.ledger.counts["unknown-format"] == 2 and not done.new
+
+
+def test_a_teachers_replies_are_rows_with_its_terms_and_wait_for_a_reviewer(tmp_path: Path) -> None:
+    from sodate.api.distilling import teach
+
+    write("prompts.jsonl", {"prompt": "一"}, {"prompt": "二"})
+    write("replies.jsonl", {"reply": '{"a": 1}'}, {"reply": "no JSON"})
+    with pytest.raises(UsageError, match="terms"):
+        teach("prompts.jsonl", "taught.jsonl", teacher="big", terms=" ", replies="replies.jsonl")
+    done = teach("prompts.jsonl", "taught.jsonl", teacher="big", terms="internal use", replies="replies.jsonl",
+                 graders=["json"])  # fmt: skip
+    assert (done["rows"], done["left"]) == (1, {"json": 1})
+    with pytest.raises(SodateError):
+        api.add("taught.jsonl", "support")
+    (row,) = api.add("taught.jsonl", "support", reviewer="hana").dataset.each()
+    assert row["origin"]["teacher"] == "big" and row["origin"]["terms"] == "internal use"
+    assert row["origin"]["reviewer"] == "hana" and api.show("support")["sources"] == {"teacher big": 1}
