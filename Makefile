@@ -3,7 +3,7 @@ PYTHON ?= python3
 HASHES ?= yes
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-ja honesty test check coverage docs hooks lock fuzz bench bench-serve clean
+.PHONY: help setup demo demo-ja honesty loop test check coverage docs hooks lock fuzz bench bench-serve clean
 
 help:  ## this list | この一覧
 	@case "$${SODATE_LANG:-$${LC_ALL:-$${LC_MESSAGES:-$$LANG}}}" in ja*) keep='s/\t.* | /\t/';; *) keep='s/ | .*//';; esac; \
@@ -38,6 +38,9 @@ demo-ja: setup  ## Japanese support replies with Gemma-3-270M | Gemma-3-270M で
 
 honesty: setup  ## SFT → DPO → GRPO: say "I don't know" instead of inventing, measured on held-out questions | SFT → DPO → GRPO: 作り話をせず「分かりません」と言えるようにし、評価用の質問で測る
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/honesty/run.sh
+
+loop: setup  ## three months of the loop on order mails, with scripted users | 注文メールでループの 3 か月を、スクリプトの利用者とともに動かす
+	@PATH="$(CURDIR)/$(BIN):$$PATH" python examples/loop/play.py --out loop-out
 
 # Two processes of one thread each: most tests are Python, and what two threads compute is tested as such.
 test: setup  ## the whole test suite | テストをすべて実行する
