@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator
 from sodate.core import home
 from sodate.core.errors import UsageError
 from sodate.core.files import write_text
-from sodate.core.recipe import METHODS, column_pairs, validated
+from sodate.core.recipe import METHODS, validated
+from sodate.core.recipe_values import column_pairs
 from sodate.core.text import Sentence, tr
 from sodate.core.yaml_files import read_mapping
 from sodate.data.datasets import located, to_train_on

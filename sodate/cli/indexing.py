@@ -132,7 +132,7 @@ def data_with_context(
 ) -> None:
     from sodate import terminal
     from sodate.api import retrieval
-    from sodate.core.recipe import column_pairs
+    from sodate.core.recipe_values import column_pairs
 
     done = retrieval.with_context(
         file, index, out, k=k, columns=column_pairs(columns) if columns else None, encoding=encoding,

@@ -67,7 +67,7 @@ def quota(
     need_extra()
     from dataclasses import asdict
 
-    from sodate.core.recipe import amount_bytes
+    from sodate.core.recipe_values import amount_bytes
     from sodate.jobs import quotas
 
     given = {"disk_bytes": amount_bytes(disk), "running": running, "waiting": waiting}

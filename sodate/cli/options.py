@@ -29,6 +29,6 @@ Temperature = Annotated[
 
 def pairs(columns: str | None) -> dict[str, str] | None:
     """What --columns says, as names by name."""
-    from sodate.core.recipe import column_pairs
+    from sodate.core.recipe_values import column_pairs
 
     return column_pairs(columns) if columns else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from pydantic import (
 
 from sodate.core.errors import UsageError
 from sodate.core.home import beside
+from sodate.core.recipe_values import amount_bytes, column_pairs
 from sodate.core.text import en, ja, said_by, tr
 from sodate.core.yaml_files import read_mapping, yaml_value
 
@@ -260,37 +260,6 @@ class SimPORecipe(FreeRecipe):
     method: Literal["simpo"] = "simpo"
     beta: PositiveFloat = 2.0
     gamma: float = Field(default=1.0, ge=0)
-
-
-def amount_bytes(text: str | None) -> int | None:
-    """Bytes of "4GB", "3.5 GiB" or "800MB", None of None; UsageError on anything else."""
-    if text is None:
-        return None
-    units = {"MB": 10**6, "GB": 10**9, "TB": 10**12, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
-    found = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*([MGT]I?B)", text.strip().upper(), re.ASCII)
-    if found is None or not float(found[1]):
-        raise UsageError(
-            tr(f"memory = {text!r} is not an amount of memory.", f"memory = {text!r} はメモリ量ではありません。"),
-            tr("Write it like 4GB or 800MB.", "4GB や 800MB のように書いてください。"),
-            code="bad_value",
-            param="memory",
-        )
-    return int(float(found[1]) * units[found[2]])
-
-
-def column_pairs(text: str) -> dict[str, str]:
-    """`a=b,c=d` as a mapping; UsageError if it is not of that form."""
-    parts = [[side.strip() for side in part.partition("=")] for part in text.split(",")]
-    if not all(key and equals and value for key, equals, value in parts):
-        raise UsageError(
-            tr(
-                f"columns {text!r} is not of the form key=value,key=value.",
-                f"columns {text!r} は key=value,key=value の形ではありません。",
-            ),
-            code="bad_value",
-            param="columns",
-        )
-    return {key: value for key, _, value in parts}
 
 
 @dataclass(frozen=True, slots=True)

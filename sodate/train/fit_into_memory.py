@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import torch
 
 from sodate.core.errors import SodateError
-from sodate.core.recipe import Decision, Recipe, amount_bytes
+from sodate.core.recipe import Decision, Recipe
+from sodate.core.recipe_values import amount_bytes
 from sodate.core.runs import RunFolder
 from sodate.core.text import en, ja, size, tr
 from sodate.core.types import ModelFiles

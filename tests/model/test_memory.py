@@ -18,7 +18,7 @@ from transformers import LlamaConfig
 
 from sodate.adapt import lora
 from sodate.core.errors import SodateError, UsageError
-from sodate.core.recipe import amount_bytes
+from sodate.core.recipe_values import amount_bytes
 from sodate.kernels.linear_cross_entropy import ELSEWHERE, THINNEST, TILE
 from sodate.library.store import ModelEntry
 from sodate.model import forecast, fused, gradient_checkpointing, memory

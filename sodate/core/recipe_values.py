@@ -1,0 +1,39 @@
+"""Values of recipes that people write as one word: amounts of memory, and columns."""
+
+from __future__ import annotations
+
+import re
+
+from sodate.core.errors import UsageError
+from sodate.core.text import tr
+
+
+def amount_bytes(text: str | None) -> int | None:
+    """Bytes of "4GB", "3.5 GiB" or "800MB", None of None; UsageError on anything else."""
+    if text is None:
+        return None
+    units = {"MB": 10**6, "GB": 10**9, "TB": 10**12, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+    found = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*([MGT]I?B)", text.strip().upper(), re.ASCII)
+    if found is None or not float(found[1]):
+        raise UsageError(
+            tr(f"memory = {text!r} is not an amount of memory.", f"memory = {text!r} はメモリ量ではありません。"),
+            tr("Write it like 4GB or 800MB.", "4GB や 800MB のように書いてください。"),
+            code="bad_value",
+            param="memory",
+        )
+    return int(float(found[1]) * units[found[2]])
+
+
+def column_pairs(text: str) -> dict[str, str]:
+    """`a=b,c=d` as a mapping; UsageError if it is not of that form."""
+    parts = [[side.strip() for side in part.partition("=")] for part in text.split(",")]
+    if not all(key and equals and value for key, equals, value in parts):
+        raise UsageError(
+            tr(
+                f"columns {text!r} is not of the form key=value,key=value.",
+                f"columns {text!r} は key=value,key=value の形ではありません。",
+            ),
+            code="bad_value",
+            param="columns",
+        )
+    return {key: value for key, _, value in parts}
