@@ -80,7 +80,7 @@ class Ladder:
 def ways(whole: Ladder) -> Iterator[Way]:
     """Every way, in the order of the ladder; what one needs is built when it is asked for."""
     task = whole.given.task
-    base = Way("base", tr("the model as it is", "モデルそのまま"), whole.model, whole.heldout())
+    base = Way("base", tr("the given model", "元のモデル"), whole.model, whole.heldout())
     yield base
     chosen, tried = choose_prompt(whole)
     label = tr(f"a prompt ({chosen.source})", f"プロンプト ({chosen.source})")
