@@ -61,15 +61,16 @@ def _siblings(measured: Mapping[str, str]) -> list[list[str]]:
 def _seen(exact: str, data: Path, digest: str) -> int | None:
     """How many of a version's training rows give a held-out row away; None where its files can't be read again."""
     from sodate.data.check import check
+    from sodate.data.datasets import located
 
     version = find_version(exact)
     assert version is not None
     recipe = version.manifest["recipe"]
-    files = [Path(str(file)) for file in recipe.get("data") or ()]
     try:
+        files = [located(str(file)) for file in recipe.get("data") or ()]
         if not files or sum(file.stat().st_size for file in files) > LARGEST:
             return None
-        aside = Path(str(recipe["eval"])) if recipe.get("eval") and recipe.get("leaks", "aside") == "aside" else None
+        aside = located(str(recipe["eval"])) if recipe.get("eval") and recipe.get("leaks", "aside") == "aside" else None
         if aside is not None and aside.resolve() == data.resolve():
             return 0  # what would have given it away was set aside
         checked = check(files, against=data, columns=recipe.get("columns") or None, encoding=recipe.get("encoding"))

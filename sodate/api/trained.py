@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sodate.core import home
 from sodate.core.errors import SodateError
 from sodate.core.recipe import PolishRecipe
 from sodate.core.runs import now
@@ -71,7 +72,7 @@ def finish(job: TrainingJob, model: Any, resolved: Resolved, figures: dict[str, 
     from sodate.train import gain
 
     run, recipe = job.run, job.recipe
-    name = recipe.name or safe_name(Path(recipe.data[0]).name.split(".")[0])
+    name = recipe.name or safe_name(home.DATASET.sub(r"\1", Path(recipe.data[0]).name).split(".")[0])
     wanted = True
     if isinstance(recipe, PolishRecipe):
         found = gain.outcome(run.metrics(), figures["best_step"], job.files.name)

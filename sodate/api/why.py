@@ -17,6 +17,7 @@ from sodate.core.recipe import METHODS, Recipe, validated
 from sodate.core.runs import RunFolder
 from sodate.core.text import tr
 from sodate.core.types import Conversation, Message
+from sodate.data.datasets import located
 from sodate.release.lookup import identity, look_up
 from sodate.release.registry import Version, find_version
 
@@ -81,7 +82,7 @@ def harmful(
 
     traced = _traced(version)
     method = named("sft")
-    prepared = tokenise([Path(against)], renderer=traced.renderer, measure=measure(method, traced.renderer),
+    prepared = tokenise([located(against)], renderer=traced.renderer, measure=measure(method, traced.renderer),
                         method="sft", columns=columns, encoding=encoding)  # fmt: skip
     held_out = rows_of(method, prepared)
     if not held_out.sequences:

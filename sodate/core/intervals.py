@@ -36,6 +36,14 @@ def paired_proportion_ci(fixed: float, broken: float, n: int, level: float = 0.9
     return max(-1.0, centre - half), min(1.0, centre + half)
 
 
+def difference_ci(failed: float, n: int, before: float, m: int, level: float = 0.95) -> Interval:
+    """Interval for failed / n - before / m of two independent groups: Newcombe (1998), method 10, from Wilson's two."""
+    (low, high), (low_, high_) = wilson(failed, n, level), wilson(before, m, level)
+    one, other = failed / n, before / m
+    diff = one - other
+    return diff - math.hypot(one - low, high_ - other), diff + math.hypot(high - one, other - low_)
+
+
 def clopper_pearson(successes: int, n: int, level: float = 0.95) -> Interval:
     """The exact interval for a rate: it holds the truth at least as often as it says, for any n ≥ 1."""
     tail, failures = (1 - level) / 2, n - successes

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sodate.core.files import write_text
+from sodate.core.intervals import difference_ci
 from sodate.core.manifests import read_manifest
 from sodate.core.text import tr, visible
 
@@ -27,6 +28,12 @@ def write(root: Path, month: str) -> Path:
     """Writes the pages of this month and of all months; returns the month's."""
     months = [read_manifest(path) for path in sorted(root.glob("*/cycle.json"))]
     here = next(one for one in months if one["month"] == month)
+    rates = [(_stock(one).get("reviewed") or {}) for one in months]
+    first = next((rate for rate in rates if rate.get("n")), None)
+    for one, rate in zip(months, rates, strict=True):
+        if first is not None and rate is not first and rate.get("n"):
+            ends = difference_ci(rate["failed"], rate["n"], first["failed"], first["n"])
+            one["change"] = {"diff": rate["rate"] - first["rate"], "ci": ends}
     until = [one for one in months if one["month"] <= month]
     write_text(root / month / "page.html", _page(here, until))
     write_text(root / "page.html", _page(months[-1], months))
@@ -123,6 +130,7 @@ Figure = Callable[[Month], str]
 _FIGURES: tuple[tuple[str, Figure], ...] = (
     (tr("Failure rate, reviewed", "失敗率（人の確認）"),
      lambda one: _rate(*((_stock(one).get("reviewed") or {}).get(key) for key in ("rate", "ci")))),
+    (tr("Change since the first month", "最初の月からの変化"), lambda one: _points(one.get("change"))),
     (tr("Failures that show", "表に現れた失敗"),
      lambda one: _rate(*((_stock(one).get("shown") or {}).get(key) for key in ("rate", "ci")))),
     (tr("Exchanges", "やり取り"), lambda one: str(_stock(one).get("exchanges", "–"))),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sodate.api import datasets as api
+from sodate.api.data import check
 from sodate.core.errors import SodateError, UsageError
 from sodate.data import datasets
 
@@ -106,6 +107,7 @@ def test_held_out_rows_and_training_rows_never_meet_in_either_order() -> None:
         with pytest.raises(UsageError, match="held out"):
             datasets.to_train_on(held_out)
     assert datasets.to_train_on("support@1").name == "rows.jsonl"
+    assert check("support@1", against="support-test@2").ledger.rows_used == 1
 
 
 def test_uses_of_a_held_out_dataset_are_counted_until_it_is_worn_out() -> None:

@@ -15,6 +15,7 @@ from sodate.api.versions import find_version
 from sodate.core import home as homes
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.files import lock
+from sodate.core.intervals import difference_ci
 from sodate.core.manifests import read_manifest
 from sodate.learn.cycle import STEPS, cycle, cycles
 
@@ -158,3 +159,8 @@ def test_what_no_person_reviewed_is_not_trained_on_unless_the_file_says_so(place
     assert done["dataset"] == "orders@1" and not done["promoted"] and statuses(done)["gate"] == "done"
     change(place, unreviewed=True)
     assert cycle(place / "cycle.yaml", month="2026-02")["dataset"] == "orders@2"
+
+
+def test_the_change_of_a_rate_has_newcombes_interval() -> None:
+    # The example of Newcombe (1998), table II, method 10: 56/70 - 48/80 = 0.2, 0.0524 to 0.3339.
+    assert difference_ci(56, 70, 48, 80) == pytest.approx((0.0524, 0.3339), abs=1e-4)
