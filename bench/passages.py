@@ -1,12 +1,13 @@
 """What training on passages brings: questions answered from retrieved passages, before and after.
 
     python bench/passages.py PASSAGES.jsonl QUESTIONS.jsonl [--model gemma3-270m] [--train 300] [--test 200] [--k 2]
+        [--unanswerable 0.2]
 
 Rows are {"id", "title", "text"} and {"id", "question", "passage_id", "answers"}, as in JSQuAD, split by article: no
-article that is asked about at the end is trained on. All are questions to one index of all passages. A third of the
-training rows and of the test rows get passages without the one that answers, which is what search finds beside it:
-passages of the same article, mostly; rows whose answer stands there by chance are left out. They have to be answered
-with the abstention, all others with the answer and the number of its passage.
+article that is asked about at the end is trained on. All are questions to one index of all passages. A share of the
+training rows (--unanswerable) and a third of the test rows get passages without the one that answers, which is what
+search finds beside it: passages of the same article, mostly; rows whose answer stands there by chance are left out.
+They have to be answered with the abstention, all others with the answer and the number of its passage.
 
 answered × right is printed before and after, with 95 % intervals: exact match (of any of the answers, NFKC, without
 marks and signs), hallucination (unanswerable, and answered all the same), over-refusal (answerable, and not answered),
@@ -86,7 +87,7 @@ def measure(name: str, test: Sequence[Asked]) -> dict[str, list[float]]:
     """0 or 1 for every question, by what is measured."""
     model = load(name)
     prompts = [[Message("user", one.prompt)] for one in test]
-    replies = [model.renderer.text(reply.ids).strip() for reply in model.replies(prompts, Sampling(max_new_tokens=40))]
+    replies = [model.renderer.text(reply.ids).strip() for reply in model.replies(prompts, Sampling(max_new_tokens=32))]
     model.engine.close()
     refused = [abstained(reply) for reply in replies]
     pairs = list(zip(test, replies, refused, strict=True))
@@ -109,6 +110,7 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=300)
     parser.add_argument("--test", type=int, default=200)
     parser.add_argument("--k", type=int, default=2)
+    parser.add_argument("--unanswerable", type=float, default=0.2, help="share of the training rows")
     parser.add_argument("--epochs", type=float, default=1.0)
     given = parser.parse_args()
     questions = [json.loads(line) for line in given.questions.read_text().splitlines()]
@@ -124,7 +126,7 @@ def main() -> None:
         cut = len(test) // 3
         tests = asked(rows(test[cut:], "bench-passages", True, given.k, place), True)
         tests += asked(rows(test[:cut], "bench-passages", False, given.k, place), False)
-        cut = len(train) // 3
+        cut = int(len(train) * given.unanswerable)
         lines = rows(train[cut:], "bench-passages", True, given.k, place)
         lines += rows(train[:cut], "bench-passages", False, given.k, place)
         draw.shuffle(lines)

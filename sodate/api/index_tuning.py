@@ -111,7 +111,7 @@ def _by_vectors(now: Index, weights: Weights, asked: Sequence[Question], name: s
     """Vectors alone, and fused with BM25 under the weights that do best alone; they are written into `made`."""
     encoder = opened_encoder(name)
     before = now if now.manifest.get("encoder", {}).get("name") == name else None
-    width = encoded(now.passages, made, encoder.passages, before)
+    width = encoded(now.passages, made, name, encoder.passages, before)
     questions = _vectors(encoder.questions, asked)
     held = Vectors(made, now.manifest["passages"], width)
     own = made / "words"

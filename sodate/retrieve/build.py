@@ -30,6 +30,7 @@ from sodate.retrieve.vectors import Encode
 READER = 1  # raised when documents become other passages than before
 NEAR = 0.95  # Jaccard similarity from which a passage is one that is there already
 TOGETHER = 256  # passages that are looked up among the others at once
+ENCODED = 32  # passages that are made vectors of at once
 
 
 @dataclass(slots=True)
@@ -96,7 +97,7 @@ def build(paths: Iterable[Path], name: str, encode: Encode | None = None) -> Bui
                 kept = _kept_of(before)
                 if "encoder" in kept:
                     assert encode is not None, "where the version before has vectors, passages are encoded"
-                    encoded(store.Passages(stage, count), stage, encode, before)
+                    encoded(store.Passages(stage, count), stage, kept["encoder"]["name"], encode, before)
                 about: IndexManifest = {
                     "schema_version": SCHEMA_VERSION, "index": f"{name}@{number}", "created_at": now(),
                     "reader": READER, "sources": sources, "passages": count, "duplicates": built.duplicates,
@@ -211,21 +212,21 @@ def _hashed(folder: Path) -> dict[str, str]:
     return {name: sha256_file(folder / name) for name in names if (folder / name).exists()}
 
 
-def encoded(held: Iterable[Passage], folder: Path, encode: Encode, before: Index | None = None) -> int:
+def encoded(held: Iterable[Passage], folder: Path, name: str, encode: Encode, before: Index | None = None) -> int:
     """Writes the vectors of passages into a folder; returns their width. Those that an index before it has are taken
-    from there."""
+    from there. `name` is that of what makes them."""
     old = before.vectors if before else None
     known = {} if old is None or before is None else {_whole(one): n for n, one in enumerate(before.passages)}
     texts = [_whole(one) for one in held]
 
     def some() -> Iterator[NDArray[np.float32]]:
-        for start in range(0, len(texts), TOGETHER):
-            progress.report("vectors", start, len(texts), folder.name)
-            own = texts[start : start + TOGETHER]
+        for start in range(0, len(texts), ENCODED):
+            progress.report("vectors", start, len(texts), name)
+            own = texts[start : start + ENCODED]
             new = [text for text in own if text not in known]
             fresh = iter(encode(new)) if new else iter(())
             yield np.stack([next(fresh) if old is None or text not in known else old.rows[known[text]] for text in own])
-        progress.report("vectors", len(texts), len(texts), folder.name)
+        progress.report("vectors", len(texts), len(texts), name)
 
     return vectors.write(folder, some())
 

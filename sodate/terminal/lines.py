@@ -24,6 +24,7 @@ WORK: dict[str, Sentence] = {
     "merge": tr("Merging and comparing", "統合と比較"),
     "documents": tr("Documents read", "読み込んだ文書"),
     "weights": tr("Weights tried", "試した重み"),
+    "vectors": tr("Vectors made", "計算したベクトル"),
     "exchanges": tr("Exchanges read", "読み込んだやり取り"),
     "export": tr("Exporting and trying it", "書き出しと確認"),
 }
