@@ -16,7 +16,7 @@ GRID = (
     Weights(), Weights(1.2, 0.75, 1), Weights(0.9, 0.4, 1), Weights(1.0, 0.6, 3), Weights(0.7, 0.6, 2),
     Weights(1.2, 0.8, 4), Weights(0.9, 0.75, 2),
 )  # fmt: skip
-FUSIONS = ((0.0, 1.0), (1.0, 0.1), (1.0, 0.25), (1.0, 0.5), (1.0, 1.0), (1.0, 2.0), (1.0, 4.0))  # text, vector
+FUSIONS = ((0.0, 1.0), (1.0, 0.25), (1.0, 0.5), (1.0, 1.0), (1.0, 2.0), (1.0, 4.0), (1.0, 8.0))  # text, vector
 KEPT = 0.95  # of the questions that have an answer, those that a threshold lets pass
 ENOUGH = 40  # questions that a threshold is learnt from
 

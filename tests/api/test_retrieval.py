@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 import sodate
-from sodate.api import binding, index_tuning, replies, retrieval
+from sodate.api import binding, index_tuning, replies, reranking, retrieval
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.types import Message
 from sodate.release import aliases, registry
 from sodate.retrieve import build, catalogue
 from sodate.retrieve.context import with_passages
-from sodate.retrieve.index import Weights
+from sodate.retrieve.index import Found, Weights
 from sodate.retrieve.passages import Passage
 from tests.tiny import llama_folder
 
@@ -201,3 +203,27 @@ def test_below_its_threshold_an_index_says_that_nothing_fits(faq: str) -> None:
     assert asking.found(sure) and "> 送料は無料です。" in asking.ask(sure)[0].content
     assert asking.found(unsure) == [] and "見つかりませんでした" in asking.ask(unsure)[0].content
     assert retrieval.retriever("faq@1").found(unsure)  # without a threshold, what there is is shown
+
+
+def test_a_model_puts_passages_in_the_order_in_which_it_finds_the_question_likely(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Any] = []
+
+    def ending(model: Any, rows: list[Any]) -> list[float]:
+        asked.extend(rows)
+        return [-float(len(begin)) for begin, _ in rows]
+
+    class Tokenizer:
+        def encode(self, text: str, **_: Any) -> Any:
+            return SimpleNamespace(ids=list(text))
+
+    monkeypatch.setattr("sodate.generate.scoring.ending", ending)
+    engine, renderer = SimpleNamespace(context_length=30), SimpleNamespace(tokenizer=Tokenizer())
+    model: Any = SimpleNamespace(model=object(), engine=engine, renderer=renderer)
+    found = [
+        Found(n, 9.0 - n, Passage("a", "line 1", (), text)) for n, text in enumerate(("long text", "short", "x" * 99))
+    ]
+    done = reranking.reranked(model, "How long?", found)
+    assert [one.number for one in done] == [1, 0, 2] and done[0].score == -5
+    assert all(len(begin) + len(end) <= 30 and "".join(end) == "\nQuestion: How long?\n" for begin, end in asked)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from sodate.generate import branches
+from sodate.generate import branches, scoring
 from sodate.generate.branches import likelihoods
 from sodate.model import forward, traits
 from sodate.model.load import load_base
@@ -85,3 +85,10 @@ def test_an_architecture_without_shared_prefixes_gives_the_same(
     monkeypatch.setattr(traits, "of", lambda model: traits.Traits(False))
     found = likelihoods(plain, PROMPTS[3:5], OPTIONS)
     assert found[1].logp == pytest.approx([alone(plain, PROMPTS[4], option) for option in OPTIONS], abs=2e-4)
+
+
+def test_an_ending_has_the_probability_that_transformers_gives_it(models: tuple[Any, Any]) -> None:
+    plain, model = models
+    rows = [(LONG, [40, 41, 42]), (LONG[:20], [30, 31]), ([5, 6, 7], [8]), (LONG, [9])]
+    found = scoring.ending(model, rows)
+    assert found == pytest.approx([alone(plain, begin, end) for begin, end in rows], abs=1e-4)
