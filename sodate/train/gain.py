@@ -144,18 +144,22 @@ def outcome(lines: Sequence[Mapping[str, Any]], kept: int | None, start: str) ->
     before, after = float(lines[0]["base_eval_score"]), float(best["eval_score"])
     items, gain, p = int(best["eval_items"]), float(best["eval_gain"]), float(best["eval_gain_p"])
     bound = ALPHA / len(looks)
+    rule = tr(f"p = {p:.2g}, a gain is below {bound:.2g}", f"p = {p:.2g}。{bound:.2g} 未満なら改善")
+    if len(looks) > 1:
+        rule = tr(f"{en(rule)}, a share of {ALPHA:g} for each of {len(looks)} looks",
+                  f"{ja(rule)} ({ALPHA:g} を確認の回数 {len(looks)} で割った値)")  # fmt: skip
     figures = tr(
         f"before it the model earned {before:.3f} on the {items} held-out rows, and {after:.3f} at step {best['step']} "
-        f"({gain:+.3f}, p = {p:.2g}; with {len(looks)} looks a gain is below {bound:.2g})",
+        f"({gain:+.3f}, {en(rule)})",
         f"検証用の {items} 行で、学習前は {before:.3f}、ステップ {best['step']} では {after:.3f} でした "
-        f"({gain:+.3f}。確認 {len(looks)} 回、p = {p:.2g}。{bound:.2g} 未満なら改善)",
+        f"({gain:+.3f}、{ja(rule)})",
     )
     if "zero_variance_groups" not in lines[0]:
         figures = tr(
-            f"{after:.0%} of the {items} held-out rows moved the right way by step {best['step']} (50% is chance; p = "
-            f"{p:.2g}, and with {len(looks)} looks a gain is below {bound:.2g})",
+            f"{after:.0%} of the {items} held-out rows moved the right way by step {best['step']} (50% is chance; "
+            f"{en(rule)})",
             f"検証用の {items} 行のうち {after:.0%} が、ステップ {best['step']} までに正しい方向へ動きました "
-            f"(偶然なら 50%。p = {p:.2g}。確認 {len(looks)} 回では {bound:.2g} 未満なら改善)",
+            f"(偶然なら 50%。{ja(rule)})",
         )
     if gain > 0 and items < TELLING:
         return Outcome("unknown", tr(
