@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from sodate.core.text import Sentence, en, ja, tr
+from sodate.train import pair_alarms
 
 if TYPE_CHECKING:
     from sodate.train.acts import Acts
@@ -161,6 +162,14 @@ def outcome(lines: Sequence[Mapping[str, Any]], kept: int | None, start: str) ->
             f"検証用の {items} 行のうち {after:.0%} が、ステップ {best['step']} までに正しい方向へ動きました "
             f"(偶然なら 50%。{ja(rule)})",
         )
+    fell = float(lines[0].get("base_eval_rewards/chosen", 0.0)) - float(best.get("eval_rewards/chosen", 0.0))
+    if fell > pair_alarms.FALL:
+        return Outcome("no-gain", tr(
+            f"The preferred replies themselves became less likely (held-out reward {-fell:+.2f}): {en(figures)}. Go on "
+            f"using {start}. Lower lr, raise beta, or add sft_weight=0.1.",
+            f"選ばれた返答そのものの確率が下がりました (検証用の報酬 {-fell:+.2f})。{ja(figures)}。{start} をそのまま"
+            "使ってください。lr を下げる、beta を上げる、sft_weight=0.1 を加える、のいずれかを試してください。",
+        ))  # fmt: skip
     if gain > 0 and items < TELLING:
         return Outcome("unknown", tr(
             f"So few held-out rows can't tell a gain from chance: {en(figures)}.",

@@ -69,6 +69,15 @@ def test_items_that_ask_the_same_count_as_one() -> None:
     assert found["eval_gain"] == 1.0 and found["eval_gain_p"] == 1 / 8
 
 
+def test_pairs_in_order_are_no_gain_where_the_preferred_replies_became_unlikely() -> None:
+    lines = looked([0.5] * 20, [1.0] * 20)
+    lines[0] |= {"base_eval_rewards/chosen": 0.1, "eval_rewards/chosen": -0.3}
+    assert outcome(lines, 1, "tone@1").verdict == "gain"
+    lines[0]["eval_rewards/chosen"] = -0.5
+    worse = outcome(lines, 1, "tone@1")
+    assert worse.verdict == "no-gain" and "became less likely (held-out reward -0.60)" in worse.said
+
+
 def test_without_a_reward_it_counts_what_moved_the_right_way() -> None:
     held = HeldOut({}, range(4))
     assert held.moved([0.3, 1.0, -2.0, 0.0]) == [0.5] * 4
