@@ -166,7 +166,7 @@ def power() -> None:
     rng, draws = np.random.default_rng(0), 2000
     print("| held-out tasks | looks | put right | broken | gain, points | shown in |")
     print("|---|---|---|---|---|---|")
-    for items in (16, 48, 120, 200):
+    for items in (16, 38, 120, 200):
         for looks in (1, 2):
             for fixed, broken in ((0.1, 0.1), (0.18, 0.08), (0.25, 0.05)):
                 seen = 0

@@ -22,7 +22,7 @@ FEWEST = 16  # held-out rows; fewer could hardly show anything, so that a file o
 BUDGET = 0.1  # of what the run computes, for all looks together
 # What a look at one row costs, to what a step computes for one: a pair goes forward once, and not back; a task gets one
 # greedy reply, and not `samples` of them with their log-probabilities, those of the reference, and gradients.
-PAIR, REPLIES = 1 / 3, 1.5
+PAIR, REPLIES = 1 / 3, 2.0
 
 
 def count(recipe: PolishRecipe, rows: int) -> int:
