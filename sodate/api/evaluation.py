@@ -168,7 +168,8 @@ def evaluate(
         )
         said[name] = made[name].texts
         if wanted := repeating.wanted(parsed):
-            asked_again = repeating.Answers(loaded[1], prompts, tools, unanswered[name], room[name], batch_size, seed)
+            asked_again = repeating.Answers(loaded[1], prompts, tools, unanswered[name], room[name], batch_size, seed,
+                                            held_to)  # fmt: skip
             again[name] = repeating.again(asked_again, wanted)
     if loaded is not None:
         loaded[1].engine.close()

@@ -16,6 +16,7 @@ from sodate.core.engine import Sampling
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
 from sodate.core.types import Conversation, Message
+from sodate.grade.asking import MAX_TOKENS
 from sodate.grade.outcome import How, Said, Turns, Usage
 from sodate.grade.outcome import Judges as Judges
 from sodate.release.lookup import identity, is_known
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from sodate.api.loading import Model
 
 AT_ONCE = 32  # questions before an engine together
+BRIEF = 128  # tokens of an answer that no grammar ends, unless the grader says otherwise
 
 
 class LocalJudges:
@@ -54,7 +56,8 @@ class LocalJudges:
         constraint = structured.json_constraint(how.schema, "grader") if holds else None
         if constraint is not None and (end := judge.renderer.form.thought_end):
             constraint = structured.after_reasoning(constraint, end)
-        sampling = _sampling(how, max(1, min(how.max_tokens, room)))
+        brief = not holds and how.max_tokens == MAX_TOKENS and not judge.renderer.thinks
+        sampling = _sampling(how, max(1, min(BRIEF if brief else how.max_tokens, room)))
         replies = judge.replies(prompts, sampling, constraint=constraint, batch_size=AT_ONCE)
         return [
             Said(judge.renderer.text(reply.ids).strip(), judge.files.name, Usage(len(asked), len(reply.ids)),

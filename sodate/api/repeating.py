@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sodate.api import structured
 from sodate.core.engine import Sampling
 from sodate.core.types import Message
 from sodate.data import tasks
@@ -16,7 +17,8 @@ from sodate.grade.base import Repeats
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Who answers what: prompts that are `overlong` have no reply, and `batch_size` is what the first ones had."""
+    """Who answers what: prompts that are `overlong` have no reply, `batch_size` is what the first ones had, `schema`
+    what replies are held to."""
 
     model: Any
     prompts: Sequence[Sequence[Message]]
@@ -25,6 +27,7 @@ class Answers:
     max_new_tokens: int
     batch_size: int
     seed: int
+    schema: Any = None
 
 
 def wanted(graders: Sequence[Grader]) -> Repeats | None:
@@ -54,9 +57,10 @@ def again(answers: Answers, repeats: Repeats) -> list[Again]:
 
 def _replies(answers: Answers, numbers: Sequence[int], sampling: Sampling, at_once: int) -> list[tuple[int, str]]:
     tools = [answers.tools[number] for number in numbers]
-    replies = answers.model.replies(
-        [answers.prompts[number] for number in numbers], sampling, tools=tools, batch_size=at_once
-    )
     renderer = answers.model.renderer
+    held = None if answers.schema is None else structured.reply_constraint(answers.schema, "schema", renderer)
+    replies = answers.model.replies(
+        [answers.prompts[number] for number in numbers], sampling, tools=tools, constraint=held, batch_size=at_once
+    )
     texts = [tasks.generated(renderer, one.ids, offered) for one, offered in zip(replies, tools, strict=True)]
     return list(zip(numbers, texts, strict=True))
