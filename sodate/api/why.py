@@ -70,9 +70,9 @@ def harmful(
 ) -> dict[str, Any]:  # fmt: skip
     """The training rows that pull away from the rows of `against`: the list to look at first when data is bad.
 
-    A `score` is the mean over checkpoints of the cosine between the row's gradient and that of the loss on `against`,
-    with its sign turned: 1 is a row whose steps do nothing but harm. Not being a sum of products it does not let a long
-    or surprising row stand above all others (LESS, 2402.04333).
+    A `score` is how far the row's gradient reaches against that of the loss on `against`, in lengths of a typical row's
+    gradient, as a mean over the run's checkpoints. The weights before the first step say nothing of it: there all rows
+    pull alike, towards the task itself.
     """
     import numpy as np
 
@@ -91,13 +91,14 @@ def harmful(
             code="no_rows", param="against", file=against,
         )  # fmt: skip
     products, norms, size = traced.asked(held_out.sequences)
-    cosines = products / np.maximum(norms * size, np.finfo(float).tiny)
-    found = -cosines.mean(axis=1)
+    learnt = slice(1, None) if len(size) > 1 else slice(None)  # not the weights before the first step
+    typical = np.maximum(norms.mean(axis=0) * size, np.finfo(float).tiny)
+    found = -(products / typical)[:, learnt].mean(axis=1)
     rows = traced.rows_of(found, top)
     return {
         "version": traced.version.id, "against": str(against), "n": len(held_out.sequences),
         "rows": rows, "up": traced.rows_of(found, top, lowest=True), "down": rows,
-        "noise": 1 / math.sqrt(traced.wide * len(size)), **traced.about(),
+        "noise": 1 / math.sqrt(traced.wide * len(size[learnt])), **traced.about(),
     }  # fmt: skip
 
 

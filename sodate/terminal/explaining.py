@@ -25,7 +25,7 @@ def print_harmful(done: Mapping[str, Any]) -> None:
     file = shown(done["against"])
     title = tr(f"Training rows that pull away from {file} most; look at these first:",
                f"{file} と逆の向きに学習を引っぱる行。まずこれらを確かめてください:")  # fmt: skip
-    _rows(title, done["rows"], tr("cosine, turned", "コサイン (反転)"))
+    _rows(title, done["rows"], tr("reach", "強さ"))
     _noise(done)
 
 
