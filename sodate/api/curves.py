@@ -124,9 +124,8 @@ def _parsed(data: bytes) -> Columns:
     from pyarrow import json as reader
 
     try:
-        table = reader.read_json(
-            pa.BufferReader(data), read_options=reader.ReadOptions(block_size=max(1 << 20, len(data) // 2 + 1))
-        )
+        options = reader.ReadOptions(block_size=max(1 << 20, len(data) // 2 + 1), use_threads=False)
+        table = reader.read_json(pa.BufferReader(data), read_options=options)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         return _slowly(data)
     found: Columns = {}

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sodate.core import home
-from sodate.core.errors import UsageError
+from sodate.core.errors import SodateError, UsageError
 from sodate.core.files import full_disk, full_disk_said, holds, lock, sweep_temporaries, write_json, write_text
 from sodate.core.manifests import SCHEMA_VERSION, RunManifest, Status, read_kept, read_manifest
 from sodate.core.text import json_text, tr
@@ -31,9 +31,11 @@ def now() -> str:
 class RunFolder:
     """A run on disk. Everything but reading needs `locked()`: one writer."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, kept: RunManifest | None = None) -> None:
+        """`kept` is the manifest where it has just been read."""
         self.path = path
         self.name = path.name
+        self._kept = kept
 
     @classmethod
     def create(cls, manifest: dict[str, Any]) -> RunFolder:
@@ -65,8 +67,8 @@ class RunFolder:
 
     @property
     def kept(self) -> RunManifest:
-        """The manifest, read again only where it has changed. It is shared: do not change it."""
-        value: RunManifest = read_kept(self.path / "run.json")
+        """The manifest as of the list that this came from, or read again where it has changed. Do not change it."""
+        value: RunManifest = self._kept or read_kept(self.path / "run.json")
         return value
 
     def status(self) -> Status:
@@ -123,8 +125,16 @@ class ReadOnlyRun(RunFolder):
 def list_runs() -> list[RunFolder]:
     """Every run, oldest first."""
     root = home.runs_dir()
-    paths = [p for p in root.iterdir() if (p / "run.json").exists()] if root.exists() else []
-    return [RunFolder(p) for p in sorted(paths, key=lambda p: str(RunFolder(p).kept.get("created_at")) + p.name)]
+    found = []
+    for name in os.listdir(root) if root.exists() else []:  # noqa: PTH208
+        try:
+            found.append(RunFolder(root / name, read_kept(f"{root}/{name}/run.json")))
+        except NotADirectoryError:
+            continue
+        except SodateError as error:
+            if error.code != "file_missing":
+                raise
+    return sorted(found, key=lambda run: str(run.kept.get("created_at")) + run.name)
 
 
 def _append(path: Path, value: dict[str, Any]) -> None:

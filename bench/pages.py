@@ -1,0 +1,162 @@
+"""Milliseconds of the pages, over a full house.
+
+    python bench/pages.py [--runs 1000] [--lines 100000] [--exchanges 1000000] [--times 60]
+
+A server on SQLite is asked by one client over HTTP: the median and the 95th percentile of each page, and its bytes over
+the wire. Where Chromium is installed, what a reader waits for is measured in it: the first page until it can be used,
+and a run of so many steps until its curves are drawn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import shutil
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+from exchanges import fill as exchanged  # noqa: E402
+
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync"]  # fmt: skip
+
+
+def fill(runs: int, lines: int, exchanges: int) -> str:
+    """A home with so many runs, a metrics file of so many lines, and so many exchanges; the name of the long run."""
+    from sodate.core import home
+    from sodate.core.runs import RunFolder
+
+    recipe = {"method": "sft", "model": "smollm2-135m", "data": ["mails.jsonl"], "name": "mails"}
+    first = RunFolder.create({"recipe": recipe, "base": "smollm2-135m@0", "status": "running"})
+    line = (
+        '{"step": %d, "steps": 100000, "loss": %.6f, "lr": 0.0004, "grad_norm": %.4f, "tokens": 4000, "seconds": 0.4}\n'
+    )
+    about = json.loads((first.path / "run.json").read_text("utf-8"))
+    for n in range(runs):
+        folder = home.runs_dir() / f"sft-20260101-{n // 60:02d}{n % 60:02d}00-{n:04x}"
+        folder.mkdir()
+        said = {**about, "run": folder.name, "status": "done", "created_at": f"2026-01-01T00:{n % 60:02d}:00+00:00"}
+        (folder / "run.json").write_text(json.dumps(said), "utf-8")
+        (folder / "metrics.jsonl").write_text("".join(line % (k, 2 / k, 1.0) for k in range(1, 21)), "utf-8")
+    (first.path / "run.json").write_text(json.dumps({**about, "status": "done"}), "utf-8")
+    with (first.path / "metrics.jsonl").open("w") as stream:
+        stream.writelines(line % (n, 2 / n + (n == 77_777), 1 + n % 7 / 10) for n in range(1, lines + 1))
+    if exchanges:
+        exchanged(exchanges)
+    return first.name
+
+
+@contextlib.contextmanager
+def server() -> Iterator[str]:
+    """A server that has pages and no model."""
+    from sodate.api.answering import Service
+    from sodate.serve import server as serving
+    from sodate.serve.settings import Settings
+
+    settings = Settings(port=0)
+    listening = serving.bind(settings)
+    ready, servers = threading.Event(), []
+
+    def on_ready(made: Any) -> None:
+        servers.append(made)
+        ready.set()
+
+    thread = threading.Thread(target=serving.run, args=(Service([], {}), settings, listening, on_ready))
+    thread.start()
+    ready.wait(60)
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        servers[0].should_exit = True
+        thread.join()
+
+
+def asked(client: httpx.Client, path: str, times: int) -> dict[str, Any]:
+    """Milliseconds of a page and its bytes on the wire; the first request of all is counted apart."""
+    taken, size = [], 0
+    for _ in range(times + 1):
+        began = time.perf_counter()
+        with client.stream("GET", path, headers={"accept-encoding": "gzip"}) as answer:
+            size = sum(map(len, answer.iter_raw()))
+            assert answer.status_code == 200, (path, answer.status_code)
+        taken.append(1000 * (time.perf_counter() - began))
+    later = sorted(taken[1:])
+    return {"page": path, "first_ms": round(taken[0], 1), "median_ms": round(statistics.median(later), 1),
+            "p95_ms": round(later[int(0.95 * (len(later) - 1))], 1), "bytes": size}  # fmt: skip
+
+
+def first_load(client: httpx.Client) -> int:
+    """Bytes of the first page with everything that it loads."""
+    text = client.get("/").text
+    parts = ["/", *re.findall(r'(?:src|href)="(/static/[^"]+)"', text)]
+    return sum(int(asked(client, part, 1)["bytes"]) for part in parts)
+
+
+def in_a_browser(url: str, secret: str, run: str, times: int = 5) -> dict[str, float] | None:
+    """Milliseconds in Chromium: the first page until it can be used, and the curves of `run` until they are drawn."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        return None
+    from playwright.sync_api import sync_playwright
+
+    loaded, drawn = [], []
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as profile:
+        context = playwright.chromium.launch_persistent_context(profile, executable_path=chromium, args=FLAGS)
+        page = context.pages[0]
+        page.goto(f"{url}/login/{secret}")
+        page.wait_for_url(lambda there: "/login" not in there)
+        for _ in range(times):
+            page.goto(f"{url}/")
+            loaded.append(float(page.evaluate("performance.getEntriesByType('navigation')[0].domInteractive")))
+            page.goto(f"{url}/runs/{run}")
+            page.wait_for_selector("[data-drawn]")
+            drawn.append(float(page.locator("[data-drawn]").get_attribute("data-drawn") or 0))
+        context.close()
+    return {"interactive_ms": round(statistics.median(loaded), 1), "drawn_ms": round(statistics.median(drawn), 1)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=1000)
+    parser.add_argument("--lines", type=int, default=100_000)
+    parser.add_argument("--exchanges", type=int, default=1_000_000)
+    parser.add_argument("--times", type=int, default=60)
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["SODATE_HOME"] = folder
+        from sodate.serve import logins
+
+        run = fill(given.runs, given.lines, given.exchanges)
+        with server() as url, httpx.Client(base_url=url, timeout=120) as client:
+            assert client.get(f"/login/{logins.new_link('own')[0]}").status_code == 200
+            pages = ["/", "/data", "/runs", f"/runs/{run}", f"/v1/sodate/runs/{run}/curve", "/reports", "/ladder",
+                     "/versions", "/play", "/judge", "/review", "/index", "/keys"]  # fmt: skip
+            rows = [asked(client, path, given.times) for path in pages]
+            bytes_of_first = first_load(client)
+            seen = in_a_browser(url, logins.new_link("own")[0], run)
+    if given.json:
+        print(json.dumps({"pages": rows, "first_page_bytes": bytes_of_first, "browser": seen}))
+        return
+    print(f"{'page':60} {'first':>8} {'median':>8} {'p95':>8}  bytes")
+    for row in rows:
+        print(f"{row['page']:60} {row['first_ms']:8.1f} {row['median_ms']:8.1f} {row['p95_ms']:8.1f}  {row['bytes']}")
+    print(f"first page with all it loads: {bytes_of_first} bytes; n = {given.times} requests of each page")
+    print(f"in Chromium: {seen}")
+
+
+if __name__ == "__main__":
+    main()
