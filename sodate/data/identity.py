@@ -92,6 +92,9 @@ def labelled(folded: str) -> Iterator[Span]:
             for group in ("symbol", "n", "branch"):
                 if m[group]:
                     yield "bank-account" if bank else "health-insurance", *m.span(group)
+    if not _LONG.search(folded):
+        yield from _birthdays(folded)
+        return
     for m in _RESIDENCE.finditer(folded):
         yield "residence-card", *m.span()
     for m in _MACHINE.finditer(folded):
@@ -103,7 +106,17 @@ def labelled(folded: str) -> Iterator[Span]:
     for m in _INVOICE.finditer(folded):
         if corporate_valid(re.sub("[^0-9]", "", m[0])):
             yield INVOICE, *m.span()
-    for pattern in (_BORN, _BORN_AFTER):
+    yield from _birthdays(folded)
+
+
+_LONG = re.compile(
+    "[0-9][-ー・. ]{0,3}[0-9][-ー・. ]{0,3}[0-9][-ー・. ]{0,3}[0-9]|<<"
+)  # what all of these numbers have
+_BIRTH = re.compile("生|誕|[Bb]irth|[Bb]orn|dob|DOB|BIRTH")
+
+
+def _birthdays(folded: str) -> Iterator[Span]:
+    for pattern in (_BORN, _BORN_AFTER) if _BIRTH.search(folded) else ():
         for m in pattern.finditer(folded):
             yield "birthday", *m.span("n")
 

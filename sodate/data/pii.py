@@ -81,15 +81,19 @@ def _find(width_folded: str, wary: bool) -> list[tuple[int, int, str]]:
     if _DIGITS.search(folded):
         for kind, start, end in identity.labelled(folded):
             claim(kind, ((start, end),))
-        claim("my-number", _my_numbers(folded))
-        claim("driver-licence", (span for span in identity.licences(folded) if not _other_number(folded, span[0])))
+        long = _LONG.search(folded) is not None
+        claim("my-number", _my_numbers(folded) if long else ())
+        claim(
+            "driver-licence",
+            () if not long else (span for span in identity.licences(folded) if not _other_number(folded, span[0])),
+        )
         if wary:
             claim("passport", (span for span in identity.passports(folded) if not _other_number(folded, span[0])))
-        claim("card", _cards(folded))
-        claim(identity.CORPORATE, identity.corporate(folded))
+        claim("card", _cards(folded) if long else ())
+        claim(identity.CORPORATE, identity.corporate(folded) if long else ())
         # Digits that are spoken for are hidden, or a number beside them would seem to go on.
         hidden = "".join("|" if c else char for c, char in zip(covered, folded, strict=True)) if taken else folded
-        claim("phone", _phones(hidden, wary))
+        claim("phone", _phones(hidden, wary) if _SOME.search(hidden) else ())
         claim("address", addresses(folded))
     claim("name", names(folded))
     return sorted(taken)
@@ -111,6 +115,9 @@ def _fold_one(match: re.Match[str]) -> str:
     return "-" if char in _HYPHENS else unicodedata.normalize("NFKC", char)
 
 
+# So many digits near one another, as all numbers that are looked for have.
+_LONG = re.compile(r"(?:[0-9][^0-9\n]{0,3}){12}")
+_SOME = re.compile(r"(?:[0-9][^0-9]{0,3}){8}")
 _DIGITS = re.compile("[0-9]|丁目|生年|誕生|生まれ|日生")
 # The number is called something else right before it.
 _OTHER_NUMBER = re.compile(

@@ -30,7 +30,9 @@ _DOT = re.compile(
     re.IGNORECASE,
 )
 _HAS_AT = re.compile(
-    r"@|at|アット|あっと|&#|&com|%40|[★☆●◎◆■♪]|[\[({<【〔「『〈] {0,2}a {0,2}[\])}>】〕」』〉]", re.IGNORECASE
+    r" @|@ |[\[({<【〔「『〈] {0,2}(?:at|@|a|ア|あ)|アット|あっと|&#|&com|%40|[★☆●◎◆■♪]|[_-]at[_-]| dot "
+    r"|@[^ ]{0,80}[\[({<【。ド]",
+    re.IGNORECASE,
 )
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})")
 _LOCAL_END = re.compile(r"[A-Za-z0-9._%+-]")
@@ -53,6 +55,7 @@ _BY_WORD = {word: digit for digit, said in _SAID.items() for word in said.split(
 _ONE_WORD = "|".join(sorted(_BY_WORD, key=len, reverse=True))
 _WORDS = re.compile(rf"(?<![A-Za-z])(?:(?:{_ONE_WORD})[-ー、,のー ]{{0,2}}){{9,40}}", re.IGNORECASE)
 _WORD = re.compile(_ONE_WORD, re.IGNORECASE)
+_ZERO = re.compile("ゼロ|ぜろ|レイ|れい|マル|まる|zero|oh[ -]", re.IGNORECASE)  # a number that is dictated begins so
 
 
 def plain(text: str) -> tuple[str, list[int]] | None:
@@ -64,7 +67,7 @@ def plain(text: str) -> tuple[str, list[int]] | None:
         shown, places = _edited(text, [(*m.span(), "") for m in _INVISIBLE.finditer(text)])
         again = plain(shown)
         return (shown, places) if again is None else (again[0], [places[at] for at in again[1]])
-    edits = [*_mail(text), *_dictated(text)]
+    edits = [*_mail(text), *(_dictated(text) if _ZERO.search(text) else ())]
     return _edited(text, sorted(edits)) if edits else None
 
 
