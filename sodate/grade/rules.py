@@ -276,10 +276,11 @@ def _weighed(name: str, rules: Rules, graders: Sequence[Grader]) -> Grader:
     def many(cases: Sequence[Case]) -> list[Grade]:
         return [one(grades) for grades in zip(*(grader.grade(cases) for grader in graders), strict=True)]
 
+    form = all(not isinstance(rule, OtherGrader) or one.form for rule, one in zip(rules.rules, graders, strict=True))
     needs = any(grader.needs_reference for grader in graders)
     notes = tuple(note for grader in graders for note in grader.notes)
     asks = tuple(dict.fromkeys(model for grader in graders for model in grader.asks))
     return Grader(
-        name, None, needs, notes=notes, many=many, asks=asks,
+        name, None, needs, notes=notes, many=many, asks=asks, form=form,
         knowing=lambda references: _weighed(name, rules, [one.with_references(references) for one in graders]),
     )  # fmt: skip

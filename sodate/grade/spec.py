@@ -254,8 +254,8 @@ def _from_file(path: Path, judges: Judges | None) -> Grader:
     return parse_grader(read_object(text, str(path)), path.parent, judges)
 
 
-# Kinds that look at form alone, unless a rule of theirs needs a reference.
-FORM = frozenset(("json", "json_schema", "banned_words", "length", "rules"))
+# Kinds that look at form alone; others say so themselves.
+FORM = frozenset(("json", "json_schema", "banned_words", "length"))
 KINDS: Mapping[str, Callable[[Spec, Path], Grader]] = {
     "exact": _exact,
     "string_check": _string_check,
@@ -295,4 +295,4 @@ def parse_grader(spec: str | Mapping[str, Any], base: Path = Path(), judges: Jud
             tr("Known graders: ", "使えるもの: ") + ", ".join(KINDS),
         )
     made = maker(asked, base)
-    return replace(made, form=made.form or (asked.kind in FORM and not made.needs_reference))
+    return replace(made, form=made.form or asked.kind in FORM)

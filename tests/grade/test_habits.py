@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from sodate.core.errors import UsageError
@@ -134,3 +136,11 @@ def test_paraphrases_of_one_question_are_compared_without_any_model() -> None:
 def test_a_grader_that_never_looks_at_the_row_is_one_of_form(grader: str | dict[str, object], form: bool) -> None:
     made: Grader = parse_grader(grader)
     assert made.form is form
+
+
+def test_rules_are_of_form_unless_one_of_them_looks_at_the_row(tmp_path: Path) -> None:
+    graders = {"tone_ja": True, "citations": False, "exact": False}
+    rules = {"{kind: length}": True} | {f"{{kind: grader, grader: {one}}}": form for one, form in graders.items()}
+    for rule, form in rules.items():
+        (tmp_path / "r.yaml").write_text(f"rules: [{{kind: desu_masu}}, {rule}]")
+        assert parse_grader("rules:r.yaml", tmp_path).form is form

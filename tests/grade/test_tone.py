@@ -96,6 +96,7 @@ def test_a_reply_is_graded_by_its_sentences() -> None:
 
 
 def test_styles_are_those_of_the_house() -> None:
+    assert [one.check for one in findings("自分で調べろ。ところどころ。", House())] == ["mixing"]
     mixed = "これは本である。明日は行きます。明後日も行きます。"
     assert [one.number for one in findings(mixed, House())] == [0]
     assert [one.number for one in findings(mixed, House(style="plain"))] == [1, 2]
