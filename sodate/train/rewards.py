@@ -155,6 +155,13 @@ def parse_rewards(
         weight, kind, rest = split(spec)
         name = f"{kind}:{rest}" if rest else kind
         parts.append((weight, others[kind](rest) if others and kind in others else parse_grader(name, base, judges)))
+    if again := next((grader.name for _, grader in parts if grader.repeats is not None), None):
+        raise UsageError(
+            tr(f"{again} asks the model again for every reply, which a reward does not.",
+               f"{again} は返答ごとにモデルへ再度問い合わせるため、報酬には使えません。"),
+            tr("Use it with sodate eval.", "sodate eval で使ってください。"),
+            code="bad_value", param="rewards",
+        )  # fmt: skip
     if len({grader.name for _, grader in parts}) < len(parts):
         raise UsageError(
             tr("rewards names a grader twice.", "rewards に同じ採点が二度あります。"), code="bad_value", param="rewards"

@@ -27,7 +27,7 @@ def test_graders_are_mixed_by_their_weights() -> None:
     assert parts == {"exact": [1.0, 1.0, 0.0, 0.0], "json": [1.0, 0.0, 1.0, 0.0]}
 
 
-@pytest.mark.parametrize("specs", [["0*exact"], ["no_such"], ["exact", "2*exact"], ["exact:op=no"]])
+@pytest.mark.parametrize("specs", [["0*exact"], ["no_such"], ["exact", "2*exact"], ["exact:op=no"], ["consistency"]])
 def test_a_reward_that_is_none_is_refused(specs: list[str]) -> None:
     with pytest.raises(UsageError):
         parse_rewards(specs, Path())
