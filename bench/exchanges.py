@@ -81,7 +81,8 @@ def fill(count: int) -> None:
                                  rules=json.dumps(RULES)))  # fmt: skip
     batch: list[dict[str, Any]] = []
     first = 1
-    for row in [*rows(count), None]:
+    row: dict[str, Any] | None
+    for row in itertools.chain(rows(count), [None]):
         if row is not None:
             batch.append(row)
         if batch and (row is None or len(batch) == 20_000):
