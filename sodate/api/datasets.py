@@ -77,17 +77,16 @@ def show(reference: str) -> dict[str, Any]:
 
 
 def diff(old: str, new: str | None = None) -> dict[str, Any]:
-    """Which rows came, went and changed between two versions; without `new`, since the one before `old`."""
+    """Which rows came, went and changed between two versions; without `new`, since the one before `old`.
+
+    Of a first version every row is added."""
     last = datasets.find(old)
     if new is not None:
         return adding.differences(last, datasets.find(new))
     parent = last.manifest["parent"]
     if parent is None:
-        raise UsageError(
-            tr(f"{last.id} is the first version: there is nothing to compare it with.",
-               f"{last.id} は最初のバージョンなので、比べる相手がありません。"),
-            code="bad_value", param="dataset",
-        )  # fmt: skip
+        rows = [data["origin"]["row"] for data in last.each()]
+        return {"from": None, "to": last.id, "added": rows, "removed": [], "changed": [], "same": 0}
     return adding.differences(datasets.find(parent), last)
 
 

@@ -6,6 +6,7 @@ JSON keep their shape. Where the name of the output says another kind, the rows 
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import itertools
@@ -250,12 +251,18 @@ def _text(path: Path) -> tuple[str, str]:
     try:
         return data.decode(codec), codec
     except UnicodeDecodeError as error:
-        raise SodateError(
-            tr(f"{path} is not {codec} throughout (byte {error.start + 1}).",
-               f"{path} に {codec} として読めない箇所があります（{error.start + 1} バイト目）。"),
-            tr("Save it again as UTF-8.", "UTF-8 で保存し直してください。"),
-            code="bad_encoding", param="data", file=path,
-        ) from None  # fmt: skip
+        place = error.start + 1
+    # A short table may not show by itself what it is in; what is nowhere UTF-8 is what Japanese spreadsheets write.
+    shown = data.decode("utf-8", "replace")
+    if codec == "utf-8" and 2 * shown.count("\ufffd") > sum(not char.isascii() for char in shown):
+        with contextlib.suppress(UnicodeDecodeError):
+            return data.decode("cp932"), "cp932"
+    raise SodateError(
+        tr(f"{path} is not {codec} throughout (byte {place}).",
+           f"{path} に {codec} として読めない箇所があります（{place} バイト目）。"),
+        tr("Save it again as UTF-8.", "UTF-8 で保存し直してください。"),
+        code="bad_encoding", param="data", file=path,
+    )  # fmt: skip
 
 
 def _cell(value: Any) -> str:

@@ -93,3 +93,13 @@ def test_what_cannot_be_read_leaves_neither_output_nor_key(tmp_path: Path) -> No
     assert not (tmp_path / "out.jsonl").exists() and not (tmp_path / "key").exists()
     with pytest.raises(UsageError):
         masking.mask(tmp_path / "in.jsonl", tmp_path / "in.jsonl")
+
+
+def test_a_short_table_in_cp932_is_read_and_broken_utf8_is_not_taken_for_it(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_bytes("氏名,電話\r\n田中太郎,０９０－１２３４－５６７８\r\n".encode("cp932"))
+    masking.mask(tmp_path / "in.csv", tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_bytes().decode("cp932") == "氏名,電話\r\n顧客A,PHONE_1\r\n"
+    (tmp_path / "bad.csv").write_bytes("氏名,電話\r\n田中太郎様はこちらです,1\r\n".encode() + b"\x83\x41\r\n")
+    with pytest.raises(SodateError) as error:
+        masking.mask(tmp_path / "bad.csv", tmp_path / "out.csv")
+    assert error.value.code == "bad_encoding"

@@ -53,6 +53,7 @@ def test_what_is_added_is_a_version_and_nothing_new_makes_none() -> None:
         "from": "support@1", "to": "support@2", "added": [rows[2]["origin"]["row"]], "removed": [], "changed": [],
         "same": 2,
     }  # fmt: skip
+    assert len(api.diff("support@1")["added"]) == 2
     log = api.log("support@2")["versions"]
     assert [(one["dataset"], one["parent"], one["note"]) for one in log] == [
         ("support@1", None, None), ("support@2", "support@1", "June"),
