@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,10 @@ def test_a_model_of_this_machine_judges_in_both_orders_and_weighs_by_perplexity(
 def test_a_greedy_answer_is_the_same_among_other_rows_and_drawn_ones_are_others(pulled: Path, tmp_path: Path) -> None:
     rows = write_rows(tmp_path / "h.jsonl", [{"prompt": f"apples {n}?", "reference_answer": "x"} for n in range(5)])
     grader = "consistency:times=3,temperature=1.5"
-    result = sodate.evaluate("tiny", rows, grader, max_new_tokens=8, batch_size=4).result
-    parts = result.results[0].parts
+    done = sodate.evaluate("tiny", rows, [grader, "perplexity:tiny"], max_new_tokens=8, batch_size=4)
+    result, parts = done.result, done.result.results[0].parts
+    kept = json.loads(done.report.with_name("result.json").read_text("utf-8"))
+    assert kept["asks"] == {"perplexity:tiny": ["tiny"]}  # what a gate looks for, with the exact bytes
+    assert kept["judges"] == {"perplexity:tiny": identities(("tiny",))}
     assert parts["batch"] == 1 and parts["times"] < 1
     assert result.results[0].form and result.form_only
