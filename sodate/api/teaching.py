@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 TASKS = 64  # tried, evenly spread over the file
 AT_ONCE = 16  # tasks sampled at a time, to tell how far it is
 RIGHT = 0.999  # a reward from which on nothing is left
-WORTH = 0.05  # share of tasks in between below which a run is not worth its time
+WORTH = 0.2  # share of tasks in between below which it is little: as a run says before its first step
 
 Verdict = Literal["worth training", "little to learn here", "nothing to learn here"]
 
