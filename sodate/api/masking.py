@@ -165,7 +165,8 @@ def _rewrite(source: Path, target: Path, change: Change, before: Callable[[], No
     with atomic_file(target) as file:
         if wanted in ("jsonl", "json"):
             documents = (row[0] if header is None else dict(zip(header, row, strict=False)) for row in made)
-            lines = documents if wanted == "jsonl" else [list(documents)]
+            whole = wanted == "json" and not (kind == "json" and _is_one(source))
+            lines = [list(documents)] if whole else documents
             for one in lines:
                 text = json_text(one, indent=None if wanted == "jsonl" else 2)
                 file.write(text.encode("utf-8", "surrogatepass") + b"\n")
@@ -263,6 +264,11 @@ def _text(path: Path) -> tuple[str, str]:
         tr("Save it again as UTF-8.", "UTF-8 で保存し直してください。"),
         code="bad_encoding", param="data", file=path,
     )  # fmt: skip
+
+
+def _is_one(path: Path) -> bool:
+    """Whether a JSON file is one document rather than a list of them."""
+    return not _text(path)[0].lstrip().startswith("[")
 
 
 def _cell(value: Any) -> str:

@@ -103,3 +103,9 @@ def test_a_short_table_in_cp932_is_read_and_broken_utf8_is_not_taken_for_it(tmp_
     with pytest.raises(SodateError) as error:
         masking.mask(tmp_path / "bad.csv", tmp_path / "out.csv")
     assert error.value.code == "bad_encoding"
+
+
+def test_a_json_document_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "in.json").write_text('{"rows": [{"phone": "090-1234-5678"}]}', "utf-8")
+    masking.mask(tmp_path / "in.json", tmp_path / "out.json")
+    assert json.loads((tmp_path / "out.json").read_text("utf-8")) == {"rows": [{"phone": "PHONE_1"}]}
