@@ -456,3 +456,25 @@ def test_a_dataset_shows_what_is_new_in_it(house: tuple[Running, dict[str, Any]]
     assert len(told["change"]["added"]) == 2 and [row["line"] for row in told["rows"]] == [4, 5]
     pieces = told["rows"][0]["turns"][0]["pieces"]
     assert [piece["personal"] for piece in pieces if piece["personal"]] == ["phone"]
+
+
+def test_training_is_asked_for_on_the_page_of_a_file_and_taken_back(house: tuple[Running, dict[str, Any]]) -> None:
+    server, _ = house
+    client = entered(server, "steer", name="新人")
+    csrf = re.search(r'data-csrf="([0-9a-f]{64})"', client.get("/data").text)[1]
+    rows = [{"messages": [{"role": "user", "content": f"q{n}"}, {"role": "assistant", "content": f"a{n}"}]}
+            for n in range(12)]  # fmt: skip
+    body = "".join(json.dumps(row) + "\n" for row in rows)
+    files = {"file": ("mails.jsonl", body), "purpose": (None, "fine-tune")}
+    assert client.post("/v1/files", files=files).status_code == 403  # without the token of the session
+    sent = client.post("/v1/files", files=files, headers={"x-csrf-token": csrf}).json()
+    form = {"csrf": csrf, "model": "orders", "method": "supervised", "epochs": "2", "suffix": "first"}
+    assert client.post(f"/data/{sent['id']}/train", data=form | {"epochs": "99"}).status_code == 400
+    assert client.post(f"/data/{sent['id']}/train", data=form).status_code == 303
+    (job,) = client.get("/v1/sodate/data").json()["jobs"]
+    assert job["training_file"] == sent["id"] and job["method"]["supervised"]["hyperparameters"]["n_epochs"] == 2
+    foreign = entered(server, "steer", project="shop")
+    stolen = foreign.post(f"/data/jobs/{job['id']}/cancel", data={"csrf": token(foreign)})
+    assert stolen.status_code == 404 and foreign.get(f"/data/{sent['id']}").status_code == 404
+    assert client.post(f"/data/jobs/{job['id']}/cancel", data={"csrf": csrf}).status_code == 303
+    assert client.get("/v1/sodate/data").json()["jobs"] == []
