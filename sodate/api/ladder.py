@@ -115,6 +115,7 @@ def measured(whole: Ladder, way: Way, structured: bool) -> Rung:
         command=done.command,
         report=done.result["report"],
         passed=sum(fits) / len(fits) if fits else None,
+        cut_off=sum(done.result["cut_off"].values()),
         others={name: mean([one[name] for one in done.kept["scores"]]) for name in others},
     )
 

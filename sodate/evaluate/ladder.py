@@ -47,6 +47,7 @@ class Rung:
     report: str
     passed: float | None = None
     others: dict[str, float] | None = None  # means of the other graders
+    cut_off: int = 0  # replies that were ended by the longest length, not by the model
 
     @property
     def mean(self) -> float:
@@ -68,6 +69,7 @@ class Rung:
             "cost_per_request": self.cost_per_request,
             "cost_per_month": self.cost_per_month,
             "fits_schema": self.passed,
+            "cut_off": self.cut_off,
             "graders": self.others or {},
             "build_commands": list(self.build_commands),
             "command": self.command,

@@ -110,6 +110,7 @@ def _row(rung: Rung, chosen: Recommendation, clusters: Sequence[str] | None) -> 
         "mean": f"{100 * rung.mean:.1f}",
         "low": f"{100 * interval[0]:.1f}" if interval else "",
         "high": f"{100 * interval[1]:.1f}" if interval else "",
+        "cut_off": rung.cut_off,
         "others": [(name, f"{100 * value:.1f}") for name, value in (rung.others or {}).items()],
         "build": seconds(rung.build_seconds) if rung.build_seconds else "–",
         "memory": size(rung.peak_bytes),
