@@ -67,7 +67,7 @@ def test_every_command_in_a_page_is_one_that_exists(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_every_verb_and_option_named_in_the_text_exists(page: Path) -> None:
     text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
-    for words in map(str.split, re.findall(r"`sodate((?: [a-z]+)*)[^`]*`", text)):
+    for words in map(str.split, re.findall(r"`sodate((?: [a-z][a-z-]*)*)[^`]*`", text)):
         group: Any = typer.main.get_command(app)
         for word in words:
             if isinstance(group, typer.core.TyperGroup):
