@@ -20,7 +20,7 @@ from typing import Any
 from sodate.api.ladder_task import Given
 from sodate.api.retrieval import openai_line
 from sodate.core.errors import UsageError
-from sodate.core.text import tr
+from sodate.core.text import json_lines, tr
 from sodate.core.types import Conversation, Message, TaskItem
 from sodate.data.check import check
 from sodate.data.examples import ParsedRow, read_examples
@@ -273,7 +273,7 @@ def nearest_shots(rows: Rows, prompt: Prompt) -> Prompt:
 
 def kept_replies(result: dict[str, Any]) -> dict[str, Any]:
     """What a ladder keeps of an evaluation besides its result: each reply with its scores, in the order of the rows."""
-    lines = Path(result["report"]).with_name("replies.jsonl").read_text("utf-8").splitlines()
+    lines = json_lines(Path(result["report"]).with_name("replies.jsonl").read_text("utf-8"))
     rows = sorted((json.loads(line) for line in lines), key=lambda one: int(one["item"]))
     return {"replies": [one["reply"] for one in rows], "scores": [one["scores"] for one in rows]}
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from sodate.api import sheets
 from sodate.core.intervals import paired_proportion_ci
-from sodate.core.text import tr
+from sodate.core.text import json_lines, tr
 from sodate.evaluate import stats
 from sodate.evaluate.run import PASS, VERDICT_JA, display_name
 
@@ -75,7 +75,7 @@ def scores(folder: Path) -> Scores:
     """Every row's scores, as replies.jsonl has them; none for a report from before they were kept there."""
     path = folder / "replies.jsonl"
     found: Scores = {}
-    for line in path.read_text("utf-8").splitlines() if path.exists() else ():
+    for line in json_lines(path.read_text("utf-8")) if path.exists() else ():
         row = json.loads(line)
         for grader, score in (row.get("scores") or {}).items():
             found.setdefault((row["model"], grader), []).append(float(score))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -22,6 +23,10 @@ from sodate.cli.parser_words import said
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import json_text, tr, visible
 
+# What is wrong with a path that somebody gave, not with sodate.
+_OF_A_PATH = {
+    errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP,
+}  # fmt: skip
 _results: TextIO | None = None  # where the one JSON document goes, while everything else goes to stderr
 
 
@@ -97,6 +102,13 @@ def _as_error(raised: BaseException) -> SodateError:
         return SodateError(tr("Nothing was answered.", "入力がありませんでした。"), code="aborted")
     if isinstance(raised, TyperException):
         return _usage(raised)
+    if isinstance(raised, OSError) and raised.filename is not None and raised.errno in _OF_A_PATH:
+        path = os.fsdecode(raised.filename2 or raised.filename)
+        return UsageError(
+            tr(f"{path} can't be used: {raised.strerror}.", f"{path} を使えません: {raised.strerror}"),
+            tr("Check the path, and what stands there.", "パスと、その場所にあるものを確かめてください。"),
+            code="bad_path", file=path,
+        )  # fmt: skip
     kind = type(raised).__name__
     return Unexpected(
         tr(f"unexpected {kind}: {raised}", f"予期しないエラー {kind}: {raised}"),

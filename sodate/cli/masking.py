@@ -36,9 +36,10 @@ def data_mask(
     as_json: Json = False,
 ) -> None:
     from sodate.api import masking
+    from sodate.learn.recording import word_list
 
-    listed = [line.strip() for line in words.read_text("utf-8-sig").splitlines() if line.strip()] if words else []
-    done = masking.mask(file, out, key=key, style=style, words=listed)
+    listed = [line.strip() for line in word_list(words)] if words else []
+    done = masking.mask(file, out, key=key, style=style, words=[word for word in listed if word])
     if as_json:
         print_json({**done.to_json(), "out": str(out), "key": None if key is None else str(key)})
         return

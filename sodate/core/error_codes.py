@@ -31,6 +31,7 @@ CODES: Mapping[str, str] = {
         "the header of a table is not text, or names no column", "表の見出し行が文字でないか、列名がありません"
     ),
     "bad_name": tr("the name can't be used here", "ここでは使えない名前です"),
+    "bad_path": tr("a path can't be read or written there", "その場所のファイルを読み書きできません"),
     "bad_pattern": tr("a regular expression does not compile", "正規表現として正しくありません"),
     "bad_recipe": tr(
         "the recipe is not YAML, or not keys with values", "レシピが YAML でないか、キーと値の形になっていません"

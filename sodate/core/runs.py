@@ -21,7 +21,7 @@ from sodate.core import home
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.files import full_disk, full_disk_said, holds, lock, sweep_temporaries, write_json, write_text
 from sodate.core.manifests import SCHEMA_VERSION, RunManifest, Status, read_kept, read_manifest
-from sodate.core.text import json_text, tr
+from sodate.core.text import json_lines, json_text, tr
 
 
 def now() -> str:
@@ -156,7 +156,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     out = []
-    for line in path.read_text("utf-8").splitlines():
+    for line in json_lines(path.read_text("utf-8")):
         try:
             out.append(json.loads(line))
         except ValueError:

@@ -158,6 +158,11 @@ def json_text(value: Any, **options: Any) -> str:
     return _IN_JSON.sub(lambda found: json.dumps(found[0])[1:-1], json.dumps(value, ensure_ascii=False, **options))
 
 
+def json_lines(text: str) -> list[str]:
+    """The lines of JSON lines. A text in them may hold U+2028 and its like as they are, where `splitlines` would cut."""
+    return text.removesuffix("\n").split("\n") if text else []
+
+
 def blank(text: str) -> bool:
     """Whether there is nothing to see: no character, or only white space of any script and invisible ones."""
     return all(c.isspace() or unicodedata.category(c) in _EMPTY or _UNSEEN.match(c) for c in text)

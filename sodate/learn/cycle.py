@@ -33,7 +33,7 @@ from sodate.core.files import lock, write_json, write_text
 from sodate.core.manifests import SCHEMA_VERSION, CycleManifest, CycleStep, read_manifest
 from sodate.core.recipe import load_recipe
 from sodate.core.runs import RunFolder, now
-from sodate.core.text import json_text, tr
+from sodate.core.text import json_lines, json_text, tr
 from sodate.data import datasets
 from sodate.data.adding import Role
 from sodate.learn import cycle_page
@@ -342,7 +342,7 @@ class _Work:
         """Every row that might be new: the reviewed exchanges of the project, and the files."""
         yield from reviewed_rows(self.asked.project, into)
         for file in self.asked.new:
-            for number, line in enumerate(file.read_text("utf-8-sig").splitlines(), 1):
+            for number, line in enumerate(json_lines(_text(file)), 1):
                 if line.strip():
                     yield _row(file, number, line)
 
@@ -357,10 +357,21 @@ class _Work:
             yield drawn < self.asked.held_out_share, row
 
 
+def _text(file: Path) -> str:
+    try:
+        return file.read_text("utf-8-sig")
+    except UnicodeDecodeError:
+        raise SodateError(
+            tr(f"{file} is not UTF-8.", f"{file} は UTF-8 ではありません。"),
+            tr("Save it again as UTF-8.", "UTF-8 で保存し直してください。"),
+            code="encoding", param="new", file=file,
+        ) from None  # fmt: skip
+
+
 def _row(file: Path, number: int, line: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         row = None
     if not isinstance(row, dict):
         raise SodateError(

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from sodate.api import sheets
-from sodate.core.errors import SodateError
+from sodate.core.errors import SodateError, UsageError
 from sodate.core.files import write_text
-from sodate.core.text import json_text, tr
+from sodate.core.text import json_lines, json_text, tr
 from sodate.learn import review
 from sodate.learn.review import DECISIONS, Decision
 
@@ -50,18 +50,18 @@ def import_decisions(file: str | Path, reviewer: str, project: str = "default") 
     """
     path = Path(file)
     rows = _read(path)
-    decided = [(line, row, _decision(path, line, row)) for line, row in rows]
+    decided = [(line, row, _decision(path, line, row, reviewer)) for line, row in rows]
+    _once(path, decided, reviewer)
     kept, gone, left = 0, 0, 0
     for line, row, decision in decided:
         if decision is None:
             left += 1
             continue
         try:
-            correction = row.get("correction") if decision == "correct" else None
             review.decide(
-                str(row["id"]), str(row.get("reviewer") or reviewer), decision, correction=correction,
+                str(row["id"]), row.get("reviewer") or reviewer, decision, correction=_corrected(row, decision),
                 note=row.get("note") or None, proposed_by=row.get("proposed_by") or None,
-                drawn=str(row.get("drawn") or "import"), project=project,
+                drawn=row.get("drawn") or "import", project=project,
             )  # fmt: skip
             kept += 1
         except SodateError as error:
@@ -105,7 +105,7 @@ def _read(path: Path) -> list[tuple[int, dict[str, Any]]]:
         raise sheets.wrong(path, None, tr(f"it cannot be read: {error}.", f"読めません: {error}")) from None
     if kind == ".json":
         return _annotated(path, _json(path, None, text))
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    lines = [(number, line) for number, line in enumerate(json_lines(text), 1) if line.strip()]
     return [(number, _row(path, number, _json(path, number, line))) for number, line in lines]
 
 
@@ -132,14 +132,25 @@ def _annotated(path: Path, tasks: Any) -> list[tuple[int, dict[str, Any]]]:
             if not isinstance(annotation, dict) or annotation.get("was_cancelled"):
                 continue
             row = {"id": data["id"], "drawn": data.get("drawn"), "reviewer": _who(annotation.get("completed_by"))}
-            for one in annotation.get("result") or []:
-                value = one.get("value") or {}
+            for one in _list(path, number, annotation.get("result")):
+                value = one.get("value") if isinstance(one, dict) else None
+                if not isinstance(value, dict):
+                    raise sheets.wrong(path, number, tr("a result has no value.", "value のない result があります。"))
                 if one.get("from_name") == "decision":
-                    row["decision"] = (value.get("choices") or [None])[0]
+                    row["decision"] = next(iter(_list(path, number, value.get("choices"))), None)
                 elif one.get("from_name") in ("correction", "note"):
-                    row[one["from_name"]] = "\n".join(value.get("text") or [])
+                    row[one["from_name"]] = "\n".join(str(text) for text in _list(path, number, value.get("text")))
             found.append((number, row))
     return found
+
+
+def _list(path: Path, number: int, value: Any) -> list[Any]:
+    """Label Studio writes one text or choice as it is, more of them as a list."""
+    if value is None or isinstance(value, str):
+        return [value] if value else []
+    if not isinstance(value, list):
+        raise sheets.wrong(path, number, tr(f"{value!r} is not a list.", f"{value!r} はリストではありません。"))
+    return value
 
 
 def _who(completed_by: Any) -> str | None:
@@ -148,7 +159,27 @@ def _who(completed_by: Any) -> str | None:
     return f"label-studio-{completed_by}" if completed_by is not None else None
 
 
-def _decision(path: Path, line: int, row: Mapping[str, Any]) -> Decision | None:
+def _once(path: Path, decided: Sequence[tuple[int, Mapping[str, Any], Decision | None]], reviewer: str) -> None:
+    """Refuses a file in which one reviewer decides one exchange in two ways: nobody knows which is meant."""
+    said: dict[tuple[str, str], tuple[Decision, str | None]] = {}
+    for line, row, decision in decided:
+        if decision is None:
+            continue
+        own = (decision, _corrected(row, decision))
+        if said.setdefault((row["id"], row.get("reviewer") or reviewer), own) != own:
+            raise sheets.wrong(path, line, tr(f"{row['id']} is decided twice, in two ways.",
+                                              f"{row['id']} に異なる判定が 2 つあります。"))  # fmt: skip
+
+
+def _corrected(row: Mapping[str, Any], decision: Decision) -> str | None:
+    return row.get("correction") if decision == "correct" else None
+
+
+def _decision(path: Path, line: int, row: Mapping[str, Any], reviewer: str) -> Decision | None:
+    """What the row decides, if `review.decide` takes it as it stands."""
+    for key in ("reviewer", "correction", "note", "proposed_by", "drawn"):
+        if row.get(key) is not None and not isinstance(row[key], str):
+            raise sheets.wrong(path, line, tr(f"{key} is not a text.", f"{key} が文字列ではありません。"))
     given = row.get("decision")
     text = " ".join(unicodedata.normalize("NFKC", str(given or "")).split()).lower()
     if not text:
@@ -159,4 +190,8 @@ def _decision(path: Path, line: int, row: Mapping[str, Any]) -> Decision | None:
     decision = _SPELT[text]
     if decision == "correct" and not str(row.get("correction") or "").strip():
         raise sheets.wrong(path, line, tr("the correction is missing.", "修正した返答がありません。"))
+    try:
+        review.check(row.get("reviewer") or reviewer, decision, _corrected(row, decision), row.get("note"))
+    except UsageError as error:
+        raise sheets.wrong(path, line, str(error.message)) from None
     return decision

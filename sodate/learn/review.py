@@ -90,18 +90,7 @@ def decide(
 ) -> dict[str, Any]:
     """Keeps what a reviewer decided of an exchange; deciding again changes it. UsageError where the project has none of
     that id, the decision is none, or a correction is missing."""
-    name(reviewer)
-    if decision not in DECISIONS:
-        raise UsageError(
-            tr(f"{decision!r} is no decision.", f"{decision!r} という判定はありません。"),
-            ", ".join(DECISIONS), code="bad_value", param="decision",
-        )  # fmt: skip
-    if (decision == "correct") != bool(correction and correction.strip()):
-        raise UsageError(
-            tr("To correct is to write another reply, and only that does.",
-               "correct のときだけ、修正した返答を書いてください。"),
-            code="bad_value", param="correction",
-        )  # fmt: skip
+    check(reviewer, decision, correction, note)
     clean, noted = scrubber(recording.of(project).words)([correction or "", note or ""])
     with writing() as session:
         row = feedback.found(session, id, project, to_change=True)
@@ -117,6 +106,28 @@ def decide(
         _mark(session, row)
         return {"id": found.id, "exchange": row.id, "reviewer": reviewer, "decision": decision,
                 "correction": clean or None, "drawn": found.drawn}  # fmt: skip
+
+
+def check(reviewer: str, decision: str, correction: str | None, note: str | None) -> None:
+    """UsageError where a decision can't be kept as it is said."""
+    name(reviewer)
+    if decision not in DECISIONS:
+        raise UsageError(
+            tr(f"{decision!r} is no decision.", f"{decision!r} という判定はありません。"),
+            ", ".join(DECISIONS), code="bad_value", param="decision",
+        )  # fmt: skip
+    if (decision == "correct") != bool(correction and correction.strip()):
+        raise UsageError(
+            tr("To correct is to write another reply, and only that does.",
+               "correct のときだけ、修正した返答を書いてください。"),
+            code="bad_value", param="correction",
+        )  # fmt: skip
+    for param, text in (("correction", correction), ("note", note)):
+        if any("\ud800" <= character <= "\udfff" for character in text or ""):
+            raise UsageError(
+                tr("The text holds half a surrogate pair.", "文字列に片方だけのサロゲートが含まれています。"),
+                code="bad_value", param=param,
+            )  # fmt: skip
 
 
 def _mark(session: Session, row: ExchangeRow) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sodate.core.errors import SodateError
+from sodate.core.text import json_lines
 
 
 def take_stock(project: str | None, since: int) -> dict[str, Any] | None:
@@ -45,5 +46,5 @@ def reviewed_rows(project: str | None, into: Path | None) -> Iterator[dict[str, 
         if error.code != "no_rows":
             raise
         return
-    for line in into.read_text("utf-8").splitlines():
+    for line in json_lines(into.read_text("utf-8")):
         yield json.loads(line)

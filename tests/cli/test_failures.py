@@ -118,6 +118,8 @@ def test_a_broken_home_and_an_interrupted_run_are_said_in_json_too(farm: Farm, t
         (MemoryError(), 1, "unexpected"),
         (RecursionError("deep"), 1, "unexpected"),
         (typer.Abort(), 1, "aborted"),
+        (FileNotFoundError(2, "No such file or directory", "missing.txt"), 2, "bad_path"),
+        (OSError(5, "Input/output error", "there.txt"), 1, "unexpected"),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -134,6 +136,14 @@ def test_whatever_a_command_raises_after_printing(
     assert "a library that talks" in shown.err and "\x1b" not in shown.err
     assert failures.run(command, []) == status  # for a person: nothing of the kind on stdout
     assert "error" not in capsys.readouterr().out
+
+
+def test_a_folder_as_the_output_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"a": "b"}\n')
+    done = worker.run("data", "mask", str(tmp_path / "a.jsonl"), "--out", str(tmp_path), "--json", home=tmp_path)
+    error = failed(done)
+    assert done.code == 2 and (error["code"], error["file"]) == ("bad_path", str(tmp_path))
+    assert [one.name for one in tmp_path.glob("*.tmp")] == []
 
 
 def test_the_document_is_in_the_readers_language(tmp_path: Path) -> None:

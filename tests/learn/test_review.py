@@ -14,7 +14,7 @@ import pytest
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.intervals import wilson
 from sodate.core.types import Message
-from sodate.learn import examples, feedback, handing, logs, review
+from sodate.learn import examples, feedback, handing, logs, review, stock
 from sodate.terminal.reviewing import one_after_another
 from tests.learn.made import TODAY, exchange, keep, many
 
@@ -198,7 +198,10 @@ def test_what_is_handed_out_comes_back_filled_in(home: Path, tmp_path: Path, suf
 @pytest.mark.parametrize(
     "lines",
     ["nonsense", '{"decision": "accept"}', '{"id": "chatcmpl-0", "decision": "perhaps"}',
-     '{"id": "chatcmpl-0", "decision": "correct"}', "[]"],
+     '{"id": "chatcmpl-0", "decision": "correct"}', "[]", '{"id": "chatcmpl-0", "decision": "reject"}',
+     '{"id": "chatcmpl-0", "decision": "correct", "correction": {"a": 1}}',
+     '{"id": "chatcmpl-0", "decision": "correct", "correction": "\\ud800"}',
+     '{"id": "chatcmpl-0", "decision": "skip", "reviewer": "' + "x" * 65 + '"}'],
 )  # fmt: skip
 def test_a_sheet_that_is_wrong_somewhere_is_named_with_its_line_and_changes_nothing(
     home: Path, tmp_path: Path, lines: str
@@ -208,6 +211,30 @@ def test_a_sheet_that_is_wrong_somewhere_is_named_with_its_line_and_changes_noth
     with pytest.raises(SodateError) as refused:
         handing.import_decisions(tmp_path / "back.jsonl", "aoki")
     assert refused.value.line == 2 and review.progress()["reviews"] == 0
+
+
+@pytest.mark.parametrize(
+    "result",
+    [5, ["x"], [{"from_name": "decision", "value": "accept"}], [{"from_name": "decision", "value": {"choices": 5}}],
+     [{"from_name": "note", "value": {"text": {"a": 1}}}]],
+)  # fmt: skip
+def test_a_result_of_label_studio_of_another_shape_is_named(home: Path, tmp_path: Path, result: Any) -> None:
+    many(["Delivery?"])
+    task = {"data": {"id": "chatcmpl-0"}, "annotations": [{"completed_by": 1, "result": result}]}
+    (tmp_path / "back.json").write_text(json.dumps([task]), "utf-8")
+    with pytest.raises(SodateError) as refused:
+        handing.import_decisions(tmp_path / "back.json", "aoki")
+    assert refused.value.code == "bad_sheet" and refused.value.line == 1
+
+
+def test_separators_of_lines_in_a_text_cut_no_row_in_two(home: Path, tmp_path: Path) -> None:
+    """JSON may hold U+2028 and U+0085 as they are; people paste them from web pages."""
+    many(["One\u2028two?"])
+    row = {"id": "chatcmpl-0", "decision": "correct", "correction": "Three\u2028four.\x85"}
+    (tmp_path / "back.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\n", "utf-8")
+    assert handing.import_decisions(tmp_path / "back.jsonl", "aoki")["decisions"] == 1
+    (made,) = stock.reviewed_rows("default", tmp_path / "rows.jsonl")
+    assert [one["content"] for one in made["messages"]] == ["One\u2028two?", "Three\u2028four.\x85"]
 
 
 def test_rows_of_exchanges_that_are_gone_are_counted_and_take_no_others_along(home: Path, tmp_path: Path) -> None:
