@@ -142,7 +142,14 @@ def _options(given: str | Path | Sequence[str] | None, rows: Sequence[Asked]) ->
 
 
 def _in_file(path: Path) -> list[str]:
-    text = path.read_text("utf-8-sig")
+    try:
+        text = path.read_text("utf-8-sig")
+    except UnicodeDecodeError:
+        raise UsageError(
+            tr(f"{path} is not UTF-8.", f"{path} は UTF-8 ではありません。"),
+            tr("Save it again as UTF-8.", "UTF-8 で保存し直してください。"),
+            code="encoding", param="options", file=path,
+        ) from None  # fmt: skip
     if not text.lstrip().startswith("["):
         return text.splitlines()
     try:

@@ -159,7 +159,7 @@ def json_text(value: Any, **options: Any) -> str:
 
 
 def json_lines(text: str) -> list[str]:
-    """The lines of JSON lines. A text in them may hold U+2028 and its like as they are, where `splitlines` would cut."""
+    """The lines of JSON lines. A text in them may hold U+2028 and its like as they are, where `splitlines` cuts."""
     return text.removesuffix("\n").split("\n") if text else []
 
 

@@ -79,6 +79,9 @@ def test_too_few_rows_say_how_many_it_takes(farm: farms.Farm, tmp_path: Path) ->
     assert caught.value.code == "too_few_rows" and caught.value.exit_code == 1
     with pytest.raises(UsageError, match="two options or more"):
         sodate.decide("orders", data, options="one")
+    (tmp_path / "options.txt").write_bytes("料金\n返品\n".encode("cp932"))
+    with pytest.raises(UsageError, match=r"options\.txt is not UTF-8"):
+        sodate.decide("orders", data, options=str(tmp_path / "options.txt"))
     with pytest.raises(UsageError, match="two options or more; there is none"):
         sodate.decide("orders", data)
     with pytest.raises(UsageError, match="Line 1 of the calibration file has no answer"):
