@@ -81,6 +81,12 @@ def _spent(usage: Usage) -> dict[str, int]:
     }
 
 
+def check_specs(specs: Sequence[str]) -> None:
+    """UsageError for the first spec that is no grader; nothing is graded, and no model is asked."""
+    for spec in specs:
+        parse_grader(spec)
+
+
 def by_rule(specs: Sequence[str]) -> list[Grader]:
     """Graders that look at a reply alone: neither a right reply, nor a model, nor a program is asked.
 

@@ -2,7 +2,7 @@
 
 name: orders                    # of the versions that come out
 alias: orders@production        # what is compared with, and moved
-recipe: recipe.yaml             # how to train; its model, data and name are the cycle's to set
+recipe: recipe.yaml             # how to train, with the base as its model; data and name are the cycle's to set
 dataset: orders                 # what is trained on, a version more with each cycle
 held_out: orders-test           # what is measured with, on a road of its own
 graders: [fields]               # the first one decides which candidate is the better one
@@ -25,8 +25,10 @@ from typing import Any
 
 import yaml
 
+from sodate.api.grading import check_specs
 from sodate.core import home
 from sodate.core.errors import UsageError
+from sodate.core.recipe import load_recipe
 from sodate.core.text import en, ja, tr
 
 
@@ -91,9 +93,13 @@ def read_cycle(path: str | Path) -> CycleFile:
         raise _refused(file, "graders", tr("it is a list of graders", "採点方法のリストにしてください"))
     if given["dataset"] == given["held_out"]:
         raise _refused(file, "held_out", tr("it is the training dataset", "学習用のデータセットと同じです"))
+    recipe, gate = there("recipe", text("recipe")), _gate(file, given["gate"])
+    # What would stop a later step stops the first one: until then rows have been added, and hours trained.
+    load_recipe(recipe, {"data": ["-"]})
+    check_specs([*graders, *gate["blocking"], *gate["target"], *gate["guard"]])
     return CycleFile(
         file, home.checked_name(text("name"), tr("The name of a cycle", "サイクルの名前")), text("alias"),
-        there("recipe", text("recipe")), text("dataset"), text("held_out"), graders, _gate(file, given["gate"]),
+        recipe, text("dataset"), text("held_out"), graders, gate,
         text("project"), tuple(there("new", one) for one in _texts(file, given, "new")), float(share),
         switch("unreviewed", False), switch("continuation", True), switch("promote", True),
         there("prices", text("prices")) if given.get("prices") else None,
@@ -135,8 +141,15 @@ def _gate(file: Path, given: Any) -> Mapping[str, Any]:
     where, own = (file.parent / given, _mapping(file.parent / given)) if isinstance(given, str) else (file, given)
     if not isinstance(own, dict) or not any(own.get(tier) for tier in _TIERS):
         raise _refused(file, "gate", tr("it asks for nothing", "条件が一つもありません"))
-    asked: dict[str, Any] = {tier: [_grader(where, str(one)) for one in own.get(tier) or []] for tier in _TIERS[:2]}
-    return {**asked, "guard": {_grader(where, str(one)): margin for one, margin in (own.get("guard") or {}).items()}}
+    asked: dict[str, Any] = {tier: [_grader(where, one) for one in _texts(where, own, tier)] for tier in _TIERS[:2]}
+    margins = own.get("guard") or {}
+    if not isinstance(margins, dict):
+        raise _refused(where, "guard", tr("it is a margin for each grader", "採点ごとの許容幅を書いてください"))
+    for one, margin in margins.items():
+        if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 <= margin <= 1:
+            raise _refused(where, "guard", tr(f"the margin of {one} lies from 0 to 1",
+                                              f"{one} の許容幅は 0 以上 1 以下にしてください"))  # fmt: skip
+    return {**asked, "guard": {_grader(where, str(one)): margin for one, margin in margins.items()}}
 
 
 def _refused(file: Path, key: str, why: str) -> UsageError:

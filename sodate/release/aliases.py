@@ -72,12 +72,15 @@ def canary(alias: str) -> Move | None:
 
 
 def stack(alias: str) -> list[str]:
-    """The versions that an alias meant, without those that were rolled back: the last one is what it means now."""
+    """The versions that an alias meant, without those that were rolled back: the last one is what it means now.
+
+    A version that was promoted twice in a row stands once, so that a rollback leads away from it.
+    """
     found: list[str] = []
     for move in moves(alias):
         if move["kind"] == "rollback":
             found.pop()
-        elif move["kind"] == "promote":
+        elif move["kind"] == "promote" and found[-1:] != [move["version"]]:
             found.append(move["version"])
     return found
 

@@ -142,7 +142,8 @@ def test_a_cycle_started_twice_is_refused_and_a_clock_that_jumped_back_is_named(
 @pytest.mark.parametrize(
     ("keys", "param"),
     [({"gate": {}}, "gate"), ({"held_out": "orders"}, "held_out"), ({"colour": 1}, "colour"),
-     ({"graders": []}, "graders"),
+     ({"graders": []}, "graders"), ({"gate": {"target": 5}}, "target"), ({"gate": {"guard": 5}}, "guard"),
+     ({"gate": {"guard": {"exact": "high"}}}, "guard"),
      ({"held_out_share": 1}, "held_out_share"), ({"new": ["gone.jsonl"]}, "new"), ({"promote": "yes"}, "promote")],
 )  # fmt: skip
 def test_a_file_that_is_not_understood_names_the_key(place: Path, keys: dict[str, Any], param: str) -> None:
@@ -150,6 +151,15 @@ def test_a_file_that_is_not_understood_names_the_key(place: Path, keys: dict[str
     with pytest.raises(UsageError) as error:
         cycle(place / "cycle.yaml")
     assert error.value.code == "bad_cycle" and error.value.param == param
+
+
+@pytest.mark.parametrize("keys", [{"graders": ["bogus"]}, {"gate": {"blocking": ["bogus"]}}])
+def test_what_a_later_step_would_refuse_is_refused_before_rows_are_added(place: Path, keys: dict[str, Any]) -> None:
+    change(place, **keys)
+    write(place / "new.jsonl", rows(4, 200, "no"))
+    with pytest.raises(UsageError, match="no grader 'bogus'"):
+        cycle(place / "cycle.yaml")
+    assert verbs.show("orders")["dataset"] == "orders@1"
 
 
 def test_what_no_person_reviewed_is_not_trained_on_unless_the_file_says_so(place: Path) -> None:
