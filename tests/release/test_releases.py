@@ -152,7 +152,7 @@ def test_an_alias_moves_to_what_passed_and_back(home: Path, tmp_path: Path) -> N
     kinds = [(move["kind"], move["version"], move["by"]) for move in release_log("orders@production")]
     assert kinds[0] == ("promote", "orders@1", "Aoki") and kinds[-1] == ("rollback", "orders@1", "Baba")
     for _ in range(2):  # as a script does that tries again
-        promote("orders@2", "orders@production", override="again")
+        promote("orders@2", "orders@production", override="again", by="Aoki")
     assert rollback("orders@production")["version"] == "orders@1"
     with pytest.raises(SodateError, match="meant no other version before") as caught:
         rollback("orders@production")
