@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sodate.api import label_studio, sheets, vote_words
+from sodate.api.ballots import rater_name
 from sodate.api.people import asked_of, folder, study_key
 from sodate.core import home
 from sodate.core.errors import UsageError
@@ -16,6 +17,7 @@ from sodate.core.manifests import SCHEMA_VERSION, read_manifest
 from sodate.core.text import en, ja, tr
 
 Votes = dict[str, dict[str, str]]
+_PATH = set("/\\")
 
 
 def import_sheet(path: str | Path, *, by: str = "", partial: bool = False) -> dict[str, Any]:
@@ -60,7 +62,14 @@ def _import_tasks(file: Path, by: str, partial: bool) -> dict[str, Any]:
 
 
 def _rater(name: str) -> str:
+    """A rater's name, in any script, if it can stand beside a vote."""
+    if home.NAME.fullmatch(name) or (name.strip() and name.isprintable() and len(name) <= 64 and not set(name) & _PATH):
+        return name
     return home.checked_name(name, tr("Rater", "評価者"))
+
+
+def _file(study: str, rater: str) -> Path:
+    return folder(study) / "votes" / f"{rater_name(rater)}.json"
 
 
 def _checked(
@@ -94,7 +103,7 @@ def _checked(
 
 def _kept(study: str, rater: str, votes: Votes) -> dict[str, Any]:
     record = {"schema_version": SCHEMA_VERSION, "rater": rater, "votes": votes}
-    write_json(folder(study) / "votes" / f"{rater}.json", record)
+    write_json(_file(study, rater), record)
     return {"study": study, "rater": rater, "rows": len(votes), "votes": sum(map(len, votes.values()))}
 
 
@@ -131,7 +140,7 @@ def booth(study: str, by: str, *, sheet: int = 1) -> Booth:
                f"{study} のシートは {len(key['sheets'])} 枚で、{sheet} 枚目はありません。"),
             code="bad_value", param="sheet",
         )  # fmt: skip
-    path = folder(study) / "votes" / f"{rater}.json"
+    path = _file(study, rater)
     votes: Votes = read_manifest(path)["votes"] if path.exists() else {}
     own = key["sheets"][sheet - 1]
     return Booth(study, rater, key["viewpoints"], [one for one in own if one not in votes], len(own), votes, key)

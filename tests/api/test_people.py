@@ -139,6 +139,9 @@ def test_xlsx_comes_back_as_it_is_and_no_cell_is_a_formula(tmp_path: Path) -> No
         row[4].value = "A"
     book.save(tmp_path / "s.xlsx")
     assert import_sheet(tmp_path / "s.xlsx", by="aoki")["votes"] == 2
+    assert import_sheet(tmp_path / "s.xlsx", by="青木 花子")["rater"] == "青木 花子"
+    with pytest.raises(UsageError, match="not a usable name"):
+        import_sheet(tmp_path / "s.xlsx", by="../x")
     assert judged(made["study"])["viewpoints"][0]["pairs"][0]["n"] == 2
     study_csv = make_sheets([], data, tmp_path / "s.csv", replies=given)
     assert {row[side] for row in table(Path(study_csv["sheets"][0])) for side in "AB"} >= {"'=1+1", "'@b"}
