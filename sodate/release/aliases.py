@@ -80,7 +80,7 @@ def stack(alias: str) -> list[str]:
     for move in moves(alias):
         if move["kind"] == "rollback":
             found.pop()
-        elif move["kind"] == "promote" and found[-1:] != [move["version"]]:
+        if move["kind"] in MOVES and found[-1:] != [move["version"]]:
             found.append(move["version"])
     return found
 
