@@ -23,7 +23,6 @@ def write_table(folder: Path, about: Mapping[str, Any], out: Path, encoding: she
     """Writes a report's graded replies to `out`: .csv with them alone, .xlsx with verdicts and means on sheets of their
     own before them. `replaced` counts characters that CP932 does not have."""
     text = (folder / "rows.csv").read_text("utf-8-sig") if (folder / "rows.csv").exists() else ""
-    csv.field_size_limit(2**31 - 1)
     rows = [[sheets.plain(cell) for cell in row] for row in csv.reader(io.StringIO(text, newline=""))]
     header = rows[0] if rows else []
     if out.suffix.lower() == ".xlsx":

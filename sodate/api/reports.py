@@ -207,7 +207,6 @@ def _score(row: Mapping[str, str]) -> float:
 @lru_cache(maxsize=4)
 def _graded(path: Path, _time: int) -> dict[tuple[str, str, str], dict[str, str]]:
     """The rows of rows.csv by (place, model, grader). Its headings are in the language of whoever measured."""
-    csv.field_size_limit(2**31 - 1)
     found = {}
     for row in list(csv.reader(io.StringIO(path.read_text("utf-8-sig"), newline="")))[1:]:
         cells = dict(zip(_COLUMNS, map(sheets.plain, row), strict=False))

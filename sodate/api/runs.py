@@ -10,7 +10,6 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from sodate.api import curves
 from sodate.core.errors import SodateError
 from sodate.core.files import holds, process_name
 from sodate.core.runs import RunFolder, list_runs
@@ -58,6 +57,8 @@ def curve(name: str, points: int = 1000, first: int | None = None, last: int | N
     Of every stretch the lowest and the highest value are kept: no spike is lost. Values that are not finite are named.
     """
     folder = RunFolder.find(name)
+    from sodate.api import curves  # numpy, which a list of runs does without
+
     return {"run": name, "status": folder.status(), **curves.drawn(folder.path / "metrics.jsonl", points, first, last)}
 
 
@@ -96,4 +97,6 @@ def _progress(tail: list[dict[str, Any]], status: str) -> dict[str, Any] | None:
 
 def _tail(path: Path) -> list[dict[str, Any]]:
     """The last lines of the metrics, however long the file is."""
-    return list(deque(curves.last_lines(path, _RATE_LINES), _RATE_LINES))
+    from sodate.api.curves import last_lines
+
+    return list(deque(last_lines(path, _RATE_LINES), _RATE_LINES))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from sodate.api.reports import measured
 from sodate.core.errors import UsageError
 from sodate.core.manifests import read_kept
 from sodate.core.text import tr
@@ -31,6 +30,7 @@ def version(name: str, check: bool = True) -> dict[str, Any]:
     """
     from sodate.api.evaluation import reports_about
     from sodate.api.releasing import last_record
+    from sodate.api.reports import measured
 
     found = _found(name)
     if check:

@@ -92,6 +92,8 @@ def test_train_says_what_it_did(farm: Farm, trained: dict[str, Any]) -> None:
 
 def test_runs_are_listed(farm: Farm, trained: dict[str, Any]) -> None:
     (listed,) = one_document(worker.run("runs", "list", "--json", home=farm.home))
+    assert listed.pop("created_at") and listed.pop("base").startswith(f"{farm.model}@")
+    assert listed.pop("method") == "sft"
     assert listed == {"run": trained["run"], "status": "done", "version": "orders@1", "run_dir": trained["run_dir"]}
     again = worker.run("runs", "resume", trained["run"], "--json", home=farm.home)
     assert one_document(again) == trained

@@ -36,7 +36,7 @@ def test_no_help_page_has_the_parsers_english_words_in_it(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("tarin", "コマンド 'tarin' はありません。'train' のことですか?"),
+        ("chta", "コマンド 'chta' はありません。'chat' のことですか?"),
         ("train --modle x", "オプション --modle はありません。近いもの: --method, --model, --name"),
         ("serve --qqqq", "オプション --qqqq はありません。"),
         ("train --model", "オプション --model に値を付けてください。"),

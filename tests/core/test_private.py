@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from sodate.core import home
 from sodate.core.errors import UsageError
 from sodate.core.files import atomic_folder, lock, read_json, write_json, write_text
-from sodate.core.recipe import MAX_CHARS, load_recipe
+from sodate.core.recipe import load_recipe
 from sodate.core.runs import RunFolder
 from sodate.core.text import json_text, visible
+from sodate.core.yaml_files import MAX_CHARS
 
 
 def modes(root: Path) -> set[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sodate.api import evaluation
+from sodate.api import contestants, evaluation
 from sodate.core.types import Conversation, Message, Preference, TaskItem
 from sodate.data import Checked, check, tasks
 from sodate.data.compare import said
@@ -192,7 +192,7 @@ def test_a_reply_left_out_of_training_is_no_reference_task_or_example(
     assert said(example) == said(Conversation((*asked, A)))
     (item,), _ = evaluation.read_items(tmp_path / "a.jsonl", None, None, None, None)
     assert (item.prompt, item.reference) == (asked, "A")
-    assert evaluation._shots(tmp_path / "a.jsonl", None, None) == (*asked, A)
+    assert contestants.examples_in(tmp_path / "a.jsonl", None, None) == (*asked, A)
     assert found.stats["reply_chars"]["total"] == 1
 
 

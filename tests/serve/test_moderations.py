@@ -49,12 +49,3 @@ def test_words_within_other_words_and_plain_talk_are_not_flagged(text: str) -> N
 )
 def test_what_is_no_text_is_a_400(served: Running, body: dict[str, Any]) -> None:
     assert served.http().post("/v1/moderations", json=body).status_code == 400
-
-
-def test_vector_stores_answer_501_in_the_envelope_and_are_not_tried_again(served: Running) -> None:
-    with pytest.raises(openai.InternalServerError) as refused:
-        served.client().vector_stores.create(name="x")
-    assert (refused.value.status_code, refused.value.code) == (501, "not_implemented")
-    for method, path in (("GET", ""), ("DELETE", "/vs_1"), ("POST", "/vs_1/search"), ("GET", "/vs_1/files/f")):
-        answer = served.http().request(method, f"/v1/vector_stores{path}")
-        assert (answer.status_code, answer.headers["x-should-retry"]) == (501, "false")

@@ -309,9 +309,9 @@ def test_marks_in_a_reply_become_citations_of_what_was_shown() -> None:
     (part,) = message_item(text, (), "completed", searched=Searched(["q"], hits, shown=2))["content"]
     assert part["annotations"] == [
         {"type": "file_citation", "index": 8, "file_id": "file-1", "filename": "1.md"},
-        {"type": "file_citation", "index": 18, "file_id": "file-2", "filename": "2.md"},
+        {"type": "file_citation", "index": 17, "file_id": "file-2", "filename": "2.md"},
     ]
-    assert text[:8].endswith("[1]") and text[:18].endswith("［2］")
+    assert text[:8].endswith("[1]") and text[:17].endswith("［2］")
 
 
 @pytest.mark.parametrize(("tool", "param"), [
