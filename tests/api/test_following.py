@@ -177,7 +177,7 @@ def test_a_canary_answers_its_share_and_is_aborted_by_the_service_that_sees_it_f
             await task
 
     asyncio.run(failing())
-    until(lambda: not service.canaries)
+    until(lambda: not service.canaries and release_log("live")[-1]["kind"] == "abort")
     last = release_log("live")[-1]
     assert (last["kind"], last["version"], last["canary_version"]) == ("abort", "orders@1", "orders@2")
     assert last["by"] == "sodate serve" and "1 of 2 requests failed" in last["reason"]
