@@ -11,8 +11,8 @@ import typer
 from sodate.cli import app, keys_app
 from sodate.cli.failures import print_json
 from sodate.cli.options import Engine, Index, Json
-from sodate.core.errors import SodateError
-from sodate.core.text import tr
+from sodate.core.errors import SodateError, UsageError
+from sodate.core.text import tr, visible
 
 Role = Annotated[
     Literal["look", "judge", "steer", "own"],
@@ -116,6 +116,12 @@ def link(
     from sodate.serve import logins
     from sodate.serve.address import address
 
+    if url and not url.startswith(("http://", "https://")):
+        raise UsageError(
+            tr(f"A server's address begins with http:// or https://, not {visible(url)!r}.",
+               f"サーバーのアドレスは http:// か https:// で始めてください: {visible(url)!r}"),
+            code="bad_value", param="url",
+        )  # fmt: skip
     secret, person = logins.new_link(role, name, project)
     full = f"{url.rstrip('/') or address()}/login/{secret}"
     if as_json:

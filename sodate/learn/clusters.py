@@ -41,7 +41,7 @@ class _Group:
 
     exchanges: int = 0
     failures: int = 0
-    weeks: dict[int, list[int]] = field(default_factory=dict)  # first day → [exchanges, failures]
+    weeks: dict[int, list[int]] = field(default_factory=dict)  # Monday → [exchanges, failures]
     reasons: Counter[str] = field(default_factory=Counter)
     versions: Counter[str] = field(default_factory=Counter)
     worst: list[tuple[float, str, str]] = field(default_factory=list)  # severity, id, question
@@ -180,7 +180,7 @@ def _reasons(numbers: Sequence[int]) -> dict[int, list[str]]:
 def _count(group: _Group, page: _Page, place: int, reasons: Sequence[str]) -> None:
     bad = page.severities[place] > 0
     day = page.days[place]
-    week = group.weeks.setdefault(day - day % 7, [0, 0])
+    week = group.weeks.setdefault(day - (day + 3) % 7, [0, 0])
     week[0] += 1
     week[1] += bad
     group.exchanges += 1

@@ -56,9 +56,9 @@ def failures(
 
 
 def by_week(project: str = "default") -> list[dict[str, Any]]:
-    """How many exchanges there were in each week, and how many failed; `week` is its first day, from 1970."""
+    """How many exchanges there were in each week, and how many failed; `week` is its Monday, in days from 1970."""
     row = TallyRow
-    week = row.day - row.day % 7
+    week = row.day - (row.day + 3) % 7  # a Monday: 1970 began on a Thursday
     wanted = sa.select(week, row.what, sa.func.sum(row.count)).where(
         row.project == project, row.what.in_(("all", "failed"))).group_by(week, row.what)  # fmt: skip
     with reading() as session:
