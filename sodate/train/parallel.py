@@ -7,6 +7,7 @@ one up to rounding. The order of rows knows nothing of the number of processes, 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +32,13 @@ def join(device: str) -> None:
         from accelerate import PartialState
 
         PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
+        atexit.register(leave)
+
+
+def leave() -> None:
+    """Lets go of the others before Python ends: threads that still wait then would end the process with an abort."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def count() -> int:
