@@ -18,6 +18,13 @@ app.add_typer(gate_app, name="gate", help=tr("Hold a version against a gate.", "
 app.add_typer(release_app, name="release", help=tr("Move an alias, and move it back.", "エイリアスを移す、戻す。"))
 
 By = Annotated[str, typer.Option(help=tr("Who decided (default: the login name).", "決めた人 (既定はログイン名)。"))]
+Alias = Annotated[str, typer.Argument(help=tr("For example support@production.", "例: support@production"))]
+CheckedGate = Annotated[
+    Path | None, typer.Option(help=tr("Checked now (default: its last check).", "今確認する (既定は前回の確認)。"))
+]
+Override = Annotated[
+    str, typer.Option(metavar="REASON", help=tr("Why it is released all the same.", "合格なしで公開する理由。"))
+]
 
 
 @app.command(help=tr("Choose between options, and only where it is sure.", "選択肢から選ぶ。確かなときだけ答える。"))
@@ -89,13 +96,9 @@ def gate_check(
 )
 def release_promote(
     version: str,
-    alias: Annotated[str, typer.Argument(help=tr("For example support@production.", "例: support@production"))],
-    gate: Annotated[
-        Path | None, typer.Option(help=tr("Checked now (default: its last check).", "今確認する (既定は前回の確認)。"))
-    ] = None,
-    override: Annotated[
-        str, typer.Option(metavar="REASON", help=tr("Why it is released all the same.", "合格なしで公開する理由。"))
-    ] = "",
+    alias: Alias,
+    gate: CheckedGate = None,
+    override: Override = "",
     by: By = "",
     as_json: Json = False,
 ) -> None:
@@ -109,7 +112,7 @@ def release_promote(
 )
 def release_canary(
     version: str,
-    alias: Annotated[str, typer.Argument(help=tr("For example support@production.", "例: support@production"))],
+    alias: Alias,
     share: Annotated[float, typer.Option(help=tr("Of users, 0 to 1.", "利用者の割合、0 から 1。"))] = 0.1,
     max_errors: Annotated[
         float, typer.Option(help=tr("Share of its requests that may fail.", "許す失敗の割合。"))
@@ -120,12 +123,8 @@ def release_canary(
     patience: Annotated[
         float, typer.Option(help=tr("Seconds without figures until it ends.", "数値がないまま待つ秒数。"))
     ] = 600.0,
-    gate: Annotated[
-        Path | None, typer.Option(help=tr("Checked now (default: its last check).", "今確認する (既定は前回の確認)。"))
-    ] = None,
-    override: Annotated[
-        str, typer.Option(metavar="REASON", help=tr("Why it is released all the same.", "合格なしで公開する理由。"))
-    ] = "",
+    gate: CheckedGate = None,
+    override: Override = "",
     by: By = "",
     as_json: Json = False,
 ) -> None:

@@ -93,21 +93,6 @@ def test_a_wrong_field_is_named(change: dict[str, Any], param: str) -> None:
     assert refused.value.param == param
 
 
-WORDS = [
-    "connection",
-    "connected",
-    "the",
-    "parcel",
-    "arrives",
-    "arrival",
-    "tomorrow",
-    "relational",
-    "running",
-    "runs",
-    "a",
-]
-
-
 def test_an_eval_wants_a_threshold_for_a_similarity_and_tuning_has_no_cosine() -> None:
     similar = {"type": "text_similarity", "name": "s", "input": "{{sample.output_text}}", "reference": "{{item.a}}",
                "evaluation_metric": "cosine"}  # fmt: skip

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from sodate.api import curves
 from sodate.cli import app
-from sodate.core import home as homes
 from sodate.release import aliases
 from sodate.serve import logins
-from sodate.serve.pages import door
 from sodate.serve.roles import may
 from tests.serve import filled
 from tests.serve.running import Running, running, service_of
-
-STATIC = Path(door.__file__).parent / "static"
 
 
 @pytest.fixture(scope="module")
@@ -258,97 +249,6 @@ def test_live_values_come_as_events_until_the_run_has_ended(house: tuple[Running
         assert stream.headers["content-type"].startswith("text/event-stream")
         text = "".join(stream.iter_text())
     assert json.loads(text.split("data: ", 1)[1].partition("\n")[0])["progress"]["step"] == 400
-
-
-def test_what_is_vendored_is_what_its_publisher_made() -> None:
-    about = json.loads((STATIC / "vendored.json").read_text())
-    for one in about:
-        assert hashlib.sha256((STATIC / one["file"]).read_bytes()).hexdigest() == one["sha256"], one["file"]
-        assert (STATIC / one["licence_file"]).stat().st_size > 500
-    ours = {"pages.css", "pages.js", "curves.js", "ballot.js", "upload.js", "play.js", "icon.svg", "vendored.json"}
-    found = {file.name for file in STATIC.iterdir()}
-    assert found - ours == {one["file"] for one in about} | {one["licence_file"] for one in about}
-
-
-# ── curves ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_thinning_keeps_every_spike_and_both_ends() -> None:
-    random = np.random.default_rng(0)
-    y = random.normal(size=100_003)
-    y[[17, 50_000, 99_998]] = [40.0, -40.0, 41.0]
-    kept = curves.thinned(y, 1000)
-    assert len(kept) <= 1002 and {0, 17, 50_000, 99_998, 100_002} <= set(kept.tolist())
-    assert np.all(np.diff(kept) > 0)
-    assert curves.thinned(y[:9], 1000).tolist() == list(range(9))
-
-
-def test_curves_are_read_as_they_grow_and_again_where_a_resumed_run_wrote_them_anew(home: Path) -> None:
-    path = home / "metrics.jsonl"
-    path.parent.mkdir()
-    path.write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "loss": NaN, "eval_loss": 1}\n{"step": 3, "lo')
-    first = curves.drawn(path, 100)
-    assert first["last_step"] == 2 and first["series"]["loss"] == {"x": [1], "y": [2.0], "not_finite": []}
-    with path.open("a") as stream:
-        stream.write('ss": Infinity}\n{"step": 4, "loss": 1.5, "kl": 0.25}\n')
-    grown = curves.drawn(path, 100)
-    assert grown["series"]["loss"] == {"x": [1, 4], "y": [2.0, 1.5], "not_finite": [3]}
-    assert grown["series"]["kl"]["x"] == [4] and grown["series"]["eval_loss"]["x"] == [2]
-    assert curves.drawn(path, 100, 4, 4)["series"]["loss"]["x"] == [4]
-    again = path.with_suffix(".new")
-    again.write_text('{"step": 1, "loss": 7.0}\n')
-    again.rename(path)
-    assert curves.drawn(path, 100)["series"]["loss"]["y"] == [7.0]
-    assert curves.last_lines(path, 5) == [{"step": 1, "loss": 7.0}]
-
-
-def test_a_run_of_a_hundred_thousand_steps_is_drawn_at_once(home: Path) -> None:
-    name = filled.run("done", "sft", 3)
-    path = homes.runs_dir() / name / "metrics.jsonl"
-    line = (
-        '{"step": %d, "steps": 100000, "loss": %f, "lr": 0.0004, "grad_norm": 1.25, "tokens": 4000, "seconds": 0.4}\n'
-    )
-    path.write_text("".join(line % (n, 1 / n + (n == 77_777)) for n in range(1, 100_001)))
-    began = time.perf_counter()
-    told = curves.drawn(path, 1000)
-    took = time.perf_counter() - began
-    assert max(told["series"]["loss"]["y"]) == pytest.approx(1, abs=1e-4) and 77_777 in told["series"]["loss"]["x"]
-    assert took < 2  # 0.2 s on a quiet machine, where bench/pages.py prints it
-
-
-def test_a_run_is_asked_to_stop_by_signal_only_where_its_process_is_known(home: Path) -> None:
-    from sodate.api.runs import stop_run
-    from sodate.core.errors import SodateError
-
-    name = filled.run("running", "sft", 3)
-    with pytest.raises(SodateError) as caught:
-        stop_run(name)
-    assert caught.value.code == "not_running"
-    (homes.runs_dir() / name / "lock").write_text("pid 1 on elsewhere since never")
-    with pytest.raises(SodateError):
-        stop_run(name)
-
-
-def test_a_link_is_used_once_even_by_two_at_the_same_time(home: Path) -> None:
-    secret, _ = logins.new_link("look")
-    results: list[bool] = []
-
-    def use() -> None:
-        try:
-            logins.enter_by_link(secret)
-            results.append(True)
-        except Exception:
-            results.append(False)
-
-    threads = [threading.Thread(target=use) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(results) == [False] * 7 + [True]
-
-
-# ── judging, keys, reports, index ────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_judge_sees_neither_names_nor_versions_and_judges_to_the_end(house: tuple[Running, dict[str, Any]]) -> None:
