@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sodate.api.encoders import encoder as opened_encoder
-from sodate.api.retrieval import opened
+from sodate.api.retrieval import answering, opened
 from sodate.core import home, progress
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
@@ -39,10 +39,11 @@ def tune_index(index: str, questions: str | Path, encoder: str | None = None) ->
     the share below which the best passage is taken for no answer, where there are questions enough to say.
 
     Rows may have `paraphrases` of their question, which count as much as the questions do. The figures are of all
-    questions; those of `held_out` and `threshold` are of the half that chose nothing.
+    questions; those of `held_out` and `threshold` are of the half that chose nothing. Rows whose file or passage is not
+    in the index are `unknown`, and no question of theirs counts; UsageError where none is left.
     """
     now = opened(index)
-    rows = _questions(Path(questions))
+    rows, unknown = _there(now, _questions(Path(questions)), Path(questions))
     order = random.Random(0).sample(rows, len(rows))
     half = [one for row in order[: len(order) // 2] or order for one in row]
     other = [one for row in order[len(order) // 2 :] for one in row]
@@ -63,6 +64,7 @@ def tune_index(index: str, questions: str | Path, encoder: str | None = None) ->
     told = {"passed": sure.kept, "refused": sure.refused} if sure else {}
     return {
         "index": kept.id, "kept": best.name, "weights": asdict(best.weights), "questions": len(rows),
+        "unknown": unknown,
         **_figures(best.ranks, asked), "before": _figures(ways[0].ranks, asked),
         "held_out": _figures(best.ranks[-len(other) :], other),
         "compared": [{"name": way.name, **_figures(way.ranks, asked)} for way in ways],
@@ -161,6 +163,27 @@ def _figures(ranks: Sequence[int], questions: Sequence[Question]) -> dict[str, A
         for kind, one in kinds.items()
     }
     return told[False] | ({"paraphrased": told[True]} if kinds[True].questions else {})
+
+
+def _there(index: Index, rows: list[list[Question]], path: Path) -> tuple[list[list[Question]], list[dict[str, Any]]]:
+    """The rows whose answer the index holds, and of the others line, file and passage."""
+    files = {Path(source["file"]).name for source in index.manifest["sources"]}
+    found, unknown = [], []
+    for row in rows:
+        one = row[0]
+        named = one.file is None or Path(one.file).name in files
+        if named and (one.passage is None or answering(index, one) is not None):
+            found.append(row)
+        else:
+            unknown.append({"line": one.line, "file": one.file, "passage": one.passage})
+    if not found:
+        raise UsageError(
+            tr(f"{index.id} holds none of the files or passages that {path} names.",
+               f"{path} にあるファイルや文章が {index.id} に一つもありません。"),
+            tr(f"It holds, for one: {min(files)}", f"索引にあるもの（例）: {min(files)}"),
+            code="unknown_answers", file=path, line=rows[0][0].line,
+        )  # fmt: skip
+    return found, unknown
 
 
 def _questions(path: Path) -> list[list[Question]]:

@@ -103,9 +103,9 @@ def build_index(paths: Sequence[str | Path], name: str) -> dict[str, Any]:
     built = build([Path(path) for path in paths], name, encode)
     about = built.index.manifest
     return {
-        "index": built.index.id, "files": len(about["sources"]), "chunks": about["passages"],
-        "duplicates": built.duplicates, "reused": built.reused, "personal": dict(built.personal),
-        "set_aside": built.set_aside,
+        "index": built.index.id, "unchanged": built.unchanged, "files": len(about["sources"]),
+        "chunks": about["passages"], "duplicates": built.duplicates, "reused": built.reused,
+        "personal": dict(built.personal), "set_aside": built.set_aside,
     }  # fmt: skip
 
 
@@ -186,7 +186,7 @@ def with_context(
             if random_.random() < answerable:
                 shown = found[:k]
                 if known is not None and not any(one in right for one in shown):
-                    named = _named(asking.index, known)
+                    named = answering(asking.index, known)
                     if named is not None:
                         shown = shown[: k - 1]
                         shown.insert(random_.randrange(len(shown) + 1), named)
@@ -209,7 +209,7 @@ def _known(row: Mapping[str, Any]) -> Question | None:
     return Question("", file and str(file), passage and str(passage), 0) if file or passage else None
 
 
-def _named(index: Index, known: Question) -> Passage | None:
+def answering(index: Index, known: Question) -> Passage | None:
     """The first passage that answers. Looked for by its id or file, then by its text, and only then one by one."""
     ids, files = _places(index)
     at = ids.get(known.passage) if known.passage else files.get(Path(known.file or "").name)

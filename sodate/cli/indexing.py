@@ -98,8 +98,10 @@ def index_tune(
 ) -> None:  # fmt: skip
     from sodate import terminal
     from sodate.api import index_tuning
+    from sodate.terminal.passages import print_unknown
 
     found = index_tuning.tune_index(index, questions, encoder)
+    print_unknown(questions, found["unknown"])
     print_json(found) if as_json else terminal.print_tree(found)
 
 

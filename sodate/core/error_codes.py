@@ -203,6 +203,10 @@ CODES: Mapping[str, str] = {
         "より新しい sodate が書いた、ここでは読めない形式のファイルです",
     ),
     "unexpected": tr("a fault of sodate or of the machine", "sodate またはマシンの不具合です"),
+    "unknown_answers": tr(
+        "the index holds none of the files or passages that questions name",
+        "質問の答えがあるとされたファイルや文章が、索引に一つもありません",
+    ),
     "unknown_document": tr("a document is of a kind that is not read", "読めない形式の文書です"),
     "unknown_format": tr(
         "the rows or the file are in no format that is known", "行またはファイルが、対応している形式ではありません"

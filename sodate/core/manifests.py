@@ -100,6 +100,7 @@ class IndexManifest(TypedDict, total=False):
     created_at: str
     reader: Required[int]  # which reading of documents made the passages
     sources: Required[list[dict[str, Any]]]  # file, path, sha256, passages
+    seen: dict[str, str | None]  # SHA-256 of every document that was looked at, read or set aside
     passages: Required[int]
     duplicates: int
     set_aside: list[dict[str, str]]  # file, code, message

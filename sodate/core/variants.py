@@ -27,6 +27,7 @@ _ONCE = {chr(c): unicodedata.normalize("NFKC", chr(c)) for first, end in _TWICE 
 _FOLDED = {ord(c): _USUAL.get(one, one) for c, one in _ONCE.items() if len(one) == 1} | {
     ord(other): usual for other, usual in _USUAL.items()
 }
+_OTHER = frozenset(map(chr, _FOLDED))
 # Marks that change the letter before them: dakuten written apart, and selectors of a variant's shape.
 _MARK = "\u0300-\u036f\u3099\u309a\uff9e\uff9f\ufe00-\ufe0f\U000e0100-\U000e01ef"
 _SELECTOR = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
@@ -36,7 +37,7 @@ _LETTER = re.compile(f".[{_MARK}]*", re.DOTALL)
 
 def folded(text: str) -> str:
     """The text in the forms of everyday use, length unchanged."""
-    return text if text.isascii() else text.translate(_FOLDED)
+    return text if _OTHER.isdisjoint(text) else text.translate(_FOLDED)
 
 
 def composed(text: str) -> tuple[str, list[int]] | None:

@@ -80,10 +80,14 @@ _BORN = re.compile(
 _BORN_AFTER = re.compile(rf"(?P<n>{_DATE}) ?(?:\([^)\n]{{1,12}}\) ?)?(?:生まれ|うまれ|生(?![産活徒命物き成放]))")
 
 
+_CUES = tuple(dict.fromkeys(cue for _, cues, _ in _LABELLED for cue in cues))
+
+
 def labelled(folded: str) -> Iterator[Span]:
     """What a word before it announces, and what looks like nothing else."""
-    for kind, cues, pattern in _LABELLED:
-        if any(cue in folded for cue in cues):
+    there = {cue for cue in _CUES if cue in folded}  # none in most texts
+    for kind, cues, pattern in _LABELLED if there else ():
+        if not there.isdisjoint(cues):
             for m in pattern.finditer(folded):
                 yield kind, *m.span("n")
     if "記号" in folded:
@@ -112,13 +116,16 @@ def labelled(folded: str) -> Iterator[Span]:
 _LONG = re.compile(
     "[0-9][-ー・. ]{0,3}[0-9][-ー・. ]{0,3}[0-9][-ー・. ]{0,3}[0-9]|<<"
 )  # what all of these numbers have
-_BIRTH = re.compile("生|誕|[Bb]irth|[Bb]orn|dob|DOB|BIRTH")
+# What the two patterns have in them, which is looked for sooner than they are.
+_BIRTH = re.compile("生年月日|誕生日|[Bb]irth|[Bb]orn|dob|DOB|BIRTH|BORN")
+_AFTER = re.compile("[0-9元〇一二三四五六七八九十日)] {0,2}(?:生|うまれ)")
 
 
 def _birthdays(folded: str) -> Iterator[Span]:
-    for pattern in (_BORN, _BORN_AFTER) if _BIRTH.search(folded) else ():
-        for m in pattern.finditer(folded):
-            yield "birthday", *m.span("n")
+    for cue, pattern in ((_BIRTH, _BORN), (_AFTER, _BORN_AFTER)):
+        if cue.search(folded):
+            for m in pattern.finditer(folded):
+                yield "birthday", *m.span("n")
 
 
 def licences(folded: str) -> Iterator[tuple[int, int]]:

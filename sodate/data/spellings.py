@@ -55,7 +55,7 @@ _BY_WORD = {word: digit for digit, said in _SAID.items() for word in said.split(
 _ONE_WORD = "|".join(sorted(_BY_WORD, key=len, reverse=True))
 _WORDS = re.compile(rf"(?<![A-Za-z])(?:(?:{_ONE_WORD})[-ー、,のー ]{{0,2}}){{9,40}}", re.IGNORECASE)
 _WORD = re.compile(_ONE_WORD, re.IGNORECASE)
-_ZERO = re.compile("ゼロ|ぜろ|レイ|れい|マル|まる|zero|oh[ -]", re.IGNORECASE)  # a number that is dictated begins so
+_ZERO = re.compile("ゼロ|ぜろ|レイ|れい|マル|まる|[zZ][eE][rR][oO]|[oO][hH][ -]")  # a number that is dictated begins so
 
 
 def plain(text: str) -> tuple[str, list[int]] | None:

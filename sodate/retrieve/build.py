@@ -21,13 +21,13 @@ from sodate.core.text import tr
 from sodate.data import pii
 from sodate.data.similar import NearIndex
 from sodate.retrieve import postings, store, vectors
-from sodate.retrieve.catalogue import newest
+from sodate.retrieve.catalogue import newest, verify
 from sodate.retrieve.documents import KINDS, read_document
 from sodate.retrieve.index import Index, Weights
 from sodate.retrieve.passages import Passage, passages
 from sodate.retrieve.vectors import Encode
 
-READER = 1  # raised when documents become other passages than before
+READER = 2  # raised when documents become other passages than before
 NEAR = 0.95  # Jaccard similarity from which a passage is one that is there already
 TOGETHER = 256  # passages that are looked up among the others at once
 ENCODED = 32  # passages that are made vectors of at once
@@ -35,9 +35,11 @@ ENCODED = 32  # passages that are made vectors of at once
 
 @dataclass(slots=True)
 class Built:
-    """What a build found: what was set aside, and how much was there already."""
+    """What a build found: what was set aside, and how much was there already. `unchanged`: all of it was, and `index`
+    is the one that was there."""
 
     index: Index = field(init=False)
+    unchanged: bool = False
     set_aside: list[dict[str, str]] = field(default_factory=list)
     duplicates: int = 0
     reused: int = 0  # files whose passages were taken over
@@ -45,23 +47,28 @@ class Built:
 
 
 def build(paths: Iterable[Path], name: str, encode: Encode | None = None) -> Built:
-    """Makes the next `name@N` from files and folders of them. All or nothing; SodateError where no passage is left.
+    """Makes the next `name@N` from files and folders of them, or finds that the newest is of the same ones. All or
+    nothing; SodateError where no passage is left.
 
     The weights of the version before it stay. `encode` makes vectors of passages, where that one has any.
     """
     home.checked_name(name, tr("Index name", "索引名"))
-    files = _files(paths)
+    files, others = _files(paths)
+    seen = {shown: _hash_of(path) for shown, path in files}
     before = newest(name)
-    known = _known(before) if before else {}
+    whole = before if before and _is_whole(before) else None
+    if whole is not None and (same := _the_same(whole, seen, others)) is not None:
+        return same
+    known = _known(whole) if whole else {}
     weights = Weights(**before.manifest["weights"]) if before else Weights()
-    built, sources = Built(), []
+    built, sources = Built(set_aside=list(others)), []
 
     def read() -> Iterator[Passage]:
         for done, (shown, path) in enumerate(files):
             progress.report("documents", done, len(files), name)
             source: dict[str, Any] = {"file": shown, "path": str(path), "passages": 0}
             try:
-                source["sha256"] = sha256_file(path)
+                source["sha256"] = seen[shown] or sha256_file(path)  # which says why it can't be read
                 same = known.get((shown, source["sha256"]))
                 built.reused += same is not None
                 if same is not None:
@@ -97,10 +104,11 @@ def build(paths: Iterable[Path], name: str, encode: Encode | None = None) -> Bui
                 kept = _kept_of(before)
                 if "encoder" in kept:
                     assert encode is not None, "where the version before has vectors, passages are encoded"
-                    encoded(store.Passages(stage, count), stage, kept["encoder"]["name"], encode, before)
+                    encoded(store.Passages(stage, count), stage, kept["encoder"]["name"], encode, whole)
                 about: IndexManifest = {
                     "schema_version": SCHEMA_VERSION, "index": f"{name}@{number}", "created_at": now(),
-                    "reader": READER, "sources": sources, "passages": count, "duplicates": built.duplicates,
+                    "reader": READER, "sources": sources, "seen": seen, "passages": count,
+                    "duplicates": built.duplicates,
                     "set_aside": built.set_aside, "personal": dict(built.personal),
                     "weights": asdict(weights), "files": _hashed(stage), **kept,
                 }  # fmt: skip
@@ -108,7 +116,7 @@ def build(paths: Iterable[Path], name: str, encode: Encode | None = None) -> Bui
             built.index = Index(name, number, path)
             return built
         except FileExistsError:  # another process took this number
-            built, sources = Built(), []
+            built, sources = Built(set_aside=list(others)), []
 
 
 def _whole(passage: Passage) -> str:
@@ -134,28 +142,68 @@ def _nothing(built: Built) -> SodateError:
     )
 
 
-def _files(paths: Iterable[Path]) -> list[tuple[str, Path]]:
-    """(name that is shown, path) of every document; files in folders that are of no kind we read are left out."""
+def _files(paths: Iterable[Path]) -> tuple[list[tuple[str, Path]], list[dict[str, str]]]:
+    """(name that is shown, path) of every document, and the files in folders that are of no kind we read, as they are
+    set aside. Hidden files and links in folders are neither."""
     found: dict[str, Path] = {}
+    others: list[dict[str, str]] = []
+    kinds = ", ".join(KINDS)
     for path in paths:
         if path.is_dir():
-            inside = sorted(f for f in path.rglob("*") if f.is_file() and not f.is_symlink())
-            own = [(f.relative_to(path).as_posix(), f) for f in inside if f.suffix.lower() in KINDS]
+            inside = [(f.relative_to(path), f) for f in sorted(path.rglob("*")) if f.is_file() and not f.is_symlink()]
+            visible = [(at.as_posix(), f) for at, f in inside if not any(part.startswith(".") for part in at.parts)]
+            own = [(shown, f) for shown, f in visible if f.suffix.lower() in KINDS]
             if not own:
-                kinds = ", ".join(KINDS)
                 raise UsageError(
                     tr(f"No document in {path}.", f"{path} に文書がありません。"),
                     tr(f"Documents are {kinds}.", f"読める形式: {kinds}"),
                     code="file_missing",
                     file=path,
                 )
+            for shown, f in visible:
+                if f.suffix.lower() not in KINDS:
+                    message = tr(f"{shown} is not of a kind that is read ({kinds}).",
+                                 f"{shown} は読める形式ではありません ({kinds})。")  # fmt: skip
+                    others.append({"file": shown, "code": "unknown_document", "message": str(message)})
         elif path.is_file():
             own = [(path.name, path)]
         else:
             raise UsageError(tr(f"{path} does not exist.", f"{path} がありません。"), code="file_missing", file=path)
         for shown, file in own:
             found[shown if shown not in found else str(file)] = file
-    return list(found.items())
+    return list(found.items()), others
+
+
+def _hash_of(path: Path) -> str | None:
+    """None where it can't be read."""
+    try:
+        return sha256_file(path)
+    except OSError:
+        return None
+
+
+def _is_whole(index: Index) -> bool:
+    """Whether its files are as they were built: nothing is taken over from damaged ones."""
+    try:
+        verify(index)
+    except SodateError:
+        return False
+    return True
+
+
+def _the_same(before: Index, seen: Mapping[str, str | None], others: list[dict[str, str]]) -> Built | None:
+    """What an index says of itself that was built of exactly these files; None where it wasn't, or where it would be
+    read otherwise now: by another reader, or with a package that was missing."""
+    about = before.manifest
+    aside = about.get("set_aside", [])
+    known = [one["file"] for one in aside if one["code"] == "unknown_document" and one["file"] not in seen]
+    if about["reader"] != READER or about.get("seen") != seen or None in seen.values():
+        return None
+    if any(one["code"] == "extra_missing" for one in aside) or known != [one["file"] for one in others]:
+        return None
+    built = Built(True, list(aside), about.get("duplicates", 0), len(about["sources"]), Counter(about["personal"]))
+    built.index = before
+    return built
 
 
 def _known(before: Index) -> dict[tuple[str, str], list[Passage]]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +17,11 @@ from numpy.typing import NDArray
 from sodate.core.manifests import IndexManifest, read_manifest
 from sodate.retrieve import postings, store
 from sodate.retrieve.passages import Passage
-from sodate.retrieve.terms import folded, terms
+from sodate.retrieve.terms import folded, pairs, terms
 from sodate.retrieve.vectors import Encode, Vectors
 
+Hit = TypeVar("Hit")
 POOL = 100  # passages that are looked at by words, and as many by vectors
-CANDIDATES = 200  # of which a quoted phrase is looked for
 _PHRASE = re.compile(r"[\"“「『]([^\"”」』]{2,})[\"”」』]")
 
 
@@ -94,20 +95,22 @@ class Index:
 
     def search(self, query: str, k: int = 5) -> list[Found]:
         """The k best passages; where part of the query is quoted, those that hold it word for word come first."""
-        phrases, encoder = phrases_of(query), self.manifest.get("encoder")
-        wanted = max(k, CANDIDATES) if phrases else k
+        encoder = self.manifest.get("encoder")
         if encoder is None or self.vectors is None:
-            found = self.candidates(query, wanted)
+            found = self.candidates(query, k)
         else:
             assert self.encode is not None, "an index with vectors is opened with what encodes its questions"
             pool = self.pool(query, self.encode([query])[0])
-            found = fused(pool, encoder["text"], encoder["vector"])[:wanted]
-        return word_for_word([Found(one.number, one.score, self.passages[one.number], one.share) for one in found],
-                             phrases)[:k]  # fmt: skip
+            found = self._word_for_word(fused(pool, encoder["text"], encoder["vector"]), query)[:k]
+        return [Found(one.number, one.score, self.passages[one.number], one.share) for one in found]
 
     def candidates(self, query: str, k: int) -> list[Candidate]:
-        """The k best by BM25."""
-        hits, whole = postings.search([self._postings], terms(query), k)
+        """The k best by BM25, those that hold what is quoted first."""
+        return self._word_for_word(self._by_words(query, k), query)[:k]
+
+    def _by_words(self, query: str, k: int) -> list[Candidate]:
+        together = [pairs(phrase) for phrase in phrases_of(query)]
+        hits, whole = postings.search([self._postings], terms(query), k, together=together)
         return [Candidate(hit.number, hit.score, share(hit.score, whole)) for hit in hits]
 
     def pool(self, query: str, vector: NDArray[np.float32], vectors: Vectors | None = None) -> list[Candidate]:
@@ -115,7 +118,7 @@ class Index:
         held = vectors or self.vectors
         assert held is not None
         (spans,), whole = postings.weighed([self._postings], terms(query))
-        best = [number for number, _ in self._postings.best(spans, POOL, None)]
+        best = [one.number for one in self._by_words(query, POOL)]
         numbers = np.unique(np.concatenate([np.array(best, np.int64), held.nearest(vector, POOL)]))
         scores = self._postings.scores_of(spans, numbers)
         cosines = held.cosines(vector, numbers)
@@ -123,6 +126,9 @@ class Index:
             Candidate(int(number), score, share(score, whole), float(cosine))
             for number, score, cosine in zip(numbers, scores, cosines, strict=True)
         ]
+
+    def _word_for_word(self, found: list[Candidate], query: str) -> list[Candidate]:
+        return word_for_word(found, phrases_of(query), lambda one: self.passages[one.number])
 
 
 def fused(pool: Sequence[Candidate], text: float, vector: float) -> list[Candidate]:
@@ -142,8 +148,8 @@ def phrases_of(query: str) -> list[str]:
     return [folded(phrase) for phrase in _PHRASE.findall(query)]
 
 
-def word_for_word(found: list[Found], phrases: Sequence[str]) -> list[Found]:
+def word_for_word(found: list[Hit], phrases: Sequence[str], passage: Callable[[Hit], Passage]) -> list[Hit]:
     """Those first that hold most of the phrases."""
     if not phrases:
         return found
-    return sorted(found, key=lambda one: -sum(phrase in folded(one.passage.text) for phrase in phrases))
+    return sorted(found, key=lambda one: -sum(phrase in folded(passage(one).text) for phrase in phrases))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sodate.retrieve.documents import Section
 
 WIDTH = 1000  # columns of a passage at most, a wide character counting two: 500 Japanese ones, or 180 English words
-_SENTENCE = re.compile(r"[^。！？!?\n]*(?:[。！？]+[」』）]*|[!?]+(?=\s)|(?<=[a-z0-9)])\.(?=\s+[A-Z])|\n+|$)")
+_END = re.compile(r"[。！？]+[」』）]*|[!?]+(?=\s)|(?<=[a-z0-9)])\.(?=\s+[A-Z])|\n+")  # of a sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +80,13 @@ def _rows(text: str, most: int) -> Iterator[str]:
 
 def _sentences(text: str, most: int, overlap: int) -> Iterator[str]:
     """Whole sentences, as many as fit; one that is too long alone is cut where it is."""
+    if 2 * len(text) <= most or width(text) <= most:
+        if whole := text.strip():
+            yield whole
+        return
     part: list[tuple[str, int]] = []  # sentences with their columns
     held, new = 0, False  # columns of the part, and whether it has more than what the one before it has
-    for sentence in filter(None, _SENTENCE.findall(text)):
+    for sentence in _split(text):
         for piece in _too_long(sentence, most):
             own = width(piece)
             if new and held + (own if piece == piece.rstrip() else width(piece.rstrip())) > most:
@@ -94,6 +98,16 @@ def _sentences(text: str, most: int, overlap: int) -> Iterator[str]:
             new = new or bool(piece.strip())
     if new:
         yield "".join(some for some, _ in part).strip()
+
+
+def _split(text: str) -> Iterator[str]:
+    """Its sentences; together they are the text."""
+    at = 0
+    for end in _END.finditer(text):
+        yield text[at : end.end()]
+        at = end.end()
+    if at < len(text):
+        yield text[at:]
 
 
 def _end(part: list[tuple[str, int]], columns: int) -> list[tuple[str, int]]:

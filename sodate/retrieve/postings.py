@@ -29,6 +29,8 @@ LEVELS = 255
 BATCH = 20_000  # passages whose postings are held in memory while an index is made
 LONG = 4096  # postings of a term from which it pays to ask whether they can still change what is best …
 SHARE = 32  # … or, where that is more, as many as this part of all passages
+CANDIDATES = 200  # passages of which a phrase is looked for that has no terms to look it up by …
+SPARE = 20  # … and those beyond what was asked for where it has: they may hold its terms and not the phrase
 FILES = ("terms.u64", "starts.i64", "passages.i32", "weights.u8")
 
 
@@ -195,6 +197,19 @@ class Postings:
             added[held] += np.float32(span.factor) * levels[span.start + places[held]]
         return added
 
+    def holding(self, terms: Sequence[str]) -> NDArray[np.int64]:
+        """The numbers of the passages that hold every one of the terms, in order; of no terms, none."""
+        _, _, owners, _ = self._arrays
+        spans = sorted(self.spans(terms), key=lambda span: span[1] - span[0])
+        found = owners[slice(*spans[0])] if spans else owners[:0]
+        for start, end in spans[1:]:
+            if not len(found):
+                break
+            own = owners[start:end]
+            places = np.searchsorted(own, found)
+            found = found[own[np.minimum(places, len(own) - 1)] == found]
+        return found.astype(np.int64)
+
     def scores_of(self, spans: Sequence[Span], numbers: NDArray[np.int64]) -> list[float]:
         """The scores of the passages of these numbers, which are in order."""
         return [float(score) for score in self._added(spans, numbers)]
@@ -226,14 +241,26 @@ def weighed(parts: Sequence[Postings], terms: Iterable[str]) -> tuple[list[list[
 
 
 def search(
-    parts: Sequence[Postings], terms: Iterable[str], k: int, allowed: Sequence[NDArray[np.bool_] | None] | None = None
-) -> tuple[list[Hit], float]:
+    parts: Sequence[Postings], terms: Iterable[str], k: int, allowed: Sequence[NDArray[np.bool_] | None] | None = None,
+    together: Sequence[Sequence[str]] = (),
+) -> tuple[list[Hit], float]:  # fmt: skip
     """The k best passages of all parts, and the score of one that holds every term (`weighed`). `allowed` are, for each
-    part, the passages that are looked among, None: all."""
+    part, the passages that are looked among, None: all. For each of `together` come those beside them that hold all
+    terms of it, the k best with SPARE more, or where it has none the CANDIDATES best of all."""
     spans, whole = weighed(parts, terms)
-    hits = [
-        Hit(at, number, score)
-        for at, (part, own) in enumerate(zip(parts, spans, strict=True))
-        for number, score in part.best(own, k, allowed[at] if allowed else None)
-    ]
-    return sorted(hits, key=lambda hit: (-hit.score, hit.part, hit.number))[:k], whole
+    found: dict[tuple[int, int], float] = {}
+    for at, (part, own) in enumerate(zip(parts, spans, strict=True)):
+        among = allowed[at] if allowed else None
+        first = k if all(together) else max(k, CANDIDATES)
+        best = part.best(own, first, among)
+        for wanted in together:
+            numbers = part.holding(wanted)
+            numbers = numbers if among is None else numbers[among[numbers]]
+            best += _ranked(numbers, np.array(part.scores_of(own, numbers)), k + SPARE)
+        found |= {(at, number): score for number, score in best}
+    hits = sorted((Hit(at, number, score) for (at, number), score in found.items()), key=_first)
+    return hits if together else hits[:k], whole
+
+
+def _first(hit: Hit) -> tuple[float, int, int]:
+    return -hit.score, hit.part, hit.number

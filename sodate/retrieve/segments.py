@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from sodate.core.files import read_json, write_json
 from sodate.core.manifests import SCHEMA_VERSION
 from sodate.retrieve import postings, store
-from sodate.retrieve.index import CANDIDATES, Found, Weights, phrases_of, share, word_for_word
+from sodate.retrieve.index import Found, Weights, phrases_of, share, word_for_word
 from sodate.retrieve.passages import Passage
-from sodate.retrieve.terms import terms
+from sodate.retrieve.terms import pairs, terms
 
 MANIFEST = "segment.json"
 WEIGHTS = Weights()
@@ -104,13 +104,13 @@ def search(segments: Sequence[Segment], query: str, k: int, among: Collection[in
     """The k best passages, each with the number of its document, of documents whose numbers are `among`."""
     phrases = phrases_of(query)
     allowed = [segment.among(among) for segment in segments]
-    wanted = max(k, CANDIDATES) if phrases else k
-    hits, whole = postings.search([one.postings for one in segments], terms(query), wanted, allowed)
-    found = [
-        Found(n, hit.score, segments[hit.part].passages[hit.number], share(hit.score, whole))
-        for n, hit in enumerate(hits)
-    ]
+    together = [pairs(phrase) for phrase in phrases]
+    hits, whole = postings.search([one.postings for one in segments], terms(query), k, allowed, together)
+
+    def passage(hit: postings.Hit) -> Passage:
+        return segments[hit.part].passages[hit.number]
+
     return [
-        (segments[hits[one.number].part].document(hits[one.number].number), one)
-        for one in word_for_word(found, phrases)[:k]
+        (segments[hit.part].document(hit.number), Found(n, hit.score, passage(hit), share(hit.score, whole)))
+        for n, hit in enumerate(word_for_word(hits, phrases, passage)[:k])
     ]

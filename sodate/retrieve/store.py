@@ -17,7 +17,7 @@ import numpy as np
 
 from sodate.retrieve.passages import Passage
 
-BLOCK = 64
+BLOCK = 16
 FILES = ("passages.z", "blocks.i64")
 _FIELDS = tuple(field.name for field in fields(Passage))
 
@@ -52,17 +52,22 @@ class Passages:
     count: int
 
     def __getitem__(self, number: int) -> Passage:
-        return _block(self.folder, number // BLOCK)[number % BLOCK]
+        return _passage(_block(self.folder, number // BLOCK)[number % BLOCK])
 
     def __iter__(self) -> Iterator[Passage]:
         for block in range(-(-self.count // BLOCK)):
-            yield from _block(self.folder, block)
+            yield from map(_passage, _block(self.folder, block))
 
 
-@lru_cache(maxsize=32)
-def _block(folder: Path, block: int) -> list[Passage]:
+@lru_cache(maxsize=128)
+def _block(folder: Path, block: int) -> list[bytes]:
+    """Its lines, which are parsed one by one as they are asked for."""
     start, end = np.memmap(folder / FILES[1], np.int64, "r")[block : block + 2].tolist()
     with (folder / FILES[0]).open("rb") as file:
         file.seek(start)
-        lines = zlib.decompress(file.read(end - start)).decode().split("\n")
-    return [Passage(**(row | {"titles": tuple(row["titles"])})) for row in map(json.loads, lines)]
+        return zlib.decompress(file.read(end - start)).split(b"\n")
+
+
+def _passage(line: bytes) -> Passage:
+    row = json.loads(line)
+    return Passage(**(row | {"titles": tuple(row["titles"])}))

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Iterator
+from itertools import chain, filterfalse
 from operator import add
 
 _GAP = re.compile(r"[\W_]+")
@@ -27,14 +29,26 @@ def folded(text: str) -> str:
     return unicodedata.normalize("NFKC", text).casefold()
 
 
+def pairs(text: str) -> list[str]:
+    """Terms that every text has in which this one stands word for word."""
+    spaced = _GAP.sub(" ", folded(text))
+    return list(dict.fromkeys(_pairs(spaced)))
+
+
+def _pairs(spaced: str) -> Iterator[str]:
+    near = filter(str.isalnum, map(add, spaced, spaced[1:]))  # with a gap between them they are none
+    return filterfalse(_GRAMMAR.__contains__, near)
+
+
 def terms(text: str) -> Counter[str]:
     """The terms of a text, and how often each occurs. A lone character is a term where it stands alone."""
     whole = folded(text)
     spaced = _GAP.sub(" ", whole)
-    found = Counter(map(add, spaced, spaced[1:]))
-    for pair in [pair for pair in found if pair in _GRAMMAR or " " in pair]:
-        del found[pair]
-    found.update(part[:LONGEST] for part in _ALONE.findall(spaced))
-    found.update(_ONE_KANJI.findall(whole))
-    found.update(run for run in _RUN.findall(whole) if len(run) <= LONGEST)
-    return found
+    return Counter(
+        chain(
+            _pairs(spaced),
+            (part[:LONGEST] for part in _ALONE.findall(spaced)),
+            _ONE_KANJI.findall(whole),
+            (run for run in _RUN.findall(whole) if len(run) <= LONGEST),
+        )
+    )

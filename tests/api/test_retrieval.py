@@ -30,7 +30,8 @@ def faq(home: Path, tmp_path: Path) -> str:
     (folder / "post.md").write_text("# 送料\n\n送料は無料です。\n")
     (folder / "hours.txt").write_text("営業時間は9時から17時までです。")
     assert retrieval.build_index([folder], "faq") == {
-        "index": "faq@1", "files": 3, "chunks": 3, "duplicates": 0, "reused": 0, "personal": {}, "set_aside": [],
+        "index": "faq@1", "unchanged": False, "files": 3, "chunks": 3, "duplicates": 0, "reused": 0, "personal": {},
+        "set_aside": [],
     }  # fmt: skip
     return "faq"
 
@@ -80,6 +81,17 @@ def test_tuning_measures_and_keeps_what_finds_most(faq: str, tmp_path: Path) -> 
     found = index_tuning.tune_index(faq, file)
     assert (found["questions"], found["recall@1"], found["recall@5"], found["mrr"]) == (4, 0.75, 0.75, 0.75)
     assert found["index"] == "faq@1"  # nothing finds more
+    assert found["unknown"] == []
+    typos = [{"question": "返品は", "file": "retruns.md"}, {"question": "駐車場は", "passage": "駐車場は裏です。"}]
+    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in [*rows, *typos]))
+    assert index_tuning.tune_index(faq, file) == found | {
+        "unknown": [{"line": 5, "file": "retruns.md", "passage": None},
+                    {"line": 6, "file": None, "passage": "駐車場は裏です。"}]
+    }  # fmt: skip
+    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in typos))
+    with pytest.raises(UsageError) as unknown:
+        index_tuning.tune_index(faq, file)
+    assert unknown.value.code == "unknown_answers" and unknown.value.line == 1
     file.write_text('{"question": "返品"}\n')
     with pytest.raises(SodateError) as refused:
         index_tuning.tune_index(faq, file)
@@ -173,6 +185,7 @@ def test_an_index_is_part_of_a_version_and_moves_with_its_alias(faq: str, tmp_pa
     assert retrieval.of_version("orders") is None
     first = binding.bind_index("orders", faq)
     assert (first["version"], first["of"], first["index"]) == ("orders@2", plain.id, "faq@1")
+    (tmp_path / "docs" / "new.txt").write_text("駐車場があります。")
     retrieval.build_index([tmp_path / "docs"], "faq")
     second = binding.bind_index("orders", faq)
     made = registry.find_version(second["version"])

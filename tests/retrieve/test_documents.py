@@ -6,6 +6,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sodate.core.errors import SodateError
 from sodate.retrieve.documents import Section, read_document
@@ -156,6 +158,17 @@ def test_passages_are_whole_sentences_that_fit_and_nothing_is_lost() -> None:
     assert "".join(one.text for one in found) == text
     assert len(found) > 3 and all(width(one.text) <= WIDTH and one.text.endswith("。") for one in found)
     assert {one.titles for one in found} == {("題",)}
+
+
+@given(text=st.text(alphabet="ab1あ。！？!?. \n」", max_size=90), most=st.integers(4, 40))
+def test_no_mark_takes_a_character_with_it(text: str, most: int) -> None:
+    found = [one.text for one in passages("a", [Section(text, "line 1")], most)]
+    assert "".join("".join(found).split()) == "".join(text.split())
+
+
+def test_a_sign_within_a_word_ends_no_sentence() -> None:
+    text = "質問サイトのYahoo!知恵袋が始まった。" + "ほかの文。" * 200
+    assert next(passages("a", [Section(text, "line 1")])).text.startswith("質問サイトのYahoo!知恵袋が始まった。")
 
 
 def test_a_sentence_longer_than_a_passage_is_cut_and_a_decimal_point_ends_none() -> None:

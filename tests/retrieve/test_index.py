@@ -145,6 +145,21 @@ def test_a_quoted_phrase_comes_first(home: Path, tmp_path: Path) -> None:
     assert index.search("「送料は無料」", 1)[0].passage.file == "b.txt"
 
 
+def test_a_quoted_phrase_is_found_however_far_behind_it_stands_and_is_no_sum_of_its_pairs(
+    home: Path, tmp_path: Path
+) -> None:
+    many = {f"m{n}_txt": f"送料の話です。{n}番の料金は無料。" + "送料 無料 " * 20 for n in range(300)}
+    pieces = "料は無の字。送料は別。は無料の品。"  # every pair of 送料は無料, and not the phrase
+    folder = write(
+        tmp_path / "docs", **many, x_txt=pieces, y_txt="ほかの文。" * 40 + "送料は無料です。", z_txt="ありがとう"
+    )
+    build([folder], "faq")
+    index = catalogue.find("faq")
+    first, *others = index.search("「送料は無料」", 3)
+    assert first.passage.file == "y.txt" and len(others) == 2
+    assert index.search("『ありがとう』", 1)[0].passage.file == "z.txt"  # grammar alone: no pairs to look it up by
+
+
 def test_only_what_changed_is_read_again(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = docs(tmp_path)
     build([folder], "faq")
@@ -200,6 +215,23 @@ def test_a_changed_file_of_an_index_is_noticed(home: Path, tmp_path: Path) -> No
     with pytest.raises(SodateError) as missing:
         catalogue.find("faq@7")
     assert missing.value.code == "index_missing" and "faq@1" in str(missing.value)
+
+
+def test_what_has_not_changed_makes_no_other_index_unless_a_file_of_it_was_damaged(home: Path, tmp_path: Path) -> None:
+    folder = write(docs(tmp_path), empty_md="\n", picture_png="x", _hidden="x")
+    first = build([folder], "faq")
+    assert not first.unchanged and [one["code"] for one in first.set_aside] == ["unknown_document", "empty_document"]
+    again = build([folder], "faq")
+    assert again.unchanged and again.index.id == "faq@1" and again.reused == 3 and again.set_aside == first.set_aside
+    assert len(catalogue.list_indexes()) == 1
+    (folder / "empty.md").write_text("もう空ではありません。")
+    second = build([folder], "faq")
+    assert second.index.id == "faq@2" and second.reused == 3 and not second.unchanged
+    (second.index.path / "passages.z").write_bytes(b"\0" * 40)
+    third = build([folder], "faq")
+    assert third.index.id == "faq@3" and third.reused == 0
+    catalogue.verify(third.index)
+    assert third.index.search("返品", 1)[0].passage.file == "returns.md"
 
 
 def test_links_out_of_a_folder_are_not_followed(home: Path, tmp_path: Path) -> None:
