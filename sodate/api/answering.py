@@ -13,6 +13,8 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequenc
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from sodate.api import enum_options
+from sodate.api.enum_options import Choice
 from sodate.api.late import LateVersions
 from sodate.api.retrieval import Retriever
 from sodate.api.text_stream import Detokeniser, Scored, StopStrings, TokenBytes
@@ -227,6 +229,18 @@ class Service:
             [served.tokens.scored(id, one.log_probability, one.top) for id, one in zip(mine, own, strict=True)]
             for mine, own in zip(ids, scores, strict=True)
         ]
+
+    async def likely(
+        self, served: Served, prompt: Sequence[int], choices: Sequence[Choice]
+    ) -> dict[str, dict[str, float]]:
+        """Of each field of a reply to `prompt` the log-probability of every option that stood in its place."""
+
+        def work() -> dict[str, dict[str, float]]:
+            served.select(served.version)
+            return enum_options.told(served.model, prompt, choices)
+
+        found: dict[str, dict[str, float]] = await self._computed(served, work)
+        return found
 
     async def embed(self, served: Served, ids: Sequence[int]) -> list[float]:
         """The vector of a text, of length 1, by the model that `base` names."""

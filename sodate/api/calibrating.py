@@ -3,6 +3,7 @@ promised."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from sodate.core.files import read_json, write_json
 from sodate.core.manifests import SCHEMA_VERSION
 from sodate.core.text import tr
 from sodate.evaluate.calibration import (
+    SURE,
     ConfidenceMap,
     calibration_error,
     calibration_error_ci,
@@ -74,10 +76,16 @@ def check_enough(rows: int, promise: float) -> None:
     needed = rows_needed(promise)
     at_least = next(n for n in range(needed, 2 * needed + FIT) if n - (n + FIT - 1) // FIT >= needed)
     if rows < at_least:
+        left = rows - (rows + FIT - 1) // FIT
+        most = math.floor(100 * (1 - SURE) ** (1 / left)) / 100 if left else 0.0
+        fix = tr("Give more rows.", "行を増やしてください。")
+        if most >= 0.5:
+            fix = tr(f"Give more rows, or promise less: with {rows} it is --promise {most:g} at most.",
+                     f"行を増やすか、約束を下げてください。{rows} 行では --promise {most:g} までです。")  # fmt: skip
         raise SodateError(
             tr(f"To promise {100 * promise:g} % takes {at_least} calibration rows at least; there are {rows}.",
                f"{100 * promise:g}% を約束するには、較正用の行が {at_least} 行以上必要です。今は {rows} 行です。"),
-            tr("Give more rows, or promise less: --promise 0.9.", "行を増やすか、--promise 0.9 と下げてください。"),
+            fix,
             code="too_few_rows", param="calibrate",
         )  # fmt: skip
 

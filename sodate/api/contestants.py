@@ -55,16 +55,19 @@ def field_of(
     *,
     shots: str | Path | None = None,
     prompt: str | Path | None = None,
-    baselines: bool = False,
+    baselines: bool | None = None,
     columns: Mapping[str, str] | None = None,
     encoding: str | None = None,
 ) -> Field:
     """The contestants. `baselines` brings the first version's base model and, where its training rows are still there,
     the base with three of them as examples; `shots` are a file of others, `prompt` a system prompt or a file of one.
+    None does so where a version would stand alone.
 
     UsageError for shots or a prompt without a model as the baseline, and for files that hold none.
     """
-    below = _base(names) if baselines and baseline is None else None
+    alone = len(set(names)) == 1 and not elsewhere
+    wanted, base = alone if baselines is None else baselines, _base(names)
+    below = base if wanted and baseline is None else None
     chosen = baseline or below or [*names, *elsewhere][0]
     asked = [name for name in dict.fromkeys([*([] if below else [chosen]), *names, chosen]) if name not in elsewhere]
     found = {name: [Contestant(name, name)] for name in asked}
@@ -79,7 +82,7 @@ def field_of(
     if prompt is not None:
         extra.append(Contestant(with_prompt(chosen), chosen, system=_prompt(prompt)))
     examples = examples_in(located(shots), columns, encoding) if shots is not None else ()
-    if not examples and below:
+    if not examples and wanted and chosen == base:
         examples = _of_training(names)
     if examples:
         count = sum(m.role == "assistant" and m.weight != 0 for m in examples)
@@ -94,9 +97,7 @@ def _base(names: Sequence[str]) -> str | None:
     """The base model of the first version among the models, if it is here."""
     versions = [version for name in names if (version := find_version(name)) is not None]
     base = str(versions[0].manifest["base"]) if versions else ""
-    if not base or not is_known(base) or base in names:
-        return None
-    return base
+    return base if base and is_known(base) else None
 
 
 def _of_training(names: Sequence[str]) -> tuple[Message, ...]:
@@ -122,14 +123,16 @@ def _missing(names: Sequence[str], there: Sequence[str], extra: Sequence[Contest
     if base not in there:
         gone.append(tr(f"its base model ({base})", f"ベースモデル ({base})"))
     if not any(one.system for one in extra):
-        gone.append(tr("the base with a prompt (--prompt)", "ベースモデルにプロンプトを付けたもの (--prompt)"))
+        gone.append(tr("the base with its best prompt (--prompt; sodate ladder finds one)",
+                       "ベースモデルに最良のプロンプトを付けたもの (--prompt。sodate ladder で探せます)"))  # fmt: skip
     if not any(one.shots for one in extra):
         gone.append(tr("the base with examples (--shots)", "ベースモデルに例を入れたもの (--shots)"))
     if not gone:
         return []
     said = tr(", ", "、").join(gone)
-    return [tr(f"Not measured beside {version.id}: {en(said)}. --baselines brings them.",
-               f"{version.id} と並べて測っていないもの: {ja(said)}。--baselines で加わります。")]  # fmt: skip
+    way = tr(" --baselines brings it.", "--baselines で加わります。") if base not in there else tr("", "")
+    return [tr(f"Not measured beside {version.id}: {en(said)}.{en(way)}",
+               f"{version.id} と並べて測っていないもの: {ja(said)}。{ja(way)}")]  # fmt: skip
 
 
 def _prompt(given: str | Path) -> str:

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from sodate.api import generated, structured
+from sodate.api import enum_options, generated, structured
 from sodate.api.answering import Ask, End, Piece, Served, Service
 from sodate.api.text_stream import Scored, StopStrings
 from sodate.core.engine import Sampling
@@ -51,6 +51,7 @@ class Turn:
     tenant: str = ""
     params: Params = Params()
     passages: tuple[Mapping[str, str], ...] = ()  # that stand before the question: their file and place
+    options: bool = False  # whether it is told how likely the options of the schema's enum fields were
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,20 +210,34 @@ async def converse(service: Service, turn: Turn, ask: Ask) -> AsyncGenerator[Del
         yield Delta("call", call=call)
     if turn.schema is not None and not calls and end.finish == "stop":
         await asyncio.to_thread(_check, said.content, turn.schema)
+    sure = None if calls else await _confidence(service, turn, ask, said, end)
     yield Finished(
         Message("assistant", said.content, calls, reasoning=said.reasoning.rstrip()),
         "tool_calls" if calls and not turn.named else end.finish,
         tuple(said.tokens), *(end.counted or (len(ask.prompt), len(end.ids))),
-        0 if end.counted else said.reasoning_tokens, end.cached, None if calls else _confidence(turn, ask, said),
+        0 if end.counted else said.reasoning_tokens, end.cached, sure,
     )  # fmt: skip
 
 
-def _confidence(turn: Turn, ask: Ask, said: _Said) -> dict[str, Any] | None:
+async def _confidence(service: Service, turn: Turn, ask: Ask, said: _Said, end: End) -> dict[str, Any] | None:
+    """How sure the reply is, and of fields that were one of a few how likely each option was, where that was asked."""
     tokens = said.tokens
-    return generated.told(
+    sure = generated.told(
         turn.served.id, [one.bytes for one in tokens], [one.log_probability for one in tokens], ask.sampling,
         turn.schema,
     )  # fmt: skip
+    if sure is None or not turn.options or turn.schema is None or turn.served.model is None:
+        return sure
+    own = tuple(one.id for one in tokens)
+    body = end.ids if end.stop is None else end.ids[:-1]
+    stop = end.stop.id if end.stop else None
+    found = enum_options.choices(turn.schema, tokens, stop, turn.served.tokens)
+    if not found or body[len(body) - len(own) :] != own:  # the latter where a stop string cut the reply
+        return sure
+    before = [*ask.prompt, *body[: len(body) - len(own)]]
+    for name, likely in (await service.likely(turn.served, before, found)).items():
+        (sure["fields"][name] if name else sure)["logprobs"] = likely
+    return sure
 
 
 def _calls(turn: Turn, held: str, end: End) -> tuple[str, tuple[ToolCall, ...]]:

@@ -63,7 +63,7 @@ def evaluate(
     limit: int | None = None,
     shots: str | Path | None = None,
     prompt: str | Path | None = None,
-    baselines: bool = False,
+    baselines: bool | None = None,
     columns: Mapping[str, str] | None = None,
     encoding: str | None = None,
     cluster: str | None = None,
@@ -88,9 +88,9 @@ def evaluate(
     there need be no model. Every contestant is compared with `baseline` (default: the first model, else the first
     file). `shots` adds a second baseline: the first one with the
     rows of that file as examples in its prompt; `prompt` another: with that system prompt, or file of one.
-    `baselines` compares a version with its base model, and with that and rows it was trained on as examples. `limit`
-    takes the first rows. Rows with the same value in the column `cluster` are not independent, and count so.
-    Differences within ±`margin` count as none.
+    `baselines` compares a version with its base model, and with that and rows it was trained on as examples; None does
+    so where a version would stand alone and this machine answers. `limit` takes the first rows. Rows with the same
+    value in the column `cluster` are not independent, and count so. Differences within ±`margin` count as none.
     With `index`, passages that it finds stand before each question. With a JSON `schema` (a file), replies are held to
     it. The first `alone` rows are answered one at a time before all are, for the median seconds of a request.
     `engine` is who answers: "torch", "llamacpp" or "upstream:URL".
@@ -118,6 +118,8 @@ def evaluate(
         )  # fmt: skip
     file = located(data)
     specs = [graders] if isinstance(graders, str | Mapping) else list(graders)
+    if baselines is None and engine.startswith("upstream:"):
+        baselines = False  # what answers there may not have the base
     entered = field_of(names, elsewhere, baseline, shots=shots, prompt=prompt, baselines=baselines, columns=columns,
                        encoding=encoding)  # fmt: skip
     asked = list(dict.fromkeys(one.model for one in entered.contestants))

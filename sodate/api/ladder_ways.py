@@ -66,7 +66,8 @@ class Ladder:
         task = self.given.task
         graders = [word for one in self.graders for word in ("--grader", one)]
         cluster = ["--cluster", task.cluster] if task.cluster else []
-        words = ["eval", model, "--data", str(data), *graders, *cluster, *more, "--seed", str(task.seed)]
+        more = (*more, "--seed", str(task.seed), "--no-baselines")  # every rung is one
+        words = ["eval", model, "--data", str(data), *graders, *cluster, *more]
         return self.shop.done(words, [model, *needs], ladder_rows.kept_replies)
 
     @property

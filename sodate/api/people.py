@@ -52,8 +52,11 @@ def make_sheets(
 
     `models` answer the rows of `data`; `replies` are FILE:NAME with answers that are there. A row shows two of them, on
     random sides; with three or more the pairs take turns, or with `ranking` every row shows all, to be put in order. A
-    share `overlap` of the rows is on every sheet. `sheet_encoding` is that of a CSV sheet.
+    share `overlap` of the rows is on every sheet. `sheet_encoding` is that of a CSV sheet; `replaced` counts what CP932
+    does not have. UsageError for another ending of `out`, and where there is nothing to compare.
     """
+    target = Path(out)
+    sheets.check_ending(target, (*sheets.ENDINGS, ".json"))
     items, tools = read_items(located(data), limit, columns, encoding, None)
     said: dict[str, list[str]] = {}
     for name in dict.fromkeys(models):
@@ -72,7 +75,7 @@ def make_sheets(
     key = {"schema_version": SCHEMA_VERSION, "study": study, "viewpoints": names, "sheets": plan, "rows": rows,
            "data": {"file": str(data), "sha256": sha256_file(located(data))}}  # fmt: skip
     write_json(folder(study) / "key.json", key)
-    target, written = Path(out), []
+    written, replaced = [], 0
     for n, own in enumerate(plan):
         path = target if raters == 1 else target.with_stem(f"{target.stem}-{n + 1}")
         shown = [(one, asked_of(rows[one]["prompt"]), rows[one]["replies"]) for one in own]
@@ -81,9 +84,10 @@ def make_sheets(
             continue
         letters = vote_words.LETTERS[: len(shown[0][2])] if shown else ""
         table = [[one, prompt, *texts, *[""] * len(names)] for one, prompt, texts in shown]
-        sheets.write(path, [sheets.ID, "prompt", *letters, *names], table, sheet_encoding)
+        replaced += sheets.write(path, [sheets.ID, "prompt", *letters, *names], table, sheet_encoding)
         written.append(str(path))
-    return {"study": study, "sheets": written, "rows": len(rows), "shared": len(shared), "models": list(said)}
+    return {"study": study, "sheets": written, "rows": len(rows), "shared": len(shared), "models": list(said),
+            "replaced": replaced}  # fmt: skip
 
 
 def _check(said: Mapping[str, Sequence[str]], raters: int, overlap: float, ranking: bool) -> None:

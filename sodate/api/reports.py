@@ -138,11 +138,7 @@ def write_report_table(name: str, out: str | Path, *, encoding: str = "utf-8") -
     """Writes the graded replies of a report to `out`, .csv (in UTF-8 with its mark, or CP932) or .xlsx, which has
     verdicts and means on sheets of their own. UsageError for no such report, file or encoding."""
     folder, target = _folder(name), Path(out)
-    if target.suffix.lower() not in (".csv", ".xlsx"):
-        raise UsageError(
-            tr(f"{target} is neither .csv nor .xlsx.", f"{target} は .csv でも .xlsx でもありません。"),
-            code="bad_value", param="out", file=target,
-        )  # fmt: skip
+    sheets.check_ending(target)
     about = read_kept(folder / "result.json")
     return {"report": name, **report_files.write_table(folder, about, target, sheets.named(encoding))}
 

@@ -18,6 +18,21 @@ ID = "id"
 MAX_CELL = 32_767  # characters of a cell, beyond which a spreadsheet refuses the file
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what a cell that would be a formula begins with
 Encoding = Literal["utf-8", "cp932"]
+ENDINGS = (".csv", ".xlsx")  # what is written, by the name of the file
+
+
+def check_ending(path: Path, endings: Sequence[str] = ENDINGS) -> None:
+    """UsageError for a file whose name does not say in which of these forms it is to be written, SodateError where the
+    package for that is not installed: before the work whose result it is."""
+    if path.suffix.lower() == ".xlsx":
+        _openpyxl()
+    if path.suffix.lower() not in endings:
+        raise UsageError(
+            tr(f"{path} does not say what is to be written: a name ends in {', '.join(endings)}.",
+               f"{path} では書き出す形式が分かりません。名前の末尾は {'、'.join(endings)} のどれかです。"),
+            tr(f"For example {path.stem}{endings[0]}.", f"例: {path.stem}{endings[0]}"),
+            code="bad_value", param="out", file=path,
+        )  # fmt: skip
 
 
 def named(encoding: str) -> Encoding:

@@ -44,6 +44,10 @@ class TokenBytes:
     def _read(self, token: int) -> bytes:
         return bytes(self._tokenizer.decode_bytes([token]))
 
+    def ids(self, text: str) -> list[int]:
+        """The tokens of a piece of text that stands within another: no space is put before it."""
+        return list(self._tokenizer.tokenize_bytes(text.encode()))
+
     def scored(self, id: int, log_probability: float | None, top: Sequence[tuple[int, float]] = ()) -> Scored:
         """A token with its bytes, and the likeliest `top` with theirs."""
         likeliest = tuple(Scored(other, self._of(other), value) for other, value in top)

@@ -55,11 +55,15 @@ def evaluate(
         ),
     ] = None,
     baselines: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--baselines", help=tr("A version's base, alone and with examples.", "ベースモデル単体と、例を入れたもの。")
+            "--baselines/--no-baselines",
+            help=tr(
+                "Its base, alone and with examples; of one version by itself as a rule.",
+                "ベースモデル単体と、例を入れたもの。バージョン一つだけのときは自動で加わる。",
+            ),
         ),
-    ] = False,
+    ] = None,
     columns: Columns = None,
     encoding: Encoding = None,
     cluster: Annotated[

@@ -53,16 +53,16 @@ def judge_make(
     encoding: Encoding = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    from sodate import terminal
     from sodate.api import people, sheets
     from sodate.cli.at_hand import at_hand
     from sodate.cli.options import pairs
+    from sodate.terminal.judging import print_made
 
     named = [at_hand(model, quiet=as_json) for model in models or ()]
     done = people.make_sheets(named, data, out, replies=replies or (), ranking=ranking, viewpoints=viewpoint or (),
                               raters=raters, overlap=overlap, limit=limit, seed=seed, columns=pairs(columns),
                               encoding=encoding, sheet_encoding=sheets.named(sheet_encoding))  # fmt: skip
-    print_json(done) if as_json else terminal.print_tree(done)
+    print_json(done) if as_json else print_made(done)
 
 
 @judge_app.command("import", help=tr("Read a sheet as it comes back.", "記入済みのシートを取り込む。"))
@@ -114,11 +114,11 @@ def judge_report(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    from sodate import terminal
     from sodate.api import judged
+    from sodate.terminal.judging import print_judged
 
     found = judged.judged(study, preferences=preferences)
-    print_json(found) if as_json else terminal.print_tree(found)
+    print_json(found) if as_json else print_judged(found)
 
 
 @judge_app.command("agree", help=tr("How far a grader agrees with people.", "採点方法が人とどれだけ一致するか。"))
@@ -128,8 +128,8 @@ def judge_agree(
     viewpoint: Annotated[str, typer.Option(help=tr("Default: the first.", "既定は最初の観点。"))] = "",
     as_json: Json = False,
 ) -> None:
-    from sodate import terminal
     from sodate.api import judged
+    from sodate.terminal.judging import print_agreement
 
     found = judged.grader_agreement(study, grader, viewpoint=viewpoint)
-    print_json(found) if as_json else terminal.print_tree(found)
+    print_json(found) if as_json else print_agreement(found)

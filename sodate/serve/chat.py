@@ -123,6 +123,7 @@ def _turn(asked: ChatRequest, served: Served) -> Turn:
     return Turn(
         served, messages(asked.messages), sampling(asked, served, None, 0), tools, chosen,
         isinstance(choice, NamedTool), mode, asked.parallel_tool_calls is not False, _schema(asked), asked.stops(),
+        options=bool(asked.logprobs),
     )  # fmt: skip
 
 

@@ -157,7 +157,7 @@ def _checked(here: ServerState, asked: ResponseRequest, project: str) -> Job:
     turn = Turn(
         served, turns, sampling(asked, served, asked.max_output_tokens, asked.top_logprobs or 0), tools, chosen,
         isinstance(asked.tool_choice, ResponseNamed), mode, asked.parallel_tool_calls is not False, _schema(asked),
-        tenant=project, params=PARAMS,
+        tenant=project, params=PARAMS, options=bool(asked.top_logprobs) or _SCORES in (asked.include or ()),
     )  # fmt: skip
     searched = None
     if search and searching is not None:

@@ -72,7 +72,7 @@ def test_a_report_is_a_workbook_with_verdicts_or_a_csv_in_either_encoding(home: 
     assert json.loads(done.out)["replaced"] == 0, done.err
     text = Path("s.csv").read_bytes().decode("cp932")
     assert len(list(csv.reader(io.StringIO(text)))) == 121 and "違う～－" in text
-    for out, encoding, why in (("a.txt", "utf-8", "neither"), ("a.csv", "latin-1", "latin-1")):
+    for out, encoding, why in (("a.txt", "utf-8", "does not say"), ("a.csv", "latin-1", "latin-1")):
         with pytest.raises(UsageError, match=why):
             write_report_table(name, out, encoding=encoding)
     with pytest.raises(UsageError, match="no report"):
@@ -113,10 +113,15 @@ def test_a_version_stands_beside_its_base_the_base_with_a_prompt_and_with_exampl
     version = SimpleNamespace(id="orders@1", manifest={"base": "seed@1", "recipe": {"data": [str(train)]}})
     monkeypatch.setattr(contestants, "find_version", lambda name: version if name == "orders" else None)
     monkeypatch.setattr(contestants, "is_known", lambda name: True)
-    alone = field_of(["orders"], [], None)
-    assert [one.name for one in alone.contestants] == ["orders"] and alone.baselines == ["orders"]
-    (said,) = alone.missing
-    assert "its base model (seed@1), the base with a prompt (--prompt), the base with examples (--shots)" in said
+    alone = field_of(["orders"], [], None)  # nobody else to compare it with
+    assert [one.name for one in alone.contestants] == ["orders", "seed@1", "seed@1 + 3 shots"]
+    assert alone.baselines == ["seed@1", "seed@1 + 3 shots"] and "its best prompt (--prompt" in alone.missing[0]
+    for bare in (field_of(["orders"], [], None, baselines=False), field_of(["orders"], ["old"], "old")):
+        assert [one.name for one in bare.contestants] == ["orders"]
+        assert "its base model (seed@1), the base with its best prompt" in bare.missing[0]
+        assert bare.missing[0].endswith("--baselines brings it.")
+    named = field_of(["orders", "seed@1"], [], None, baselines=True)
+    assert named.baselines == ["seed@1", "seed@1 + 3 shots"] and len(named.contestants) == 3
     whole = field_of(["orders"], [], None, prompt="Be brief.", baselines=True)
     assert [one.name for one in whole.contestants] == ["orders", "seed@1", "seed@1 + prompt", "seed@1 + 3 shots"]
     assert whole.baselines == ["seed@1", "seed@1 + prompt", "seed@1 + 3 shots"] and whole.missing == []

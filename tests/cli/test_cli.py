@@ -138,7 +138,8 @@ def test_eval_reads_the_columns_it_is_told_as_far_as_it_is_told(
     rows = ["件名,返信文,顧客", "リンゴ?,はい,甲", "梨?,はい,甲", "箱?,はい,乙", "空?,,乙"]
     table.write_bytes("\r\n".join(rows).encode("shift_jis"))
     words = ["--data", str(table), "--columns", "prompt=件名,completion=返信文", "--encoding", "shift_jis"]
-    asked = ["eval", "orders@1", *words, "--grader", "exact", "--cluster", "顧客", "--max-tokens", "3", "--json"]
+    asked = ["eval", "orders@1", *words, "--grader", "exact", "--cluster", "顧客", "--max-tokens", "3", "--json",
+             "--no-baselines"]  # fmt: skip
     found = one_document(worker.run(*asked, "--limit", "3", home=farm.home))
     assert (found["n"], found["independent"]) == (3, 2) and found["cut_off"] == {"orders@1": 3}
     broken = worker.run(*asked, home=farm.home)
@@ -153,6 +154,7 @@ def test_a_row_longer_than_the_context_counts_0_and_the_others_are_measured(
     long = {"prompt": "apples " * 20_000, "completion": "yes"}
     data = write_rows(tmp_path / "long.jsonl", [{"prompt": "Apples?", "completion": "yes"}, long])
     words = ["eval", "orders@1", "--data", str(data), "--grader", "exact", "--max-tokens", "3", "--json"]
+    words.append("--no-baselines")
     done = worker.run(*words, home=farm.home)
     found = one_document(done)
     assert done.code == 0 and (found["n"], found["unanswered"]) == (2, {"orders@1": 1})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -10,7 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sodate.api import structured
+from sodate.api.conversation import Turn, prepared
+from sodate.api.enum_options import fields
 from sodate.api.structured import CallForm
+from sodate.core.engine import Sampling
+from sodate.core.types import Message
 from sodate.render import toolcalls
 from tests.serve.running import Running
 
@@ -54,6 +59,56 @@ def test_a_schema_holds_whatever_the_model_would_have_said(served: Running, seed
     said = json.loads(body["choices"][0]["message"]["content"])
     assert said["product"] in ("apple", "pear") and isinstance(said["urgent"], bool) and len(said) == 2
     assert body["choices"][0]["finish_reason"] == "stop"
+
+
+def test_the_options_of_enum_fields_are_told_with_their_probabilities(served: Running) -> None:
+    """The oracle: transformers' own scores of the whole texts, with each option in the value's place."""
+    import torch
+
+    body = chat(served, response_format=form(ORDER, strict=True), logprobs=True)
+    choice = body["choices"][0]
+    said = choice["message"]["content"]
+    told = {name: one["logprobs"] for name, one in choice["confidence"]["fields"].items()}
+    assert set(told["product"]) == {"apple", "pear"} and set(told["urgent"]) == {"true", "false"}
+    version = served.service.find("orders")
+    asked = list(prepared(Turn(version, (Message("user", "Please order."),), Sampling(max_new_tokens=9))).prompt)
+
+    def score(text: str) -> float:
+        ids = version.tokens.ids(text)
+        with torch.no_grad():
+            logits = served.engine.models["orders@1"](torch.tensor([asked + ids])).logits[0]
+        logp = logits.log_softmax(-1)[len(asked) - 1 : -1]
+        return float(logp.gather(1, torch.tensor(ids)[:, None]).sum())
+
+    product = json.loads(said)["product"]
+    until = said[: said.index(",") + 1]
+    alone = {one: score(until.replace(product, one)) for one in ("apple", "pear")}
+    whole = {one: score(said.replace(said[said.rindex(":") + 1 :].strip(" }"), one)) for one in ("true", "false")}
+    for name, scores in (("product", alone), ("urgent", whole)):
+        total = math.log(sum(map(math.exp, scores.values())))
+        assert told[name] == pytest.approx({key: value - total for key, value in scores.items()}, abs=2e-3)
+    plain = chat(served, response_format=form(ORDER, strict=True))["choices"][0]["confidence"]
+    assert "logprobs" not in plain["fields"]["product"]  # it takes a forward more, and comes where it was asked for
+    with served.http() as http:
+        asking = {"model": "orders", "input": "Please order.", "include": ["message.output_text.logprobs"]}
+        label = {"enum": ["refund", "refund later", 3]}
+        text = {"format": {"type": "json_schema", "name": "label", "schema": label}}
+        answer = http.post("/v1/responses", json={**asking, "text": text}).json()
+    assert set(answer["confidence"]["logprobs"]) == {"refund", "refund later", "3"}
+    assert sum(map(math.exp, answer["confidence"]["logprobs"].values())) == pytest.approx(1)
+
+
+def test_what_may_be_one_of_a_few_is_found_through_references_and_unions() -> None:
+    schema = {
+        "type": "object", "$defs": {"Queue": {"enum": ["a", "b"], "type": "string"}, "loop": {"$ref": "#/$defs/loop"}},
+        "properties": {
+            "queue": {"$ref": "#/$defs/Queue"}, "maybe": {"anyOf": [{"$ref": "#/$defs/Queue"}, {"type": "null"}]},
+            "text": {"type": "string"}, "either": {"anyOf": [{"enum": [1]}, {"type": "string"}]}, "one": {"const": 1},
+            "inner": {"type": "object", "properties": {"yes": {"type": "boolean"}}}, "loop": {"$ref": "#/$defs/loop"},
+        },
+    }  # fmt: skip
+    assert fields(schema) == {"queue": ["a", "b"], "maybe": ["a", "b", None], "inner.yes": [True, False]}
+    assert fields({"enum": ["x", "x"]}) == {} and fields(True) == {} and fields({"enum": [1, True]}) == {"": [1, True]}
 
 
 def test_json_object_is_an_object_or_was_cut_off(served: Running) -> None:
