@@ -2,9 +2,10 @@
 
     python bench/pages.py [--runs 1000] [--lines 100000] [--exchanges 1000000] [--times 60]
 
-A server on SQLite is asked by one client over HTTP: the median and the 95th percentile of each page, and its bytes over
-the wire. Where Chromium is installed, what a reader waits for is measured in it: the first page until it can be used,
-and a run of so many steps until its curves are drawn.
+Beside these there are 200 versions with a report and a gate record each. A server on SQLite is asked by one client over
+HTTP: the median and the 95th percentile of each page, and its bytes over the wire. Where Chromium is installed, what a
+reader waits for is measured in it: the first page until it can be used, and a run of so many steps until its curves are
+drawn.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--dis
          "--disable-component-update", "--disable-sync"]  # fmt: skip
 
 
+VERSIONS = 200  # each with a report, a gate record, and of ten names an alias
+
+
 def fill(runs: int, lines: int, exchanges: int) -> str:
     """A home with so many runs, a metrics file of so many lines, and so many exchanges; the name of the long run."""
     from sodate.core import home
@@ -54,9 +58,44 @@ def fill(runs: int, lines: int, exchanges: int) -> str:
     (first.path / "run.json").write_text(json.dumps({**about, "status": "done"}), "utf-8")
     with (first.path / "metrics.jsonl").open("w") as stream:
         stream.writelines(line % (n, 2 / n + (n == 77_777), 1 + n % 7 / 10) for n in range(1, lines + 1))
+    released()
     if exchanges:
         exchanged(exchanges)
     return first.name
+
+
+def released() -> None:
+    """Versions, each measured on 200 rows by two graders and held against a gate; ten aliases."""
+    from sodate.core import home
+    from sodate.core.files import write_json
+    from sodate.release import aliases
+    from sodate.release.lookup import identity
+    from sodate.release.registry import register
+
+    for n in range(VERSIONS):
+        manifest = {"base": "smollm2-135m@0", "recipe": {"method": "sft"}, "run": "r", "adapter": "lora",
+                    "data": {"rows_used": n, "files": ["mails.jsonl"]}, "renderer": "r"}  # fmt: skip
+
+        def weights(folder: Path, n: int = n) -> None:
+            (folder / "model").mkdir()
+            (folder / "model" / "config.json").write_text(json.dumps({"n": n}))
+
+        made = register(f"mails{n % 10}", manifest, "", weights)
+        stamp, exact = f"202601{1 + n // 24:02d}-{n % 24:02d}0000", identity(made.id)
+        results = [{"model": one, "grader": grader, "mean": 0.8, "ci": [0.7, 0.9], "failures": 40}
+                   for one in ("smollm2-135m", made.id) for grader in ("exact", "text_similarity")]  # fmt: skip
+        compared = [{"candidate": made.id, "baseline": "smollm2-135m", "grader": one["grader"], "diff": 0.1,
+                     "ci": [0.05, 0.15], "p": 0.01, "verdict": "better", "smallest": 0.05, "fixed": 30, "broken": 10}
+                    for one in results[:2]]  # fmt: skip
+        about = {"n": 200, "independent": 200, "results": results, "comparisons": compared, "margin": 0.03, "notes": [],
+                 "measured": {made.id: made.id}, "bytes": {made.id: exact}, "data": {"file": "held.jsonl"}}  # fmt: skip
+        write_json(home.reports_dir() / f"{stamp}-{n:04x}" / "result.json", {"schema_version": 1, **about})
+        record = {"at": "2026-01-31T09:30:00+00:00", "version": made.id, "bytes": exact, "looks": 1, "passes": True,
+                  "gate": {"path": "gate.yaml", "sha256": "0" * 64}, "tiers": []}  # fmt: skip
+        write_json(home.gates_dir() / f"{stamp}-000000-{n:04x}.json", {"schema_version": 1, **record})
+        if n >= VERSIONS - 20:
+            with aliases.moving(f"mails{n % 10}@production"):
+                aliases.move(f"mails{n % 10}@production", "promote", made.id, by="aoki", reason="better")
 
 
 @contextlib.contextmanager
@@ -143,8 +182,10 @@ def main() -> None:
         run = fill(given.runs, given.lines, given.exchanges)
         with server() as url, httpx.Client(base_url=url, timeout=120) as client:
             assert client.get(f"/login/{logins.new_link('own')[0]}").status_code == 200
-            pages = ["/", "/data", "/runs", f"/runs/{run}", f"/v1/sodate/runs/{run}/curve", "/reports", "/ladder",
-                     "/versions", "/play", "/judge", "/review", "/index", "/keys"]  # fmt: skip
+            report = client.get("/v1/sodate/reports").json()["reports"][0]["report"]
+            pages = ["/", "/data", "/runs", f"/runs/{run}", f"/v1/sodate/runs/{run}/curve", "/reports", "/reports/new",
+                     f"/reports/{report}", "/ladder", "/versions", "/versions/mails0@20", "/versions/mails0@20/gate",
+                     "/play", "/judge", "/review", "/review/next", "/index", "/keys"]  # fmt: skip
             rows = [asked(client, path, given.times) for path in pages]
             bytes_of_first = first_load(client)
             seen = in_a_browser(url, logins.new_link("own")[0], run)

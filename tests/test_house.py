@@ -188,7 +188,7 @@ def test_only_the_modules_that_fetch_a_model_reach_the_network() -> None:
     # a step of a ladder is a command.
     started = {name_of(file) for file in FILES if "subprocess" in roots(file)}
     assert started == {"sodate/library/wheels.py", "sodate/release/registry.py", "sodate/grade/sandbox.py",
-                       "sodate/render/isolated.py", "sodate/api/agreement.py", "sodate/jobs/worker.py",
+                       "sodate/render/isolated.py", "sodate/api/agreement.py", "sodate/jobs/process.py",
                        "sodate/jobs/crew.py", "sodate/generate/llamacpp_process.py",
                        "sodate/api/ladder_steps.py"}  # fmt: skip
     scripts = {

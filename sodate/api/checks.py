@@ -14,6 +14,7 @@ from sodate.core.text import en, ja, tr
 from sodate.data.datasets import referred
 from sodate.library.store import find
 from sodate.library.wheels import BUILT_IN
+from sodate.release import aliases
 
 
 def absolute(recipe: Recipe) -> Recipe:
@@ -34,8 +35,15 @@ def _absolute(file: str) -> str:
 
 
 def check_name(name: str) -> None:
-    """A version's name is a plain name, and not a model's: `name` must go on meaning the model."""
+    """A version's name is a plain name, and neither a model's nor an alias: those must go on meaning what they do."""
     home.checked_name(name, "name")
+    if aliases.moves(name):
+        raise UsageError(
+            tr(f"name = {name!r} is an alias.", f"name = {name!r} はエイリアスです。"),
+            tr("Choose another name for the version.", "バージョンには別の名前を付けてください。"),
+            code="bad_name",
+            param="name",
+        )
     if name in BUILT_IN or find(name) is not None:
         raise UsageError(
             tr(f"name = {name!r} is the name of a base model.", f"name = {name!r} はベースモデルの名前です。"),

@@ -209,7 +209,7 @@ def evaluate(
     weights = {name: identity(exact) for name, exact in measured.items() if is_known(exact)}
     about: dict[str, Any] = {"measured": measured, "bytes": weights}
     about["judges"] = {grader: judging.identities(models) for grader, models in result.asks.items()}
-    about |= {"data": held_out, "slices": [one.to_json() for one in parts], "replay": replay}
+    about |= {"data": held_out, "slices": [one.to_json() for one in parts], "replay": replay, "title": title}
     about |= {"code": code_version(), **aside.to_json()}
     write_json(folder / "result.json", {"schema_version": SCHEMA_VERSION, **result.to_json(), **about})
     meta = {

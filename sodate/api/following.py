@@ -127,7 +127,8 @@ class Follower:
         stable = self._seen[alias][1][-1]
         self._canaries[alias] = _Watched(line, stable, time.monotonic(), {served.id: Figures(), stable: Figures()})
         self._service.put(served, [])
-        canary = Canary(served, limits_of(line).share, f"{alias} {line['version']} {line['at']}")
+        salt = f"{alias} {line['version']} {aliases.canary_since(alias)}"
+        canary = Canary(served, limits_of(line).share, salt)
         self._service.canaries |= dict.fromkeys(self._asked_by(alias), canary)
         log.info("%s has the canary %s", alias, served.id)
 

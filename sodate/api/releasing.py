@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sodate.api.gates import located, spoken
 from sodate.core import home
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.files import read_json, sha256_file, write_json
@@ -26,10 +27,10 @@ from sodate.release.registry import Version, find_version, held, verify
 def check_gate(version: str, gate: str | Path) -> dict[str, Any]:
     """Holds a version against a gate by the reports that measured exactly its bytes, and keeps the record.
 
-    Of each metric the newest report counts. `looks` is how many reports there are on the same held-out rows.
-    UsageError for a gate or version that is not there.
+    `gate` is a file, or the name of one that is kept (`sodate/api/gates.py`). Of each metric the newest report counts.
+    `looks` is how many reports there are on the same held-out rows. UsageError for a gate or version that is not there.
     """
-    asked, found = read_gate(Path(gate)), _version(version)
+    asked, found = read_gate(located(gate)), _version(version)
     own = identity(found.id)
     below = None if asked.baseline is None else identity(asked.baseline)
     reports = [(path, report) for path, report in _reports() if same_data(asked, report)]
@@ -95,9 +96,11 @@ def promote(
 
 def start_canary(
     version: str, alias: str, *, share: float = 0.1, max_errors: float = 0.02, max_slower: float = 2.0,
-    patience: float = 600.0, gate: str | Path | None = None, override: str = "", by: str = "",
+    patience: float = 600.0, gate: str | Path | None = None, override: str = "", by: str = "", reason: str = "",
+    seen: int | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Lets a version that passed, as for `promote`, answer a `share` of the alias's users, the same ones each time.
+    Of a canary that runs it is the new share.
 
     A server ends it by itself where more than `max_errors` of its requests fail, where a token takes `max_slower` times
     as long, and where for `patience` seconds none of its requests ends well. `promote` and `abort_canary` end it too.
@@ -114,16 +117,20 @@ def start_canary(
             code="bad_value", param="version",
         )  # fmt: skip
     with held(found), aliases.moving(alias):
+        _check_seen(alias, seen)
         about = _passed(found, gate, override, by)
-        move = aliases.move(alias, "canary", found.id, canary=limits.to_json(), **about)
+        move = aliases.move(alias, "canary", found.id, canary=limits.to_json(),
+                            **{**about, "reason": override or reason})  # fmt: skip
     return _shown(move)
 
 
-def abort_canary(alias: str, *, reason: str = "", by: str = "") -> dict[str, Any]:
-    """Ends an alias's canary in one move. SodateError where it has none, UsageError where there is no such alias."""
+def abort_canary(alias: str, *, reason: str = "", by: str = "", seen: int | None = None) -> dict[str, Any]:
+    """Ends an alias's canary in one move; `seen` as for `promote`. SodateError where it has none, UsageError where
+    there is no such alias."""
     if aliases.target(alias) is None:
         raise _no_alias(alias)
     with aliases.moving(alias):
+        _check_seen(alias, seen)
         move = aliases.abort(alias, by=by or getpass.getuser(), reason=reason)
     if move is None:
         raise SodateError(
@@ -196,9 +203,16 @@ def _check_seen(alias: str, seen: int | None) -> None:
     if seen is None or not moves or len(moves) == seen:
         return
     last = moves[-1]
+    who = last.get("by", "?")
+    said = {
+        "canary": tr(f"Meanwhile {who} let {last['version']} answer a share of {alias}.",
+                     f"その間に {who} が {alias} の一部を {last['version']} に任せました。"),
+        "abort": tr(f"Meanwhile {who} ended the canary of {alias}.",
+                    f"その間に {who} が {alias} のカナリアを中止しました。"),
+    }.get(last["kind"], tr(f"Meanwhile {who} made {alias} mean {last['version']}.",
+                           f"その間に {who} が {alias} を {last['version']} に移しました。"))  # fmt: skip
     raise SodateError(
-        tr(f"Meanwhile {last.get('by', '?')} made {alias} mean {last['version']}. Nothing was changed.",
-           f"その間に {last.get('by', '?')} が {alias} を {last['version']} に移しました。何も変更していません。"),
+        said + tr(" Nothing was changed.", "何も変更していません。"),
         tr("Look again, and decide anew.", "もう一度確認してから、改めて決めてください。"),
         code="moved_meanwhile", param="alias",
     )  # fmt: skip
@@ -276,10 +290,11 @@ def _not_passed(version: Version, record: Mapping[str, Any] | None) -> SodateErr
             f"sodate gate check {version.id} --gate gate.yaml",
             code="gate_not_passed", param="version",
         )  # fmt: skip
-    failed = [f"{row['tier']} {row['metric']}: {row['why']}" for row in record["tiers"] if not row["passes"]]
+    failed = " ".join(f"{row['tier']} {row['metric']}: {row['why']}" for row in record["tiers"] if not row["passes"])
+    gate = spoken(record["gate"]["path"])
     return SodateError(
-        tr(f"{version.id} did not pass the gate {record['gate']['path']}: {' '.join(failed)}",
-           f"{version.id} はゲート {record['gate']['path']} に合格していません: {' '.join(failed)}"),
+        tr(f"{version.id} did not pass the gate {gate}: {failed}",
+           f"{version.id} はゲート {gate} に合格していません: {failed}"),
         tr("To release it all the same: --override REASON --by NAME.",
            "それでも公開する場合は、--override 理由 --by 名前 を指定してください。"),
         code="gate_not_passed", param="version",

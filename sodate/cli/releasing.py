@@ -22,6 +22,7 @@ Alias = Annotated[str, typer.Argument(help=tr("For example support@production.",
 CheckedGate = Annotated[
     Path | None, typer.Option(help=tr("Checked now (default: its last check).", "今確認する (既定は前回の確認)。"))
 ]
+Reason = Annotated[str, typer.Option(help=tr("Kept in the log.", "記録に残す理由。"))]
 Override = Annotated[
     str, typer.Option(metavar="REASON", help=tr("Why it is released all the same.", "合格なしで公開する理由。"))
 ]
@@ -75,7 +76,10 @@ def decide(
 @gate_app.command("check", help=tr("Whether a version passes, by its reports.", "評価の記録から合否を出す。"))
 def gate_check(
     version: str,
-    gate: Annotated[Path, typer.Option(help=tr("gate.yaml", "gate.yaml"))],
+    gate: Annotated[
+        Path,
+        typer.Option(help=tr("gate.yaml, or the name of one that is kept.", "gate.yaml、または保存したゲート名。")),
+    ],
     as_json: Json = False,
 ) -> None:
     from sodate.api.releasing import check_gate
@@ -99,12 +103,13 @@ def release_promote(
     alias: Alias,
     gate: CheckedGate = None,
     override: Override = "",
+    reason: Reason = "",
     by: By = "",
     as_json: Json = False,
 ) -> None:
     from sodate.api.releasing import promote
 
-    _show(promote(version, alias, gate=gate, override=override, by=by), as_json)
+    _show(promote(version, alias, gate=gate, override=override, by=by, reason=reason), as_json)
 
 
 @release_app.command(
@@ -125,19 +130,20 @@ def release_canary(
     ] = 600.0,
     gate: CheckedGate = None,
     override: Override = "",
+    reason: Reason = "",
     by: By = "",
     as_json: Json = False,
 ) -> None:
     from sodate.api.releasing import start_canary
 
     _show(start_canary(version, alias, share=share, max_errors=max_errors, max_slower=max_slower, patience=patience,
-                       gate=gate, override=override, by=by), as_json)  # fmt: skip
+                       gate=gate, override=override, by=by, reason=reason), as_json)  # fmt: skip
 
 
 @release_app.command("abort", help=tr("End an alias's canary.", "カナリアを中止する。"))
 def release_abort(
     alias: str,
-    reason: Annotated[str, typer.Option(help=tr("Kept in the log.", "記録に残す理由。"))] = "",
+    reason: Reason = "",
     by: By = "",
     as_json: Json = False,
 ) -> None:
@@ -151,7 +157,7 @@ def release_abort(
 )
 def release_rollback(
     alias: str,
-    reason: Annotated[str, typer.Option(help=tr("Kept in the log.", "記録に残す理由。"))] = "",
+    reason: Reason = "",
     by: By = "",
     as_json: Json = False,
 ) -> None:

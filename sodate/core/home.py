@@ -54,6 +54,10 @@ def reports_dir() -> Path:
     return home() / "reports"
 
 
+def evaluations_dir() -> Path:
+    return home() / "evaluations"
+
+
 def aliases_dir() -> Path:
     return home() / "aliases"
 

@@ -227,6 +227,7 @@ class ResultManifest(TypedDict, total=False):
     data: dict[str, Any]  # the file, its SHA-256, and how many rows were taken where not all
     code: str
     replay: str  # the command that makes it again
+    title: str  # of its page, where one was given
     asks: dict[str, list[str]]  # models that a grader asked
     judges: dict[str, dict[str, str]]  # and what each of these was
     looks: int

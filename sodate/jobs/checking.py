@@ -75,8 +75,9 @@ def _recipe(job: TuningJob) -> dict[str, Any]:
         for key, value in (method[method["type"]].get("hyperparameters") or {}).items()
         if value not in ("auto", None)
     }
+    name = json.loads(job.asked).get("version") or naming.version_name(job.id)
     made: dict[str, Any] = {
-        "method": METHODS[method["type"]], "model": job.base, "data": [str(train)], "name": naming.version_name(job.id),
+        "method": METHODS[method["type"]], "model": job.base, "data": [str(train)], "name": name,
         "seed": job.seed, "epochs": asked.get("n_epochs", "auto"), "batch_size": asked.get("batch_size", "auto"),
         "lr_multiplier": float(asked.get("learning_rate_multiplier", 1.0)), "early_stop": None, "keep": "last",
     }  # fmt: skip

@@ -8,12 +8,7 @@ its input is closed: whoever started it is gone, and its job is somebody else's 
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-import threading
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +17,12 @@ from sodate.core import home
 from sodate.core.errors import SodateError
 from sodate.core.runs import RunFolder
 from sodate.core.text import en
-from sodate.jobs import naming
+from sodate.jobs import naming, process
 
 
 def main() -> None:
     """Trains, or goes on with the run that there is."""
-    asked = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever prints does not speak to our parent
-
-    def say(kind: str, **data: Any) -> None:
-        out.write(json.dumps({"kind": kind, **data}) + "\n")
-        out.flush()
+    asked, say = process.told()
 
     def heard(kind: str, data: Any) -> None:
         if kind == "run":
@@ -64,7 +52,7 @@ def main() -> None:
         say("failed", code="unexpected", message=f"{type(error).__name__} at {where}", fix="", param=None)
 
 
-def _tell_again(run: RunFolder, job: str, say: Callable[..., None]) -> None:
+def _tell_again(run: RunFolder, job: str, say: process.Say) -> None:
     """What a run before this process did: whoever listened then may have died before it wrote all of it down."""
     for line in run.metrics():
         say("step", line=line)
@@ -81,12 +69,6 @@ def _train(asked: dict[str, Any], heard: Any) -> dict[str, Any]:
     if run is not None and (home.runs_dir() / run / "run.json").exists():
         return resume(run, on_event=heard)
     return train(validated(METHODS[recipe["method"]], recipe, ""), on_event=heard)
-
-
-def _end_with_parent() -> None:
-    while sys.stdin.readline():
-        pass
-    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -28,9 +28,12 @@ PAUSED = "paused"
 _ID = re.compile(r"(ftjob-|ft-)[A-Za-z0-9]{24}")
 
 
-def create(project: str, actor: str, asked: Mapping[str, Any], base: str, *, old: bool = False) -> dict[str, Any]:
+def create(
+    project: str, actor: str, asked: Mapping[str, Any], base: str, *, old: bool = False, version: str = ""
+) -> dict[str, Any]:
     """Puts a job into the queue. `asked` is its request, checked; `base` the exact model that its `model` means.
 
+    `version` is the name under which the weights are registered; without it they get one that is the job's alone.
     UsageError for files that are not the project's, `quota_exceeded` where too many jobs wait.
     """
     with writing() as session:
@@ -43,8 +46,8 @@ def create(project: str, actor: str, asked: Mapping[str, Any], base: str, *, old
             created_at=int(time.time()), finished_at=None, model=asked["model"], base=base,
             training_file=asked["training_file"], validation_file=asked.get("validation_file"),
             suffix=asked.get("suffix"), seed=secrets.randbelow(2**31) if seed is None else seed,
-            asked=json.dumps(dict(asked)), method=json.dumps(asked["method"]), recipe="{}", run=None, version=None,
-            tuned_model=None, result_file=None, trained_tokens=None, error=None,
+            asked=json.dumps({**asked, "version": version}), method=json.dumps(asked["method"]), recipe="{}", run=None,
+            version=None, tuned_model=None, result_file=None, trained_tokens=None, error=None,
         )  # fmt: skip
         job.tags = [JobTag(key=json.dumps(k), value=json.dumps(v)) for k, v in (asked.get("metadata") or {}).items()]
         session.add(job)

@@ -1,13 +1,10 @@
-"""A worker: claims jobs, looks at their files, and has a process of its own train each."""
+"""A worker: claims jobs, looks at their files, and has a process of its own train each; evaluations likewise."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
-import queue as queues
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -19,7 +16,8 @@ import sqlalchemy as sa
 from sodate.core.errors import SodateError
 from sodate.db.connection import reading, writing
 from sodate.db.tables import TuningJob
-from sodate.jobs import checking, queue, results, tuning
+from sodate.jobs import checking, measuring, queue, results, tuning
+from sodate.jobs.process import Process
 
 log = logging.getLogger("sodate.jobs")
 
@@ -40,8 +38,16 @@ def work(stopping: threading.Event) -> None:
         pass  # a database that can't be opened is said now
     checker = threading.Thread(target=_loop, args=([tuning.CHECK], lambda claim: checking.check(claim), stopping))
     checker.start()
-    _loop([tuning.TRAIN], lambda claim: Training(claim, stopping).run(), stopping)
+    _loop([tuning.TRAIN, measuring.KIND], lambda claim: _compute(claim, stopping), stopping)
     checker.join()
+
+
+def _compute(claim: queue.Claim, stopping: threading.Event) -> None:
+    """Trains or evaluates: one at a time, for each may need the memory that there is."""
+    if claim.kind == measuring.KIND:
+        measuring.run(claim, stopping)
+    else:
+        Training(claim, stopping).run()
 
 
 def _loop(kinds: list[str], do: Callable[[queue.Claim], None], stopping: threading.Event) -> None:
@@ -83,7 +89,7 @@ class Training:
         asked = self._begin()
         if asked is None:
             return False
-        with _Process(asked) as process:
+        with Process(COMMAND, asked) as process:
             try:
                 last = self._watch(process)
             except BaseException:
@@ -126,7 +132,7 @@ class Training:
             tuning.tell_once(session, job, "Fine-tuning job started")
             return {"recipe": json.loads(job.recipe), "run": job.run, "job": job.id, "project": job.project}
 
-    def _watch(self, process: _Process) -> dict[str, Any] | None:
+    def _watch(self, process: Process) -> dict[str, Any] | None:
         """Keeps what the process says until it ends; returns how it did, None where that is of no interest."""
         beaten, asked_to_stop = 0.0, 0.0
         last: dict[str, Any] | None = None
@@ -206,61 +212,3 @@ class Training:
 def _job(session: Any, claim: queue.Claim) -> TuningJob:
     found: TuningJob = session.scalars(sa.select(TuningJob).where(TuningJob.id == claim.id)).one()
     return found
-
-
-class _Process:
-    """`python -m sodate.jobs.training`: it ends when this object is left, or this process dies."""
-
-    def __init__(self, asked: dict[str, Any]) -> None:
-        self._lines: queues.SimpleQueue[dict[str, Any] | None] = queues.SimpleQueue()
-        self._process = subprocess.Popen(
-            COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        )  # fmt: skip
-        assert self._process.stdin is not None
-        with contextlib.suppress(OSError):
-            self._process.stdin.write(json.dumps(asked) + "\n")
-            self._process.stdin.flush()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def __enter__(self) -> _Process:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        assert self._process.stdin is not None and self._process.stdout is not None
-        with contextlib.suppress(OSError):
-            self._process.stdin.close()
-        self._process.wait()
-        self._reader.join(10)
-        self._process.stdout.close()
-
-    @property
-    def status(self) -> int:
-        """How it ended; below 0: by that signal."""
-        return self._process.wait()
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        with contextlib.suppress(ValueError):  # half a line of a process that was killed
-            for line in self._process.stdout:
-                self._lines.put(json.loads(line))
-        self._lines.put(None)
-
-    def said(self, seconds: float) -> tuple[list[dict[str, Any]], bool]:
-        """What it said since it was last asked, waiting a little for the first line; and whether it has ended."""
-        found: list[dict[str, Any]] = []
-        with contextlib.suppress(queues.Empty):
-            line = self._lines.get(timeout=seconds)
-            while line is not None:
-                found.append(line)
-                line = self._lines.get_nowait()
-            return found, True
-        return found, False
-
-    def stop(self) -> None:
-        """Asks it to keep a checkpoint and end."""
-        self._process.terminate()
-
-    def kill(self) -> None:
-        """Ends it at once; its run is as a crash leaves it."""
-        self._process.kill()

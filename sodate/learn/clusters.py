@@ -62,13 +62,26 @@ class _Page:
 def clusters(project: str = "default", *, again: bool = False) -> dict[str, Any]:
     """The clusters of a project's failures, those with most failures first. They are made anew where the exchanges have
     changed, or `again` says so; of very many only when a tenth has."""
+    if again or not fresh(project):
+        _make(project)
+    found = as_made(project)
+    assert found is not None
+    return found
+
+
+def fresh(project: str) -> bool:
+    """Whether the clusters are there, and of the exchanges that there are now."""
     with reading() as session:
         row = session.get(ClusteringRow, project)
-        sums = logs.tallies(session, project)
-    if row is None or again or _stale(row, sum(sums.values())):
-        _make(project)
+        return row is not None and not _stale(row, sum(logs.tallies(session, project).values()))
+
+
+def as_made(project: str) -> dict[str, Any] | None:
+    """The clusters as they were made last, None before that."""
     with reading() as session:
-        made = session.get_one(ClusteringRow, project)
+        made = session.get(ClusteringRow, project)
+        if made is None:
+            return None
         rows = session.scalars(
             sa.select(ClusterRow).where(ClusterRow.project == project).order_by(ClusterRow.place)
         ).all()

@@ -71,6 +71,17 @@ def canary(alias: str) -> Move | None:
     return made[-1] if made and made[-1]["kind"] == "canary" else None
 
 
+def canary_since(alias: str) -> str:
+    """When the alias's canary began: that of the first of its lines, for a share that was changed since is no other
+    canary, and whoever it answers stays its."""
+    since, version = "", None
+    for move in reversed(moves(alias)):
+        if move["kind"] != "canary" or version not in (None, move["version"]):
+            break
+        since, version = move["at"], move["version"]
+    return since
+
+
 def stack(alias: str) -> list[str]:
     """The versions that an alias meant, without those that were rolled back: the last one is what it means now.
 

@@ -75,6 +75,11 @@ def read_gate(path: Path) -> Gate:
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise _refused(path, tr(f"it is not YAML: {error}", f"YAML として読めません: {error}")) from None
+    return parsed(given, path)
+
+
+def parsed(given: Any, path: Path) -> Gate:
+    """The gate that a document says, which lies at `path` or is to. UsageError for what is not understood."""
     if not isinstance(given, dict):
         raise _refused(path, tr("it has no keys", "キーがありません"))
     if unknown := [key for key in given if key not in ("baseline", "data", *TIERS)]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from sodate.core.errors import UsageError
+from sodate.release import aliases
 from sodate.release.canary import Figures, Limits, broken, takes
 
 
@@ -61,3 +64,16 @@ def test_limits_that_cannot_be_are_refused_by_name(wrong: dict[str, float]) -> N
     with pytest.raises(UsageError) as caught:
         Limits(**wrong).checked()
     assert caught.value.param in wrong
+
+
+def test_a_canary_whose_share_is_changed_is_the_same_canary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SODATE_HOME", str(tmp_path))
+    times = iter(["1", "2", "3", "4", "5", "6"])
+    monkeypatch.setattr(aliases, "now", lambda: next(times))
+    begun = []
+    with aliases.moving("a@production"):
+        for kind, version in [("promote", "a@1"), ("canary", "a@2"), ("canary", "a@2"), ("canary", "a@3"),
+                              ("abort", "a@1"), ("canary", "a@2")]:  # fmt: skip
+            aliases.move("a@production", kind, version)
+            begun.append(aliases.canary_since("a@production"))
+    assert begun == ["", "2", "2", "4", "", "6"]

@@ -8,11 +8,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sodate.api import datasets, people, retrieval
+from sodate.api import datasets, gates, people, retrieval
 from sodate.api.evaluation import evaluate
 from sodate.core import home
 from sodate.core.files import write_json
 from sodate.core.runs import RunFolder
+from sodate.jobs import measuring
 from sodate.learn import recording
 from sodate.release import aliases
 from sodate.release.lookup import identity
@@ -47,6 +48,7 @@ def fill(folder: Path, long: int = 1000) -> dict[str, Any]:
     made["study"] = study(folder, data)
     made["index"] = index(folder)
     made["dataset"], made["ladder"] = dataset(folder), ladder()
+    made["evaluation"] = evaluation(folder)
     exchanges()
     return made
 
@@ -139,6 +141,19 @@ def dataset(folder: Path) -> str:
         write_lines(folder / "rows.jsonl", rows)
         added = datasets.add(folder / "rows.jsonl", "mails", by="鈴木", note=CANARY)
     return added.dataset.id
+
+
+def evaluation(folder: Path) -> str:
+    """One that was asked for on held-out rows, and failed."""
+    rows = [{"messages": [{"role": "user", "content": f"{CANARY} 伝票 {n} の控え"},
+                          {"role": "assistant", "content": f"控え {n}"}]} for n in range(4)]  # fmt: skip
+    write_lines(folder / "kept-out.jsonl", rows)
+    held_out = datasets.add(folder / "kept-out.jsonl", "kept-out", role="held-out", by="鈴木").dataset.id
+    name = measuring.ask("default", CANARY[:60], ["support@1"], held_out, ["exact"])
+    error = {"code": "failed", "message": [CANARY, CANARY], "fix": ["", ""]}
+    write_json(home.evaluations_dir() / name / "ended.json", {"schema_version": 1, "status": "failed", "error": error})
+    gates.keep_gate("support", data=held_out, baseline="support@1", target=["exact"], guard={"tone_ja": 0.02})
+    return name
 
 
 def exchanges() -> None:

@@ -158,6 +158,84 @@ def test_a_move_without_a_reason_is_refused(house: tuple[Running, dict[str, Any]
     assert aliases.moves("why@production") == []
 
 
+def test_a_canary_begins_is_widened_by_the_same_limits_and_ends_each_with_its_reason(
+    house: tuple[Running, dict[str, Any]],
+) -> None:
+    server, made = house
+    first, second = made["versions"]
+    client = entered(server, "steer", name="aoki")
+    csrf = {"csrf": token(client), "alias": "canary@production"}
+    assert client.post(f"/versions/{first}/promote", data=csrf | {"reason": "the first"}).status_code == 303
+    path = f"/versions/{second}/canary"
+    for wrong in (
+        {"percent": "10", "reason": " "},
+        {"percent": "0", "reason": "why"},
+        {"percent": "100", "reason": "w"},
+    ):
+        assert client.post(path, data=csrf | {"seen": "1:canary@production"} | wrong).status_code == 400
+    begun = client.post(path, data=csrf | {"percent": "10", "reason": "try it", "seen": "1:canary@production"})
+    stale = client.post(path, data=csrf | {"percent": "30", "reason": "more", "seen": "1:canary@production"})
+    assert (begun.status_code, stale.status_code) == (303, 409) and "answer a share" in stale.text
+    wider = client.post(path, data=csrf | {"percent": "30", "reason": "more", "seen": "2:canary@production"})
+    assert wider.status_code == 303 and "30" in client.get("/versions").text
+    ended = client.post("/versions/abort", data=csrf | {"seen": "3", "reason": "slow"})
+    again = client.post("/versions/abort", data=csrf | {"seen": "4", "reason": "slow"})
+    assert ended.status_code == 303 and again.status_code >= 400
+    moves = aliases.moves("canary@production")[1:]
+    assert [(one["kind"], one["reason"], one["by"]) for one in moves] == [
+        ("canary", "try it", "aoki"), ("canary", "more", "aoki"), ("abort", "slow", "aoki")]  # fmt: skip
+    assert [one["canary"]["share"] for one in moves[:2]] == [0.1, 0.3]
+    assert entered(server, "look").post(path, data=csrf).status_code == 403
+
+
+def test_a_gate_is_kept_under_a_name_and_a_version_that_was_not_measured_does_not_pass_it(
+    house: tuple[Running, dict[str, Any]],
+) -> None:
+    server, made = house
+    version = made["versions"][1]
+    client = entered(server, "steer", name="aoki")
+    form = {"csrf": token(client), "data": "kept-out@1", "baseline": made["versions"][0], "margin": "3"}
+    new = f"/versions/{version}/gate/new"
+    for wrong in ({"name": "../gate"}, {"name": "empty", "asks:exact": ""}, {"name": "m", "margin": "x"},
+                  {"name": "gone", "data": "file-" + "a" * 24}):  # fmt: skip
+        assert client.post(new, data=form | {"asks:exact": "target"} | wrong).status_code in (400, 404), wrong
+    asked = {"name": "mails", "asks:exact": "target", "asks:tone_ja": "guard", "asks:json": "blocking"}
+    assert client.post(new, data=form | asked).status_code == 303
+    assert client.post(new, data=form | asked | {"asks:json": ""}).status_code == 400  # the name is taken
+    (kept,) = [
+        one for one in client.get(f"/v1/sodate/versions/{version}/gate").json()["gates"] if one["gate"] == "mails"
+    ]
+    assert (kept["target"], kept["guard"], kept["blocking"]) == (["exact"], {"tone_ja": 0.03}, ["json"])
+    done = client.post(f"/versions/{version}/gate", data={"csrf": form["csrf"], "gate": "mails"})
+    assert done.status_code == 303
+    record = client.get(f"/v1/sodate/versions/{version}").json()["version"]["gate"]
+    assert not record["passes"] and [one["passes"] for one in record["tiers"]] == [False] * 3
+    by_command = CliRunner().invoke(app, ["gate", "check", version, "--gate", "mails", "--json"])
+    assert json.loads(by_command.stdout)["tiers"] == record["tiers"]
+    refused = client.post(f"/versions/{version}/promote", data={**form, "alias": "gated@production", "reason": "r"})
+    assert refused.status_code == 400 and "the gate mails" in refused.text
+
+
+def test_an_evaluation_is_asked_for_watched_and_taken_back(house: tuple[Running, dict[str, Any]]) -> None:
+    server, made = house
+    client = entered(server, "steer", name="aoki")
+    form = {"csrf": token(client), "version": made["versions"][1], "against": made["versions"][0],
+            "data": "kept-out@1", "grader": ["exact", "tone_ja"], "limit": "2"}  # fmt: skip
+    for wrong in ({"version": "nobody@1"}, {"grader": "python:/etc/passwd"}, {"data": "file-" + "a" * 24}):
+        assert client.post("/reports/new", data=form | wrong).status_code in (400, 404), wrong
+    answer = client.post("/reports/new", data=form)
+    assert answer.status_code == 303
+    where = answer.headers["location"]
+    told = client.get(f"/v1/sodate{where}").json()["one"]
+    assert (told["status"], told["by"], told["limit"]) == ("queued", "aoki", 2)
+    assert told["models"] == made["versions"] and told["graders"] == ["exact", "tone_ja"]
+    assert told["evaluation"] in [one["evaluation"] for one in client.get("/v1/sodate/reports").json()["running"]]
+    assert entered(server, "own", project="shop").get(where).status_code == 404
+    assert client.post(f"{where}/cancel", data={"csrf": form["csrf"]}).status_code == 303
+    assert client.get(f"/v1/sodate{where}").json()["one"]["status"] == "cancelled"
+    assert entered(server, "look").post("/reports/new", data=form).status_code == 403
+
+
 def pages(made: dict[str, Any]) -> list[str]:
     """The address of every page that can be looked at."""
     runs = [f"/runs/{run}" for run in made["runs"]]
@@ -166,7 +244,8 @@ def pages(made: dict[str, Any]) -> list[str]:
     both = f"/reports/compare?report={made['report']}&report={made['report']}"
     return ["/", "/data", f"/data/sets/{made['dataset']}?only=added", "/ladder", f"/ladder/{made['ladder']}", "/review",
             "/review/next", "/play", "/runs", *runs, f"/runs/compare?run={made['runs'][0]}", "/versions",
-            f"/versions/{made['versions'][1]}", "/reports", report, f"{flips}fixed", f"{flips}wrong", both, "/judge",
+            f"/versions/{made['versions'][1]}", f"/versions/{made['versions'][1]}/gate", "/reports", "/reports/new",
+            f"/reports/running/{made['evaluation']}", report, f"{flips}fixed", f"{flips}wrong", both, "/judge",
             f"/judge/{made['study']}", "/index", f"/index/{made['index']}?q=返品", "/keys"]  # fmt: skip
 
 
@@ -368,7 +447,7 @@ def test_training_is_asked_for_on_the_page_of_a_file_and_taken_back(house: tuple
     files = {"file": ("mails.jsonl", body), "purpose": (None, "fine-tune")}
     assert client.post("/v1/files", files=files).status_code == 403  # without the token of the session
     sent = client.post("/v1/files", files=files, headers={"x-csrf-token": csrf}).json()
-    form = {"csrf": csrf, "model": "orders", "method": "supervised", "epochs": "2", "suffix": "first"}
+    form = {"csrf": csrf, "model": "orders", "method": "supervised", "epochs": "2", "name": "first"}
     assert client.post(f"/data/{sent['id']}/train", data=form | {"epochs": "99"}).status_code == 400
     assert client.post(f"/data/{sent['id']}/train", data=form).status_code == 303
     (job,) = client.get("/v1/sodate/data").json()["jobs"]

@@ -4,6 +4,7 @@ forgives."""
 from __future__ import annotations
 
 import json
+import socket
 from typing import Any
 
 import httpx
@@ -13,6 +14,8 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import Response, ResponseStreamEvent, response_item
 from pydantic import TypeAdapter
 
+from sodate.serve import server
+from sodate.serve.settings import Settings
 from tests.serve.running import Running
 
 SAID = [{"role": "user", "content": "hi"}]
@@ -82,3 +85,12 @@ def test_responses(served: Running, more: dict[str, Any]) -> None:
         items = http.get(f"/v1/responses/{body['id']}/input_items").json()
     for item in items["data"]:
         TypeAdapter(response_item.ResponseItem).validate_python(item)
+
+
+def test_no_part_of_an_answer_waits_for_the_one_before_to_be_acknowledged() -> None:
+    listening = server.bind(Settings(port=0))
+    listening.listen()
+    with listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1

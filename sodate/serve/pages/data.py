@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from sodate.api import data as api
 from sodate.api import datasets, looking
+from sodate.api.checks import check_name
 from sodate.api.datasets import list_datasets
 from sodate.api.models import models
 from sodate.core.errors import SodateError, UsageError
@@ -21,6 +22,7 @@ from sodate.jobs import bases, files, sharing, tuning
 from sodate.serve.pages import sight
 from sodate.serve.pages.frame import Rooms
 from sodate.serve.pages.waiting import waiting
+from sodate.serve.settings import DEFAULT_PROJECT
 from sodate.serve.state import server_state
 from sodate.serve.tuning_wire import JobRequest
 from sodate.serve.who import Asker
@@ -38,9 +40,11 @@ def data(request: Request) -> dict[str, Any]:
     project = _asker(request).project
     known, more = files.listed(project, purpose=files.TRAINING, after=None, limit=MOST_FILES, order="desc")
     jobs, _ = tuning.listed(project, None, 20, (), False)
-    sets = list_datasets() if sight.of(request).sees_house else []
-    return {"files": known, "more": more, "datasets": list(reversed(sets)),
-            "jobs": [job for job in jobs if job["status"] not in tuning.ENDED]}  # fmt: skip
+    see = sight.of(request)
+    sets = list_datasets() if see.sees_house else []
+    runs = {job: run for run, (_, job) in see.runs.items()}
+    waiting_jobs = [{**job, "run": runs.get(job["id"])} for job in jobs if job["status"] not in tuning.ENDED]
+    return {"files": known, "more": more, "datasets": list(reversed(sets)), "jobs": waiting_jobs}
 
 
 @rooms.shows("/data/sets/{dataset}", "dataset.html.jinja")
@@ -108,16 +112,21 @@ def train(
     id: str,
     model: Annotated[str, Form(max_length=200)],
     held_out: Annotated[str, Form(max_length=100)] = "",
-    suffix: Annotated[str, Form(max_length=40)] = "",
+    name: Annotated[str, Form(max_length=40)] = "",
     method: Annotated[str, Form(pattern="^(supervised|dpo)$")] = "supervised",
     epochs: Annotated[str, Form(pattern="^(auto|[0-9]{1,2}|)$")] = "auto",
 ) -> RedirectResponse:
-    """Asks for a fine-tuning job, as `POST /v1/fine_tuning/jobs` does; a worker trains it."""
+    """Asks for a fine-tuning job, as `POST /v1/fine_tuning/jobs` does; a worker trains it.
+
+    Where it is the house's own, `name` is that of its versions, so that the next one is NAME@2."""
     asker = _asker(request)
+    own = bool(name) and asker.project == DEFAULT_PROJECT
+    if own:
+        check_name(name)
     chosen = {"n_epochs": int(epochs) if epochs.isdecimal() else "auto"}
     try:
         asked = JobRequest.model_validate({
-            "model": model, "training_file": id, "validation_file": held_out or None, "suffix": suffix or None,
+            "model": model, "training_file": id, "validation_file": held_out or None, "suffix": name or None,
             "method": {"type": method, method: {"hyperparameters": chosen}},
         })  # fmt: skip
     except ValidationError:
@@ -125,7 +134,7 @@ def train(
             tr("These settings can't be used.", "この設定では学習できません。"), code="bad_value", param="epochs"
         ) from None
     base = bases.find(asked.model, asker.project, server_state(request).service.names)
-    tuning.create(asker.project, asker.actor, asked.plain(), base)
+    tuning.create(asker.project, asker.actor, asked.plain(), base, version=name if own else "")
     return RedirectResponse("/data", 303)
 
 

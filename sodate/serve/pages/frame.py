@@ -21,7 +21,7 @@ from starlette.responses import JSONResponse, Response
 from sodate.core.errors import SodateError
 from sodate.core.text import Sentence, language, tr, visible
 from sodate.serve import errors, logins
-from sodate.serve.pages.words import figure, number, percent, points, seconds, size, status_word
+from sodate.serve.pages.words import day, figure, number, percent, points, seconds, size, status_word
 from sodate.serve.roles import may
 from sodate.serve.who import Asker
 
@@ -157,8 +157,8 @@ def _environment() -> jinja2.Environment:
     )  # fmt: skip
     environment.globals["tr"] = tr
     environment.filters |= {
-        "foreign": foreign, "moment": moment, "number": number, "percent": percent, "points": points, "span": seconds,
-        "size": size, "figure": figure, "status": status_word, "quoted": quoted,
+        "foreign": foreign, "moment": moment, "day": day, "number": number, "percent": percent, "points": points,
+        "span": seconds, "size": size, "figure": figure, "status": status_word, "quoted": quoted,
     }  # fmt: skip
     return environment
 

@@ -18,11 +18,13 @@ from sodate.serve import errors
 from sodate.serve.pages import (
     data,
     frame,
+    gates,
     index,
     judge,
     keys,
     ladder,
     login,
+    measure,
     overview,
     play,
     reports,
@@ -43,7 +45,7 @@ def build(here: ServerState, doorkeeper: Doorkeeper, wire: FastAPI) -> FastAPI:
     app.state.doorkeeper = doorkeeper
     _install(app)
     app.include_router(login.router)
-    for room in (overview, data, runs, reports, ladder, versions, play, judge, review, index, keys):
+    for room in (overview, data, runs, measure, reports, ladder, gates, versions, play, judge, review, index, keys):
         app.include_router(room.rooms.pages)
         wire.include_router(room.rooms.wire)
 

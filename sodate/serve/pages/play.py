@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from fastapi import Form, Request
 from fastapi.responses import Response
 
-from sodate.api.why import why
 from sodate.jobs import sharing
+from sodate.jobs.apart import apart
 from sodate.serve.pages import frame, sight
 from sodate.serve.pages.frame import Rooms
 from sodate.serve.pages.waiting import waiting
@@ -43,7 +43,7 @@ def told_why(
     long as its training did, and the page says how far that is."""
     sight.check_version(sight.of(request), version)
     name = ("why", version, prompt, reply, system)
-    done = waiting.work(name, lambda: why(version, prompt, reply=reply, system=system, top=5))
+    done = waiting.work(name, lambda: apart("why", version=version, prompt=prompt, reply=reply, system=system, top=5))
     about = {"version": version, "prompt": prompt, "reply": reply, "system": system}
     if not done.ready():
         return frame.render(request, "why.html.jinja", why=None, share=done.share, about=about)

@@ -8,10 +8,13 @@ from fastapi import Query, Request
 from fastapi.responses import Response
 
 from sodate.api import reports as api
+from sodate.api.versions import find_version
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
+from sodate.jobs import measuring
 from sodate.serve.pages import frame, sight
 from sodate.serve.pages.frame import Rooms
+from sodate.serve.who import Asker
 
 rooms = Rooms()
 
@@ -27,8 +30,9 @@ def reports(request: Request, version: Name = "", page: Annotated[int, Query(ge=
     """Every report as `sodate reports list` has it, the newest first."""
     sight.check_house(request)
     known = [one for one in reversed(api.reports()) if not version or version in one["models"]]
+    asker: Asker = request.state.asker
     return {"reports": known[(page - 1) * A_PAGE : page * A_PAGE], "page": page, "pages": -(-len(known) // A_PAGE),
-            "total": len(known), "version": version}  # fmt: skip
+            "total": len(known), "version": version, "running": measuring.listed(asker.project)}  # fmt: skip
 
 
 @rooms.shows("/reports/compare", "reports_compared.html.jinja")
@@ -51,7 +55,8 @@ def one_report(request: Request, report: str) -> dict[str, Any]:
     about = api.report(report)
     ends = [abs(end) for one in about.get("comparisons", ()) for end in (one["ci"] or [one["diff"]])]
     reach = max(_REACH, _REACH * -(-max(ends, default=0) // _REACH))
-    return {"report": about, "reach": min(1.0, reach)}
+    versions = [exact for exact in (about.get("measured") or {}).values() if find_version(exact) is not None]
+    return {"report": about, "reach": min(1.0, reach), "versions": versions}
 
 
 @rooms.shows("/reports/{report}/flips", "flips.html.jinja")

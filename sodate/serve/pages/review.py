@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated, Any
 
 from fastapi import Form, Query, Request
@@ -10,18 +9,19 @@ from fastapi.responses import RedirectResponse
 
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
+from sodate.learn import clusters
 from sodate.learn import review as people
-from sodate.learn.clusters import clusters
 from sodate.learn.failures import by_week, failures
 from sodate.learn.reasons import REASONS
 from sodate.serve.pages.frame import Rooms, quoted
+from sodate.serve.pages.grouping import grouped
 from sodate.serve.pages.waiting import waiting
 from sodate.serve.who import Asker
 
 rooms = Rooms()
 
 A_PAGE = 20
-FRESH = 30  # seconds that clusters are shown as they were
+FRESH = 60  # seconds before clusters are made again, however many exchanges have come
 
 Words = Annotated[str, Form(max_length=20_000)]
 
@@ -34,10 +34,19 @@ def failing(
 ) -> dict[str, Any]:
     """Failures as `sodate learn failures` has them, and what they are about, as `sodate learn clusters` has it."""
     project = _asker(request).project
-    grouped = waiting.work(("clusters", project, int(time.time() / FRESH)), lambda: clusters(project))
     told = failures(project, reason=reason or None, after=after or None, limit=A_PAGE)
     return {"failing": told, "weeks": by_week(project)[-12:], "reason": reason, "says": _says(),
-            "grouped": grouped.result if grouped.ready() else None, "share": grouped.share}  # fmt: skip
+            **_grouped(project)}  # fmt: skip
+
+
+def _grouped(project: str) -> dict[str, Any]:
+    """`grouped`: the clusters as they were made last, None before that; `read`: while they are made anew beside the
+    server, how many exchanges were read for it."""
+    read = None
+    if not clusters.fresh(project):
+        work = waiting.work(("clusters", project), lambda: grouped(project), FRESH)
+        read = None if work.ready(0) else int(work.last.done) if work.last else 0
+    return {"grouped": clusters.as_made(project), "read": read}
 
 
 @rooms.shows("/review/next", "review_one.html.jinja")

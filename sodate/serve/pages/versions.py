@@ -14,7 +14,7 @@ from sodate.core.text import tr
 from sodate.db.connection import writing
 from sodate.jobs import audit
 from sodate.serve.pages import sight
-from sodate.serve.pages.frame import Rooms
+from sodate.serve.pages.frame import Rooms, quoted
 from sodate.serve.who import Asker
 
 rooms = Rooms()
@@ -43,7 +43,7 @@ def one_version(request: Request, version: str) -> dict[str, Any]:
     sight.check_version(see, about["version"])
     released = [one for one in releasing.releases() if see.sees_house or see.sees_version(one["version"])]
     logs = {one["alias"]: releasing.release_log(one["alias"]) for one in released if one["alias"] in about["aliases"]}
-    return {"version": about, "releases": released, "logs": logs}
+    return {"version": about, "releases": released, "logs": logs, "house": see.sees_house}
 
 
 @rooms.pages.post("/versions/{version}/promote", response_model=None)
@@ -60,7 +60,40 @@ def promoted(
         seen=_seen(alias, seen or []),
     )  # fmt: skip
     _note(request, "alias.promoted", f"{alias} {version}")
-    return RedirectResponse(f"/versions/{version}", 303)
+    return RedirectResponse(f"/versions/{quoted(version)}", 303)
+
+
+@rooms.pages.post("/versions/{version}/canary", response_model=None)
+def begun(
+    request: Request, version: str, alias: Annotated[str, Form(max_length=200)],
+    percent: Annotated[float, Form(gt=0, lt=100)], reason: Words = "",
+    seen: Annotated[list[str] | None, Form(max_length=1000)] = None,
+    override: Annotated[str, Form(max_length=5)] = "",
+) -> RedirectResponse:  # fmt: skip
+    """Lets the version answer a share of the alias's users; where it does so already, another share, by the same
+    limits."""
+    sight.check_house(request)
+    _check_reason(reason)
+    running = next((one["canary"] for one in releasing.releases() if one["alias"] == alias), None)
+    limits = dict(running["canary"]) if running is not None and running["version"] == version else {}
+    releasing.start_canary(
+        version, alias, **{**limits, "share": percent / 100}, override=reason if override else "", reason=reason,
+        by=_asker(request).actor, seen=_seen(alias, seen or []),
+    )  # fmt: skip
+    _note(request, "canary.started", f"{alias} {version} {percent:g} %")
+    return RedirectResponse("/versions", 303)
+
+
+@rooms.pages.post("/versions/abort", response_model=None)
+def aborted(
+    request: Request, alias: Annotated[str, Form(max_length=200)], seen: Annotated[int, Form()], reason: Words = ""
+) -> RedirectResponse:
+    """Ends the alias's canary."""
+    sight.check_house(request)
+    _check_reason(reason)
+    releasing.abort_canary(alias, reason=reason, by=_asker(request).actor, seen=seen)
+    _note(request, "canary.aborted", alias)
+    return RedirectResponse("/versions", 303)
 
 
 @rooms.pages.post("/versions/rollback", response_model=None)
@@ -72,7 +105,7 @@ def rolled_back(
     _check_reason(reason)
     move = releasing.rollback(alias, reason=reason, by=_asker(request).actor, seen=seen)
     _note(request, "alias.rolled_back", f"{alias} {move['version']}")
-    return RedirectResponse(f"/versions/{move['version']}", 303)
+    return RedirectResponse(f"/versions/{quoted(move['version'])}", 303)
 
 
 def _seen(alias: str, shown: list[str]) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextvars
+import math
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,14 +24,21 @@ class Work:
 
     future: Future[Any]
     told: list[progress.Progress] = field(default_factory=list)
+    ended: list[float] = field(default_factory=list)  # when, by the monotonic clock
 
-    def ready(self) -> bool:
+    def ready(self, seconds: float = SOON) -> bool:
         """Waits a moment for it."""
         try:
-            self.future.exception(timeout=SOON)
+            self.future.exception(timeout=seconds)
         except TimeoutError:
             return False
         return True
+
+    def stands(self, fresh: float) -> bool:
+        """Whether nobody has to begin again: it is under way, or came to a result less than `fresh` seconds ago."""
+        if not self.future.done():
+            return True
+        return self.future.exception() is None and time.monotonic() - self.ended[-1] < fresh
 
     @property
     def result(self) -> Any:
@@ -39,8 +48,13 @@ class Work:
     @property
     def share(self) -> float | None:
         """How much of it is done, None where that is not known."""
-        last = self.told[-1] if self.told else None
+        last = self.last
         return last.done / last.total if last is not None and last.total else None
+
+    @property
+    def last(self) -> progress.Progress | None:
+        """What it said of its progress last."""
+        return self.told[-1] if self.told else None
 
 
 class Waiting:
@@ -51,18 +65,23 @@ class Waiting:
         self._works: OrderedDict[Hashable, Work] = OrderedDict()
         self._lock = threading.Lock()
 
-    def work(self, name: Hashable, do: Callable[[], Any]) -> Work:
-        """The work of that name, begun if nobody has; one that failed is begun again by whoever asks next."""
+    def work(self, name: Hashable, do: Callable[[], Any], fresh: float = math.inf) -> Work:
+        """The work of that name, begun if nobody has; one that failed, or whose result is `fresh` seconds old, is begun
+        again by whoever asks next."""
         with self._lock:
             known = self._works.pop(name, None)
-            if known is None or (known.future.done() and known.future.exception() is not None):
+            if known is None or not known.stands(fresh):
                 told: list[progress.Progress] = []
+                ended: list[float] = []
 
                 def run() -> Any:
-                    with progress.told_to(lambda one: told.__setitem__(slice(None), [one])):
-                        return do()
+                    try:
+                        with progress.told_to(lambda one: told.__setitem__(slice(None), [one])):
+                            return do()
+                    finally:
+                        ended.append(time.monotonic())
 
-                known = Work(self._threads.submit(contextvars.copy_context().run, run), told)
+                known = Work(self._threads.submit(contextvars.copy_context().run, run), told, ended)
             self._works[name] = known
             while len(self._works) > _KEPT:
                 self._works.popitem(last=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 from sodate.core.text import tr
@@ -17,6 +18,9 @@ _STATES = {
     "inconclusive": tr("inconclusive", "判定できず"),
     "promote": tr("promoted", "公開"),
     "rollback": tr("rolled back", "ロールバック"),
+    "canary": tr("canary", "カナリア"),
+    "abort": tr("canary aborted", "カナリア中止"),
+    "no-gain": tr("no gain", "改善なし"),
     "queued": tr("queued", "待機中"),
     "validating_files": tr("files are checked", "ファイル確認中"),
     "paused": tr("paused", "一時停止中"),
@@ -68,6 +72,12 @@ def seconds(value: Any) -> str:
         return str(tr(f"{round(whole / 60)} min", f"{round(whole / 60)} 分"))
     hours, minutes = divmod(round(whole / 60), 60)
     return str(tr(f"{hours} h {minutes} min", f"{hours} 時間 {minutes} 分"))
+
+
+def day(number: Any) -> str:
+    """A day, counted from 1970: the same in every zone."""
+    when = datetime.date(1970, 1, 1) + datetime.timedelta(days=int(number))
+    return str(tr(f"{when.day} {when:%b %Y}", f"{when.year}年{when.month}月{when.day}日"))
 
 
 def size(count: Any) -> str:
