@@ -26,6 +26,7 @@ from sodate.data.kinds import by_name, kind_of
 from sodate.data.mask import Known, Pseudonyms, mask_cells, names_in
 
 Style = Literal["pseudonym", "standin"]
+PATIENCE = 30.0  # seconds to wait for another file to be masked by the same key
 Cells = Sequence[tuple[str, Any]]
 Change = Callable[[Cells], list[Any]]
 """The values of a row, given with the names of their columns, as they are to be written."""
@@ -56,9 +57,11 @@ def mask(
     source, target = Path(file), Path(out)
     keyfile = None if key is None else Path(key)
     _refuse_same(source, target, keyfile)
+    _wanted(target, _kind(source))
     if keyfile is None:
         return _masked(source, target, Pseudonyms(style), words)
-    with lock(keyfile.with_name(f".{keyfile.name}.lock"), tr(f"The key {keyfile}", f"鍵 {keyfile}")):
+    what = tr(f"The key {keyfile}", f"鍵 {keyfile}")
+    with lock(keyfile.with_name(f".{keyfile.name}.lock"), what, seconds=PATIENCE, leave=False):
         names = mask_key.read(keyfile) if keyfile.exists() else Pseudonyms(style)
         if names.style != style:
             raise UsageError(
@@ -135,17 +138,20 @@ _WORKBOOKS = (".xlsx", ".xlsm")
 
 
 def _wanted(target: Path, kind: str) -> str:
-    """What the name of the output says, else the kind of the input."""
-    return "xlsx" if target.suffix.lower() in _WORKBOOKS else _known(target, by_name(target) or kind)
+    """What the name of the output says; without an ending the kind of the input. UsageError for any other ending."""
+    if target.suffix.lower() in _WORKBOOKS:
+        return "xlsx"
+    return _known(target, by_name(target) or target.suffix or kind, "out")
 
 
-def _known(path: Path, kind: str) -> str:
+def _known(path: Path, kind: str, param: str = "data") -> str:
     if kind in KINDS and path.suffix.lower() != ".gz":
         return kind
     raise UsageError(
         tr(f"{path}: masking reads and writes xlsx, CSV, TSV, JSON lines and JSON.",
            f"{path}: 読み書きできるのは xlsx、CSV、TSV、JSON Lines、JSON です。"),
-        code="unknown_format", param="data", file=path,
+        tr("Endings: .xlsx .csv .tsv .jsonl .json", "拡張子: .xlsx .csv .tsv .jsonl .json") if param == "out" else "",
+        code="unknown_format", param=param, file=path,
     )  # fmt: skip
 
 

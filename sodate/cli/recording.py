@@ -40,6 +40,10 @@ def logs_set(
         list[str] | None,
         typer.Option(help=tr("Held against every reply, e.g. json.", "すべての返答に使う採点。例: json")),
     ] = None,
+    stored: Annotated[
+        Literal["on", "off"] | None,
+        typer.Option(help=tr("Whether `store` stores replies as sent.", "store の返答を送ったまま保存するか。")),
+    ] = None,
     slow_ms: Annotated[
         int | None, typer.Option(min=1, help=tr("Slower counts as a failure.", "これより遅ければ失敗。"))
     ] = None,
@@ -57,6 +61,8 @@ def logs_set(
     changes = {key: value for key, value in given.items() if value is not None}
     if keep_days is not None:
         changes["keep_days"] = keep_days or None
+    if stored is not None:
+        changes["stored"] = stored == "on"
     if words is not None:
         changes["words"] = recording.word_list(words)
     if grader is not None:

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import socket
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from sodate.core.home import is_private, make_folder
 from sodate.core.text import en, ja, json_text, tr
 
 CHUNK = 1 << 20
+_POLL = 0.05  # seconds between two looks whether a lock is free
 
 
 def fsync_dir(folder: Path) -> None:
@@ -157,37 +159,62 @@ def sha256_json(value: Any) -> str:
 
 
 @contextlib.contextmanager
-def lock(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
-    """One writer; a second one is refused, or waits. The kernel drops the lock with its process, so that a kill -9
-    leaves nothing stale behind.
+def lock(path: Path, what: str, *, wait: bool = False, seconds: float = 0, leave: bool = True) -> Iterator[None]:
+    """One writer; a second one is refused, waits for so many `seconds`, or for as long as it takes (`wait`). The kernel
+    drops the lock with its process, so that a kill -9 leaves nothing stale behind.
 
-    The file stays and holds the last owner's pid, for the sentence a second process gets; unlinking it would let two
-    processes lock two different files of the same name.
+    The file holds the last owner's pid, for the sentence a second process gets. It stays, unless a person would find it
+    beside files of their own (`leave=False`): then whoever comes looks whether what was locked is still there, or two
+    processes would lock two different files of the same name.
     """
     make_folder(path.parent)
-    with _opened(path, "a+") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            handle.seek(0)
-            holder = handle.read().partition(" since ")[0] or "?"
-            raise SodateError(
-                tr(
-                    f"{en(what)} is in use by another process ({holder}).",
-                    f"{ja(what)} は別のプロセス ({holder}) が使用中です。",
-                ),
-                tr("Wait until it ends, or stop it first.", "終了を待つか、先にそちらを止めてください。"),
-                code="in_use",
-                file=path,
-            ) from None
-        # Past the buffer, which a full disk would make fail a second time when the file is closed.
-        with full_disk_said(path):
-            os.ftruncate(handle.fileno(), 0)
-            os.write(handle.fileno(), process_name(os.getpid()).encode())
-        try:
-            yield
-        finally:
-            os.ftruncate(handle.fileno(), 0)
+    end = time.monotonic() + seconds
+    while True:
+        with _opened(path, "a+") as handle:
+            if not _taken(handle, wait):
+                if time.monotonic() > end:
+                    raise _in_use(path, what, handle)
+                time.sleep(_POLL)
+                continue
+            if not leave and not _is_at(handle, path):
+                continue
+            # Past the buffer, which a full disk would make fail a second time when the file is closed.
+            with full_disk_said(path):
+                os.ftruncate(handle.fileno(), 0)
+                os.write(handle.fileno(), process_name(os.getpid()).encode())
+            try:
+                yield
+            finally:
+                os.ftruncate(handle.fileno(), 0)
+                if not leave:
+                    path.unlink(missing_ok=True)
+            return
+
+
+def _taken(handle: Any, wait: bool) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_at(handle: Any, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _in_use(path: Path, what: str, handle: Any) -> SodateError:
+    handle.seek(0)
+    holder = handle.read().partition(" since ")[0] or "?"
+    return SodateError(
+        tr(f"{en(what)} is in use by another process ({holder}).",
+           f"{ja(what)} は別のプロセス ({holder}) が使用中です。"),
+        tr("Wait until it ends, or stop it first.", "終了を待つか、先にそちらを止めてください。"),
+        code="in_use", file=path,
+    )  # fmt: skip
 
 
 def holds(path: Path) -> bool:

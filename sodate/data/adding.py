@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -26,6 +26,7 @@ from sodate.data.examples import ParsedRow, example_json, read_examples
 from sodate.data.ledger import Ledger, Problem
 
 Role = Literal["training", "held-out"]
+PATIENCE = 30.0  # seconds to wait for another add to end
 CONVERSATIONS = "conversations"  # the one format in which those of every other are kept
 
 
@@ -77,7 +78,7 @@ def add(
     """
     root = datasets.folder(name)
     home.make_folder(root)
-    with lock(root / "lock", tr(f"The dataset {name}", f"データセット {name}")), ExitStack() as stack:
+    with _alone(), ExitStack() as stack:
         sweep_temporaries(root)
         there = datasets.versions(name)
         before = there[-1] if there else None
@@ -107,7 +108,7 @@ def remove(
     """The next version without rows of these ids or from these exchanges; the newest one where it has none of them."""
     root, ids, sources = datasets.folder(name), set(rows), set(exchanges)
     before = datasets.find(name)
-    with lock(root / "lock", tr(f"The dataset {name}", f"データセット {name}")):
+    with _alone():
         before = datasets.find(name)
         desk = _Desk(before, None, cast(Role, before.manifest["role"]), False)
         gone = [row for row, data in desk.rows.items() if row in ids or data["origin"].get("exchange") in sources]
@@ -117,6 +118,12 @@ def remove(
             return Added(before, False, 0, 0, 0, Ledger())
         made = _write(root, name, desk.role, before, desk, Ledger(), Origin(by=by, note=note or None))
         return Added(made, True, 0, 0, len(gone), Ledger())
+
+
+def _alone() -> AbstractContextManager[None]:
+    """One writer for all datasets: two at once, on both sides, would not see each other's rows."""
+    what = tr("Adding to datasets", "データセットへの追加")
+    return lock(home.datasets_dir() / ".lock", what, seconds=PATIENCE)
 
 
 def _role(before: Dataset | None, role: Role | None) -> Role:

@@ -27,6 +27,7 @@ from sodate.core.text import tr
 from sodate.core.types import Example, Judgement, Message, Preference, Ranking
 from sodate.data import examples, pii
 from sodate.data.compare import FirstSeen, all_messages, answer, prompt_text, signature
+from sodate.data.datasets import meant
 from sodate.data.formats import WANTED, NoFormatError
 from sodate.data.leaks import HeldOut, place
 from sodate.data.ledger import Ledger, Problem, unforeseen
@@ -202,8 +203,9 @@ def stamp_of(path: Path) -> tuple[int, int]:
         status = path.stat()
     except OSError:
         raise UsageError(
-            tr(f"{path} is not there.", f"{path} がありません。"), code="file_missing", param="data", file=path
-        ) from None
+            tr(f"{path} is not there.", f"{path} がありません。"), meant(path), code="file_missing", param="data",
+            file=path,
+        ) from None  # fmt: skip
     return status.st_size, status.st_mtime_ns
 
 

@@ -104,6 +104,18 @@ def find(reference: str) -> Dataset:
     return found[-1]
 
 
+def meant(file: str | Path) -> str:
+    """What to write where a file is not there: the dataset of that name, or which datasets there are."""
+    there, name = newest(), Path(file).name
+    if (same := next((one for one in there if one.name == name), None)) is not None:
+        return tr(f"The newest version of the dataset is written {same.id}.",
+                  f"データセットの最新バージョンは {same.id} と書きます。")  # fmt: skip
+    if there and home.NAME.fullmatch(name) and not Path(name).suffix:
+        known = ", ".join(one.id for one in there)
+        return tr(f"Check the path. Datasets: {known}.", f"パスを確かめてください。データセット: {known}")
+    return tr("Check the path.", "パスを確かめてください。")
+
+
 def referred(file: str | Path) -> Dataset | None:
     """The dataset that `name@N` names where rows are asked for; None for a file of that name or any other."""
     return None if home.dataset_rows(str(file)) is None else find(str(file))

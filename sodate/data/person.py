@@ -19,18 +19,62 @@ _KATAKANA_ROLES = words(
     """パパ ママ オーナー ユーザー スタッフ メーカー カスタマー ゲスト メンバー サポート ドライバー マネージャー
     リーダー テナント サンタ ベビー ペット ホスト クライアント エンドユーザー パートナー ワンコ ネコ ウサギ クマ"""
 )
+# What comes before a name: 営業部の桜木, お客様 桜木花道様, 友人の桜木くん. Ends of words.
+_LEADS = (
+    "様|さま|名|客|者|員|長|当|人|主|氏|士|師|手|妻|夫|父|母|親|兄|姉|弟|妹|息子|娘|男|女|孫|友|僚|司|輩|任|"
+    "部|課|係|室|店|社|局|院|所|校|科|班|組|宛|殿"
+)
+_LEAD_END = re.compile(f"(?:{_LEADS})の?$")
+# Words that stand where a name would, and are none.
+_NOT_JA = words(
+    """担当 窓口 各位 関係 家族 不要 必要 本人 代理 事務 同僚 旦那 保険 証券 会計 経理 総務 人事 営業 広報 受付
+    支払 配送 運送 運転 管理 施工 設計 警備 清掃 介護 看護 保育 空欄 同上 別紙 上記 下記 以上 以下 未定 匿名
+    漢字 全角 半角 会社 法人 当社 弊社 御社 貴社 私 僕 俺 彼 彼女 自分 学生 男性 女性 主婦 部署 技術 上司 部下
+    業務 作業 対応 確認 変更 登録 注文 予約 製品 商品 方針 判断 方法 場合 必須 任意 省略 希望 記入 入力 今回
+    前回 次回 本日 明日 昨日 今日 先日 以前 初回 新規 継続 全員 全国 日本 東京 大阪 京都 地元 地方 国内 海外
+    新任 前任 後任 現在 昨年 今年 来年 午前 午後 弁護 税理 専用 専門 共有 個人 団体 都合 結婚 容体 具合 意見
+    質問 要望 連絡 電話 住所 番号 返信 返品 返金 交換 発送 納品 請求 見積 領収 領収書 名義 宛先 送付先 株式会社
+    有限会社 合同会社 総合 中央 本社 支社 本店 支店 現地 現場 複数 多数 以外"""
+)
+_PLACES_JA = words(
+    """千葉 石川 福島 宮崎 山口 長野 福井 富山 岡山 秋田 山形 宮城 福岡 大分 香川 徳島 三重 奈良 滋賀 上野 品川
+    渋谷 目黒 大宮 川崎"""
+)
+_TITLED = re.compile(
+    f"(?<![{_KANJI}])(?P<name>[{_KANJI}]{{1,4}} ?[{_KANJI}]{{0,3}}?)"
+    "(?=課長|部長|係長|社長|専務|常務|主任|店長|室長|次長|所長|支店長|院長|教授|選手|監督|議員|弁護士|医師|看護師|主査)"
+)
+_LABELLED = re.compile(
+    "(?:客様|会員|契約者|申込者|申し込み者|予約者|注文者|購入者|依頼者|受取人|名義人|患者|担当者?|代表者?)"
+    "(?:様|さま|名) "
+    f"(?P<name>[{_KANJI}]{{1,4}} ?[{_KANJI}]{{0,4}})(?=[、。,()/\\s]|$)"
+)
+_SAID = re.compile(  # 私は桜木です, 営業部の桜木です, 妻の花子が
+    f"(?:私は|わたしは|わたくしは|僕は|俺は|(?:{_LEADS})の|(?:株式|有限|合同)会社[^\\s、。]{{1,12}}の)"
+    f"(?P<name>[{_KANJI}]{{1,4}} ?[{_KANJI}]{{0,3}})(?=です|でし|でござ|と申|と言|といい|より|に代|[がはもと、])"
+)
+_ALONE = re.compile(f"(?:^|[。、!?\\n] ?)(?P<name>[{_KANJI}]{{2,4}} ?[{_KANJI}]{{0,3}})です(?=[。、\\n]|が|けど|$)")
 _LABEL_JA = re.compile(
     f"(?:氏名|名前|宛名|受取人|申込者|契約者|署名|担当者?|フリガナ|ふりがな|依頼者|患者)(?:様|名)?(?: ?: ?|は)"
     f"(?P<name>[{_KANJI}]{{1,4}} ?[{_KANJI}ぁ-ん]{{0,4}}?"
     f"|[ァ-ヴー]{{2,8}}[ ・]?[ァ-ヴー]{{0,8}}|[ぁ-ん]{{2,5}} [ぁ-ん]{{2,5}})"
     r"(?=です|と申|と言|といい|でござ|様|さん|[、。,()/\s]|$)"
 )
-_SENTENCE = re.compile("[何誰はをがてにの]")  # 名前は何か, 名前は全角の括弧: a sentence went on where a name would be
+_SENTENCE = re.compile(
+    f"[何誰はをがてにの]|で[{_KANJI}]"
+)  # 名前は何か, 名前は全角の括弧: a sentence went on where a name would be
 _SELF_JA = re.compile(
     f"(?<![{_KANJI}])(?P<name>[{_KANJI}]{{1,4}} ?[{_KANJI}]{{0,3}})(?:"
     "(?P<sure>と申します)|といいます|と言います|でございます)"
 )
-_IN_CHARGE = re.compile(f"担当者?の(?P<name>[{_KANJI}]{{1,4}} ?[{_KANJI}]{{0,3}})(?=[がはよでに、])")
+_IN_CHARGE = re.compile(
+    f"担当者?の(?P<name>[{_KANJI}]{{1,4}} ?[{_KANJI}]{{0,3}})(?=[がはよでに、](?P<sure>[伺参承ごお])?)"
+)
+# Each with what it needs in a text: looking for that first is quicker.
+_ANNOUNCED = (
+    (_SELF_JA, re.compile("ます")), (_IN_CHARGE, re.compile("担当")),
+    (_SAID, re.compile("[私僕俺]は|わた|の")), (_TITLED, re.compile("[長務任授手督員士師査]")),
+)  # fmt: skip
 _FIRST = frozenset(name[0] for name in JA_SURNAMES)
 _SURNAME_START = re.compile(
     "[" + "".join(sorted(_FIRST)) + "](?=.{0,3}[" + "".join(sorted({n[0] for n in JA_GIVEN})) + "])"
@@ -104,14 +148,21 @@ def _japanese(folded: str) -> Iterator[tuple[int, int]]:
             if length:
                 yield end - length, end
     for m in _LABEL_JA.finditer(folded):
-        if m["name"][-1] not in _ROLE_END and not _SENTENCE.search(m["name"]):
+        if not _SENTENCE.search(m["name"]) and (_listed(m["name"]) or not _common(m["name"])):
             yield m.span("name")
-    for pattern, cue in ((_SELF_JA, "ます"), (_IN_CHARGE, "担当")):
-        for m in pattern.finditer(folded) if cue in folded else ():
+    for pattern, cue in _ANNOUNCED:
+        for m in pattern.finditer(folded) if cue.search(folded) else ():
             name = m["name"].rstrip(" ")
-            sure = "sure" in m.groupdict() and m["sure"]
-            if name[-1] not in _ROLE_END and (sure or _surnames_of(name) or _given_after(name)):
+            sure = m.groupdict().get("sure") is not None
+            if _listed(name) or (sure and not _common(name)):
                 yield m.start("name"), m.start("name") + len(name)
+    for m in _LABELLED.finditer(folded):
+        if _listed(m["name"]) or not _common(m["name"]):
+            yield m.span("name")
+    for m in _ALONE.finditer(folded):
+        name = m["name"]
+        if name not in _PLACES_JA and (name in JA_SURNAMES or (_listed(name) and _given_after(name))):
+            yield m.span("name")
     for m in _SURNAME_START.finditer(folded):
         at = m.start()
         for surname in _surnames_of(folded[at : at + 3]):
@@ -139,17 +190,43 @@ def _given_at(folded: str, at: int) -> int:
     )
 
 
+def _listed(name: str) -> bool:
+    """Whether a name begins with a listed surname and up to three more letters, or ends in a listed given name."""
+    if name in _NOT_JA:
+        return False
+    parts = [(one, name[len(one) :].lstrip(" ")) for one in _surnames_of(name)]
+    return (
+        name in JA_GIVEN
+        or _given_after(name)
+        or any(
+            not rest or rest in JA_GIVEN or (len(surname) > 1 and len(rest) <= 3 and rest[-1] not in _ROLE_END)
+            for surname, rest in parts
+        )
+    )
+
+
+def _common(name: str) -> bool:
+    """Whether this is, or ends as, a word for a role, or one that stands where a name would."""
+    last = name.rpartition(" ")[2]
+    return name[-1] in _ROLE_END or name in _NOT_JA or last in _NOT_JA or name[-2:] in _NOT_JA
+
+
 def _named_tail(run: str, before: str) -> int:
     """Length of the name at the end of a run of letters that an honorific follows, 0 if it looks like a role."""
     if run[0] >= "ァ" and run[0] <= "ー":
         return len(run) if run not in _KATAKANA_ROLES and run.strip("ー・") else 0
     family, gap, given = run.partition(" ")
+    if gap and _LEAD_END.search(family):
+        return _named_tail(given, f"{before}{family} ")
+    head, lead, tail = run.rpartition("の")
+    if lead and tail and _LEAD_END.search(head):
+        return _named_tail(tail, f"{before}{head}の")
     if gap and len(family) <= 4 and (given in JA_GIVEN or family in JA_SURNAMES):
         return len(run)
     for start in range(len(run)):  # a surname, alone or with a listed given name, as long as possible
         for surname in _surnames_of(run[start : start + 3]) if run[start] in _FIRST else ():
             rest = run[start + len(surname) :].lstrip(" ")
-            if not rest and len(surname) > 1:
+            if not rest and (len(surname) > 1 or run[start - 1 : start] in _PARTICLES):
                 return len(run) - start
             if rest in JA_GIVEN:
                 return len(run) - start
@@ -161,13 +238,29 @@ def _named_tail(run: str, before: str) -> int:
         return len(run)
     if run in JA_GIVEN and not before.endswith(("お", "ご", "御")):
         return len(run)
-    plain = 2 <= len(run) <= 4 and not any("ぁ" <= c <= "ん" for c in run)
-    return len(run) if plain and run[-1] not in _ROLE_END and not before.endswith(("お", "ご", "の", "御")) else 0
+    if gap:  # neither part is listed: 桜木 花道様
+        length = _unlisted(given, " ")
+        plain = 1 <= len(family) <= 4 and not _common(family) and not _HIRAGANA.search(family)
+        return len(run) if length and plain else length
+    tail = _HIRAGANA.split(run)[-1]
+    if tail != run:
+        return _unlisted(tail, run[: -len(tail)]) if tail and run[-len(tail) - 1] in _PARTICLES else 0
+    return _unlisted(run, before)
+
+
+_PARTICLES = tuple("はがをにともへで、")
+_HIRAGANA = re.compile("[ぁ-ん]")
+
+
+def _unlisted(run: str, before: str) -> int:
+    """Length of a run that is a name by its looks alone."""
+    plain = 2 <= len(run) <= 4 and not _common(run) and not before.endswith(("お", "ご", "御"))
+    return len(run) if plain and (not before.endswith("の") or _LEAD_END.search(before)) else 0
 
 
 def _given_after(run: str) -> bool:
     """Whether a listed given name of two letters or more ends the run, with what may be a surname before it."""
-    return any(run[-size:] in JA_GIVEN and 2 <= len(run[:-size].rstrip()) <= 3 for size in (2, 3))
+    return any(run[-size:] in JA_GIVEN and 2 <= len(run[:-size].rstrip()) <= 4 for size in (2, 3))
 
 
 def _western(folded: str) -> Iterator[tuple[int, int]]:

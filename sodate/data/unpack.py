@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
+from sodate.data.datasets import meant
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -60,7 +61,7 @@ def _plain(path: Path) -> BinaryIO:
     if not path.is_file():
         raise UsageError(
             tr(f"{path} is not a file.", f"{path} というファイルはありません。"),
-            tr("Check the path.", "パスを確かめてください。"),
+            meant(path),
             code="file_unreadable",
             param="data",
             file=path,

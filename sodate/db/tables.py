@@ -47,7 +47,8 @@ class Login(Table):
 
 
 class StoredReply(Table):
-    """A reply its asker wanted kept: `body` is the object that was sent, `asked` its messages, both JSON texts.
+    """A reply its asker wanted kept: `body` is the object that was sent, `asked` its messages, both JSON texts. `user`
+    is the keyed hash of whom it was for.
 
     `number` gives the order: a clock can be set back.
     """
@@ -62,11 +63,14 @@ class StoredReply(Table):
     created_at: Mapped[int]
     body: Mapped[str] = mapped_column(Text)
     asked: Mapped[str] = mapped_column(Text)
+    user: Mapped[str | None]
     tags: Mapped[list[ReplyTag]] = relationship(cascade="all, delete-orphan", order_by="ReplyTag.number")
 
     __table_args__ = (
         Index("stored_replies_by_project", "project", "kind", "number"),
         Index("stored_replies_by_model", "project", "kind", "model", "number"),
+        Index("stored_replies_by_user", "user", "number"),
+        Index("stored_replies_by_age", "project", "created_at"),
     )
 
 

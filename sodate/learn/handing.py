@@ -16,6 +16,7 @@ from sodate.learn import review
 from sodate.learn.review import DECISIONS, Decision
 
 COLUMNS = ("id", "question", "reply", "reasons", "proposal", "decision", "correction", "note", "drawn")
+FORMS = (".jsonl", ".csv", ".xlsx", ".json")
 # How people write a decision in a sheet.
 _SPELT: Mapping[str, Decision] = {
     **{decision: decision for decision in DECISIONS},
@@ -28,12 +29,13 @@ _SPELT: Mapping[str, Decision] = {
 
 
 def export(items: Sequence[Mapping[str, Any]], out: str | Path) -> dict[str, Any]:
-    """Writes what comes next for review: .csv and .xlsx as sheets, .json for Label Studio, anything else as JSON lines.
+    """Writes what comes next for review: .csv and .xlsx as sheets, .json for Label Studio, .jsonl as JSON lines.
 
-    In a sheet a reviewer fills in `decision`, and `correction` where the reply is corrected.
+    In a sheet a reviewer fills in `decision`, and `correction` where the reply is corrected. UsageError for another
+    ending.
     """
     path = Path(out)
-    kind = path.suffix.lower()
+    kind = _form(path)
     if kind in (".csv", ".xlsx"):
         sheets.write(path, COLUMNS, [_cells(item) for item in items])
     elif kind == ".json":
@@ -69,6 +71,17 @@ def import_decisions(file: str | Path, reviewer: str, project: str = "default") 
                 raise sheets.wrong(path, line, str(error.message)) from None
             gone += 1
     return {"file": str(path.absolute()), "decisions": kept, "undecided": left, "gone": gone}
+
+
+def _form(path: Path) -> str:
+    kind = path.suffix.lower()
+    if kind not in FORMS:
+        raise UsageError(
+            tr(f"{path} would have to end in {', '.join(FORMS)}.",
+               f"{path} の拡張子は {'、'.join(FORMS)} のどれかにしてください。"),
+            code="unknown_format", param="out", file=path,
+        )  # fmt: skip
+    return kind
 
 
 def _cells(item: Mapping[str, Any]) -> list[str]:

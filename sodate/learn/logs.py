@@ -20,6 +20,7 @@ from sodate.db.exchange_tables import (
     ReviewRow,
     TallyRow,
 )
+from sodate.db.tables import StoredReply
 from sodate.learn import feedback, keeping, lineage, names, recording, retention
 from sodate.learn.recorder import KEPT, OUTCOMES
 
@@ -122,7 +123,8 @@ def show(id: str, project: str = "default") -> dict[str, Any]:
 
 
 def forget(user: str, project: str | None = None) -> dict[str, Any]:
-    """Deletes all exchanges of a person, and all the person said of others; names what was made of them before.
+    """Deletes all exchanges and stored replies of a person, and all the person said of others; names what was made of
+    them before.
 
     `user` is a hash, as lists show it, or in a named project the name itself. What was made stays: whoever reads this
     decides what becomes of datasets, versions and reports.
@@ -143,8 +145,10 @@ def forget(user: str, project: str | None = None) -> dict[str, Any]:
         used = session.execute(sa.select(use.exchange, use.into).where(*theirs)).all()
     made = lineage.made_from({*ids, *(exchange for exchange, _ in used)}, {into for _, into in used})
     said = _unsay(hashed, project)
-    gone = retention.delete(own)
-    return {"user": hashed, "exchanges": gone, "feedback": said, **made}
+    gone = retention.delete(row, own)
+    kept = StoredReply
+    stored = retention.delete(kept, [kept.user == hashed, *([kept.project == project] if project else [])])
+    return {"user": hashed, "exchanges": gone, "stored_replies": stored, "feedback": said, **made}
 
 
 def _unsay(giver: str, project: str | None) -> int:

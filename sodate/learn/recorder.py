@@ -6,6 +6,7 @@ and counted; nothing is ever kept as it came, and nobody waits.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
@@ -28,6 +29,7 @@ log = logging.getLogger("sodate.learn")
 WAITING = 10_000  # exchanges in the queue, at most
 CHARACTERS = 50_000_000  # … and characters in it
 AT_ONCE = 200  # exchanges in one transaction
+GATHER_SECONDS = 0.5  # for so long they come together: a transaction of one costs as much work as one of thirty
 RULES_SECONDS = 2.0  # after so long rules are looked up again
 SWEEP_SECONDS = 3600.0  # between two looks for exchanges that are old enough to go
 PAUSE = 0.001  # after each exchange: whoever answers comes first
@@ -41,14 +43,13 @@ class Recorder:
 
     def __init__(self, counted: Callable[[str, int], None] = lambda outcome, number: None) -> None:
         self._counted = counted
-        self._queue: queue.Queue[Exchange] = queue.Queue(WAITING)
+        self._queue: queue.Queue[Exchange | None] = queue.Queue(WAITING)  # None: write what has come together
         self._characters = 0
         self._lock = threading.Lock()
         self._unsaid: Counter[Tally] = Counter()  # dropped, and not in the tallies yet
         self._rules: Mapping[str, Rules] = {}
         self._desks: dict[Rules, Desk] = {}
         self._looked = self._swept = self._complained = -RULES_SECONDS - SWEEP_SECONDS
-        self._busy = False
         self._ending = threading.Event()
         self._wake = threading.Event()
         self._look_up()
@@ -61,6 +62,12 @@ class Recorder:
         if rules.mode == "sampled":
             return zlib.crc32(id.encode()) < rules.share * 2**32
         return rules.mode == "on"
+
+    def stores(self, project: str) -> bool:
+        """Whether a project lets its askers have replies stored as they were sent."""
+        if time.monotonic() - self._looked > RULES_SECONDS:
+            self._wake.set()
+        return self._rules.get(project, OFF).stored
 
     def put(self, told: Exchange) -> None:
         """Takes an exchange that is wanted; drops it where there is no room."""
@@ -82,9 +89,11 @@ class Recorder:
             self._drop(told, QUEUE_FULL)
 
     def flush(self, seconds: float) -> bool:
-        """Waits until all that was put is written or dropped; False where that takes longer."""
+        """Has all that was put written or dropped now, and waits for it; False where that takes longer."""
         end = time.monotonic() + seconds
-        while self._busy or not self._queue.empty():
+        with contextlib.suppress(queue.Full):
+            self._queue.put_nowait(None)
+        while self._queue.unfinished_tasks:
             if time.monotonic() > end:
                 return False
             time.sleep(0.005)
@@ -104,32 +113,38 @@ class Recorder:
             except queue.Empty:
                 self._now_and_then()
                 continue
-            self._busy = True
-            try:
-                self._write(first)
-            finally:
-                self._busy = False
+            self._write(first)
             self._now_and_then()
 
-    def _write(self, first: Exchange) -> None:
+    def _write(self, first: Exchange | None) -> None:
+        """Scrubs and writes what comes within `GATHER_SECONDS`, or until somebody waits for it."""
         batch: list[Ready] = []
-        told, last = first, time.monotonic() + 0.5
-        while True:
-            with self._lock:
-                self._characters -= told.size
-            try:
-                batch.append(keeping.ready(told, self._desk(told.project)))
-            except Exception as error:  # never kept as it came, whatever it was
-                self._drop(told, SCRUB_FAILED)
-                self._complain(SCRUB_FAILED, error)
-            time.sleep(PAUSE)
-            if len(batch) >= AT_ONCE or time.monotonic() > last:
-                break
-            try:
-                told = self._queue.get_nowait()
-            except queue.Empty:
-                break
-        self._keep(batch)
+        told, taken, last = first, 1, time.monotonic() + GATHER_SECONDS
+        try:
+            while told is not None:
+                self._scrub(told, batch)
+                time.sleep(PAUSE)
+                if len(batch) >= AT_ONCE:
+                    break
+                try:
+                    told = self._queue.get(timeout=max(0.0, last - time.monotonic()))
+                except queue.Empty:
+                    break
+                taken += 1
+            if first is not None:
+                self._keep(batch)
+        finally:
+            for _ in range(taken):
+                self._queue.task_done()
+
+    def _scrub(self, told: Exchange, batch: list[Ready]) -> None:
+        with self._lock:
+            self._characters -= told.size
+        try:
+            batch.append(keeping.ready(told, self._desk(told.project)))
+        except Exception as error:  # never kept as it came, whatever it was
+            self._drop(told, SCRUB_FAILED)
+            self._complain(SCRUB_FAILED, error)
 
     def _keep(self, batch: list[Ready]) -> None:
         with self._lock:

@@ -32,7 +32,8 @@ class Rules:
 
     `share` is of exchanges, where they are sampled. `words` are its own names and terms that are scrubbed like personal
     data. Slower than `slow_ms`, or a confidence below `confidence`, is a failure. `graders` are specs of graders that
-    look at a reply alone, as in `sodate eval`, held against every one.
+    look at a reply alone, as in `sodate eval`, held against every one. `stored`: replies are stored as they were sent
+    where whoever asked said `store`; they go after `keep_days`, too, in every mode.
     """
 
     mode: Mode = "off"
@@ -42,9 +43,11 @@ class Rules:
     slow_ms: int = 20_000
     confidence: float = 0.5
     graders: tuple[str, ...] = ()
+    stored: bool = True
 
 
 OFF = Rules()
+_KEPT = ("words", "slow_ms", "confidence", "graders", "stored")  # in one column
 
 
 def of(project: str) -> Rules:
@@ -70,8 +73,7 @@ def change(project: str, changes: Mapping[str, Any]) -> Rules:
             row = RecordingRow(project=project, swept_at=None, steady_since=None, looked=0)
             session.add(row)
         row.mode, row.share, row.keep_days = rules.mode, rules.share, rules.keep_days
-        row.rules = json.dumps({"words": rules.words, "slow_ms": rules.slow_ms,
-                                "confidence": rules.confidence, "graders": rules.graders})  # fmt: skip
+        row.rules = json.dumps({key: getattr(rules, key) for key in _KEPT})
     return rules
 
 
@@ -79,7 +81,7 @@ def _rules(row: RecordingRow) -> Rules:
     told = json.loads(row.rules)
     return Rules(
         cast(Mode, row.mode), row.share, row.keep_days, tuple(told["words"]), told["slow_ms"],
-        told["confidence"], tuple(told["graders"]),
+        told["confidence"], tuple(told["graders"]), told.get("stored", True),
     )  # fmt: skip
 
 

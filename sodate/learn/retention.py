@@ -1,4 +1,4 @@
-"""Exchanges go when they are old enough. A clock that jumps takes none of them along."""
+"""Exchanges and stored replies go when they are old enough. A clock that jumps takes none of them along."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from sodate.db.connection import reading, writing
 from sodate.db.exchange_tables import ExchangeRow, RecordingRow
+from sodate.db.tables import StoredReply
 from sodate.learn.keeping import DAY
 
 STEADY = DAY  # seconds for which the clock has to have gone on without a jump
@@ -41,18 +42,20 @@ def _due(now: int) -> list[tuple[str, int]]:
 
 
 def older_than(project: str, second: int) -> int:
-    """Deletes the exchanges of a project that were made before that second; returns how many."""
-    return delete([ExchangeRow.project == project, ExchangeRow.day <= second // DAY, ExchangeRow.created_at < second])
+    """Deletes the exchanges and the stored replies of a project that were made before that second; returns how many."""
+    row, kept = ExchangeRow, StoredReply
+    gone = delete(row, [row.project == project, row.day <= second // DAY, row.created_at < second])
+    return gone + delete(kept, [kept.project == project, kept.created_at < second])
 
 
-def delete(which: list[sa.ColumnElement[bool]]) -> int:
-    """Deletes exchanges with all that was said of them, a few at a time; returns how many."""
+def delete(table: type[ExchangeRow] | type[StoredReply], which: list[sa.ColumnElement[bool]]) -> int:
+    """Deletes exchanges, or stored replies, with all that was said of them, a few at a time; returns how many."""
     gone = 0
     while True:
         with reading() as session:
-            numbers = session.scalars(sa.select(ExchangeRow.number).where(*which).limit(AT_ONCE)).all()
+            numbers = session.scalars(sa.select(table.number).where(*which).limit(AT_ONCE)).all()
         if not numbers:
             return gone
         with writing() as session:
-            session.execute(sa.delete(ExchangeRow).where(ExchangeRow.number.in_(numbers)))
+            session.execute(sa.delete(table).where(table.number.in_(numbers)))
         gone += len(numbers)

@@ -66,6 +66,7 @@ class Job:
     items: list[dict[str, Any]]  # the whole input, that of earlier responses among it
     messages: tuple[Message, ...]  # the same, without passages
     started: float  # of the monotonic clock
+    stored: bool
     searched: Searched | None = None
 
     @property
@@ -96,7 +97,7 @@ class Job:
             "max_output_tokens": asked.max_output_tokens, "metadata": asked.metadata or {},
             "model": self.turn.served.id, "output": items, "parallel_tool_calls": self.turn.parallel,
             "previous_response_id": asked.previous_response_id, "reasoning": {"effort": None, "summary": None},
-            "service_tier": "default", "store": asked.store is not False, "system_fingerprint": self.turn.served.id,
+            "service_tier": "default", "store": self.stored, "system_fingerprint": self.turn.served.id,
             "temperature": self.turn.sampling.temperature, "top_p": self.turn.sampling.top_p,
             "text": {"format": form.model_dump(exclude_none=True, by_alias=True) if form else {"type": "text"}},
             "tool_choice": _plain(asked.tool_choice) or "auto",
@@ -166,7 +167,8 @@ def _checked(here: ServerState, asked: ResponseRequest, project: str) -> Job:
         searched = replace(searched, shown=len(turn.passages))
     else:
         turn = grounded(turn)
-    return Job(new_id("resp_"), int(time.time()), asked, turn, prepared(turn), items, turns, started, searched)
+    keep = asked.store is not False and here.recorder.stores(project)
+    return Job(new_id("resp_"), int(time.time()), asked, turn, prepared(turn), items, turns, started, keep, searched)
 
 
 def _choice(choice: Any, searching: bool) -> tuple[Mode, tuple[str, ...] | None, bool]:
@@ -291,8 +293,10 @@ async def _events(
 
 
 def _keep(job: Job, body: dict[str, Any], project: str) -> None:
-    if job.request.store is not False:
-        stored.put(KIND, job.id, body, job.items, job.request.metadata or {}, project)
+    asked = job.request
+    if job.stored:
+        who = asked.safety_identifier or asked.user
+        stored.put(KIND, job.id, body, job.items, asked.metadata or {}, project, who)
 
 
 @router.get("/{id}", response_model=None)

@@ -16,6 +16,7 @@ from sodate.core.errors import UsageError
 from sodate.core.text import tr
 from sodate.db.connection import reading, writing
 from sodate.db.tables import ReplyTag, StoredReply
+from sodate.learn import names
 from sodate.serve.wire import Body, ChatRequest, Metadata
 
 router = APIRouter(prefix="/v1/chat/completions")
@@ -34,14 +35,22 @@ class Update(Body):
 def keep(body: dict[str, Any], asked: ChatRequest, project: str) -> None:
     """Stores a chat reply with what was asked."""
     turns = [turn.model_dump(exclude_none=True) for turn in asked.messages]
-    put(CHAT, body["id"], body, turns, asked.metadata or {}, project)
+    put(CHAT, body["id"], body, turns, asked.metadata or {}, project, asked.safety_identifier or asked.user)
 
 
-def put(kind: str, id: str, body: dict[str, Any], asked: Sequence[Any], tags: dict[str, str], project: str) -> None:
-    """Stores a reply. JSON keeps its escapes: PostgreSQL's text cannot hold a NUL."""
+def put(
+    kind: str,
+    id: str,
+    body: dict[str, Any],
+    asked: Sequence[Any],
+    tags: dict[str, str],
+    project: str,
+    user: str | None,
+) -> None:
+    """Stores a reply as it was sent. JSON keeps its escapes: PostgreSQL's text cannot hold a NUL."""
     created = int(body.get("created") or body.get("created_at") or 0)
     row = StoredReply(id=id, kind=kind, project=project, model=body["model"], created_at=created,
-                      body=json.dumps(body), asked=json.dumps(asked))  # fmt: skip
+                      body=json.dumps(body), asked=json.dumps(asked), user=names.user(project, user))  # fmt: skip
     row.tags = [ReplyTag(key=json.dumps(key), value=json.dumps(value)) for key, value in tags.items()]
     with writing() as session:
         session.add(row)

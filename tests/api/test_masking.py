@@ -95,6 +95,15 @@ def test_what_cannot_be_read_leaves_neither_output_nor_key(tmp_path: Path) -> No
         masking.mask(tmp_path / "in.jsonl", tmp_path / "in.jsonl")
 
 
+def test_another_ending_is_refused_by_name_and_nothing_is_left_beside_a_key(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"a": "田中様"}\n', "utf-8")
+    with pytest.raises(UsageError, match=r"out\.pdf") as error:
+        masking.mask(tmp_path / "in.jsonl", tmp_path / "out.pdf", key=tmp_path / "key")
+    assert error.value.param == "out" and ".xlsx" in str(error.value.fix)
+    masking.mask(tmp_path / "in.jsonl", tmp_path / "out", key=tmp_path / "key")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "key", "out"]
+
+
 def test_a_short_table_in_cp932_is_read_and_broken_utf8_is_not_taken_for_it(tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_bytes("氏名,電話\r\n田中太郎,０９０－１２３４－５６７８\r\n".encode("cp932"))
     masking.mask(tmp_path / "in.csv", tmp_path / "out.csv")

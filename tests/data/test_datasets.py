@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,36 @@ def test_what_is_added_is_a_version_and_nothing_new_makes_none() -> None:
         ("support@1", None, None), ("support@2", "support@1", "June"),
     ]  # fmt: skip
     assert api.show("support@1")["licences"] == {"CC-BY-4.0": 2}
+
+
+def test_adds_at_once_wait_for_one_another_and_see_each_others_rows() -> None:
+    for number, row in enumerate(QUESTIONS):
+        write(f"{number}.jsonl", row)
+    names = ["one", "two", "one", "tests", "two"]
+    with ThreadPoolExecutor(5) as pool:
+        done = list(pool.map(lambda at: _added(f"{at % 2}.jsonl", names[at]), range(5)))
+    assert any(done) and len({one.id for one in datasets.newest()}) >= 2
+    sides = [{row["prompt"] if "prompt" in row else row["messages"][0]["content"] for one in datasets.newest()
+              if one.held_out == held for row in one.each()} for held in (True, False)]  # fmt: skip
+    assert not sides[0] & sides[1] and sides[0] | sides[1] == {row["prompt"] for row in QUESTIONS}
+
+
+def _added(file: str, name: str) -> bool:
+    try:
+        return api.add(file, name, role="held-out" if name == "tests" else None).new
+    except SodateError as error:
+        assert error.code == "no_rows", error.message
+        return False
+
+
+def test_a_name_where_a_file_is_asked_for_is_told_how_to_write_it() -> None:
+    api.add(write("a.jsonl", *QUESTIONS), "support")
+    with pytest.raises(UsageError) as error:
+        check("support")
+    assert "support@1" in str(error.value.fix)
+    with pytest.raises(UsageError) as error:
+        check("suport")
+    assert "support@1" in str(error.value.fix)
 
 
 def test_an_id_survives_a_correction_and_an_exchange_is_one_row() -> None:

@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from sodate.core.errors import UsageError
+from sodate.db.connection import reading
+from sodate.db.tables import ReplyTag, StoredReply
 from sodate.learn import feedback, logs, recording, retention
 from sodate.learn.exchange import BROKEN, confidence
 from sodate.learn.failures import by_week, failures
 from sodate.learn.keeping import DAY
 from sodate.learn.reasons import REASONS, together
+from sodate.serve import stored
 from tests.db.test_connection import database, postgres  # noqa: F401 (fixtures)
 from tests.learn.made import TODAY, exchange, keep
 
@@ -102,6 +106,19 @@ def test_exchanges_go_when_they_are_old_enough(home: Path) -> None:
     assert retention.sweep(TODAY) == 1
     assert [one["id"] for one in logs.listed()["exchanges"]] == ["chatcmpl-new"]
     assert logs.listed()["served"] == 2  # how many there were is nobody's secret
+
+
+def test_stored_replies_go_with_their_age_and_with_their_person(home: Path) -> None:
+    recording.change("default", {"keep_days": 10})
+    for number, (user, days) in enumerate([("taro", 11), ("taro", 9), ("hanako", 9), (None, 9)]):
+        body = {"model": "orders@1", "created": TODAY - days * DAY}
+        stored.put("response", f"resp_{number}", body, [], {"tag": "x"}, "default", user)
+    retention.sweep(TODAY - DAY)
+    assert retention.sweep(TODAY) == 1
+    assert logs.forget("taro", "default")["stored_replies"] == 1
+    with reading() as session:
+        assert session.scalars(sa.select(StoredReply.id)).all() == ["resp_2", "resp_3"]
+        assert session.scalars(sa.select(ReplyTag.reply)).all() == [3, 4]
 
 
 def test_a_clock_that_jumps_takes_no_exchange_along(home: Path) -> None:

@@ -169,6 +169,19 @@ def test_an_exchange_that_comes_twice_takes_none_of_its_batch_along(home: Path) 
     assert outcomes == {"kept": 3, "database_failed": 1}
 
 
+def test_what_comes_together_is_one_transaction_and_who_waits_does_not_wait_for_more(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording.change("default", {"mode": "on"})
+    monkeypatch.setattr(recorder, "GATHER_SECONDS", 60.0)
+    batches: list[int] = []
+    keep = keeping.keep
+    monkeypatch.setattr(keeping, "keep", lambda batch, dropped: (batches.append(len(batch)), keep(batch, dropped)))
+    made, outcomes = recorded(5)
+    made.close()
+    assert batches == [5] and outcomes == {"kept": 5} and logs.listed()["served"] == 5
+
+
 def test_of_sampled_exchanges_the_share_is_kept_that_was_asked_for(home: Path) -> None:
     recording.change("default", {"mode": "sampled", "share": 0.25})
     made = Recorder()

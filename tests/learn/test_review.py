@@ -195,6 +195,13 @@ def test_what_is_handed_out_comes_back_filled_in(home: Path, tmp_path: Path, suf
     assert logs.show(ids[0])["reviews"][0]["reviewer"] == "aoki"
 
 
+def test_another_form_than_those_of_review_is_refused(home: Path, tmp_path: Path) -> None:
+    many(["Delivery?"])
+    with pytest.raises(UsageError, match=r"\.xlsx"):
+        handing.export(review.queue("aoki"), tmp_path / "r.pdf")
+    assert not list(tmp_path.glob("r.*"))
+
+
 @pytest.mark.parametrize(
     "lines",
     ["nonsense", '{"decision": "accept"}', '{"id": "chatcmpl-0", "decision": "perhaps"}',

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from openai import NotFoundError
 
 from sodate.learn import logs, recording
 from sodate.serve import keys
@@ -197,6 +198,24 @@ def test_a_reply_that_is_not_of_its_form_is_kept_though_it_was_not_sent(
     (told,) = new()
     assert told["finish"] == "schema_violation" and told["reply"].startswith("{")
     assert "broken_schema" in [one["reason"] for one in told["reasons"]]
+
+
+def test_a_project_can_keep_its_askers_from_storing_anything(keeping: tuple[Running, dict[str, str]]) -> None:
+    server, secrets = keeping
+    client = server.client(secrets["shop"])
+    ask = {"model": "orders", "input": "Send one pear.", "max_output_tokens": 4, "temperature": 0}
+    assert client.responses.create(**ask).store is True  # type: ignore[call-overload]
+    recording.change("shop", {"stored": False})
+    try:
+        wait(lambda: client.responses.create(**ask).store is False)  # type: ignore[call-overload]
+        said = client.responses.create(store=True, **ask)  # type: ignore[call-overload]
+        with pytest.raises(NotFoundError):
+            client.responses.retrieve(said.id)
+        done = client.chat.completions.create(messages=ASKED, store=True, **GREEDY)  # type: ignore[call-overload]
+        with pytest.raises(NotFoundError):
+            client.chat.completions.retrieve(done.id)
+    finally:
+        recording.change("shop", {"stored": True})
 
 
 def test_a_canary_of_personal_data_is_in_no_file_of_the_server(keeping: tuple[Running, dict[str, str]]) -> None:
