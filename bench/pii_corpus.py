@@ -159,40 +159,19 @@ def _email(rng: random.Random) -> str:
 
 def _phone_ja(rng: random.Random) -> str:
     a, b, c = _digits(rng, 4), _digits(rng, 4), _digits(rng, 3)
-    return rng.choice(
-        [
-            f"090-{a}-{b}",
-            f"080{a}{b}",
-            f"03-{a}-{b}",
-            f"(06){a}-{b}",
-            f"045({c}){a}",
-            f"0120-{c}-{_digits(rng, 3)}",
-            f"+81 90-{a}-{b}",
-            f"050 {a} {b}",
-            f"0465-{_digits(rng, 2)}-{a}",
-            f"070.{a}.{b}",
-            f"+81-3-{a}-{b}",
-            f"03{a}{b}",
-        ]
-    )
+    return rng.choice([
+        f"090-{a}-{b}", f"080{a}{b}", f"03-{a}-{b}", f"(06){a}-{b}", f"045({c}){a}", f"0120-{c}-{_digits(rng, 3)}",
+        f"+81 90-{a}-{b}", f"050 {a} {b}", f"0465-{_digits(rng, 2)}-{a}", f"070.{a}.{b}", f"+81-3-{a}-{b}", f"03{a}{b}",
+    ])  # fmt: skip
 
 
 def _phone_en(rng: random.Random) -> str:
     area, mid, last = f"{rng.randint(2, 9)}{_digits(rng, 2)}", f"{rng.randint(2, 9)}{_digits(rng, 2)}", _digits(rng, 4)
-    return rng.choice(
-        [
-            f"({area}) {mid}-{last}",
-            f"{area}-{mid}-{last}",
-            f"{area}.{mid}.{last}",
-            f"+1 {area} {mid} {last}",
-            f"1-{area}-{mid}-{last}",
-            f"+44 20 7946 {last}",
-            f"020 7946 {last}",
-            f"+49 30 {_digits(rng, 6)}",
-            f"07700 900{_digits(rng, 3)}",
-            f"{area}{mid}{last}",
-        ]
-    )
+    return rng.choice([
+        f"({area}) {mid}-{last}", f"{area}-{mid}-{last}", f"{area}.{mid}.{last}", f"+1 {area} {mid} {last}",
+        f"1-{area}-{mid}-{last}", f"+44 20 7946 {last}", f"020 7946 {last}", f"+49 30 {_digits(rng, 6)}",
+        f"07700 900{_digits(rng, 3)}", f"{area}{mid}{last}",
+    ])  # fmt: skip
 
 
 # Variants that stand in family registers, by the form in everyday use.
