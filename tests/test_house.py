@@ -151,6 +151,12 @@ def test_one_module_writes_weights_and_only_as_safetensors() -> None:
     } == {"sodate/library/gguf_write.py"}
 
 
+def test_yaml_is_read_in_one_place_within_bounds() -> None:
+    readers = {name_of(file) for file, tree in TREES.items()
+               if any(name in ("yaml.safe_load", "yaml.load") for name, _ in calls(tree))}  # fmt: skip
+    assert readers == {"sodate/core/yaml_files.py"}
+
+
 def test_nothing_that_arrives_can_run_code() -> None:
     for file, tree in TREES.items():
         assert not roots(file) & {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}, name_of(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import secrets
@@ -15,7 +16,7 @@ from sodate.grade import Case, parse_grader
 from sodate.grade import templates as holes
 from sodate.grade.outcome import Judges, Usage
 from sodate.grade.reading import read
-from sodate.grade.schemas import read_schema
+from sodate.grade.schemas import Schema, read_schema
 
 MAX_CRITERIA = 50
 
@@ -85,24 +86,31 @@ def checked_criteria(criteria: Sequence[Any]) -> list[dict[str, Any]]:
     told = []
     for number, given in enumerate(criteria):
         members = {key: value for key, value in given.items() if key != "id"} if isinstance(given, Mapping) else given
-        kind = read(members, "evals", parse_grader, f"testing_criteria.{number}")
+        kind = read(members, "evals", parse_grader, f"testing_criteria[{number}]")
         told.append({**members, "id": f"{kind.name}-{_uuid()}"})
     return told
 
 
-def check_item(config: Mapping[str, Any], item: Any, where: str) -> Mapping[str, Any]:
-    """The columns of an item, if they are what the eval's schema says."""
+def check_item(config: Mapping[str, Any], item: Any, where: str, param: str) -> Mapping[str, Any]:
+    """The columns of an item, if they are what the eval's schema says. `where` names it in the sentence, `param` in the
+    request."""
     if not isinstance(item, Mapping):
-        raise _wrong(where, tr("is not an object", "がオブジェクトではありません"))
+        raise UsageError(tr(f"{where} is not an object.", f"{where} がオブジェクトではありません。"),
+                         code="invalid_value", param=param)  # fmt: skip
     if config["type"] == "custom":
-        problems = read_schema(dict(config["schema"]["properties"]["item"]), "item_schema").problems(dict(item))
+        problems = _item_schema(json.dumps(config["schema"]["properties"]["item"])).problems(dict(item))
         if problems:
             raise UsageError(
                 tr(f"{where} does not fit item_schema: {problems[0]}",
                    f"{where} が item_schema に合いません: {problems[0]}"),
-                code="invalid_value", param=where,
+                code="invalid_value", param=param,
             )  # fmt: skip
     return item
+
+
+@functools.lru_cache(16)
+def _item_schema(document: str) -> Schema:
+    return read_schema(json.loads(document), "item_schema")
 
 
 def messages_for(template: Mapping[str, Any], item: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -134,11 +142,30 @@ def check_messages(template: Any, where: str) -> None:
     for number, turn in enumerate(turns):
         role = turn.get("role") if isinstance(turn, Mapping) else None
         if role not in ("system", "developer", "user", "assistant"):
-            raise _wrong(f"{where}.template.{number}.role", tr("is not a role", "が役割ではありません"))
+            raise _wrong(f"{where}.template[{number}].role", tr("is not a role", "が役割ではありません"))
         try:
             holes.check(_turn_text(turn))
         except holes.BadTemplateError as error:
-            raise UsageError(error.args[0], code="invalid_value", param=f"{where}.template.{number}") from None
+            raise UsageError(error.args[0], code="invalid_value", param=f"{where}.template[{number}]") from None
+
+
+def asked_params(given: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's sampling_params as a chat completion is asked. The platform has two names for the longest reply, and
+    writes the form and the tools of a run over responses as that endpoint does."""
+    told = {name: value for name, value in given.items() if name not in ("max_completions_tokens", "text", "tools")}
+    if "max_completions_tokens" in given:
+        told.setdefault("max_completion_tokens", given["max_completions_tokens"])
+    form = (given.get("text") or {}).get("format")
+    if form is not None:
+        schema = {name: value for name, value in form.items() if name != "type"}
+        told["response_format"] = {"type": form["type"], **({"json_schema": schema} if schema else {})}
+    if given.get("tools"):
+        told["tools"] = [
+            tool if "function" in tool
+            else {"type": "function", "function": {name: value for name, value in tool.items() if name != "type"}}
+            for tool in given["tools"]
+        ]  # fmt: skip
+    return told
 
 
 def _turn_text(turn: Mapping[str, Any]) -> str:

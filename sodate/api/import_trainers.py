@@ -17,6 +17,7 @@ from sodate.api.imported import Imported, begin
 from sodate.core.errors import SodateError
 from sodate.core.recipe import METHODS
 from sodate.core.text import tr
+from sodate.core.yaml_files import yaml_value
 
 Row = Mapping[str, Any]
 _STAGES = {"sft": "sft", "pt": "sft", "dpo": "dpo", "rm": "reward", "kto": "kto", "ppo": "ppo"}
@@ -82,10 +83,8 @@ def _documents(path: Path, made: Imported) -> dict[str, dict[str, Any]]:
             continue
         try:
             text = file.read_text("utf-8-sig")
-            if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-                raise ValueError(tr("aliases (*name) are not read", "エイリアス (*名前) は読みません"))
-            value = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
+            value = yaml_value(text)
+        except (yaml.YAMLError, ValueError, OSError) as error:
             made.leave(file.name, tr(f"It can't be read as YAML: {error}", f"YAML として読めません: {error}"))
             continue
         if isinstance(value, dict):

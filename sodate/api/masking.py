@@ -242,7 +242,7 @@ def _table(path: Path, reader: Any) -> Iterator[list[str]]:
 def _document(path: Path, number: int, line: str) -> Any:
     try:
         return json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SodateError(
             tr(f"{path}:{number} is not JSON: {error}.", f"{path}:{number} は JSON ではありません: {error}"),
             code="damaged", param="data", file=path, line=number,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,8 @@ from sodate.data.mask import column_kind
 
 ID = "id"
 MAX_CELL = 32_767  # characters of a cell, beyond which a spreadsheet refuses the file
+MAX_UNPACKED = 200 << 20  # bytes of a workbook's parts
+MAX_CELLS = 5_000_000
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what a cell that would be a formula begins with
 Encoding = Literal["utf-8", "cp932"]
 ENDINGS = (".csv", ".xlsx")  # what is written, by the name of the file
@@ -158,15 +161,59 @@ def plain(text: str) -> str:
 def table(path: Path) -> list[list[str]]:
     """Every row of a workbook's sheets as text, those of one sheet after the other."""
     try:
-        book = _openpyxl().load_workbook(path, read_only=True, data_only=True)
-        rows = [["" if cell is None else str(cell) for cell in row]
-                for sheet in book.worksheets for row in sheet.iter_rows(values_only=True)]  # fmt: skip
+        book = _book(path, read_only=True, data_only=True)
+        rows = list(_rows(path, book.worksheets))
         book.close()
     except SodateError:
         raise
     except Exception as error:  # a stranger's file, read by a library that raises what it likes
         raise _no_workbook(path, error) from None
     return rows
+
+
+def _book(path: Path, **how: bool) -> Any:
+    """A workbook, opened. SodateError for one that unpacks to more than MAX_UNPACKED bytes: what a part of the archive
+    claims is the most that is ever unpacked of it."""
+    openpyxl = _openpyxl()
+    with zipfile.ZipFile(path) as packed:
+        unpacked = sum(part.file_size for part in packed.infolist())
+    if unpacked > MAX_UNPACKED:
+        raise _too_large(
+            path, tr(f"unpacked it would be {unpacked >> 20} MiB", f"展開すると {unpacked >> 20} MiB になります")
+        )
+    return openpyxl.load_workbook(path, **how)
+
+
+def _rows(path: Path, sheets: Iterable[Any]) -> Iterator[list[str]]:
+    """The rows of sheets as text. What a sheet says of its own size is not believed, but counted: formats down to the
+    last row make it a million rows long. SodateError beyond MAX_CELLS."""
+    count = 0
+    for sheet in sheets:
+        sheet.reset_dimensions()
+        blank = 0  # rows without anything, which count only where something comes after them
+        for row in sheet.iter_rows(values_only=True):
+            count += len(row) + 1
+            if count > MAX_CELLS:
+                raise _too_many_cells(path)
+            if all(cell is None for cell in row):
+                blank += 1
+                continue
+            yield from ([] for _ in range(blank))
+            blank = 0
+            yield ["" if cell is None else str(cell) for cell in row]
+
+
+def _too_many_cells(path: Path) -> SodateError:
+    return _too_large(path, tr(f"it has more than {MAX_CELLS:,} cells", f"セルが {MAX_CELLS:,} 個を超えています"))
+
+
+def _too_large(path: Path, why: str) -> SodateError:
+    return SodateError(
+        tr(f"{path} is too large a workbook: {en(why)}.", f"{path} は大きすぎます: {ja(why)}。"),
+        tr("Delete empty rows and columns at its end, or save the sheet as CSV.",
+           "末尾の空の行と列を削除するか、シートを CSV で保存してください。"),
+        code="too_large", param="data", file=path,
+    )  # fmt: skip
 
 
 def _no_workbook(path: Path, error: Exception) -> SodateError:
@@ -184,7 +231,9 @@ def rewrite(
     authors' names are changed or left out, too. How many rows there are below the first.
     """
     try:
-        book = _openpyxl().load_workbook(source, rich_text=False)
+        book = _book(source)
+        if sum(sheet.max_row * sheet.max_column for sheet in book.worksheets) > MAX_CELLS:
+            raise _too_many_cells(source)  # to look at a cell is to make it
     except SodateError:
         raise
     except Exception as error:
@@ -244,8 +293,8 @@ def _plain(cell: Any) -> Any:
 
 def _read_xlsx(path: Path) -> list[list[str]]:
     try:
-        book = _openpyxl().load_workbook(path, read_only=True, data_only=True)
-        rows = [["" if cell is None else str(cell) for cell in row] for row in book.active.iter_rows(values_only=True)]
+        book = _book(path, read_only=True, data_only=True)
+        rows = list(_rows(path, [book.active]))
         book.close()
     except SodateError:
         raise

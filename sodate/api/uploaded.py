@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic_core import from_json
 
 from sodate.core.errors import SodateError
-from sodate.core.text import en, ja, tr
+from sodate.core.text import Sentence, en, ja, tr
 from sodate.data import examples
 from sodate.data.encodings import UTF8_BOM
 from sodate.data.formats import NoFormatError
-from sodate.data.jsontext import MAX_ROW_BYTES
-from sodate.data.ledger import Problem
+from sodate.data.jsontext import MAX_ROW_BYTES, parse_object
+from sodate.data.ledger import Problem, RowError
 from sodate.data.read import RawRow, read_rows
 
 DEEP = 50_000  # rows that are examined as training does; of later ones, that each is a JSON object
@@ -69,6 +72,31 @@ def examine(path: Path) -> Examined:
     if not rows_in:
         raise _broken(1, tr("the file has no rows", "行がありません"))
     return Examined(rows_in, name, first.line if first else None, str(first.message) if first else "")
+
+
+def objects(path: Path) -> Iterator[tuple[int, dict[str, Any] | None, Sentence]]:
+    """(line, object, why there is none) of each line of an uploaded file that is not blank, as strict as rows of
+    training are: no NaN, no key twice, no half characters, no line beyond MAX_ROW_BYTES. One line is in memory at a
+    time.
+    """
+    with path.open("rb") as stream:
+        for line in itertools.count(1):
+            text = stream.readline(MAX_ROW_BYTES + 1)
+            if not text:
+                return
+            try:
+                if len(text) > MAX_ROW_BYTES:
+                    while text and not text.endswith(b"\n"):
+                        text = stream.readline(1 << 20)
+                    raise RowError("line-too-long", MAX_ROW_BYTES >> 20)
+                text = text.removeprefix(UTF8_BOM).strip()
+                if text:
+                    yield line, parse_object(text), tr("", "")
+            except UnicodeDecodeError:
+                yield line, None, tr("it is not UTF-8", "UTF-8 ではありません")
+            except RowError as error:
+                said = error.problem("", line).message
+                yield line, None, tr(en(said).rstrip("."), ja(said).rstrip("。"))
 
 
 def _objects_from(path: Path, line: int) -> int | None:

@@ -243,7 +243,15 @@ def train(
     keys = given(w for w in words if "=" in w)
     options = {"model": model, "data": data, "eval": held_out, "name": name, "method": method, "adapter": adapter,
                "init_adapter": init_adapter, "columns": columns, "encoding": encoding, "memory": memory}  # fmt: skip
-    keys |= {key: value for key, value in options.items() if value}
+    options = {key: value for key, value in options.items() if value}
+    if twice := keys.keys() & options.keys():
+        key = min(twice)
+        raise UsageError(
+            tr(f"{key} is given twice: as an option and as {key}=…",
+               f"{key} がオプションと {key}=… の両方で指定されています。"),
+            code="bad_value", param=key,
+        )  # fmt: skip
+    keys |= options
     loaded = load_recipe(Path(files[0]) if files else None, keys)
     # A recipe file may come from anybody: of what it names, only a built-in model, pinned by its hash, is fetched.
     if "model" in keys or is_built_in(loaded.model):

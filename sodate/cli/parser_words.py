@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from sodate.core.text import language
+from sodate.core.text import Sentence, language, tr
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -24,6 +24,16 @@ _HELP = [
     (r"\[required\]", "[必須]"),
     (r"\[default:(?=\s)", "[既定:"),
 ]
+# The first verbs of a page, in the order in which they are needed.
+SECTIONS: tuple[tuple[Sentence, tuple[str, ...]], ...] = (
+    (tr("Data", "データ"), ("data", "index", "import")),
+    (tr("Train", "学習"), ("models", "train", "runs", "versions", "plan")),
+    (tr("Measure", "評価"), ("eval", "reports", "ladder", "ladders", "judge", "why")),
+    (tr("Use", "利用"), ("chat", "generate", "decide", "export")),
+    (tr("Serve", "サーバー"), ("serve", "keys", "link", "worker", "projects")),
+    (tr("Release and improve", "公開と改善"), ("gate", "release", "logs", "learn", "cycle", "overview")),
+    (tr("Look after it", "保守"), ("doctor", "backup", "restore")),
+)
 _SAID = [
     (r"No such command (.+?)\.", r"コマンド \1 はありません。"),
     (r" ?Did you mean (.+)\?", r"\1 のことですか?"),
@@ -61,10 +71,23 @@ class Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """The same of a group of commands."""
+    """The same of a group of commands. Those of SECTIONS are listed under their headings."""
 
     def get_help(self, ctx: Any) -> str:
         return _page(super().get_help(ctx))
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        listed = self.list_commands(ctx)
+        if not set(SECTIONS[0][1]) <= set(listed):
+            return super().format_commands(ctx, formatter)
+        width = max(map(len, listed))
+        limit = formatter.width - 6 - width
+        rest = tuple(name for name in listed if not any(name in names for _, names in SECTIONS))
+        for heading, names in (*SECTIONS, *([(tr("More", "その他"), rest)] if rest else [])):
+            rows = [(name.ljust(width), self.commands[name].get_short_help_str(limit)) for name in names]
+            with formatter.section(str(heading)):
+                formatter.write_dl(rows)
+        return None
 
 
 class Verbs(typer.Typer):

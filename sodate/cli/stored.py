@@ -68,7 +68,7 @@ def versions_merge(
 @app.command(
     "export",
     help=tr(
-        "A version as files for another engine, tried there before they appear.",
+        "A version as files for another engine, tried there.",
         "別のエンジンで使うファイルに書き出す。そのエンジンで確認してから置く。",
     ),
 )

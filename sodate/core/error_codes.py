@@ -194,6 +194,7 @@ CODES: Mapping[str, str] = {
         "会話テンプレートを解釈できないか、テンプレートが行を受け付けませんでした",
     ),
     "too_few_rows": tr("the rows are too few for what was asked of them", "求めたことに対して行が足りません"),
+    "too_large": tr("a file is larger than is read", "ファイルが、読み込める大きさを超えています"),
     "too_long": tr(
         "prompt and reply are more tokens than the model takes",
         "プロンプトと返答の合計が、モデルの上限トークン数を超えます",

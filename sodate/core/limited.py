@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import select
 import signal
@@ -21,11 +22,12 @@ from sodate.core.text import en, ja, tr
 
 OUTPUT_BYTES = 1 << 24  # of what the work returns, as JSON
 SPARE_SECONDS = 0.5  # for the child's own start and end
+RESERVE = 128 << 20  # bytes of address space; the C library reserves 64 MiB at once
 
 
-def limited(work: Callable[[], Any], what: str, *, seconds: float, memory: int) -> Any:
+def limited(work: Callable[[], Any], what: str, *, seconds: float, memory: int, output: int = OUTPUT_BYTES) -> Any:
     """What `work` returns, as JSON carries it, from a forked child: at most `seconds` and `memory` bytes beyond what
-    this process has. What it needs should be imported before.
+    this process has, `output` bytes of JSON. What it needs should be imported before.
 
     A SodateError of `work` is raised here. Whatever else ends it (a limit, a signal, any exception) is a SodateError
     that names `what`.
@@ -40,7 +42,7 @@ def limited(work: Callable[[], Any], what: str, *, seconds: float, memory: int) 
         _work(work, write, seconds, memory)
     os.close(write)
     try:
-        raw = _read(read, time.monotonic() + seconds + SPARE_SECONDS)
+        raw = _read(read, time.monotonic() + seconds + SPARE_SECONDS, output)
     finally:
         os.close(read)
         os.kill(child, signal.SIGKILL)
@@ -68,7 +70,7 @@ def limited(work: Callable[[], Any], what: str, *, seconds: float, memory: int) 
     )
 
 
-def _read(handle: int, deadline: float) -> bytes | None:
+def _read(handle: int, deadline: float, most: int) -> bytes | None:
     """All that the child says before it closes its end; None when the deadline comes first."""
     said = bytearray()
     waiting = select.poll()  # select.select knows no descriptor above 1023
@@ -76,10 +78,24 @@ def _read(handle: int, deadline: float) -> bytes | None:
     while (left := deadline - time.monotonic()) > 0:
         if waiting.poll(1000 * left):
             part = os.read(handle, 1 << 16)
-            if not part or len(said) > OUTPUT_BYTES:
+            if not part or len(said) > most:
                 return bytes(said)
             said += part
     return None
+
+
+def _limit_memory(memory: int) -> None:
+    """At most so many bytes more that may be written to. The address space, which also counts files that are mapped,
+    gets RESERVE beyond: a limit on data holds only as long as the address space has not reached its own, since the
+    kernel lets what other threads had reserved become writable then (mprotect_fixup in Linux's mm/mprotect.c).
+    """
+    # statm counts pages, the address space first; status says in kB how much of it can be written to.
+    space = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + memory + RESERVE
+    resource.setrlimit(resource.RLIMIT_AS, (space, space))
+    found = re.search(r"^VmData:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    if found is not None:
+        data = (int(found[1]) << 10) + memory
+        resource.setrlimit(resource.RLIMIT_DATA, (data, data))
 
 
 def _work(work: Callable[[], Any], write: int, seconds: float, memory: int) -> NoReturn:
@@ -91,10 +107,7 @@ def _work(work: Callable[[], Any], write: int, seconds: float, memory: int) -> N
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         cpu = int(seconds) + 2
         resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu))
-        # statm counts pages, the address space first.
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        address_space = pages * resource.getpagesize() + memory
-        resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
+        _limit_memory(memory)
         answer: tuple[str, Any] = ("done", work())
     except SodateError as error:
         more = {"code": error.code, "param": error.param, "file": error.file, "line": error.line}

@@ -21,10 +21,11 @@ from pydantic import (
     field_validator,
 )
 
+from sodate.core.complaints import reason
 from sodate.core.errors import UsageError
 from sodate.core.home import beside
 from sodate.core.recipe_values import amount_bytes, column_pairs
-from sodate.core.text import en, ja, said_by, tr
+from sodate.core.text import en, ja, tr
 from sodate.core.yaml_files import read_mapping, yaml_value
 
 Auto = Literal["auto"]
@@ -344,17 +345,18 @@ def validated(kind: type[Typed], values: dict[str, Any], where: str) -> Typed:
         if first["type"] == "missing":
             raise UsageError(
                 tr(f"{at}{key!r} is missing.", f"{at}{key!r} がありません。"),
-                tr(f"Give it in the recipe or as {key}=VALUE.", f"レシピか {key}=値 で指定してください。")
+                tr(f"Give it as --{key}, or in a recipe.", f"--{key} か、レシピで指定してください。")
+                if issubclass(kind, Recipe) and key in ("model", "data")
+                else tr(f"Give it in the recipe or as {key}=VALUE.", f"レシピか {key}=値 で指定してください。")
                 if issubclass(kind, Recipe)
                 else tr(f"Write {key}: VALUE into the file.", f"ファイルに {key}: 値 と書いてください。"),
                 code="missing_key",
                 param=key,
                 file=where or None,
             ) from None
-        own = first.get("ctx", {}).get("error")  # what a validator of ours said
-        why = said_by(own) if isinstance(own, Exception) else first["msg"]
+        why = reason(error.errors(), values)
         raise UsageError(
-            tr(f"{at}{key} = {first['input']!r}: {en(why)}.", f"{at}{key} = {first['input']!r}: {ja(why)}"),
+            tr(f"{at}{key} = {first['input']!r}: {en(why)}.", f"{at}{key} = {first['input']!r}: {ja(why)}。"),
             code="bad_value",
             param=key,
             file=where or None,

@@ -153,6 +153,11 @@ def _written(found: re.Match[str]) -> str:
     return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 
+def seen(text: str) -> str:
+    """The text without the characters that are not seen: two that differ in those alone look the same to a reader."""
+    return _UNSEEN.sub("", _CONTROLS.sub("", text))
+
+
 def json_text(value: Any, **options: Any) -> str:
     """A JSON document, of the same value, in which characters that `visible` writes out are escaped."""
     return _IN_JSON.sub(lambda found: json.dumps(found[0])[1:-1], json.dumps(value, ensure_ascii=False, **options))

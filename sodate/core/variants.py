@@ -18,7 +18,8 @@ _GROUPS = """
 専專 銭錢 荘莊 総總 聡聰 台臺 団團 昼晝 鎮鎭 点點 伝傳 灯燈 稲稻 読讀 売賣 仏佛 並竝 宝寶寳 満滿 弥彌
 訳譯 与與 余餘 様樣 来來 覧覽 両兩 励勵 霊靈 齢齡 恋戀 労勞 楼樓 禄祿 湾灣 巌巖 尭堯 凛凜 遥遙 槌鎚
 柳栁 芦蘆 蛍螢 鶏鷄 芸藝 県縣 駅驛 区區 学學 気氣 医醫 戸戶 歩步 悦悅 長⻑ 西⻄ 見⻅ 角⻆ 貝⻉ 金⾦
-青⻘ 食⻝
+青⻘ 食⻝ 園薗 塩鹽 仮假 亀龜 峰峯 岳嶽 野埜 薮藪 篭籠 梅楳 昇曻 船舩 涼凉 寛寬 枡桝 祢禰 参參 壱壹 巻卷 舎舍 萌萠
+麹麴
 """
 _USUAL = {other: group[0] for group in _GROUPS.split() for other in group[1:]}
 # Kanji that Unicode has twice (there are two of 神), and the radicals that PDFs give for them.

@@ -14,7 +14,8 @@ MAX_CHARS = 1_000_000
 
 
 def yaml_value(text: str) -> Any:
-    """A YAML value of bounded size. YAMLError also on aliases, by which a few lines name millions of values."""
+    """A YAML value of bounded size. YAMLError also on aliases, by which a few lines name millions of values, and on
+    values that Python has none for, such as the 30th of February."""
     if len(text) > MAX_CHARS:
         raise yaml.YAMLError(tr(f"more than {MAX_CHARS} characters", f"{MAX_CHARS} 文字を超えています"))
     try:
@@ -24,6 +25,8 @@ def yaml_value(text: str) -> Any:
         return yaml.safe_load(text)
     except RecursionError:
         raise yaml.YAMLError(tr("nested too deeply", "入れ子が深すぎます")) from None
+    except (ValueError, OverflowError) as error:
+        raise yaml.YAMLError(str(error)) from None
 
 
 def read_mapping(path: Path, what: Sentence, param: str, *, code: str) -> dict[Any, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 from sodate.core.errors import UsageError
 from sodate.core.text import en, ja, tr
 from sodate.data.calls import Row
+from sodate.data.jsontext import nothing
 from sodate.data.ledger import RowError
 from sodate.data.marks import verdict
 
@@ -24,32 +26,37 @@ _PROMPT_LIKE = r"prompt|question|query|instruction|input|source|質問|問い|�
 _REPLY_LIKE = r"completion|answer|response|output|reply|target|label|回答|答え|返答|出力|返信|ラベル|答"
 # Names (whole ones, folded) that say what a column is. Beside a context, a prompt is not all there is.
 _PROMPTS = frozenset(
-    ["prompt", "question", "query", "instruction", "input", "text", "質問", "問い", "入力", "依頼", "本文"]
+    (
+        *("prompt", "question", "query", "instruction", "input", "text"),
+        *("プロンプト", "質問", "問い", "問い合わせ", "お問い合わせ", "入力", "指示", "依頼", "本文"),
+    )
 )
 _CONTEXTS = frozenset(
     ["context", "passage", "document", "history", "messages", "conversations", "文脈", "背景", "資料", "履歴"]
 )
+_SAID = ("出力", "返答", "回答", "応答", "返信", "例")
 _WANTED = frozenset(
-    ["wanted", "wanted output", "望ましい出力", "望ましい返答", "望ましい回答", "良い出力", "良い返答", "良い回答"]
+    ["wanted", "wanted output"] + [good + said for good in ("望ましい", "好ましい", "良い") for said in _SAID]
 )
 _UNWANTED = frozenset(
-    (
-        *("unwanted", "unwanted output", "避けたい出力", "避けたい返答", "避けたい回答"),
-        *("望ましくない出力", "望ましくない返答", "望ましくない回答", "悪い出力", "悪い返答", "悪い回答"),
-    )
+    ["unwanted", "unwanted output"]
+    + [bad + said for bad in ("避けたい", "望ましくない", "好ましくない", "悪い") for said in _SAID]
 )
 _REPLIES = _WANTED.union(
     ["completion", "answer", "response", "output", "reply", "target", "label"],
-    ["回答", "答え", "返答", "出力", "返信", "ラベル"],
+    ["回答", "解答", "答え", "返答", "応答", "出力", "返信", "ラベル"],
 )
 JUDGED = _WANTED | _UNWANTED
-_SYSTEMS = frozenset(["system", "system prompt", "システム", "システムプロンプト"])
+_SYSTEMS = frozenset(
+    ["system", "system prompt", "system message", "システム", "システムプロンプト", "システムメッセージ"]
+)
 _USERS = frozenset(["user", "human", "ユーザー", "ユーザ", "利用者"])
 _ASSISTANTS = frozenset(["assistant", "ai", "アシスタント"])
 
 _ALL = _PROMPTS | _REPLIES | _UNWANTED | _SYSTEMS | _USERS | _ASSISTANTS | {name.replace("_", " ") for name in TARGETS}
 
 
+@functools.lru_cache(4096)
 def _folded(name: str) -> str:
     """A column's name as names are compared: width, case, spaces around it and underscores do not count."""
     return unicodedata.normalize("NFKC", name).strip().casefold().replace("_", " ")
@@ -65,6 +72,15 @@ def canonical(row: Row) -> Row:
     known = {_folded(target): target for target in TARGETS}
     names = {name: known.get(_folded(name), name) for name in row}
     return {names[name] if names[name] not in row else name: value for name, value in row.items()}
+
+
+def with_system_named(row: Row) -> Row:
+    """The row with its system text as `system`, under whichever of that column's names it stands: what a format does
+    not know it would lose."""
+    if not nothing(row.get("system")):
+        return row
+    name = next((key for key, value in row.items() if _folded(key) in _SYSTEMS and not nothing(value)), None)
+    return row if name is None else {**{key: value for key, value in row.items() if key != name}, "system": row[name]}
 
 
 def replies(row: Row) -> list[str]:

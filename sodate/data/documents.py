@@ -17,6 +17,9 @@ def no_row(document: Mapping[str, Any], name: str) -> SodateError | None:
     table = len(lists) == len(values) > 0 and len({len(value) for value in lists}) == 1 < len(lists[0])
     if table and not any(isinstance(item, dict | list) for value in lists for item in value):
         return _refused(name, tr(f"{len(lists[0])} rows as columns", f"列ごとに並べた {len(lists[0])} 行"))
+    beside = [value for value in lists if len(value) > 1 and all(isinstance(item, list) for item in value)]
+    if len(beside) == 1 and len(lists) > 1 and not document.keys() & ROW_KEYS:  # pandas' "split": columns, index, data
+        return _refused(name, tr(f"{len(beside[0])} rows as lists", f"リストとして並べた {len(beside[0])} 行"))
     inner = [value for value in values if isinstance(value, dict)]
     if len(inner) == len(values) > 0 and not document.keys() & ROW_KEYS:
         return _refused(name, tr(f"{len(values)} rows under names of their own", f"名前付きで並べた {len(values)} 行"))

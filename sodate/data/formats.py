@@ -28,6 +28,7 @@ from sodate.data.columns import (
     replies,
     turns,
     wanted,
+    with_system_named,
 )
 from sodate.data.jsontext import MAX_DEPTH
 from sodate.data.ledger import RowError
@@ -71,7 +72,7 @@ def detect(rows: Sequence[Row], columns: Mapping[str, str], file: str) -> Format
         for key, value in row.items():
             found.setdefault(key, value)
     named = [
-        unfolded(renamed(row, columns) if columns else row, strict=False)
+        with_system_named(unfolded(renamed(row, columns) if columns else row, strict=False))
         for row in rows
         if all(column in row for column in columns.values())
     ]
@@ -258,7 +259,8 @@ ROW_KEYS = LISTS | {"tests", *TARGETS}.union(*(form.keys for form in FORMATS))
 def parse(row: Row, form: Format, source: Source, notes: Notes) -> Example:
     """The example in `row`. RowError where it is broken, or where it is a row of another format."""
     try:
-        row = unfolded(row)
+        given = unfolded(row)
+        row = with_system_named(given)
         if not form.fits(row) and not row.keys() & form.keys:
             raise _other_format(row, form)
         example = form.parse(row, source, notes)
@@ -267,7 +269,7 @@ def parse(row: Row, form: Format, source: Source, notes: Notes) -> Example:
                 raise RowError("all-weights-zero")
             if unknown := marks_not_known(row):
                 notes.append(("unknown-key", (tr("The row", "この行"), ", ".join(unknown))))
-        return supervised.with_item(example, row)
+        return supervised.with_item(example, given)
     except RecursionError:
         raise RowError("too-deep", MAX_DEPTH) from None
 

@@ -45,7 +45,10 @@ def _parse(data: bytes) -> Any:
     try:
         value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
-        raise RowError("invalid-json", _explain(error, text)) from None
+        refused = RowError("invalid-json", _explain(error, text))
+        if error.msg == "Extra data":
+            refused.rows = _objects_in(text)
+        raise refused from None
     except RecursionError:
         raise RowError("too-deep", MAX_DEPTH) from None
     except ValueError:  # int() refuses more than 4300 digits
@@ -56,6 +59,19 @@ def _parse(data: bytes) -> Any:
         if b"\\u0000" in data and (where := place_of(value, lambda text: "\0" in text)) is not None:
             raise RowError("nul").at(where)
     return value
+
+
+def _objects_in(text: str) -> int:
+    """How many objects stand one after the other, at least one: as many rows are lost where they share a line."""
+    count, at = 0, 0
+    while text.startswith("{", at):
+        try:
+            at = json.JSONDecoder().raw_decode(text, at)[1]
+        except (ValueError, RecursionError):
+            break
+        count += 1
+        at += len(text[at : at + 64]) - len(text[at : at + 64].lstrip(" \t,"))
+    return max(1, count)
 
 
 def json_text(text: object, what: str) -> Any:

@@ -12,7 +12,7 @@ from sodate.core.text import Sentence, blank, tr
 from sodate.data.columns import known_names
 
 KINDS = ("jsonl", "json", "csv", "tsv", "parquet")
-DELIMITERS = (",", ";", "\t", "|")
+DELIMITERS = (",", ";", "\t", "|", "，")  # the last as Japanese and Chinese keyboards write a comma
 _HEAD = 1 << 16  # characters of the beginning that are looked at
 
 _ARRAY_OF_ROWS = re.compile(r"\[\s*\{")

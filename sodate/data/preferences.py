@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from sodate.core.text import blank, tr
+from sodate.core.text import blank, seen, tr
 from sodate.core.types import Example, Judgement, Message, Preference, Ranking, Source
 from sodate.data.calls import Notes, Row, tools_of
 from sodate.data.columns import wanted
@@ -48,10 +48,15 @@ def _preference(
 ) -> Preference:
     if not is_asked(prompt):
         raise RowError("missing-prompt")
-    if chosen == rejected:
+    if _seen(chosen) == _seen(rejected):
         raise RowError("same-replies")
     check_order((*prompt, *chosen), notes)
     return Preference(prompt, chosen, rejected, tools, source, margin)
+
+
+def _seen(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """The messages without the characters that nobody sees."""
+    return tuple(replace(message, content=seen(message.content)) for message in messages)
 
 
 def preference_openai(row: Row, source: Source, notes: Notes) -> Example:

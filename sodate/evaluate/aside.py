@@ -15,6 +15,7 @@ import yaml
 from sodate.core.errors import UsageError
 from sodate.core.intervals import Interval, t_quantile
 from sodate.core.text import en, ja, tr
+from sodate.core.yaml_files import yaml_value
 from sodate.evaluate.answered import Answered
 from sodate.evaluate.calibration import risk_coverage, rows_needed, threshold
 from sodate.evaluate.retention import Retained, sentence
@@ -45,7 +46,7 @@ def read_prices(path: Path) -> dict[str, Prices]:
     """Prices by model from YAML: `currency`, `prompt`, `reply`, `hour`, and under `models` what is otherwise of some of
     them. Those of all others stand under "". UsageError for what is not understood."""
     try:
-        given = yaml.safe_load(path.read_text("utf-8"))
+        given = yaml_value(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise _refused(path, str(error)) from None
     if not isinstance(given, dict):

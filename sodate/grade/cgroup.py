@@ -53,7 +53,9 @@ def _places(memory: int, processes: int) -> Iterator[tuple[Path, Limits]]:
     here = _folder(ROOT, mine.get("", "/"))
     for parent in (here, here.parent):  # a group that has processes of its own hands nothing down: a sibling, then
         controlled = (parent / "cgroup.subtree_control").read_text().split()
-        if {"memory", "pids"} <= set(controlled) and os.access(parent, os.W_OK):
+        # Who moves a process may write where both groups meet, too: else the jail would stand outside its group.
+        allowed = os.access(parent, os.W_OK) and os.access(parent / "cgroup.procs", os.W_OK)
+        if {"memory", "pids"} <= set(controlled) and allowed:
             yield parent, [("memory.max", memory, True), ("memory.swap.max", 0, False), ("pids.max", processes, True)]
             return
     raise OSError("no group hands memory and pids down")

@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
-from sodate.grade import formulas, sandbox, templates
+from sodate.grade import formulas, literals, sandbox, templates
 from sodate.grade.asking import Messages, SamplingParams, label, score
 from sodate.grade.base import CannotGradeError, Case, Grader
 from sodate.grade.outcome import Judges, Outcome, Usage, missed
@@ -154,7 +154,7 @@ class Python(Kind):
         if len(value.encode("utf-8", "surrogatepass")) >= MAX_SOURCE:
             raise ValueError(tr("256 kB or more", "256 kB 以上あります"))
         try:
-            tree = ast.parse(value)
+            tree = literals.parse(value)
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             line = getattr(error, "lineno", None) or 1
             raise ValueError(tr(f"not Python: line {line}: {getattr(error, 'msg', type(error).__name__)}",

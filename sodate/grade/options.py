@@ -11,6 +11,7 @@ import yaml
 
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
+from sodate.core.yaml_files import yaml_value
 from sodate.grade.outcome import Judges
 
 FREE: tuple[str, ...] = ()  # an option that takes any text
@@ -100,10 +101,8 @@ def read_object(text: str, name: str) -> Any:
     except (ValueError, RecursionError):
         pass
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise yaml.YAMLError("*")
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
+        return yaml_value(text)
+    except yaml.YAMLError as error:
         raise refused(tr(f"The grader {name!r} can't be read: {error}.",
                          f"採点 {name!r} を読めません: {error}")) from None  # fmt: skip
 

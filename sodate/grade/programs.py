@@ -19,7 +19,7 @@ from typing import Any
 
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
-from sodate.grade import sandbox
+from sodate.grade import literals, sandbox
 from sodate.grade.base import CannotGradeError, Case, Grade, GradeFunction, Many
 from sodate.grade.strings import clip
 
@@ -174,7 +174,7 @@ def _tests(item: Mapping[str, Any]) -> tuple[list[dict[str, str]], list[Judge]]:
 
 def _assertion(text: str) -> tuple[dict[str, str], Judge]:
     try:
-        (statement,) = ast.parse(text.strip()).body
+        (statement,) = literals.parse(text.strip()).body
         if isinstance(statement, ast.Assert) and isinstance(statement.test, ast.Compare):
             compare = statement.test
             if len(compare.ops) == 1 and isinstance(compare.ops[0], ast.Eq):

@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from sodate.core.complaints import complaint
 from sodate.core.errors import SodateError, UsageError
-from sodate.core.text import en, ja, said_by, tr
+from sodate.core.text import said_by, tr
 from sodate.grade.base import CannotGradeError, Case, Grade, Grader
 from sodate.grade.objects import (
     MAX_GRADERS,
@@ -72,7 +73,8 @@ def read(
     try:
         return TYPES[kind].model_validate(members)
     except ValidationError as error:
-        raise _complaint(error, where) from None
+        sentence, _, param = complaint(error.errors(), members, where)
+        raise _refused(sentence, param or where) from None
     except (ValueError, SodateError) as error:
         raise _refused(tr("The grader is wrong: ", "採点が正しくありません: ") + said_by(error), where) from None
 
@@ -166,18 +168,6 @@ def _grade(kind: Kind, outcome: Outcome) -> Grade:
     score = 0.0 if outcome.fault is not None else kind.scaled(outcome.value)
     within = {key: value for key, value in outcome.parts.items() if 0 <= value <= 1}
     return Grade(score, outcome.reason, within)
-
-
-def _complaint(error: ValidationError, where: str) -> UsageError:
-    first = error.errors()[0]
-    param = ".".join([where, *(str(part) for part in first["loc"])])
-    if first["type"] == "missing":
-        return _refused(tr(f"{param} is missing.", f"{param} がありません。"), param)
-    if first["type"] == "extra_forbidden":
-        return _refused(tr(f"{param} is not known.", f"{param} は知らない項目です。"), param)
-    cause = first.get("ctx", {}).get("error")
-    said = said_by(cause) if isinstance(cause, Exception) else str(first["msg"])
-    return _refused(tr(f"{param} is wrong: {en(said)}.", f"{param} が正しくありません: {ja(said)}"), param)
 
 
 def _refused(message: str, param: str, fix: str = "") -> UsageError:

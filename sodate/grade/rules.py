@@ -25,6 +25,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
+from sodate.core.yaml_files import yaml_value
 from sodate.grade.answers import length
 from sodate.grade.base import Case, Grade, GradeFunction, Grader
 from sodate.grade.normalise import fold
@@ -219,7 +220,7 @@ def load_rules(name: str, path: Path, parse: ParseGrader) -> Grader:
     UsageError names the file and the rule for anything that is not understood: no key is ignored.
     """
     try:
-        rules = Rules.model_validate(yaml.safe_load(path.read_text("utf-8-sig")))
+        rules = Rules.model_validate(yaml_value(path.read_text("utf-8-sig")))
     except FileNotFoundError:
         raise UsageError(
             tr(f"The rules file {path} is missing.", f"ルールファイル {path} がありません。"),

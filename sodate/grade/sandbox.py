@@ -5,7 +5,6 @@ without network, keys or files, under a filter of system calls (seccomp.py) and 
 
 from __future__ import annotations
 
-import ast
 import base64
 import functools
 import json
@@ -24,7 +23,7 @@ from typing import Any
 
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
-from sodate.grade import seccomp
+from sodate.grade import literals, seccomp
 from sodate.grade.cgroup import resource_group
 
 HERE = Path(__file__).parent
@@ -281,8 +280,8 @@ def _answer(line: bytes) -> Answer:
         said = json.loads(line)
         if "error" in said:
             return Answer(error=str(said["error"])[:500])
-        value = ast.literal_eval(said["value"])
+        value = literals.literal(said["value"])
         repr(value)  # what can't be written can't be compared or told: a number of many thousand digits
         return Answer(value)
-    except (ValueError, TypeError, KeyError, SyntaxError, RecursionError, MemoryError, OverflowError):
+    except (ValueError, TypeError, AttributeError, KeyError, SyntaxError, RecursionError, MemoryError, OverflowError):
         return Answer(error=tr("an answer that can't be read", "読めない応答"))

@@ -80,7 +80,10 @@ _DEFINITIONS = {"$defs", "definitions"}
 
 # Members of an object that only carries a schema, as APIs want it; the schema is under one of the second.
 _WRAPPER = {"name", "strict", "description", "type", "title"}
-_CARRIERS = ("response_format", "text", "format", "json_schema", "schema", "function", "parameters", "input_schema")
+_CARRIERS = (
+    "response_format", "text", "format", "json_schema", "jsonSchema", "schema", "function", "parameters",
+    "input_schema", "inputSchema", "response_schema", "responseSchema",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

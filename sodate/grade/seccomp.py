@@ -1,7 +1,8 @@
 """The filter of system calls that every jail gets: a program of classic BPF for seccomp(2), written here byte by byte.
 
 It denies what no grader needs and what has let code out of sandboxes, or past a memory limit, before: shared memory
-beside the process's own, keys, tracing, namespaces, mounts, io_uring, bpf, and every socket but AF_UNIX.
+beside the process's own, keys, tracing, namespaces, mounts, io_uring, bpf, and every socket but AF_UNIX; and what is
+counted for all of the machine, such as contexts of asynchronous input and output.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ _DENIED = {
         "delete_module": 176, "kexec_load": 246, "kexec_file_load": 320, "iopl": 172, "ioperm": 173, "modify_ldt": 154,
         "personality": 135, "syslog": 103, "settimeofday": 164, "clock_settime": 227, "adjtimex": 159,
         "clock_adjtime": 305,
-        "remap_file_pages": 216, "uselib": 134, "lookup_dcookie": 212,
+        "remap_file_pages": 216, "uselib": 134, "lookup_dcookie": 212, "io_setup": 206, "mbind": 237,
+        "set_mempolicy": 238, "migrate_pages": 256, "move_pages": 279,
     },
     "aarch64": {
         "shmget": 194, "shmctl": 195, "shmat": 196, "shmdt": 197, "semget": 190, "semctl": 191, "semtimedop": 192,
@@ -48,7 +50,8 @@ _DENIED = {
         "finit_module": 273,
         "delete_module": 106, "kexec_load": 104, "kexec_file_load": 294, "personality": 92, "syslog": 116,
         "settimeofday": 170, "clock_settime": 112, "adjtimex": 171, "clock_adjtime": 266, "remap_file_pages": 234,
-        "lookup_dcookie": 18,
+        "lookup_dcookie": 18, "io_setup": 0, "mbind": 235, "set_mempolicy": 237, "migrate_pages": 238,
+        "move_pages": 239,
     },
 }  # fmt: skip
 _CALLS = {

@@ -25,6 +25,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
+from sodate.core.yaml_files import yaml_value
 from sodate.grade import keigo
 from sodate.grade.base import Grade, GradeFunction
 from sodate.grade.keigo import Mistake
@@ -240,7 +241,7 @@ def read_house(given: Mapping[str, Any], where: str, file: Path | None = None) -
 def house_file(path: Path) -> House:
     """The same from a YAML file."""
     try:
-        given = yaml.safe_load(path.read_text("utf-8-sig"))
+        given = yaml_value(path.read_text("utf-8-sig"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(
             tr(f"{path} cannot be read: {error}.", f"{path} を読めません: {error}"),

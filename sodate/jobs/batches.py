@@ -6,6 +6,7 @@ An answer is written down as soon as it is there, so that a batch that was inter
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import re
 import time
@@ -16,10 +17,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from sodate.api.uploaded import objects
 from sodate.core import home
 from sodate.core.errors import UsageError
 from sodate.core.ids import new_id
-from sodate.core.text import tr
+from sodate.core.text import en, tr
 from sodate.db.connection import reading, writing
 from sodate.db.tables import Batch, Work
 from sodate.jobs import audit, files, queue, quotas
@@ -149,25 +151,24 @@ def run(claim: queue.Claim, answer: Answer) -> None:
         return
     kept = _kept(claim.id)
     done = _answered(kept)
-    requests = list(_requests(source))
-    _progress(claim, len(requests), done)
-    waiting = [one for one in requests if one["custom_id"] not in done]
+    names = [one["custom_id"] for one in _requests(source)]
+    _progress(claim, len(names), done)
+    rest = (one for one in _requests(source) if one["custom_id"] not in done)
     ended = "completed"
-    for start in range(0, len(waiting), AT_ONCE):
+    while few := list(itertools.islice(rest, AT_ONCE)):
         if time.time() > began + WINDOW_SECONDS:
             ended = "expired"
             break
         if queue.beat(claim) == "cancel":
             ended = "cancelled"
             break
-        few = waiting[start : start + AT_ONCE]
         answers = asyncio.run(_answers(few, answer, claim.project))
         with kept.open("ab") as handle:
             handle.write("".join(json.dumps(one) + "\n" for one in answers).encode())
             handle.flush()
         done |= {one["custom_id"]: _went_well(one) for one in answers}
-        _progress(claim, len(requests), done)
-    _finish(claim, kept, ended, [one["custom_id"] for one in waiting if one["custom_id"] not in done])
+        _progress(claim, len(names), done)
+    _finish(claim, kept, ended, [name for name in names if name not in done])
 
 
 async def _answers(requests: Sequence[Mapping[str, Any]], answer: Answer, project: str) -> list[dict[str, Any]]:
@@ -208,8 +209,7 @@ def _answered(kept: Path) -> dict[str, bool]:
 
 
 def _requests(source: Path) -> Iterator[dict[str, Any]]:
-    with source.open("rb") as handle:
-        yield from (json.loads(line) for line in handle if line.strip())
+    yield from (request for _, request, _ in objects(source) if request is not None)
 
 
 def _complaint(code: str, message: str, line: int | None = None, param: str | None = None) -> dict[str, Any]:
@@ -221,16 +221,17 @@ def _wrong_lines(source: Path, endpoint: str) -> list[dict[str, Any]]:
     wrong: list[dict[str, Any]] = []
     seen: set[str] = set()
     count = 0
-    with source.open("rb") as handle:
-        for number, line in enumerate(handle, 1):
-            if not line.strip():
-                continue
-            count += 1
-            said = _wrong(line, endpoint, seen)
-            if said is not None:
-                wrong.append({**said, "line": number})
-            if len(wrong) == 10:
-                break
+    for number, request, why in objects(source):
+        count += 1
+        if request is None:
+            message = f"This line is not parseable as a valid JSON object: {en(why)}."
+            said: dict[str, Any] | None = _complaint("invalid_json_line", message)
+        else:
+            said = _wrong(request, endpoint, seen)
+        if said is not None:
+            wrong.append({**said, "line": number})
+        if len(wrong) == 10:
+            break
     if count > MOST_LINES:
         wrong = [_complaint("too_many_requests", f"A batch has {MOST_LINES} requests at most.")]
     if not count:
@@ -238,13 +239,7 @@ def _wrong_lines(source: Path, endpoint: str) -> list[dict[str, Any]]:
     return wrong
 
 
-def _wrong(line: bytes, endpoint: str, seen: set[str]) -> dict[str, Any] | None:
-    try:
-        request = json.loads(line)
-    except (ValueError, RecursionError):
-        return _complaint("invalid_json_line", "This line is not parseable as valid JSON.")
-    if not isinstance(request, dict):
-        return _complaint("invalid_json_line", "This line is not a JSON object.")
+def _wrong(request: Mapping[str, Any], endpoint: str, seen: set[str]) -> dict[str, Any] | None:
     name = request.get("custom_id")
     if not isinstance(name, str) or not name:
         return _complaint("missing_required_parameter", "custom_id is missing.", param="custom_id")

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from sodate.api.evals import Graded, Item, check_item, grade, messages_for, sample_of, with_json
+from sodate.api.evals import Graded, Item, asked_params, check_item, grade, messages_for, sample_of, with_json
 from sodate.api.judging import Judges
+from sodate.api.uploaded import objects
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.ids import new_id
-from sodate.core.text import tr
+from sodate.core.text import en, ja, tr
 from sodate.db.connection import reading, writing
 from sodate.db.tables import Eval, EvalOutput, EvalRun, StoredFile, StoredReply
 from sodate.jobs import files, queue
@@ -37,12 +39,12 @@ def run(claim: queue.Claim, answer: Answer, judges: Judges) -> None:
                    f"この実行の途中でサーバーが {MOST_TRIES} 回終了しました。"), code="worker_crashed",
             )  # fmt: skip
         config, criteria, source, name = _begin(claim)
-        items = list(_items(source, config, claim.project))
+        items = _looked_at(source, config, claim.project)
         with reading() as session:
             done = set(session.scalars(sa.select(EvalOutput.item).where(EvalOutput.run == claim.id)))
-        rest = [item for item in items if item.number not in done]
-        for start in range(0, len(rest), AT_ONCE):
-            _chunk(claim, name, source, criteria, rest[start : start + AT_ONCE], answer, judges)
+        rest = (item for item in items if item.number not in done)
+        while few := list(itertools.islice(rest, AT_ONCE)):
+            _chunk(claim, name, source, criteria, few, answer, judges)
     except SodateError as error:
         if error.code == "shutting_down":
             raise
@@ -99,22 +101,33 @@ def _items(source: Mapping[str, Any], config: Mapping[str, Any], project: str) -
     inner = source["source"]
     kind = inner["type"]
     if kind in ("file_content", "file_id"):
-        rows = inner["content"] if kind == "file_content" else _lines(inner["id"], project)
+        written = kind == "file_content"
+        rows = inner["content"] if written else _lines(inner["id"], project)
         for number, row in enumerate(rows):
-            where = f"item {number}" if kind == "file_content" else f"line {number + 1}"
+            where = f"item {number}" if written else f"line {number + 1}"
+            param = f"data_source.source.content[{number}]" if written else "data_source.source.id"
             if number >= MOST_ITEMS:
                 raise _too_many()
             if not isinstance(row, Mapping) or "item" not in row:
                 raise UsageError(
-                    tr(f"{where} has no `item`.", f"{where} に item がありません。"),
-                    code="invalid_value", param="data_source.source",
+                    tr(f"{where} has no `item`.", f"{where} に item がありません。"), code="invalid_value", param=param,
                 )  # fmt: skip
             sample = row.get("sample")
             sample = with_json(sample) if isinstance(sample, Mapping) else None
-            yield Item(number, check_item(config, row["item"], where), sample)
+            yield Item(number, check_item(config, row["item"], where, param), sample)
         return
     for number, (asked, sample) in enumerate(_stored(inner, kind, project)):
         yield Item(number, {"input": asked}, sample)
+
+
+def _looked_at(source: Mapping[str, Any], config: Mapping[str, Any], project: str) -> Iterable[Item]:
+    """The items, once all have been looked at. Those of a file are read again, a few at a time; stored replies, of
+    which more come meanwhile, are those that there are now."""
+    if source["source"]["type"] not in ("file_content", "file_id"):
+        return list(_items(source, config, project))
+    for _ in _items(source, config, project):
+        pass
+    return _items(source, config, project)
 
 
 def _too_many() -> UsageError:
@@ -127,17 +140,14 @@ def _too_many() -> UsageError:
 def _lines(id: str, project: str) -> Iterator[Any]:
     with reading() as session:
         path = files.path(_file(session, id, project))
-    with path.open("rb") as handle:
-        for number, line in enumerate(handle, 1):
-            if not line.strip():
-                continue
-            try:
-                yield json.loads(line)
-            except (ValueError, RecursionError):
-                raise UsageError(
-                    tr(f"Line {number} is not valid JSON.", f"{number} 行目が正しい JSON ではありません。"),
-                    code="invalid_file", param="data_source.source.id",
-                ) from None  # fmt: skip
+    for number, row, why in objects(path):
+        if row is None:
+            raise UsageError(
+                tr(f"Line {number} is not a JSON object as it has to be: {en(why)}.",
+                   f"{number} 行目が正しい JSON オブジェクトではありません: {ja(why)}。"),
+                code="invalid_file", param="data_source.source.id",
+            )  # fmt: skip
+        yield row
 
 
 def _stored(inner: Mapping[str, Any], kind: str, project: str) -> Iterator[tuple[list[Any], dict[str, Any]]]:
@@ -209,9 +219,7 @@ async def _asked(
 
 
 async def _ask(source: Mapping[str, Any], item: Item, answer: Answer, project: str) -> dict[str, Any]:
-    given = source.get("sampling_params") or {}
-    taken = ("max_completion_tokens", "reasoning_effort", "response_format", "seed", "temperature", "tools", "top_p")
-    params = {name: given[name] for name in taken if given.get(name) is not None}
+    params = asked_params(source.get("sampling_params") or {})
     try:
         messages = messages_for(source["input_messages"], item.columns)
     except SodateError as error:

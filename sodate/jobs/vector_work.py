@@ -6,8 +6,6 @@ goes on answering beside it.
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import json
 import shutil
 from collections.abc import Callable, Collection, Sequence
@@ -29,13 +27,11 @@ from sodate.db.vector_tables import VectorFile, VectorStore
 from sodate.jobs import files, queue, vector_stores
 from sodate.jobs.vector_files import COLUMNS
 from sodate.retrieve import segments
-from sodate.retrieve.documents import KINDS, SOURCES, read_document
+from sodate.retrieve.documents import KINDS, MEMORY, SECONDS, SOURCES, import_readers, read_document
 from sodate.retrieve.passages import passages
 from sodate.retrieve.segments import Segment
 
 TOGETHER = 32  # files that are read by one child
-SECONDS = 120.0  # that reading a file may take, and a merge ten times as long
-MEMORY = 4 << 30  # bytes, beyond what the server has
 MOST_TRIES = 5  # servers that may end over a store
 
 
@@ -121,7 +117,7 @@ def _read(claim: queue.Claim, rows: Sequence[VectorFile]) -> None:
     name, target = _new(claim.id)
     made = False
     if sources:
-        _import_readers()
+        import_readers()
         with atomic_folder(target) as stage:
             outcomes = _limited(sources, stage)
             if outcomes is None:  # one of them took the child with it
@@ -195,13 +191,6 @@ def _segment(sources: Sequence[_Source], stage: Path) -> dict[int, dict[str, Any
     if documents:
         segments.write(stage, documents)
     return found
-
-
-def _import_readers() -> None:
-    """What the child needs of packages is imported before it is forked. Without one, files of its kind are refused."""
-    for module in ("pypdf", "docx"):
-        with contextlib.suppress(ImportError):
-            importlib.import_module(module)
 
 
 def _merge(claim: queue.Claim, merging: Sequence[Segment], keep: Collection[int]) -> None:

@@ -30,6 +30,7 @@ from sodate.core import home
 from sodate.core.errors import UsageError
 from sodate.core.recipe import load_recipe
 from sodate.core.text import en, ja, tr
+from sodate.core.yaml_files import yaml_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ def read_cycle(path: str | Path) -> CycleFile:
 
 def _mapping(file: Path) -> dict[str, Any]:
     try:
-        given = yaml.safe_load(file.read_text("utf-8"))
+        given = yaml_value(file.read_text("utf-8"))
     except OSError as error:
         raise UsageError(
             tr(f"{file} can't be read: {error.strerror}.", f"{file} を読めません: {error.strerror}"),

@@ -23,6 +23,7 @@ from sodate.core.files import sha256_file
 from sodate.core.home import dataset_rows
 from sodate.core.intervals import wilson
 from sodate.core.text import tr
+from sodate.core.yaml_files import yaml_value
 
 TIERS = ("blocking", "target", "guard")
 
@@ -65,7 +66,7 @@ class Held:
 def read_gate(path: Path) -> Gate:
     """The gate of a file. UsageError where it is not there, not YAML, or says what is not understood."""
     try:
-        given = yaml.safe_load(path.read_text("utf-8"))
+        given = yaml_value(path.read_text("utf-8"))
     except OSError:
         raise UsageError(
             tr(f"There is no gate {path}.", f"ゲートのファイル {path} がありません。"),

@@ -7,13 +7,14 @@ so that it may come from a request or from somebody else's recipe. `sodate.pull`
 from __future__ import annotations
 
 import datetime
+import difflib
 
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.files import sha256_json
-from sodate.core.text import tr
+from sodate.core.text import en, ja, tr
 from sodate.core.types import ModelFiles
 from sodate.library.recorded import check_recorded
-from sodate.library.store import MANIFEST, find
+from sodate.library.store import MANIFEST, find, list_models
 from sodate.library.wheels import BUILT_IN
 from sodate.release.registry import find_version
 
@@ -80,9 +81,11 @@ def _not_here(name: str) -> SodateError:
             code="model_not_pulled",
             param="model",
         )
+    near = difflib.get_close_matches(name, [*BUILT_IN, *(entry.name for entry in list_models())], 1)
+    meant = tr(f" Did you mean {near[0]}?", f"{near[0]} のことですか?") if near else tr("", "")
     return UsageError(
-        tr(f"{name!r} is neither a version nor a model that was pulled.",
-           f"{name!r} はバージョンでも、取り込み済みのモデルでもありません。"),
+        tr(f"{name!r} is neither a version nor a model that was pulled.{en(meant)}",
+           f"{name!r} はバージョンでも、取り込み済みのモデルでもありません。{ja(meant)}"),
         tr("A hub id, a model folder or a .gguf file is pulled first: sodate models pull NAME. It then goes by "
            "the name that this prints.",
            "ハブの ID、モデルのフォルダー、.gguf ファイルは先に取り込みます: sodate models pull 名前。"

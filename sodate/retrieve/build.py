@@ -22,7 +22,7 @@ from sodate.data import pii
 from sodate.data.similar import NearIndex
 from sodate.retrieve import postings, store, vectors
 from sodate.retrieve.catalogue import newest, verify
-from sodate.retrieve.documents import KINDS, read_document
+from sodate.retrieve.documents import KINDS, read_apart
 from sodate.retrieve.index import Index, Weights
 from sodate.retrieve.passages import Passage, passages
 from sodate.retrieve.vectors import Encode
@@ -74,7 +74,7 @@ def build(paths: Iterable[Path], name: str, encode: Encode | None = None) -> Bui
                 if same is not None:
                     found: Iterable[Passage] = same
                 else:
-                    found = list(passages(shown, read_document(path, _noting(built, shown))))
+                    found = list(passages(shown, read_apart(path, _noting(built, shown))))
             except SodateError as error:
                 built.set_aside.append({"file": shown, "code": error.code, "message": str(error.message)})
                 continue

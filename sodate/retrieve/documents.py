@@ -7,17 +7,19 @@ its header in every row. What cannot be read is refused by name; nothing is sile
 from __future__ import annotations
 
 import contextlib
+import importlib
 import re
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 from sodate.core.errors import SodateError
-from sodate.core.text import tr
+from sodate.core.limited import limited
+from sodate.core.text import en, ja, tr
 from sodate.data.encodings import NAMES, SAMPLE, detect
 from sodate.data.read import RawRow, read_rows
 
@@ -40,7 +42,10 @@ SOURCES = (
     ".yaml",
     ".yml",
 )  # read as text where one is named itself; in a folder of documents they are left out
+_BY_OTHERS = (".pdf", ".docx")
 LARGEST = 200 << 20  # bytes of a document
+SECONDS = 120.0  # that reading one may take
+MEMORY = 4 << 30  # bytes, beyond what the process has
 TITLES = ("title", "タイトル", "題名", "件名", "question", "質問")
 TEXTS = ("text", "content", "body", "本文", "内容", "answer", "回答")
 EXTRA = tr(
@@ -87,6 +92,31 @@ def read_document(path: Path, note: Note) -> list[Section]:
     if not sections:
         raise _refused(path, "has no text", "に文字がありません", code="empty_document")
     return sections
+
+
+def read_apart(path: Path, note: Note) -> list[Section]:
+    """As `read_document`. A PDF or a Word document, which others' libraries read, is read by a child process with
+    limits: one that makes them run without end, or out of memory, is refused."""
+    if path.suffix.lower() not in _BY_OTHERS:
+        return read_document(path, note)
+    import_readers()
+
+    def work() -> list[Any]:
+        notes: list[tuple[str, str, str]] = []
+        sections = read_document(path, lambda code, said: notes.append((code, en(said), ja(said))))
+        return [[asdict(section) for section in sections], notes]
+
+    found, notes = limited(work, path.name, seconds=SECONDS, memory=MEMORY, output=LARGEST)
+    for code, english, japanese in notes:
+        note(code, tr(english, japanese))
+    return [Section(**(one | {"titles": tuple(one["titles"])})) for one in found]
+
+
+def import_readers() -> None:
+    """What a child needs of packages is imported before it is forked. Without one, files of its kind are refused."""
+    for module in ("pypdf", "docx"):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
 
 
 def _refused(path: Path, english: str, japanese: str, fix: str = "", *, code: str) -> SodateError:

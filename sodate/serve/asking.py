@@ -63,9 +63,10 @@ def _bias(given: dict[str, float], served: Served) -> dict[int, float]:
 
 
 def check_width(choices: int, reply: int | None, served: Served) -> None:
-    """Refuses what could never be held: more tokens in all choices than sixteen full contexts."""
+    """Refuses what could never be held: more tokens in several choices than sixteen full contexts. Whether one fits is
+    seen when its prompt is known."""
     most = 16 * served.context
-    if most and choices * (reply or 1) > most:
+    if most and choices > 1 and choices * (reply or 1) > most:
         raise UsageError(
             tr(f"{choices} choices of {reply} tokens are more than the {most} this server makes for one request.",
                f"{reply} トークンの返答 {choices} 個は、1 リクエストの上限 {most} トークンを超えます。"),

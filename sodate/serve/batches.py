@@ -35,7 +35,7 @@ class CreateBatch(Body):
 def created(request: Request, asked: CreateBatch) -> JSONResponse:
     """A new batch, which begins when it is its turn."""
     expiry = asked.output_expires_after
-    seconds = None if expiry is None else checked_seconds(expiry.seconds)
+    seconds = None if expiry is None else checked_seconds(expiry.seconds, "output_expires_after")
     made = batches.create(
         request.state.project, request.state.actor, asked.input_file_id, asked.endpoint, asked.metadata or {}, seconds
     )

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from sodate.api.answering import Ask, Served
-from sodate.api.conversation import Delta, Finished, Turn, converse, grounded, prepared
+from sodate.api.conversation import Delta, Finished, Params, Turn, converse, grounded, prepared
 from sodate.api.text_stream import Scored
 from sodate.core.errors import UsageError
 from sodate.core.ids import new_id
@@ -124,6 +124,7 @@ def _turn(asked: ChatRequest, served: Served) -> Turn:
         served, messages(asked.messages), sampling(asked, served, None, 0), tools, chosen,
         isinstance(choice, NamedTool), mode, asked.parallel_tool_calls is not False, _schema(asked), asked.stops(),
         options=bool(asked.logprobs),
+        params=Params() if asked.max_completion_tokens or not asked.max_tokens else Params(reply="max_tokens"),
     )  # fmt: skip
 
 

@@ -13,8 +13,9 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from sodate.core import home
+from sodate.core.complaints import complaint
 from sodate.core.errors import SodateError
-from sodate.core.text import en, ja, tr
+from sodate.core.text import tr
 
 log = logging.getLogger("sodate.serve")
 
@@ -106,7 +107,10 @@ def install(app: FastAPI) -> None:
 
     async def invalid(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        return response(400, *_complaint(error.errors()[0]))
+        # FastAPI names first where it looked: the body, the query, the path.
+        found = [{**one, "loc": one["loc"][1:]} for one in error.errors()]
+        in_body = error.errors()[0]["loc"][:1] == ("body",)
+        return response(400, *complaint(found, error.body if in_body else None))
 
     async def http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
@@ -125,27 +129,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(Gone, gone)
     app.add_exception_handler(Exception, fault)
-
-
-def _complaint(first: Mapping[str, Any]) -> tuple[str, str, str | None]:
-    """(sentence, code, param) of a body or query that is not as it has to be. What was given is not repeated."""
-    place = [str(part) for part in first["loc"] if part not in ("body", "query", "path")]
-    param = ".".join(place) or None
-    what = param or tr("the body", "本文")
-    if first["type"] == "extra_forbidden":
-        return tr(f"Unrecognized request argument supplied: {param}",
-                  f"知らない引数です: {param}"), "unknown_parameter", param  # fmt: skip
-    if first["type"] == "missing":
-        sentence = tr(f"Missing required parameter: {en(what)}.", f"必須の {ja(what)} がありません。")
-        return sentence, "missing_parameter", param
-    if first["type"] == "json_invalid":
-        return tr("The body is not valid JSON.", "本文が正しい JSON ではありません。"), "invalid_json", None
-    error = first.get("ctx", {}).get("error")
-    if isinstance(error, SodateError):
-        return str(error.message), error.code, error.param or param
-    said = str(first["msg"]).removeprefix("Value error, ")
-    sentence = tr(f"Invalid value for {en(what)}: {said}.", f"{ja(what)} の値が正しくありません: {said}")
-    return sentence, "invalid_value", param
 
 
 def _plain(request: Request, error: HTTPException) -> tuple[str, str]:

@@ -15,7 +15,17 @@ from sodate.core.text import tr
 from sodate.db.connection import reading
 from sodate.jobs import eval_runs, evals
 from sodate.serve.stored import page
-from sodate.serve.wire import Body, Free, Metadata, Wire
+from sodate.serve.wire import (
+    MAX_TOKENS,
+    Body,
+    Free,
+    Metadata,
+    ResponseFormat,
+    ResponseTool,
+    TextOptions,
+    Tool,
+    Wire,
+)
 
 router = APIRouter(prefix="/v1/evals")
 
@@ -50,12 +60,26 @@ class Source(Wire):
     limit: int | None = Field(default=None, ge=1)
 
 
+class SamplingParams(Wire):
+    """How replies are made: what a chat completion takes, under the platform's names for it of old and new."""
+
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, ge=0, le=1)
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+    max_completion_tokens: int | None = Field(None, ge=1, le=MAX_TOKENS)
+    max_completions_tokens: int | None = Field(None, ge=1, le=MAX_TOKENS)
+    reasoning_effort: str | None = None
+    response_format: ResponseFormat | None = None
+    text: TextOptions | None = None
+    tools: list[Tool | ResponseTool] | None = Field(None, max_length=128)
+
+
 class DataSource(Wire):
     type: Literal["jsonl", "completions", "responses"]
     source: Source
     input_messages: Free | None = None
     model: str | None = None
-    sampling_params: Free | None = None
+    sampling_params: SamplingParams | None = None
 
 
 class CreateRun(Body):
@@ -127,7 +151,7 @@ def _start(request: Request, id: str, asked: CreateRun) -> dict[str, Any]:
     with reading() as session:
         config = evals.shown(evals.get(session, id, project))["data_source_config"]
     _check(source)
-    told = source.model_dump(exclude_none=True)
+    told = source.model_dump(exclude_none=True, by_alias=True)
     eval_runs.check_source(told, config, project)
     return evals.start(id, project, request.state.actor, asked.name or "", told, asked.metadata or {})
 

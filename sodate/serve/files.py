@@ -57,18 +57,18 @@ def _seconds(fields: dict[str, str]) -> int | None:
     return checked_seconds(int(seconds or 0))
 
 
-def checked_seconds(seconds: int) -> int:
+def checked_seconds(seconds: int, param: str = "expires_after") -> int:
     """The seconds, if a file may be kept so long."""
     if not SHORTEST <= seconds <= LONGEST:
-        raise _bad_expiry()
+        raise _bad_expiry(param)
     return seconds
 
 
-def _bad_expiry() -> UsageError:
+def _bad_expiry(param: str = "expires_after") -> UsageError:
     return UsageError(
-        tr(f"expires_after needs anchor 'created_at' and seconds from {SHORTEST} to {LONGEST}.",
-           f"expires_after には anchor 'created_at' と {SHORTEST}〜{LONGEST} の seconds が必要です。"),
-        code="invalid_value", param="expires_after",
+        tr(f"{param} needs anchor 'created_at' and seconds from {SHORTEST} to {LONGEST}.",
+           f"{param} には anchor 'created_at' と {SHORTEST}〜{LONGEST} の seconds が必要です。"),
+        code="invalid_value", param=param,
     )  # fmt: skip
 
 

@@ -162,5 +162,7 @@ async def completed(request: Request, engine: str, asked: dict[str, Any]) -> Res
     try:
         whole = CompletionRequest.model_validate({**asked, "model": engine})
     except ValidationError as error:
-        raise RequestValidationError(error.errors()) from None
+        raise RequestValidationError(
+            [{**one, "loc": ("body", *one["loc"])} for one in error.errors()], body=asked
+        ) from None
     return await completions.complete(request, whole)

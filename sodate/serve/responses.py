@@ -205,15 +205,19 @@ def _earlier(id: str | None, project: str) -> list[dict[str, Any]]:
 
 def _turns(items: list[ResponseItem]) -> tuple[Message, ...]:
     turns: list[Message] = []
+    waiting: set[str] = set()  # ids of calls without a result
     for number, item in enumerate(items):
         where = f"input[{number}]"
         if item.type in ("reasoning", "file_search_call"):
             continue
+        if item.type in (None, "message"):
+            _check_answered(waiting)
         if item.type == "function_call":
             if item.call_id is None or item.name is None or item.arguments is None:
                 raise _wrong(tr("A call needs call_id, name and arguments.",
                                 "function_call には call_id、name、arguments が必要です。"), where)  # fmt: skip
             call = ToolCall(item.call_id, item.name, item.arguments)
+            waiting.add(call.id)
             if turns and turns[-1].role == "assistant":
                 last = turns.pop()
                 turns.append(Message("assistant", last.content, (*last.tool_calls, call)))
@@ -225,6 +229,7 @@ def _turns(items: list[ResponseItem]) -> tuple[Message, ...]:
                 raise _wrong(tr("This result answers no call before it.", "対応する呼び出しがありません。"),
                              f"{where}.call_id")  # fmt: skip
             turns.append(Message("tool", text(item.output, f"{where}.output"), tool_call_id=item.call_id))
+            waiting.discard(item.call_id or "")
         else:
             if item.role is None or item.content is None:
                 raise _wrong(tr("A message needs role and content.", "role と content が必要です。"), where)
@@ -232,7 +237,15 @@ def _turns(items: list[ResponseItem]) -> tuple[Message, ...]:
             turns.append(Message(role, text(item.content, f"{where}.content")))
     if not turns:
         raise _wrong(tr("There is no message.", "メッセージがありません。"), "input")
+    _check_answered(waiting)
     return tuple(turns)
+
+
+def _check_answered(waiting: set[str]) -> None:
+    if waiting:
+        some = ", ".join(sorted(waiting)[:3])
+        raise _wrong(tr(f"No tool output found for function call {some}.",
+                        f"関数呼び出し {some} の結果がありません。"), "input")  # fmt: skip
 
 
 def _schema(asked: ResponseRequest) -> Any:
@@ -312,6 +325,15 @@ def deleted(request: Request, id: str) -> JSONResponse:
     with writing() as session:
         session.delete(stored.get(session, KIND, id, request.state.project))
     return JSONResponse({"id": id, "object": "response", "deleted": True})
+
+
+@router.post("/{id}/cancel", response_model=None)
+def cancelled(request: Request, id: str) -> JSONResponse:
+    """There is nothing to cancel: no response is made in the background."""
+    with reading() as session:
+        stored.get(session, KIND, id, request.state.project)
+    raise UsageError(tr("Cannot cancel a synchronous response.", "同期の応答は取り消せません。"),
+                     code="invalid_status", param="response_id")  # fmt: skip
 
 
 @router.get("/{id}/input_items", response_model=None)

@@ -56,8 +56,8 @@ def put(
         session.add(row)
 
 
-def get(session: Session, kind: str, id: str, project: str) -> StoredReply:
-    """The reply of that id, if it is this project's; for others it does not exist."""
+def get(session: Session, kind: str, id: str, project: str, param: str = "id") -> StoredReply:
+    """The reply of that id, if it is this project's; for others it does not exist. `param` is where the id came."""
     wanted = sa.select(StoredReply).where(
         StoredReply.id == id, StoredReply.kind == kind, StoredReply.project == project
     )
@@ -65,7 +65,7 @@ def get(session: Session, kind: str, id: str, project: str) -> StoredReply:
     if found is None:
         raise UsageError(
             tr("There is no stored reply of that id.", "その ID の保存済み返答はありません。"),
-            code="not_found", param="id",
+            code="not_found", param=param,
         )  # fmt: skip
     return found
 
@@ -117,7 +117,7 @@ def listed(
                 same = (ReplyTag.key == json.dumps(pair[1])) & (ReplyTag.value == json.dumps(value))
                 wanted = wanted.where(number.in_(sa.select(ReplyTag.reply).where(same)))
         if after is not None:
-            last = get(session, CHAT, after, project).number
+            last = get(session, CHAT, after, project, "after").number
             wanted = wanted.where(number > last if order == "asc" else number < last)
         wanted = wanted.order_by(number if order == "asc" else number.desc()).limit(limit + 1)
         rows = session.scalars(wanted.options(sa.orm.selectinload(StoredReply.tags))).all()

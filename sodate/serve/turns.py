@@ -37,10 +37,11 @@ def messages(given: Sequence[ChatMessage]) -> tuple[Message, ...]:
                              f"{where}.tool_calls")  # fmt: skip
             calls = tuple(ToolCall(c.id, c.function.name, c.function.arguments) for c in turn.tool_calls)
             open_calls = {call.id: call.name for call in calls}
-        if turn.content is None and not (turn.role == "assistant" and (calls or turn.reasoning_content)):
+        refused = turn.refusal if turn.role == "assistant" else None  # what an earlier reply said instead of content
+        if turn.content is None and not (turn.role == "assistant" and (calls or turn.reasoning_content or refused)):
             raise _wrong(tr("A message needs content.", "content が必要です。"), f"{where}.content")
         role: Role = "system" if turn.role == "developer" else turn.role
-        content = text(turn.content, f"{where}.content")
+        content = text(turn.content, f"{where}.content") or refused or ""
         thought = turn.reasoning_content or "" if role == "assistant" else ""
         out.append(Message(role, content, calls, turn.tool_call_id, turn.name, reasoning=thought))
     if open_calls:
@@ -57,13 +58,17 @@ def text(content: str | list[Part] | None, where: str) -> str:
     if content is None or isinstance(content, str):
         return content or ""
     for number, part in enumerate(content):
-        if part.type not in ("text", "input_text", "output_text", "refusal") or part.text is None:
+        if part.type not in ("text", "input_text", "output_text", "refusal") or _of(part) is None:
             raise _wrong(
                 tr(f"Content of type {part.type!r} cannot be read: this server's models read text.",
                    f"種類 {part.type!r} の内容は扱えません。このサーバーのモデルが読めるのはテキストだけです。"),
                 f"{where}[{number}].type",
             )  # fmt: skip
-    return "".join(part.text or "" for part in content)
+    return "".join(_of(part) or "" for part in content)
+
+
+def _of(part: Part) -> str | None:
+    return part.refusal if part.type == "refusal" and part.text is None else part.text
 
 
 def _wrong(message: str, param: str) -> UsageError:

@@ -21,17 +21,28 @@ class Wire(BaseModel):
 
 
 class Body(Wire):
-    """A whole request: all text in it can be written as UTF-8."""
+    """A whole request: all text in it can be written as UTF-8, and every number as JSON has it."""
 
     @model_validator(mode="before")
     @classmethod
-    def _whole_characters(cls, value: Any) -> Any:
+    def _writable(cls, value: Any) -> Any:
+        if isinstance(value, bytes):  # it came as something else than JSON, and nobody has read it
+            raise UsageError(
+                tr("The body has to come as JSON.", "本文は JSON で送ってください。"),
+                tr("Send the header Content-Type: application/json.",
+                   "Content-Type: application/json ヘッダーを付けてください。"),
+                code="invalid_json",
+            )  # fmt: skip
         try:
-            json.dumps(value, ensure_ascii=False).encode()
+            json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
         except UnicodeEncodeError:
             raise UsageError(
                 tr("A text holds half a surrogate pair.", "文字列に片方だけのサロゲートが含まれています。"),
                 code="invalid_value",
+            ) from None
+        except ValueError:
+            raise UsageError(
+                tr("A number is NaN or infinite.", "NaN または無限大の数が含まれています。"), code="invalid_value"
             ) from None
         except RecursionError:
             raise UsageError(tr("It is nested too deep.", "入れ子が深すぎます。"), code="invalid_value") from None
@@ -52,6 +63,7 @@ class Part(Wire):
     model_config = ConfigDict(extra="allow", strict=True)
     type: str = Field(max_length=64)
     text: str | None = None
+    refusal: str | None = None
 
 
 class FunctionCall(Wire):
@@ -76,6 +88,7 @@ class ChatMessage(Wire):
     tool_calls: list[Call] | None = None
     tool_call_id: str | None = None
     reasoning_content: str | None = None
+    refusal: str | None = None
 
 
 class Function(Wire):

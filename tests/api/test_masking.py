@@ -9,7 +9,7 @@ from pathlib import Path
 import openpyxl
 import pytest
 
-from sodate.api import masking
+from sodate.api import masking, sheets
 from sodate.core.errors import SodateError, UsageError
 
 HEADER = "受付番号,氏名,電話番号,本文"
@@ -118,3 +118,27 @@ def test_a_json_document_stays_one(tmp_path: Path) -> None:
     (tmp_path / "in.json").write_text('{"rows": [{"phone": "090-1234-5678"}]}', "utf-8")
     masking.mask(tmp_path / "in.json", tmp_path / "out.json")
     assert json.loads((tmp_path / "out.json").read_text("utf-8")) == {"rows": [{"phone": "PHONE_1"}]}
+
+
+def test_a_workbook_is_as_large_as_it_is_and_not_as_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One cell in the last corner of a sheet makes it seventeen thousand million cells large; looked at one by one,
+    they would all be made."""
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    for row in (["id", "note"], [], ["1", "山田太郎"]):
+        sheet.append(row)
+    book.save(tmp_path / "near.xlsx")
+    assert sheets.table(tmp_path / "near.xlsx") == [["id", "note"], [], ["1", "山田太郎"]]
+    sheet.row_dimensions[300_000].height = 20  # a format, and nothing in it
+    book.save(tmp_path / "tall.xlsx")
+    assert sheets.read(tmp_path / "tall.xlsx") == [(3, {"id": "1", "note": "山田太郎"})]
+    sheet.cell(300_000, 16_384).value = "x"
+    book.save(tmp_path / "far.xlsx")
+    assert len(sheets.table(tmp_path / "far.xlsx")) == 300_000
+    with pytest.raises(SodateError, match="more than 5,000,000 cells"):
+        masking.mask(tmp_path / "far.xlsx", tmp_path / "out.xlsx")
+    monkeypatch.setattr(sheets, "MAX_UNPACKED", 1000)
+    for read in (sheets.table, sheets.read):
+        with pytest.raises(SodateError, match="unpacked it would be"):
+            read(tmp_path / "near.xlsx")

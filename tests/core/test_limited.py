@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -66,3 +69,35 @@ def test_the_deadline_holds_whether_it_computes_or_sleeps() -> None:
         with pytest.raises(SodateError, match=r"it takes more than 0\.5 s"):
             run(work, 0.5)
         assert time.monotonic() - started < 3
+
+
+def test_a_small_cap_holds_where_other_threads_have_reserved_memory() -> None:
+    """What threads had reserved for theirs is address space already: a limit on that alone is passed by as much."""
+
+    def anonymous() -> int:
+        found = re.search(r"^RssAnon:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+        assert found is not None
+        return int(found[1]) << 10
+
+    def fill() -> list[int]:
+        before, held = anonymous(), []
+        try:
+            while len(held) < 4_000:
+                held.append(bytearray(b"x") * (1 << 18))
+        except MemoryError:
+            pass
+        most = anonymous() - before
+        held.clear()
+        return [most]
+
+    ended = threading.Event()
+    threads = [threading.Thread(target=lambda: (bytearray(100_000), ended.wait())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        (most,) = limited(fill, "The file", seconds=10, memory=50_000_000)
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+    assert 30_000_000 < most < 55_000_000

@@ -106,6 +106,8 @@ def test_a_file_name_that_is_not_utf_8_is_kept_in_json(tmp_path: Path) -> None:
         "model: m\ndata: &a [x]\ncolumns: *a\n",
         "model: " + "[" * 5_000,
         "model: " + "x" * MAX_CHARS,
+        "model: m\nseed: 2026-02-30\n",
+        "model: m\nseed: " + "9" * 5_000,
     ],
 )
 def test_yaml_that_blows_up_is_refused(tmp_path: Path, text: str) -> None:

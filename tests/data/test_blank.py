@@ -89,3 +89,10 @@ def test_an_unseen_prompt_is_empty_in_every_format(tmp_path: Path, text: str) ->
         {"prompt": [user], "completion": "A", "label": True},
     ):
         assert codes(tmp_path, row) == ["missing-prompt"], row
+
+
+@pytest.mark.parametrize("text", [one for one in UNSEEN if one and not any(map(str.isspace, one))])
+def test_replies_that_differ_in_nothing_one_can_see_are_the_same(tmp_path: Path, text: str) -> None:
+    messages = [{"role": "assistant", "content": f"は{text}い"}]
+    for rejected in (f"は{text}い", messages):
+        assert codes(tmp_path, {"prompt": "U", "chosen": "はい", "rejected": rejected}) == ["same-replies"]

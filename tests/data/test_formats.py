@@ -330,3 +330,27 @@ def test_json_is_printed_when_no_format_fits(tmp_path: Path) -> None:
     document = json.loads(done.stdout)
     assert done.exit_code == 1 and [p["code"] for p in document["set_aside"]] == ["unknown-format"]
     assert CliRunner().invoke(app, ["data", "check", str(path)]).exit_code == 1
+
+
+@pytest.mark.parametrize("name", ["system_prompt", "System", "system message", "システム", "ｼｽﾃﾑプロンプト"])
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": [UD, AD]},
+        {"conversations": [{"from": "human", "value": "U"}, {"from": "gpt", "value": "A"}]},
+        {"prompt": "U", "completion": "A"},
+        {"prompt": [UD], "completion": [AD]},
+        {"質問": "U", "回答": "A"},
+        {"プロンプト": "U", "応答": "A"},
+        {"instruction": "U", "output": "A"},
+        {"user": "U", "assistant": "A"},
+    ],
+)
+def test_a_system_text_is_not_lost_under_another_of_its_names(row: dict[str, Any], name: str, tmp_path: Path) -> None:
+    _, example = read_one({**row, name: "S"}, tmp_path)
+    assert isinstance(example, Conversation)
+    assert example.messages == (Message("system", "S"), U, A)
+    _, task = read_one({"prompt": "U", "reference_answer": "A", name: "S"}, tmp_path)
+    assert isinstance(task, TaskItem) and task.prompt == (Message("system", "S"), U)
+    _, pair = read_one({"prompt": "U", "chosen": "A", "rejected": "B", name: "S"}, tmp_path)
+    assert isinstance(pair, Preference) and pair.prompt == (Message("system", "S"), U)

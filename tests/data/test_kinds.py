@@ -132,6 +132,7 @@ def test_an_array_on_one_line_is_as_many_rows_as_it_has(tmp_path: Path) -> None:
         ({"prompt": ["U", "V"], "completion": ["A", "B"]}, "2 rows as columns"),
         ({"prompt": {"0": "U", "1": "V"}, "completion": {"0": "A", "1": "B"}}, "2 rows as columns"),
         ({"0": ROWS[0], "1": ROWS[1]}, "2 rows under names"),
+        ({"columns": ["prompt", "completion"], "data": [["U", "A"], ["V", "B"]]}, "2 rows as lists"),
         ({"version": "1", "data": {"train": ROWS, "test": ROWS[:1]}}, r"data.train \(3\), data.test \(1\)"),
     ],
 )
@@ -140,6 +141,13 @@ def test_rows_in_another_shape_are_never_one_row(document: Any, what: str, tmp_p
     path.write_text(json.dumps(document), "utf-8")
     with pytest.raises(SodateError, match=what):
         check([path])
+
+
+def test_objects_that_share_a_line_are_as_many_rows_lost(tmp_path: Path) -> None:
+    row = json.dumps(ROWS[0])
+    for between in ("", " ", ", "):
+        assert counted(tmp_path, f"{between.join([row] * 500)}\n{row}\n", "a.jsonl") == (501, 1)
+    assert counted(tmp_path, f"{row} and so on\n{row}\n", "a.jsonl") == (2, 1)
 
 
 def test_a_packed_file_may_not_unpack_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,6 +50,10 @@ def test_what_all_rows_share_or_few_rows_have_makes_no_outlier(tmp_path: Path) -
         {"subset": "held-out"},
         {"metadata": {"split": "dev"}},
         {"用途": "評価用"},
+        {"set": "dev_set"},
+        {"Data Split": "test"},
+        {"is_test": True},
+        {"metadata": {"Holdout": "true"}},
     ],
 )
 def test_a_training_row_that_says_it_is_held_out_is_named(tmp_path: Path, mark: dict[str, Any]) -> None:

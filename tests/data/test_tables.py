@@ -64,7 +64,7 @@ def test_a_name_given_twice_leaves_both_columns_out(tmp_path: Path) -> None:
     assert warned(found)[:2] == [(1, "left-out")] * 2 and "note" in found.ledger.warnings[0].message
 
 
-@pytest.mark.parametrize("sign", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("sign", [",", ";", "\t", "|", "，"])
 @pytest.mark.parametrize("hint", ["", "sep={}\n", '"sep={}"\r\n', "\ufeffSEP={}\n"])
 def test_any_sign_may_separate_and_excel_s_hint_is_no_row(tmp_path: Path, sign: str, hint: str) -> None:
     found = checked(tmp_path, hint.format(sign) + f'prompt{sign}completion\n"U{sign}"{sign}A\n')

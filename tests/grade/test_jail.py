@@ -15,7 +15,7 @@ import pytest
 
 from sodate.core.errors import SodateError
 from sodate.core.limited import limited
-from sodate.grade import Case, parse_grader, programs, sandbox, seccomp
+from sodate.grade import Case, cgroup, parse_grader, programs, sandbox, seccomp
 from sodate.grade.cgroup import resource_group
 from sodate.grade.sandbox import Limits
 
@@ -61,7 +61,8 @@ def exists(path): return os.path.exists(path)
 
 def test_system_calls_that_no_grader_needs_are_denied() -> None:
     names = ("shmget", "memfd_create", "keyctl", "add_key", "request_key", "userfaultfd", "io_uring_setup", "bpf",
-             "ptrace", "perf_event_open", "unshare", "setns", "mount", "mq_open", "msgget", "semget")  # fmt: skip
+             "ptrace", "perf_event_open", "unshare", "setns", "mount", "mq_open", "msgget", "semget",
+             "io_setup", "move_pages")  # fmt: skip
     clone3, clone = seccomp._CALLS[platform.machine()]["clone3"], seccomp._CALLS[platform.machine()]["clone"]
     calls = [f"call({NUMBERS[name]}, 0, 0, 0, 0, 0)" for name in names]
     calls += [f"call({clone3}, 0, 0)", f"call({clone}, 0x10000000 | 17, 0, 0, 0, 0)"]
@@ -171,6 +172,33 @@ def test_all_processes_together_have_one_ceiling(grouped: bool, monkeypatch: pyt
     # In a group some of the processes are ended at the ceiling; without one there is only the first.
     assert answer.value == (0, 0) if not grouped else answer.value is None or answer.value[1] <= 2
     assert run(MEMORY, "shared()", memory=200 << 20)[0].value is None
+
+
+@pytest.mark.parametrize("joins", [True, False])
+def test_a_group_of_version_2_is_made_only_where_a_process_may_be_moved_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, joins: bool
+) -> None:
+    """As systemd lays them out: what runs is in a scope, beside which a group can be made. Joining it takes the right
+    to write where both meet."""
+    session = tmp_path / "user.slice" / "app.slice"
+    (session / "here.scope").mkdir(parents=True)
+    (session / "cgroup.subtree_control").write_text("cpu memory pids\n")
+    (session / "here.scope" / "cgroup.subtree_control").write_text("\n")
+    (session / "cgroup.procs").touch()
+    monkeypatch.setattr(cgroup, "ROOT", tmp_path)
+    monkeypatch.setattr(cgroup, "_own", lambda: ["0::/user.slice/app.slice/here.scope"])
+    monkeypatch.setattr(cgroup.os, "access", lambda path, mode: joins or path.name != "cgroup.procs")
+    with resource_group(64 << 20, 8) as groups:
+        if not joins:
+            assert groups == []
+            return
+        (procs,) = map(Path, groups)
+        assert procs.parent.parent == session
+        limits = {file.name: file.read_text() for file in procs.parent.iterdir()}
+        for file in procs.parent.iterdir():
+            file.unlink()  # files of a real group go with it
+    assert limits == {"memory.max": str(64 << 20), "pids.max": "8"}
+    assert not procs.parent.exists()
 
 
 def test_a_group_is_gone_with_its_jail() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 
 from sodate.core.errors import SodateError, UsageError
-from sodate.grade import parse_grader, programs, sandbox
+from sodate.grade import literals, parse_grader, programs, sandbox
 from sodate.grade.sandbox import Limits
 
 
@@ -268,3 +270,20 @@ def test_without_a_sandbox_code_is_refused_and_not_run(tmp_path: Path, monkeypat
     monkeypatch.undo()
     with pytest.raises(UsageError, match="cannot be read"):
         parse_grader("python:missing.py", tmp_path)
+
+
+def test_python_from_elsewhere_is_parsed_within_bounds_and_without_a_word() -> None:
+    item = {"tests": ["assert f() == [" + "1," * literals.MAX_CHARS + "]"]}
+    with pytest.raises(SodateError, match="can't be judged from outside"):
+        programs.code("def f(): return 1", None, item)
+    texts = [r"'\d'", "1if 1else 2", "[" * 9000, "-" * 9000 + "1", "9" * 9000, "{[]}", "a = 1", ""]
+    code = f"""
+from sodate.grade import literals
+for text in {texts!r}:
+    try:
+        literals.literal(text)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        pass
+"""
+    done = subprocess.run([sys.executable, "-W", "always", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""

@@ -178,6 +178,8 @@ SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required"
     {"type": "function", "function": {"name": "a", "description": "b", "parameters": SCHEMA}},
     {"type": "function", "name": "a", "parameters": SCHEMA, "strict": True},
     {"name": "a", "description": "b", "input_schema": SCHEMA},
+    {"name": "a", "description": "b", "inputSchema": SCHEMA},
+    {"responseSchema": SCHEMA},
 ])  # fmt: skip
 def test_a_schema_is_taken_out_of_what_an_api_wraps_it_in(wrapped: Any, tmp_path: Path) -> None:
     spec = schema_file(tmp_path, wrapped)

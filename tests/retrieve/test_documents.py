@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sodate.core.errors import SodateError
+from sodate.core.text import tr
+from sodate.retrieve import documents
 from sodate.retrieve.documents import Section, read_document
 from sodate.retrieve.passages import WIDTH, passages, width
 
@@ -229,3 +232,24 @@ def test_formulas_in_cells_are_text_like_any_other(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text('商品,価格\n=HYPERLINK("http://example.com"),+1+cmd|calc\n')
     ((_, _, text),) = read(tmp_path / "a.csv")
     assert text == '商品: =HYPERLINK("http://example.com")\n価格: +1+cmd|calc'
+
+
+def test_a_document_that_its_reader_never_ends_with_is_refused_and_the_next_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spins(path: Path, note: documents.Note) -> Iterator[documents.Section]:
+        while path.stem == "odd":
+            pass
+        note("odd", tr("seen", "見た"))
+        yield documents.Section("text", "page 1", ("title",))
+
+    monkeypatch.setitem(documents._READERS, ".pdf", spins)
+    monkeypatch.setattr(documents, "SECONDS", 0.3)
+    for name in ("odd.pdf", "even.pdf"):
+        (tmp_path / name).write_bytes(b"%PDF-1.7")
+    with pytest.raises(SodateError, match=r"odd\.pdf cannot be read: it takes more than 0\.3 s"):
+        documents.read_apart(tmp_path / "odd.pdf", lambda code, said: None)
+    notes: list[tuple[str, str]] = []
+    (section,) = documents.read_apart(tmp_path / "even.pdf", lambda code, said: notes.append((code, said)))
+    assert section == documents.Section("text", "page 1", ("title",))
+    assert notes == [("odd", "seen")]

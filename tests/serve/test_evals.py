@@ -83,10 +83,10 @@ def test_a_definition_is_made_read_changed_listed_and_deleted(
     ("change", "param"),
     [
         ({"testing_criteria": []}, "testing_criteria"),
-        ({"testing_criteria": [{**SAME, "operation": "x"}]}, "testing_criteria.0.operation"),
-        ({"testing_criteria": [SAME, {**CLOSE, "pass_threshold": None}]}, "testing_criteria.1.pass_threshold"),
+        ({"testing_criteria": [{**SAME, "operation": "x"}]}, "testing_criteria[0].operation"),
+        ({"testing_criteria": [SAME, {**CLOSE, "pass_threshold": None}]}, "testing_criteria[1].pass_threshold"),
         ({"testing_criteria": [{"type": "multi", "name": "m", "graders": {"a": SAME}, "calculate_output": "a"}]},
-         "testing_criteria.0.type"),
+         "testing_criteria[0].type"),
         ({"data_source_config": {"type": "custom"}}, "data_source_config.item_schema"),
         ({"data_source_config": {"type": "files"}}, "data_source_config.type"),
         ({"data_source_config": {"type": "custom", "item_schema": {"type": "objekt"}}},
@@ -259,3 +259,33 @@ def test_a_run_that_a_server_left_is_gone_on_with_where_it_stopped(
         session.get(Work, session.query(Work.number).filter_by(id="evalrun_" + "L" * 24).scalar()).owner = None
     run = ended(lambda: client.evals.runs.retrieve("evalrun_" + "L" * 24, eval_id=made.id))
     assert (run.status, run.result_counts.passed, run.result_counts.failed) == ("completed", 1, 1)
+
+
+def test_a_run_asks_as_its_sampling_params_say_whatever_the_platform_calls_them(
+    client: openai.OpenAI, served: Running, made: Any
+) -> None:
+    """An unknown one is refused rather than left out; the older name of the longest reply is obeyed."""
+    template = {"type": "template", "template": [{"role": "user", "content": "{{item.question}}"}]}
+    source = {"type": "completions", "model": "orders", "input_messages": template,
+              "source": {"type": "file_content", "content": [item("France", "Paris")]}}  # fmt: skip
+    for given, param in (({"temperature": 9}, "temperature"), ({"top_k": 5}, "top_k"), ({"text": {"x": 1}}, "text.x")):
+        body = {"data_source": {**source, "sampling_params": given}}
+        answer = served.http().post(f"/v1/evals/{made.id}/runs", json=body)
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, f"data_source.sampling_params.{param}")
+    run = run_of(client, made.id, {**source, "sampling_params": {"max_completions_tokens": 2, "seed": 1}})
+    (told,) = client.evals.runs.output_items.list(run.id, eval_id=made.id).data
+    assert told.sample.usage.completion_tokens == 2
+    assert run.to_dict()["data_source"]["sampling_params"] == {"max_completions_tokens": 2, "seed": 1}  # as it came
+
+
+def test_lines_of_a_file_are_read_as_strictly_as_rows_of_training(client: openai.OpenAI, made: Any) -> None:
+    for line, why in (
+        (b'{"item": {"question": "x", "answer": NaN}}', "NaN"),
+        (b'{"item": {"question": "x"}, "item": {"question": "y"}}', "item"),
+        (b"[1]", "object"),
+        (b'{"item": "\xff"}', "UTF-8"),
+    ):
+        file = client.files.create(file=("items.jsonl", line + b"\n"), purpose="evals")
+        run = run_of(client, made.id, {"type": "jsonl", "source": {"type": "file_id", "id": file.id}})
+        assert run.status == "failed"
+        assert "Line 1" in run.error.message and why in run.error.message

@@ -232,7 +232,9 @@ def test_a_call_that_the_model_begins_can_only_go_on_as_one(served: Running) -> 
         {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]}], "messages"),
     ([{"role": "user", "content": "x", "tool_calls": [
         {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]}], "messages[0].tool_calls"),
-    ([{"role": "robot", "content": "x"}], "messages.0.role"), ([], "messages"),
+    ([{"role": "robot", "content": "x"}], "messages[0].role"), ([], "messages"),
+    ([{"role": "user", "content": 5}], "messages[0].content"),
+    ([{"role": "user", "content": [{"type": "text", "text": 5}]}], "messages[0].content[0].text"),
 ])  # fmt: skip
 def test_turns_that_do_not_fit_together_are_refused_where_they_stand(
     served: Running, messages: Any, param: str

@@ -94,3 +94,51 @@ def test_no_part_of_an_answer_waits_for_the_one_before_to_be_acknowledged() -> N
         accepted, _ = listening.accept()
         with accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+
+
+def test_a_body_that_is_not_sent_as_json_is_refused_with_the_header_to_send(served: Running) -> None:
+    body = json.dumps({"model": "orders", "messages": SAID})
+    for kind in ("text/plain", "application/x-www-form-urlencoded"):  # the second is what curl -d sends by itself
+        with served.http() as http:
+            answer = http.post("/v1/chat/completions", content=body, headers={"content-type": kind})
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"]) == (400, "invalid_json")
+        assert "Content-Type: application/json" in error["message"]
+
+
+def test_numbers_that_are_not_json_are_refused_wherever_they_stand(served: Running) -> None:
+    grader = '{"type": "score_model", "name": "s", "model": "orders", "input": [], "range": [0, %s]}'
+    for number in ("NaN", "Infinity", "1e999"):
+        with served.http() as http:
+            answer = http.post(
+                "/v1/fine_tuning/alpha/graders/validate", content=f'{{"grader": {grader % number}}}',
+                headers={"content-type": "application/json"},
+            )  # fmt: skip
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_value")
+
+
+def test_a_reply_that_was_a_refusal_may_be_sent_back(served: Running) -> None:
+    refusal = {"role": "assistant", "content": None, "refusal": "No."}
+    part = {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}
+    for turn in (refusal, part):
+        post(served, "chat/completions", messages=[*SAID, turn, *SAID], max_tokens=1)
+
+
+def test_the_longest_reply_is_named_in_an_error_as_the_request_names_it(served: Running) -> None:
+    for name in ("max_tokens", "max_completion_tokens"):
+        with served.http() as http:
+            answer = http.post("/v1/chat/completions", json={"model": "orders", "messages": SAID, name: 100_000})
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, name)
+
+
+def test_a_call_without_a_result_is_refused_by_the_responses_endpoint_too(served: Running) -> None:
+    call = {"type": "function_call", "call_id": "c1", "name": "clock", "arguments": "{}"}
+    given = {"model": "orders", "max_output_tokens": 16}
+    with served.http() as http:
+        for items in ([*SAID, call], [*SAID, call, *SAID]):
+            answer = http.post("/v1/responses", json={**given, "input": items})
+            assert (answer.status_code, answer.json()["error"]["param"]) == (400, "input")
+            assert "c1" in answer.json()["error"]["message"]
+        made = http.post("/v1/responses", json={**given, "input": "hi"}).json()
+        answer = http.post(f"/v1/responses/{made['id']}/cancel")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_status")

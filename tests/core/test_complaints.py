@@ -1,0 +1,70 @@
+"""What is wrong with a value, told by the field's own name, whatever forms it may have."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import pytest
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sodate.core.complaints import complaint
+from sodate.core.text import Sentence
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(strict=True)
+    type: str
+
+
+class Turn(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+    content: str | list[Part]
+    stop: str | list[str] | None = None
+    epochs: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    shown: Literal[False] = False
+    rate: float = Field(1.0, le=2)
+
+
+class Talk(BaseModel):
+    turns: list[Turn] = Field(min_length=1)
+
+
+def said(given: dict[str, Any]) -> tuple[str, str, str | None]:
+    with pytest.raises(ValidationError) as caught:
+        Talk.model_validate(given)
+    return complaint(caught.value.errors(), given)
+
+
+@pytest.mark.parametrize(
+    ("turn", "param", "english"),
+    [
+        ({"content": 5}, "turns[0].content", "it must be a string or a list"),
+        ({"content": [{"type": "a"}, {"type": 5}]}, "turns[0].content[1].type", "it must be a string"),
+        ({"content": "x", "stop": ["a", None]}, "turns[0].stop[1]", "it must be a string"),
+        ({"content": "x", "epochs": 0}, "turns[0].epochs", "it must be at least 1"),
+        ({"content": "x", "epochs": "many"}, "turns[0].epochs", "it must be a whole number or 'auto'"),
+        ({"content": "x", "shown": True}, "turns[0].shown", "it must be false"),
+        ({"content": "x", "rate": 3}, "turns[0].rate", "it must be at most 2"),
+    ],
+)
+def test_a_wrong_value_is_named_as_it_stands_in_the_request(turn: dict[str, Any], param: str, english: str) -> None:
+    sentence, code, named = said({"turns": [turn]})
+    assert (code, named) == ("invalid_value", param)
+    assert isinstance(sentence, Sentence)
+    assert sentence.en == f"Invalid value for {param}: {english}."
+    assert "must" not in sentence.ja and param in sentence.ja
+
+
+def test_what_is_missing_unknown_or_empty_is_named() -> None:
+    assert said({})[1:] == ("missing_parameter", "turns")
+    assert said({"turns": [{}]})[1:] == ("missing_parameter", "turns[0].content")
+    assert said({"turns": [{"content": [{}]}]})[1:] == ("missing_parameter", "turns[0].content[0].type")
+    assert said({"turns": [{"content": "x", "odd": 1}]})[1:] == ("unknown_parameter", "turns[0].odd")
+    assert said({"turns": []})[0] == "Invalid value for turns: it is empty."
+
+
+def test_the_name_of_what_holds_it_stands_before() -> None:
+    given = {"turns": [{"content": 5}]}
+    with pytest.raises(ValidationError) as caught:
+        Talk.model_validate(given)
+    assert complaint(caught.value.errors(), given, "grader")[2] == "grader.turns[0].content"
