@@ -21,8 +21,7 @@ from typing import Any
 import sodate
 from sodate.core.engine import Constraint, Done, Request, Sampling, Token
 from sodate.core.types import Message
-from sodate.generate.drafts import PromptLookup
-from sodate.generate.torch_engine import StepTimes
+from sodate.generate.drafts import PromptLookup, StepTimes
 
 ORDERS = Path(__file__).parents[1] / "examples" / "orders"
 SHOWN = 6  # functions of the profile
@@ -75,7 +74,7 @@ def main() -> None:
             ended = any(isinstance(event, Done) for event in events)
     print(f"{len(prompts)} mails: {tokens} tokens in {steps} steps, {forced} of them forced; "
           f"{sum(right)} of {len(right)} drafts right; "
-          f"first step {statistics.median(first[1:]):.0f} ms (median; the first mail's {first[0]:.0f})")  # fmt: skip
+          f"first step {statistics.median(first[1:] or first):.0f} ms (median; the first mail's {first[0]:.0f})")  # fmt: skip
     for rows, each in sorted(milliseconds.items()):
         print(f"  {rows:2} rows: {len(each):4} steps, {statistics.median(each):.1f} ms (median)")
     stats: Any = pstats.Stats(profile)
