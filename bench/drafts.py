@@ -74,7 +74,7 @@ def main() -> None:
             ended = any(isinstance(event, Done) for event in events)
     print(f"{len(prompts)} mails: {tokens} tokens in {steps} steps, {forced} of them forced; "
           f"{sum(right)} of {len(right)} drafts right; "
-          f"first step {statistics.median(first[1:] or first):.0f} ms (median; the first mail's {first[0]:.0f})")  # fmt: skip
+          f"first step {statistics.median(first[1:] or first):.0f} ms, of the first mail {first[0]:.0f}")  # fmt: skip
     for rows, each in sorted(milliseconds.items()):
         print(f"  {rows:2} rows: {len(each):4} steps, {statistics.median(each):.1f} ms (median)")
     stats: Any = pstats.Stats(profile)
