@@ -30,7 +30,7 @@ sys.path[:0] = [str(ROOT)]
 
 MODEL = "smollm2-135m"
 STEPS = 20_000
-TOKENS = 64  # of a reply
+TOKENS = 24  # of a reply
 LINE = '{"step": %d, "steps": 100000, "loss": %.6f, "lr": 0.0004, "grad_norm": 1.25, "tokens": 4000, "seconds": 1.0}\n'
 
 
@@ -157,6 +157,8 @@ def main() -> None:
                 for opened in (bool(number % 2), not number % 2):
                     with ten_pages(looking, run) if opened else contextlib.nullcontext():
                         rates[opened].append(rate(asking, key, given.seconds, given.streams))
+                    said = "ten pages" if opened else "no page"
+                    print(f"  round {number + 1}, {said}: {rates[opened][-1]:.1f} tokens/s", flush=True)
     ratios = [with_ / without for with_, without in zip(rates[True], rates[False], strict=True)]
     for opened, name in ((False, "no page open"), (True, "ten pages open")):
         each = ", ".join(f"{one:.1f}" for one in rates[opened])

@@ -88,7 +88,8 @@ def released() -> None:
                      "ci": [0.05, 0.15], "p": 0.01, "verdict": "better", "smallest": 0.05, "fixed": 30, "broken": 10}
                     for one in results[:2]]  # fmt: skip
         about = {"n": 200, "independent": 200, "results": results, "comparisons": compared, "margin": 0.03, "notes": [],
-                 "measured": {made.id: made.id}, "bytes": {made.id: exact}, "data": {"file": "held.jsonl"}}  # fmt: skip
+                 "slices": [], "measured": {made.id: made.id}, "bytes": {made.id: exact},
+                 "data": {"file": "held.jsonl"}}  # fmt: skip
         write_json(home.reports_dir() / f"{stamp}-{n:04x}" / "result.json", {"schema_version": 1, **about})
         record = {"at": "2026-01-31T09:30:00+00:00", "version": made.id, "bytes": exact, "looks": 1, "passes": True,
                   "gate": {"path": "gate.yaml", "sha256": "0" * 64}, "tiers": []}  # fmt: skip

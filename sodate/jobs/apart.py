@@ -19,7 +19,7 @@ from sodate.jobs import process
 
 COMMAND = [sys.executable, "-m"]
 LOOK_SECONDS = 1.0
-NICE = 10
+NICE = 5
 
 
 def apart(verb: str, look: Callable[[], None] = lambda: None, module: str = __name__, **given: Any) -> Any:

@@ -65,7 +65,7 @@ def test_a_newcomer_comes_from_a_file_to_version_2_in_production_in_the_browser_
         page.goto(f"{house.url}/login/{logins.new_link('steer', 'hana')[0]}")
         page.wait_for_url(lambda url: "/login" not in url)
         base = next(one for one in page.context.request.get(f"{house.url}/v1/sodate/reports/new").json()["bases"])
-        newcomer.play(page, house.url, train, held_out, base, "text_similarity", 100)
+        newcomer.play(page, house.url, train, held_out, base, "text_similarity", 100, print)
         context.close()
     (production,) = overview()["production"]
     assert (production["version"], production["by"], production["reason"]) == ("orders@2", "hana", "the 2. month")

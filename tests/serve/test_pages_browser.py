@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -122,6 +123,20 @@ def test_a_run_of_a_hundred_thousand_steps_is_drawn_with_its_spike(
              for (let i = 0; i < all.length; i += 4) if (all[i + 3] > 0 && all[i + 2] > all[i] + 40) n++; return n; }"""
     assert top.evaluate(ink) > 0
     assert page.locator("figure[data-keys='loss eval_loss']").is_visible()
+
+
+def test_what_is_printed_is_dark_on_white_and_has_no_forms(
+    house: tuple[Running, dict[str, Any]], opened: Opened
+) -> None:
+    server, made = house
+    page = opened("own", color_scheme="dark")
+    for path in (f"/reports/{made['report']}", f"/versions/{made['versions'][1]}"):
+        page.goto(server.url + path)
+        page.emulate_media(media="print", color_scheme="dark")
+        told = "(({ color, backgroundColor }) => [color, backgroundColor])(getComputedStyle(document.body))"
+        ink, paper = page.evaluate(told)
+        assert sum(map(int, re.findall(r"\d+", ink)[:3])) < 150 and paper == "rgb(255, 255, 255)"
+        assert not page.locator("form:visible, nav:visible").count()
 
 
 def test_somebody_judges_by_keys_alone(house: tuple[Running, dict[str, Any]], opened: Opened) -> None:

@@ -18,6 +18,11 @@ _STATES = {
     "inconclusive": tr("inconclusive", "判定できず"),
     "promote": tr("promoted", "公開"),
     "rollback": tr("rolled back", "ロールバック"),
+    "training": tr("training", "学習用"),
+    "held-out": tr("held out", "評価用"),
+    "target": tr("better", "改善"),
+    "guard": tr("not worse", "悪化なし"),
+    "blocking": tr("no failure", "失敗なし"),
     "canary": tr("canary", "カナリア"),
     "abort": tr("canary aborted", "カナリア中止"),
     "no-gain": tr("no gain", "改善なし"),
@@ -30,7 +35,7 @@ _STATES = {
 
 
 def status_word(state: Any) -> str:
-    """A state of a run, job, comparison or move."""
+    """A state of a run, job, comparison or move; what a dataset is for, and what a tier of a gate asks."""
     return str(_STATES.get(str(state), str(state)))
 
 

@@ -87,6 +87,8 @@
       const others = new Set(told.flatMap((one) => Object.keys(one.series)).filter((key) => !known.has(key)));
       for (const key of others) draw(another(key), told, [key], range);
       place.dataset.drawn = String(Math.round(performance.now() - began));
+    } catch (error) {
+      console.warn(error); // the server is away for a moment: what is drawn stays, and the next step draws again
     } finally {
       busy = false;
     }

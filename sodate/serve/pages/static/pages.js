@@ -66,12 +66,37 @@
     return language === "ja" ? `残り約 ${text}` : `about ${text} left`;
   }
 
+  // On a narrow screen a row stands as a list: each cell says the head of its column.
+  function named(root) {
+    for (const table of root.querySelectorAll("table.fold")) {
+      const heads = [...table.querySelectorAll("thead th")].map((one) => (one.querySelector(".unseen") ? "" : one.textContent.trim()));
+      for (const row of table.tBodies[0] ? table.tBodies[0].rows : []) {
+        [...row.cells].forEach((cell, n) => {
+          if (cell.tagName === "TD" && heads[n]) cell.dataset.head = heads[n];
+        });
+      }
+    }
+  }
+
   function prepare(root) {
     localTimes(root);
+    named(root);
     for (const box of root.querySelectorAll("[data-live]")) if (box.dataset.live) live(box);
   }
   prepare(document);
+  // What went wrong with a part of a page stands where the part would have come.
+  document.addEventListener("htmx:responseError", (event) => {
+    const { xhr, target } = event.detail;
+    const said = new DOMParser().parseFromString(xhr.responseText, "text/html").querySelector("[role=alert]");
+    const notice = document.createElement("p");
+    notice.className = "notice worse";
+    notice.setAttribute("role", "alert");
+    notice.textContent = said ? said.textContent : `HTTP ${xhr.status}`;
+    target.replaceChildren(notice);
+  });
   document.addEventListener("htmx:load", (event) => {
-    if (event.target !== document.body) localTimes(event.target);
+    if (event.target === document.body) return;
+    localTimes(event.target);
+    named(event.target.parentElement || event.target);
   });
 })();
