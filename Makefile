@@ -65,7 +65,7 @@ hooks: setup  ## lint, types and house rules before every commit | コミット�
 	@$(BIN)/pre-commit install
 
 fuzz: setup  ## a minute of fuzzing of the parsers of what strangers make | 外から来るデータの読み取りを 1 分間ファジングする
-	@$(BIN)/python -m tests.fuzz --seconds 9
+	@$(BIN)/python -m tests.fuzz --seconds 6
 
 lock: setup  ## requirements/*.txt again, from pyproject.toml and constraints.txt | requirements/*.txt を pyproject.toml と constraints.txt から作り直す
 	@$(BIN)/python requirements/lock.py

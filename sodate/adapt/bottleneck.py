@@ -9,6 +9,7 @@ after the MLP. U begins at zero, so that the model begins unchanged. What they a
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,10 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sodate.adapt.adapters import Adapted
-from sodate.adapt.lora import decoder_linears
+from sodate.adapt.lora import MAX_RANK, decoder_linears, unsound
 from sodate.adapt.quantise import NF4Linear, frozen_product
 from sodate.core.errors import SodateError, UsageError
-from sodate.core.files import read_json
 from sodate.core.text import tr
 
 Style = Literal["houlsby", "pfeiffer"]
@@ -103,14 +103,16 @@ def add(model: nn.Module, config: BottleneckConfig, seed: int) -> None:
         setattr(parent, leaf, BottleneckLinear(getattr(parent, leaf), config.size, generator))
 
 
-def is_one(folder: Path) -> bool:
-    """Whether the adapter in this folder is of this kind."""
-    return bool(read_json(folder / "adapter_config.json").get(KEY) == "bottleneck")
+def is_one(config: Mapping[str, Any]) -> bool:
+    """Whether an adapter_config.json is of this kind."""
+    return config.get(KEY) == "bottleneck"
 
 
-def read_config(folder: Path) -> BottleneckConfig:
-    config = read_json(folder / "adapter_config.json")
-    return BottleneckConfig(config["size"], config["style"])
+def read_config(config: Mapping[str, Any], folder: Path) -> BottleneckConfig:
+    size, style = config.get("size"), config.get("style")
+    if type(size) is not int or not 1 <= size <= MAX_RANK or style not in ("houlsby", "pfeiffer"):
+        raise unsound(folder, tr("size or style is not what it has to be", "size か style の値が正しくありません"))
+    return BottleneckConfig(size, style)
 
 
 def config_json(config: BottleneckConfig, base: str) -> dict[str, Any]:

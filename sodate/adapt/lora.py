@@ -11,7 +11,7 @@ in 4 bits (quantise.py) is dequantised for each product and never kept.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from sodate.adapt.adapters import Adapted
 from sodate.adapt.quantise import NF4, NF4Linear, dense
 from sodate.core.errors import SodateError, UsageError
-from sodate.core.files import read_json
-from sodate.core.text import tr
+from sodate.core.text import en, ja, tr
 
+MAX_RANK, MAX_ALPHA, MAX_TARGETS = 1 << 16, 1e6, 10_000
 _HARMLESS = {
     "auto_mapping", "base_model_name_or_path", "bias", "inference_mode", "init_lora_weights", "layers_pattern",
     "lora_alpha", "lora_dropout", "megatron_core", "peft_type", "peft_version", "qalora_group_size", "r", "revision",
@@ -193,7 +193,7 @@ def all_targets(model: nn.Module) -> tuple[str, ...]:
     return tuple(sorted({name.rsplit(".", 1)[-1] for name in decoder_linears(model)}))
 
 
-def _targeted(model: nn.Module, targets: tuple[str, ...]) -> list[str]:
+def targeted(model: nn.Module, targets: tuple[str, ...]) -> list[str]:
     """Full names of the linear layers that are meant; as in PEFT, a target is the end of a name.
 
     Raises UsageError where a target is no layer's, or the model has none.
@@ -234,7 +234,7 @@ def known_targets(model: nn.Module, targets: tuple[str, ...]) -> tuple[str, ...]
 
 def add(model: nn.Module, config: LoraConfig, seed: int) -> None:
     """Freezes the model and puts an adapter on the targeted layers. Same seed, same adapter, on every device."""
-    names = _targeted(model, config.targets)
+    names = targeted(model, config.targets)
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
@@ -244,9 +244,9 @@ def add(model: nn.Module, config: LoraConfig, seed: int) -> None:
         setattr(owner, leaf, (DoraLinear if config.dora else LoraLinear)(getattr(owner, leaf), config, generator))
 
 
-def read_config(folder: Path) -> LoraConfig:
-    """An adapter_config.json written by PEFT or by us; raises SodateError on a kind this module can't reproduce."""
-    config = read_json(folder / "adapter_config.json")
+def read_config(config: Mapping[str, Any], folder: Path) -> LoraConfig:
+    """What adapter_config.json of a folder says, written by PEFT or by us; raises SodateError on a kind this module
+    can't reproduce, and on values that no adapter has."""
     kind = config.get("peft_type")
     # PEFT writes every field it knows; one that is set and unknown here may change what the adapter computes.
     unsupported = sorted(k for k, value in config.items() if value and k not in _HARMLESS)
@@ -262,7 +262,7 @@ def read_config(folder: Path) -> LoraConfig:
             code="adapter_unsupported",
             file=folder,
         )
-    targets = config["target_modules"]
+    targets, rank, alpha = config.get("target_modules"), config.get("r"), config.get("lora_alpha")
     if isinstance(targets, str):
         raise SodateError(
             tr(
@@ -272,8 +272,24 @@ def read_config(folder: Path) -> LoraConfig:
             code="adapter_unsupported",
             file=folder,
         )
+    if (
+        type(rank) is not int or not 1 <= rank <= MAX_RANK
+        or isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha < MAX_ALPHA
+        or not isinstance(targets, list) or len(targets) > MAX_TARGETS
+        or not all(isinstance(one, str) and len(one) < 500 for one in targets)
+    ):  # fmt: skip
+        raise unsound(folder, tr("target_modules, r or lora_alpha is not what it has to be",
+                                 "target_modules、r、lora_alpha のいずれかの値が正しくありません"))  # fmt: skip
     variant = bool(config.get("use_rslora")), bool(config.get("use_dora"))
-    return LoraConfig(config["r"], config["lora_alpha"], tuple(sorted(targets)), *variant)
+    return LoraConfig(rank, alpha, tuple(sorted(targets)), *variant)
+
+
+def unsound(folder: Path, why: str) -> SodateError:
+    """An adapter whose files say what can't be."""
+    return SodateError(
+        tr(f"The adapter in {folder} is damaged: {en(why)}.", f"{folder} のアダプターが壊れています: {ja(why)}。"),
+        code="damaged", param="init_adapter", file=folder,
+    )  # fmt: skip
 
 
 def config_json(config: LoraConfig, base: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.highlighter import JSONHighlighter
 from rich.markup import escape
@@ -19,6 +20,7 @@ from sodate.terminal.words import cell, word
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
+FOLDERS = ("path", "run_dir")  # columns that a narrow terminal does without
 SHOWN = 5  # rows of each code that `data check` prints
 
 
@@ -31,11 +33,15 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     if not rows:
         out.print(tr("None yet.", "まだありません。"))
         return
-    table = Table(box=None, header_style="bold")
-    for key in rows[0]:
-        table.add_column(str(word(key)), overflow="fold")
-    for row in rows:
-        table.add_row(*(shown(cell(key, value)) for key, value in row.items()))
+    cells = [{key: cell(key, value) for key, value in row.items()} for row in rows]
+    keys = list(rows[0])
+    if sum(2 + max(cell_len(row[key]) for row in ({key: str(word(key))}, *cells)) for key in keys) > out.width:
+        keys = [key for key in keys if key not in FOLDERS] or keys  # they can be worked out, and --json has them
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for key in keys:
+        table.add_column(str(word(key)), overflow="fold", no_wrap=key == keys[0])  # a name is there to be copied
+    for row in cells:
+        table.add_row(*(shown(row[key]) for key in keys))
     out.print(table)
 
 
@@ -102,7 +108,7 @@ def rows_line(checked: Any) -> str:
 def _bar(*columns: str) -> Progress:
     return Progress(
         SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), *(TextColumn(c) for c in columns),
-        TimeRemainingColumn(), console=err, transient=True,
+        TimeRemainingColumn(), console=err, transient=True, disable=not err.is_terminal,
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -88,12 +89,27 @@ def word(key: str) -> str:
 
 
 def cell(key: str, value: Any) -> str:
-    """A value of a table: a point in time as a date, the status of a run in the reader's language."""
+    """A value of a table: a point in time as it is here, to the minute, the status of a run in the reader's language,
+    a base model without the hash of its revision."""
     if value is None:
         return "–"
-    if key.endswith("_at") and isinstance(value, int | float):
-        return datetime.datetime.fromtimestamp(value, datetime.UTC).isoformat(sep=" ", timespec="minutes")
+    if key.endswith("_at"):
+        return _time(value)
+    if key == "base":
+        return re.sub("@[0-9a-f]{12}$", "", str(value))
     return str(word(value)) if key == "status" else str(value)
+
+
+def _time(value: Any) -> str:
+    """A point in time, in seconds or as ISO 8601, by this machine's clock; other text as it is."""
+    try:
+        if isinstance(value, int | float):
+            then = datetime.datetime.fromtimestamp(value, datetime.UTC)
+        else:
+            then = datetime.datetime.fromisoformat(str(value))
+        return then.astimezone().strftime("%Y-%m-%d %H:%M")
+    except (ValueError, OverflowError, OSError):
+        return str(value)
 
 
 def figures(key: str, values: Mapping[str, Any], most: int = 12) -> str:

@@ -214,7 +214,56 @@ def test_kinds_of_adapter_that_would_answer_differently_are_refused(
     config = lora.config_json(LoraConfig(4, 8.0, ("q_proj",)), "tiny") | change
     (tmp_path / "adapter_config.json").write_text(json.dumps(config))
     with pytest.raises(SodateError, match=said):
-        lora.read_config(tmp_path)
+        adapter_files.read_adapter(tmp_path)
+
+
+@pytest.mark.parametrize("change", [
+    {"r": 1_000_000_000}, {"r": "4"}, {"r": 4.0}, {"r": True}, {"r": 0}, {"r": None}, {"r": 5},
+    {"lora_alpha": float("nan")}, {"lora_alpha": None}, {"lora_alpha": "8"}, {"lora_alpha": 1e300},
+    {"target_modules": None}, {"target_modules": [5]},
+    {"target_modules": {"q_proj": 1}}, {"target_modules": ["q_proj"] * 20_000},
+])  # fmt: skip
+def test_an_adapter_that_lies_about_itself_is_refused_before_anything_is_made(
+    change: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = LoraConfig(4, 8.0, ("q_proj",))
+    model = make("llama")
+    lora.add(model, config, seed=0)
+    adapter_files.save_adapter(model, config, "tiny", tmp_path)
+    assert adapter_files.read_adapter(tmp_path) == config
+    (tmp_path / "adapter_config.json").write_text(json.dumps(lora.config_json(config, "tiny") | change))
+    monkeypatch.setattr(adapter_files, "add_adapter", lambda *_: pytest.fail("it was made"))
+    with pytest.raises(SodateError, match="is damaged"):
+        adapter_files.load_adapter(make("llama"), tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[1]", "[" * 50_000, "{", ""])
+def test_what_is_no_adapter_config_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text(text)
+    with pytest.raises(SodateError, match=r"adapter_config\.json"):
+        adapter_files.read_adapter(tmp_path)
+
+
+def test_an_adapter_of_few_weights_for_many_layers_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, config = make("llama"), LoraConfig(4, 8.0, ("layers.0.self_attn.q_proj",))
+    lora.add(one, config, seed=0)
+    adapter_files.save_adapter(one, config, "tiny", tmp_path)
+    about = lora.config_json(config, "tiny") | {"target_modules": list(lora.all_targets(make("llama")))}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(about))
+    monkeypatch.setattr(adapter_files, "SPARE_WEIGHTS", 1000)
+    with pytest.raises(SodateError, match=r"it would have [\d,]+ weights on this model"):
+        adapter_files.load_adapter(make("llama"), tmp_path)
+
+
+def test_weights_of_an_adapter_that_lie_elsewhere_are_not_read(tmp_path: Path) -> None:
+    model, config = make("llama"), LoraConfig(4, 8.0, ("q_proj",))
+    lora.add(model, config, seed=0)
+    adapter_files.save_adapter(model, config, "tiny", tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (tmp_path / "b" / name).symlink_to(tmp_path / "a" / name)
+    with pytest.raises(SodateError, match="leads out of the folder"):
+        adapter_files.read_adapter(tmp_path / "b")
 
 
 def test_an_adapter_of_another_model_is_refused_by_name(tmp_path: Path) -> None:
@@ -235,7 +284,7 @@ def test_a_damaged_adapter_is_named(tmp_path: Path) -> None:
     adapter_files.save_adapter(model, config, "tiny", tmp_path)
     file = tmp_path / "adapter_model.safetensors"
     file.write_bytes(file.read_bytes()[:-8])
-    with pytest.raises(SodateError, match=r"adapter_model\.safetensors is damaged"):
+    with pytest.raises(SodateError, match=r"adapter_model\.safetensors is not a sound"):
         adapter_files.load_adapter(make("llama"), tmp_path)
     file.unlink()
     with pytest.raises(SodateError, match=r"adapter_model\.safetensors is missing"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import struct
@@ -10,9 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from sodate.adapt import files as adapter_files
 from sodate.core.errors import SodateError
+from sodate.core.types import Message
+from sodate.core.yaml_files import yaml_value
 from sodate.data import read
 from sodate.data.ledger import Problem
+from sodate.grade import parse_grader
+from sodate.grade.base import Case
 from sodate.grade.schemas import read_schema
 from sodate.grade.structured import NotJsonError, read_json
 from sodate.library import checks, convert, gguf_file
@@ -94,6 +102,40 @@ def _schema(data: bytes, folder: Path) -> None:
         "".join(map(str, schema.problems(value)))
 
 
+_ADAPTER = {
+    "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 8, "lora_alpha": 16, "target_modules": ["q_proj", "v_proj"],
+    "bias": "none", "use_rslora": False, "use_dora": False, "inference_mode": True,
+}  # fmt: skip
+_BOTTLENECK = {"sodate_adapter": "bottleneck", "size": 16, "style": "pfeiffer"}
+
+
+def _adapter(data: bytes, folder: Path) -> None:
+    (folder / "adapter_config.json").write_bytes(data)
+    adapter_files.read_adapter(folder)
+
+
+def _yaml(data: bytes, folder: Path) -> None:
+    with contextlib.suppress(yaml.YAMLError):
+        yaml_value(data.decode("utf-8", "replace"))
+
+
+_GRADERS = tuple(
+    parse_grader(spec)
+    for spec in ("exact", "equal", "label", "json:lenient=true", "fields:lenient=true", "number", "math", "honest",
+                 "abstention", "text_similarity:metric=rouge_l", "tone_ja", "language", "citations", "regex:(a|b)+c")
+)  # fmt: skip
+_ASKED = (Message("user", "[1] 規約\n> 返品は 30 日以内です。\n\n何日ですか。"),)
+
+
+def _reply(data: bytes, folder: Path) -> None:
+    """A reply before every grader: a score and a reason, whatever it says."""
+    text = data.decode("utf-8", "replace")[:2000]
+    for grader in _GRADERS:
+        for reference in ('{"a": 1}' if grader.name.startswith("fields") else "12",):
+            (grade,) = grader.grade([Case(text, (reference,), _ASKED, {})])
+            assert 0 <= grade.score <= 1 and str(grade.reason)
+
+
 def _files(name: str) -> tuple[bytes, ...]:
     return tuple(file.read_bytes() for file in sorted((CORPUS / name).iterdir()))
 
@@ -173,6 +215,19 @@ TARGETS = {
         b"namespace(", b" | tojson", b" | trim", b" | join", b" | map(", b" ~ ", b" + ", b" * ", b"[", b"]", b"(", b")",
         b"messages", b"loop", b".__class__", b"raise_exception(", b"{% macro f(x) %}", b"{% endmacro %}", b"{#", b"-%}",
         b"range(", b"'", b'"', b" is defined", b" in ", b"[::-1]", b"{% generation %}", b" == ", b"self", b"cycler(",
+    )),
+    "adapter": Target(_adapter, tuple(json.dumps(one).encode() for one in (_ADAPTER, _BOTTLENECK)), (
+        b'"r": ', b'"lora_alpha": ', b'"target_modules": ', b"[", b"]", b"{", b"}", b"1e999", b"NaN", b"null", b'"',
+        b"-1", b"9" * 400,
+    )),
+    "yaml": Target(_yaml, (b"model: m\ndata: [a.jsonl, b]\nepochs: 3\nlr: 1e-4\nday: 2026-01-31\nx: {a: 1, b: ~}\n",), (
+        b"&a ", b"*a", b"<<: ", b"!!", b"!!binary ", b"!!timestamp ", b"? ", b"- ", b"|\n  ", b">\n  ", b"---\n",
+        b"%YAML", b": ", b"[", b"{", b"2026-02-30", b"0x", b"1:1:1", b".inf", b"\t", b"#",
+    )),
+    "reply": Target(_reply, _files("reply"), (
+        b'{"a": 1}', b"```json\n", b"\\boxed{", b"\\frac{1}{2}", b"$x$", b"1,234.5", b"10^", b"1e400", b"**", b"=",
+        b"[1]", b"<think>", b"(", b")", b"{", b"}", b"%", b"/", b"-", b"0x1F", b"...", b"I don't know",
+        *(word.encode() for word in ("三千五百", "令和6年", "です。", "「", "」", "½", "分の", "\u200b")),
     )),
     "schema": Target(_schema, _files("schema"), (
         b'"$ref": "#"', b'"$ref": "#/$defs/a"', b'"$defs": {', b'"allOf": [', b'"anyOf": [', b'"not": {', b'"type": "',

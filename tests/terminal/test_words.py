@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 from pathlib import Path
 
 import pytest
@@ -54,9 +55,21 @@ def test_tables_show_dates_and_say_how_a_run_stands(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SODATE_LANG", "ja")
-    assert cell("created_at", 0) == "1970-01-01 00:00+00:00" and cell("revoked_at", None) == "–"
+    here = datetime.datetime.fromtimestamp(0).strftime("%Y-%m-%d %H:%M")  # by the clock on the wall
+    assert cell("created_at", 0) == cell("created_at", "1970-01-01T00:00:00+00:00") == here
+    assert cell("created_at", "long ago") == "long ago" and cell("revoked_at", None) == "–"
+    assert cell("base", "tiny@0123456789ab") == "tiny" and cell("base", "orders@3") == "orders@3"
     print_table([{"run": "sft-1", "status": "done"}])
     assert capsys.readouterr().out.split() == ["実行", "状態", "sft-1", "完了"]
+
+
+def test_a_name_in_a_narrow_table_is_whole_so_that_it_can_be_copied(capsys: pytest.CaptureFixture[str]) -> None:
+    run = "sft-20261130-124926-1462"
+    print_table([{"run": run, "status": "done", "base": "smollm2-135m@b179c9523d0e", "created_at": 0,
+                  "run_dir": "/home/somebody/.sodate/runs/" + run}])  # fmt: skip
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert rows[0].startswith(run) and "smollm2-135m " in rows[0] and "/home" not in "".join(rows)
+    assert head.split()[:2] == ["run", "status"]
 
 
 def test_a_file_is_checked_and_shown_with_headings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
