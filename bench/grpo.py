@@ -58,11 +58,11 @@ def ours(method: str, work: dict[str, Any]) -> float:
         samples=work["samples"], max_new_tokens=work["tokens"], micro_tokens=2048, say=print,
         memory={"base_reward": 0.0},
     )  # fmt: skip
-    rollouts.score_base = dict  # type: ignore[method-assign]  # only the steps are compared
+    rollouts.tried = lambda drawn: {}  # type: ignore[method-assign]  # only the steps are compared
     names = [task.name for task in tasks]
     made: Any
     if method == "grpo":
-        made = grpo.GRPO(model, rollouts, grpo.GRPOSettings("grpo", 0.0, 0.2, 0.2, 1), names=names)
+        made = grpo.GRPO(model, rollouts, grpo.GRPOSettings("grpo", 0.0, 0.2, 0.2, 1, 1), names=names)
     else:
         made = ppo.PPO(model, rollouts, ppo.PPOSettings(0.05, None, 1, 0.2, 0.2, 0.1, 0.0, 1.0, 0.95, 1), names=names)
     plan = loop.Plan(

@@ -2,7 +2,7 @@
 
     labels   four levels of Japanese politeness, one word a reply                        graded by label
     fields   an order in a sentence → JSON with three fields                             fields:mode=f1
-    sums     three numbers                                                               exact
+    sums     two numbers                                                                 exact
     format   an appointment in words → one line of fixed form                            exact
     honesty  two facts and a question that they may not answer                           honest:idk=0.3
     tone     a plain Japanese sentence → the same, polite                                text_similarity:metric=char_f1
@@ -85,10 +85,10 @@ def _fields(rng: random.Random, held: Half) -> Row:
 
 
 def _sums(rng: random.Random, held: Half) -> Row:
-    a, b, c = rng.randrange(2, 40), rng.randrange(2, 40), rng.randrange(2, 10)
-    while ((a + b + c) % 3 == 2) != held:
-        a = rng.randrange(2, 40)
-    return "Answer with the number.", f"{a} + {b} - {c} =", str(a + b - c), str(a + b - c + rng.choice([1, -1, 10]))
+    a, b = rng.randrange(2, 50), rng.randrange(2, 50)
+    while ((a + b) % 3 == 2) != held:
+        a = rng.randrange(2, 50)
+    return "Answer with the number.", f"{a} + {b} =", str(a + b), str(a + b + rng.choice([1, -1, 10]))
 
 
 _CITIES = ["Oslo", "Lima", "Rome", "Cairo", "Kyoto", "Quito", "Delhi", "Paris", "Accra", "Turin", "Osaka", "Bern"]

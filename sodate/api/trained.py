@@ -45,9 +45,13 @@ def stepped(job: TrainingJob, model: Any, resolved: Resolved, line: dict[str, An
 def report(job: TrainingJob, method: Method, state: State, choice: SpeedChoice) -> dict[str, Any]:
     """The figures of a finished run, as the version and the result carry them."""
     from sodate.model import memory
+    from sodate.train import gain
     from sodate.train.methods import named
 
     lines = job.run.metrics()
+    own = named(job.recipe.method).report(method)
+    if "look_seconds" in own:
+        own["look_share"] = gain.cost(own["look_seconds"], state.train_seconds, lines)
     kept, least = state.best_step, state.best_loss
     if job.recipe.keep == "last" and kept is not None:
         kept, least = state.step, lines[-1]["eval_loss"]
@@ -58,7 +62,7 @@ def report(job: TrainingJob, method: Method, state: State, choice: SpeedChoice) 
         "first_loss": lines[0]["loss"], "final_loss": lines[-1]["loss"],
         "best_step": kept, "best_eval_loss": least, "stopped_early": state.stopped,
         **held_out_figures(lines, kept),
-        **named(job.recipe.method).report(method),
+        **own,
     }  # fmt: skip
 
 

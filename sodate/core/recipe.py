@@ -184,6 +184,7 @@ class GRPORecipe(RolloutRecipe):
 
     method: Literal["grpo"] = "grpo"
     variant: Literal["grpo", "dr_grpo", "dapo", "rloo"] = "grpo"
+    draws: PositiveInt = 4
     clip_high: PositiveFloat | Auto = "auto"
     updates: PositiveInt = 1
 

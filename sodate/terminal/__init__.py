@@ -214,6 +214,11 @@ def print_trained(result: Mapping[str, Any]) -> None:
         out.print(f"[bold green]{result['version']}[/]  {said}")
     if result.get("verdict") in ("gain", "unknown"):  # of no gain it was warned
         out.print(f"  {shown(result['said'])}", style="green" if result["verdict"] == "gain" else "dim", soft_wrap=True)
+    if result.get("look_seconds"):
+        looked, share = f"{result['look_seconds']:.0f}", f"{result['look_share']:.0%}"
+        cost = tr(f"  Looking at held-out rows took {looked} s, {share} of the run.",
+                  f"  検証用の行の確認には {looked} 秒 (学習全体の {share}) かかりました。")  # fmt: skip
+        out.print(cost, style="dim")
     if result["version"] is None:
         out.print(tr("  Nothing was registered; register_no_gain=true keeps the weights all the same.",
                      "  何も登録していません。register_no_gain=true なら重みを残せます。"), soft_wrap=True)  # fmt: skip

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from sodate.core.text import tr
 from sodate.train.acts import silent
 
-FLAT_SHARE = 0.8  # of the groups without variance …
+FLAT_SHARE = 0.8  # of the batch without variance …
 FLAT_STEPS = 5  # … for so many steps in a row
 KL_LIMIT = 0.5  # nats a token: far from the reference
 ENTROPY_SHARE = 0.2  # of the entropy of the first step
@@ -29,7 +29,8 @@ class Alarms:
         self.act = act
 
     def step(self, number: int, reward: float, flat_share: float, entropy: float, kl: float | None) -> None:
-        """After the rollout of 1-based step `number`; shares in [0, 1], entropy and kl in nats a token."""
+        """After the rollout of 1-based step `number`: `flat_share` of the batch taught nothing, entropy and kl are in
+        nats a token."""
         memory = self.memory
         memory["reward"] = SMOOTH * memory.get("reward", reward) + (1 - SMOOTH) * reward
         memory["flat_steps"] = memory.get("flat_steps", 0.0) + 1 if flat_share >= FLAT_SHARE else 0.0
@@ -45,10 +46,10 @@ class Alarms:
             "一歩が大きすぎると、学ぶより忘れる方が多くなります。lr を下げてください。",
         ))  # fmt: skip
         self._alarm("flat", number, memory["flat_steps"] >= FLAT_STEPS, tr(
-            f"Step {number}: for {FLAT_STEPS} steps {FLAT_SHARE:.0%} or more of the groups had one reward for all "
-            "their replies, so they taught nothing. The items are too easy or too hard, or the reward is too coarse.",
-            f"ステップ {number}: {FLAT_STEPS} ステップ続けて {FLAT_SHARE:.0%} 以上の組で全返答の報酬が同じでした。"
-            "学ぶものがありません。問題が易しすぎるか難しすぎるか、報酬が粗すぎます。",
+            f"Step {number}: for {FLAT_STEPS} steps {FLAT_SHARE:.0%} or more of the batch taught nothing: all replies "
+            "to a prompt earned the same. The items are too easy or too hard, or the reward is too coarse.",
+            f"ステップ {number}: {FLAT_STEPS} ステップ続けて、バッチの {FLAT_SHARE:.0%} 以上で全返答の報酬が同じで、"
+            "学ぶものがありませんでした。問題が易しすぎるか難しすぎるか、報酬が粗すぎます。",
         ))  # fmt: skip
         self._alarm("far", number, kl is not None and kl > KL_LIMIT, tr(
             f"Step {number}: the model is {kl or 0:.2f} nats a token away from where it began. It may be gaming the "

@@ -7,8 +7,10 @@ by the looks (Bonferroni). What does not pass is no gain, and the model the run 
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+import time
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Literal
@@ -67,6 +69,13 @@ class HeldOut:
         self.prompts = prompts
         self.starting = False  # the look that is taken is the one before the first step
 
+    @contextlib.contextmanager
+    def timed(self) -> Iterator[None]:
+        """Adds to `look_seconds` of the memory, what all looks of the run have taken."""
+        began = time.perf_counter()
+        yield
+        self.memory["look_seconds"] = self.memory.get("look_seconds", 0.0) + time.perf_counter() - began
+
     @property
     def independent(self) -> int:
         """How many prompts there are."""
@@ -123,6 +132,12 @@ class HeldOut:
             if acts:
                 acts.end("hopeless", 0)
         return {f"base_{key}": value for key, value in {"eval_loss": found.loss, **found.metrics}.items()}
+
+
+def cost(look_seconds: float, train_seconds: float, lines: Sequence[Mapping[str, Any]]) -> float:
+    """The share of a run that its looks took. The first of them, all alike, is part of the first step's seconds."""
+    later = sum("eval_loss" in line for line in lines)
+    return look_seconds / (train_seconds + look_seconds * later / (later + 1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ part of the ratio and does no harm unseen.
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,18 +27,19 @@ from sodate.train.reference import ReferenceModel
 from sodate.train.rollout import Agreement, Pack, Rollouts, Sample, grouped, part_of
 
 CLIP_HIGHER = 0.28  # DAPO's (2503.14476, sec. 4.1)
-ATTEMPTS = 4  # how often DAPO draws before it goes on with the groups it has
 
 
 @dataclass(frozen=True, slots=True)
 class GRPOSettings:
-    """The numbers of the loss; `updates` optimiser updates are made on every rollout."""
+    """The numbers of the loss. For a rollout up to `draws` batches of tasks are tried; `updates` optimiser updates are
+    made on it."""
 
     variant: policy.Variant
     kl_coefficient: float
     clip_low: float
     clip_high: float
     updates: int
+    draws: int
 
 
 class GRPO:
@@ -55,11 +58,13 @@ class GRPO:
         return self.rollouts.length(row)
 
     def updates(self, step: int, rows: Sequence[int]) -> Iterator[Update]:
-        base = self.rollouts.score_base() if step == 0 else {}
-        samples, metrics = self._rollout(step, rows)
-        metrics |= base
+        samples, drawn = self._rollout(step, rows)
         k = self.rollouts.samples
         rewards = grouped(samples, k)
+        flat = policy.zero_variance(grouped(drawn, k))
+        metrics = {**self.rollouts.metrics(drawn, flat), "groups": float(len(flat))}
+        if step == 0:
+            metrics |= self.rollouts.tried(drawn)
         advantages = policy.group_advantages(rewards, self.settings.variant).view(-1)
         lengths = torch.tensor([len(s.log_p) for s in samples])
         weights = policy.token_weights(lengths, self.settings.variant, self.rollouts.max_new_tokens)
@@ -70,42 +75,41 @@ class GRPO:
         references = self._references(packs)
         # Adam's steps are as long however few groups have variance; a batch of so many takes the square root of their
         # share (Malladi et al., arXiv 2205.10287).
-        rate = float((~policy.zero_variance(rewards)).double().mean().sqrt())
+        taught = int((~policy.zero_variance(rewards)).sum()) / len(rows)
+        rate = math.sqrt(taught)
         for number in range(self.settings.updates):
             agreement = Agreement() if number == 0 else None
             seen = metrics if number == 0 else {}
             yield Update(1.0, self._parts(
                 packs, useful_samples, advantages[useful], weights[useful], references, agreement, seen
             ), seen, rate)  # fmt: skip
-        self.rollouts.step_done(step, metrics)
+        self.rollouts.step_done(step, metrics, 1 - taught)
 
     def validate(self) -> Validation | None:
         return self.rollouts.validate()
 
-    def _rollout(self, step: int, rows: Sequence[int]) -> tuple[list[Sample], dict[str, float]]:
-        """The replies to train on, and the metrics of all that were drawn.
+    def _rollout(self, step: int, rows: Sequence[int]) -> tuple[list[Sample], list[Sample]]:
+        """The replies to train on, and all that were drawn for them.
 
-        DAPO's dynamic sampling (2503.14476, eq. 11): groups without variance are replaced by those of other tasks,
-        drawn from (seed, step), until the batch is full or ATTEMPTS are used up.
+        Dynamic sampling (DAPO, 2503.14476, eq. 11): groups without variance are replaced by those of other tasks, drawn
+        from (seed, step), until the batch is full or `draws` batches were tried. By the share that had variance so far
+        it is reckoned how many tasks it takes. Where no group has any, the replies are the first batch's.
         """
-        drawn = self.rollouts.draw([self.rollouts.tasks[r] for r in rows], step)
-        k = self.rollouts.samples
-        flat = policy.zero_variance(grouped(drawn, k))
-        if self.settings.variant != "dapo":
-            return drawn, self.rollouts.metrics(drawn, flat)
-        kept = _lively(drawn, flat, k)
+        k, batch = self.rollouts.samples, len(rows)
+        first = drawn = self.rollouts.draw([self.rollouts.tasks[r] for r in rows], step)
+        kept = _lively(first, k)
         others = np.random.Generator(np.random.Philox([self.rollouts.seed, step, 1])).permutation(self.rows)
-        spare = [int(r) for r in others if r not in set(rows)]
-        for attempt in range(1, ATTEMPTS):
-            missing = len(rows) - len(kept) // k
-            more, spare = spare[:missing], spare[missing:]
+        spare = [int(r) for r in others if r not in set(rows)][: (self.settings.draws - 1) * batch]
+        for attempt in itertools.count(1):
+            lively, tried = len(kept) // k, len(drawn) // k
+            wanted = math.ceil(max(0, batch - lively) * tried / max(1, lively))
+            more, spare = spare[:wanted], spare[wanted:]
             if not more:
                 break
             new = self.rollouts.draw([self.rollouts.tasks[r] for r in more], step, attempt)
-            new_flat = policy.zero_variance(grouped(new, k))
-            drawn, flat = drawn + new, torch.cat([flat, new_flat])
-            kept += _lively(new, new_flat, k)
-        return kept or drawn, self.rollouts.metrics(drawn, flat)
+            drawn = drawn + new
+            kept += _lively(new, k)
+        return kept[: batch * k] or first, drawn
 
     def _references(self, packs: Sequence[Pack]) -> list[Tensor | None]:
         if self.reference is None:
@@ -159,8 +163,9 @@ class GRPO:
         return (share * loss).sum(), int(cut[pack.row].sum())
 
 
-def _lively(samples: list[Sample], flat: Tensor, k: int) -> list[Sample]:
+def _lively(samples: list[Sample], k: int) -> list[Sample]:
     """The samples of groups with variance."""
+    flat = policy.zero_variance(grouped(samples, k))
     return [s for i, s in enumerate(samples) if not flat[i // k]]
 
 
@@ -170,7 +175,7 @@ def _build(setup: Setup) -> GRPO:
     high = recipe.clip_low if recipe.variant != "dapo" else CLIP_HIGHER
     settings = GRPOSettings(
         recipe.variant, recipe.kl_coefficient, recipe.clip_low,
-        high if recipe.clip_high == "auto" else recipe.clip_high, recipe.updates,
+        high if recipe.clip_high == "auto" else recipe.clip_high, recipe.updates, recipe.draws,
     )  # fmt: skip
     return GRPO(setup.model, rollout_setup.rollouts(setup, recipe), settings, names=setup.train.names)
 

@@ -21,8 +21,8 @@ MOST = 200
 FEWEST = 16  # held-out rows; fewer could hardly show anything, so that a file of less than 5 × 16 rows gives none
 BUDGET = 0.1  # of what the run computes, for all looks together
 # What a look at one row costs, to what a step computes for one: a pair goes forward once, and not back; a task gets one
-# greedy reply, and not `samples` of them with their log-probabilities, those of the reference, and gradients.
-PAIR, REPLIES = 1 / 3, 2.0
+# greedy reply, and not `samples` of them with gradients (docs/lab/rewards.md: 200 looks cost what 23 rows of steps do).
+PAIR, REPLIES = 1 / 3, 1.0
 
 
 def count(recipe: PolishRecipe, rows: int) -> int:

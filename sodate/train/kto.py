@@ -82,7 +82,6 @@ class KTO:
         self.memory: dict[str, float] = acts.memory if acts else {}
         self.acts = acts
         self.has_reference = True
-        self.look_seconds = 0.0
         self.train, self.held_out = (
             [list(row) for row in zip(s, _strangers(s), strict=True)] for s, _ in (train, held_out)
         )
@@ -118,15 +117,14 @@ class KTO:
     def validate(self) -> Validation | None:
         if not self.held_out:
             return None
-        began = time.perf_counter()
-        metrics: dict[str, float] = {}
-        rewards = torch.zeros(len(self.held_out))
-        with torch.inference_mode():
-            parts = self._parts(self.held_out, self.references[1], self.held_wanted, metrics, rewards)
-            loss = sum(part.loss.item() for part in parts) / len(self.held_out)
-        wanted = torch.where(self.held_wanted, rewards, -rewards)
-        gained = self.before.look(self.before.moved(wanted.tolist()))
-        self.look_seconds += time.perf_counter() - began
+        with self.before.timed():
+            metrics: dict[str, float] = {}
+            rewards = torch.zeros(len(self.held_out))
+            with torch.inference_mode():
+                parts = self._parts(self.held_out, self.references[1], self.held_wanted, metrics, rewards)
+                loss = sum(part.loss.item() for part in parts) / len(self.held_out)
+            wanted = torch.where(self.held_wanted, rewards, -rewards)
+            gained = self.before.look(self.before.moved(wanted.tolist()))
         figures = {f"eval_{key}": value for key, value in metrics.items()}
         return Validation(loss, {**figures, **gained})
 

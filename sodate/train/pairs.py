@@ -104,7 +104,6 @@ class Pairs:
         self.memory: dict[str, float] = acts.memory if acts else {}
         self.acts = acts
         self.before = HeldOut(self.memory, [prompt_of(chosen) for chosen, _ in held_out])
-        self.look_seconds = 0.0
         self.warn = warn
         self.likelihood_weight = likelihood_weight
         self.has_reference = start is not None
@@ -137,14 +136,13 @@ class Pairs:
     def validate(self) -> Validation | None:
         if not self.held_out:
             return None
-        began = time.perf_counter()
-        metrics: dict[str, float] = {}
-        margins = torch.zeros(len(self.held_out))
-        with torch.inference_mode():
-            parts = self._parts(self.held_out, self.references[1], metrics, margins)
-            loss = sum(part.loss.item() for part in parts) / len(self.held_out)
-        gained = self.before.look(self.before.moved(margins.tolist()))
-        self.look_seconds += time.perf_counter() - began
+        with self.before.timed():
+            metrics: dict[str, float] = {}
+            margins = torch.zeros(len(self.held_out))
+            with torch.inference_mode():
+                parts = self._parts(self.held_out, self.references[1], metrics, margins)
+                loss = sum(part.loss.item() for part in parts) / len(self.held_out)
+            gained = self.before.look(self.before.moved(margins.tolist()))
         figures = {f"eval_{key}": value for key, value in metrics.items()}
         return Validation(loss, {**figures, **gained})
 
@@ -192,7 +190,7 @@ def prompt_of(sequence: Rendered) -> tuple[int, ...]:
 def report(method: Any) -> dict[str, Any]:
     """What a finished run says beyond the loop's figures: seconds of the reference, and of looking."""
     reference = {"reference_seconds": method.reference_seconds} if method.has_reference else {}
-    return {**reference, "look_seconds": method.look_seconds}
+    return {**reference, "look_seconds": method.memory.get("look_seconds", 0.0)}
 
 
 def _batch(scored: Tensor, group: Sequence[Rendered], known: Tensor) -> Batch:

@@ -68,10 +68,11 @@ class PPO:
         return self.rollouts.length(row)
 
     def updates(self, step: int, rows: Sequence[int]) -> Iterator[Update]:
-        metrics = self.rollouts.score_base() if step == 0 else {}
         samples = self.rollouts.draw([self.rollouts.tasks[r] for r in rows], step)
         flat = policy.zero_variance(grouped(samples, self.rollouts.samples))
-        metrics |= self.rollouts.metrics(samples, flat)
+        metrics = self.rollouts.metrics(samples, flat)
+        if step == 0:
+            metrics |= self.rollouts.tried(samples)
         scored = self._score(samples, metrics)
         tokens = sum(len(s.log_p) for s in samples)
         for number in range(self.settings.updates):
@@ -82,7 +83,7 @@ class PPO:
                 self.memory["kl_coefficient"], metrics["kl_reply"], self.settings.kl_target, len(samples),
                 self.settings.kl_horizon,
             )  # fmt: skip
-        self.rollouts.step_done(step, metrics)
+        self.rollouts.step_done(step, metrics, metrics["zero_variance_groups"])
 
     def validate(self) -> Validation | None:
         return self.rollouts.validate()

@@ -7,7 +7,6 @@ temperature 1 from the whole vocabulary, so that the policy that is trained is t
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +31,7 @@ from sodate.train.rewards import Answer, Reward, Task
 
 SLOTS = 64  # replies decoded at once, where memory allows it
 FEW_TEACH = 0.2  # share of tasks whose replies earn different rewards, below which it is said
-BASE_TASKS = 16  # prompts the base is tried on before training
+BASE_TASKS = 16  # prompts that have to be tried before it is said that none of them teaches
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +103,6 @@ class Rollouts:
         self.acts = acts
         self.alarms = Alarms(memory, say, acts) if acts else Alarms(memory, say)
         self.start = HeldOut(memory, [tuple(task.prompt) for task in held_out])
-        self.look_seconds = 0.0
         self.memory = memory
         self.steps_done = 0
         self.slots = SLOTS
@@ -146,17 +144,19 @@ class Rollouts:
             ))  # fmt: skip
         return packs
 
-    def score_base(self) -> dict[str, float]:
-        """Before the first step: what the model can do already, as metrics of that step's line.
+    def tried(self, drawn: Sequence[Sample]) -> dict[str, float]:
+        """Of the first step's replies, which are the base's: what it can do already, as metrics of that step's line.
 
-        SodateError when no group has anything to teach.
+        Where no group has anything to teach, more tasks are tried, and SodateError if those have nothing either.
         """
-        began = time.perf_counter()
-        found = self.draw(self.tasks[:: math.ceil(len(self.tasks) / BASE_TASKS)], -1)
-        rewards = grouped(found, self.samples)
+        rewards, flat = flat_groups(drawn, self.samples)
+        if bool(flat.all()) and len(flat) < BASE_TASKS:
+            with self.start.timed():
+                drawn = self.draw(self.tasks[:: math.ceil(len(self.tasks) / BASE_TASKS)], -1)
+            rewards, flat = flat_groups(drawn, self.samples)
         low, high = float(rewards.min()), float(rewards.max())
-        if bool(((rewards.amax(1) - rewards.amin(1)) < 1e-8).all()):
-            example = found[0].answer
+        if bool(flat.all()):
+            example = drawn[0].answer
             raise SodateError(
                 tr(
                     f"Nothing to learn: each of {len(rewards)} prompts got one and the same reward for all of its "
@@ -175,8 +175,7 @@ class Rollouts:
                 code="nothing_to_learn",
                 param="rewards",
             )
-        self.look_seconds += time.perf_counter() - began
-        mixed = 1 - float(policy.zero_variance(rewards).double().mean())
+        mixed = 1 - float(flat.double().mean())
         if mixed < FEW_TEACH:
             tried, teach = len(rewards), round(mixed * len(rewards))
             self.say(tr(
@@ -195,25 +194,23 @@ class Rollouts:
         """
         if not self.held_out:
             return None
-        began = time.perf_counter()
-        answers, _ = self._answers(self.held_out, Sampling(self.max_new_tokens))
-        rewards, parts = self.reward(answers)
+        with self.start.timed():
+            answers, _ = self._answers(self.held_out, Sampling(self.max_new_tokens))
+            rewards, parts = self.reward(answers)
         mean, half = interval(rewards)
         self.alarms.held_out(self.steps_done, mean, half)
         by_part = {f"eval_{name}": sum(v) / len(v) for name, v in parts.items() if len(parts) > 1}
         gained = self.start.look(rewards)
-        self.look_seconds += time.perf_counter() - began
         return Validation(-mean, {
             "eval_reward": mean, "eval_reward_low": max(0.0, mean - half), "eval_reward_high": min(1.0, mean + half),
             **gained, **by_part,
         })  # fmt: skip
 
-    def step_done(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Behind 0-based `step` with these metrics: whatever is wrong with it is said."""
+    def step_done(self, step: int, metrics: Mapping[str, float], flat: float) -> None:
+        """Behind 0-based `step` with these metrics: whatever is wrong with it is said. `flat`: the share of the batch
+        that taught nothing."""
         self.steps_done = step + 1
-        self.alarms.step(
-            step + 1, metrics["reward_mean"], metrics["zero_variance_groups"], metrics["entropy"], metrics.get("kl")
-        )
+        self.alarms.step(step + 1, metrics["reward_mean"], flat, metrics["entropy"], metrics.get("kl"))
 
     def metrics(self, samples: Sequence[Sample], flat: Tensor) -> dict[str, float]:
         """What a rollout's line shows; `flat` (G,) marks groups without variance. Entropy is the mean of -log p."""

@@ -99,4 +99,4 @@ def rollouts(setup: Setup, recipe: RolloutRecipe) -> Rollouts:
 
 def report(method: Any) -> dict[str, Any]:
     """What a finished run says of its rollouts: the seconds that scoring the start and looking took."""
-    return {"look_seconds": method.rollouts.look_seconds}
+    return {"look_seconds": method.memory.get("look_seconds", 0.0)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from sodate.data import known
 from sodate.train import hold_out
 from sodate.train.acts import MOST, PAUSE, Acts
 from sodate.train.alarms import Alarms
-from sodate.train.gain import HeldOut, chance, outcome
+from sodate.train.gain import HeldOut, chance, cost, outcome
 from sodate.train.loop import Validation
 
 
@@ -76,6 +77,16 @@ def test_pairs_in_order_are_no_gain_where_the_preferred_replies_became_unlikely(
     lines[0]["eval_rewards/chosen"] = -0.5
     worse = outcome(lines, 1, "tone@1")
     assert worse.verdict == "no-gain" and "became less likely (held-out reward -0.60)" in worse.said
+
+
+def test_the_looks_cost_a_share_of_the_run_and_are_counted_over_a_resume() -> None:
+    memory: dict[str, float] = {}
+    for held in (HeldOut(memory, "a"), HeldOut(memory, "a")):
+        with held.timed():
+            time.sleep(0.01)
+    assert 0.02 <= memory["look_seconds"] < 1
+    # The start is looked at within the first of two steps, the end behind the last: 8 seconds and one more.
+    assert cost(2.0, 8.0, [{"step": 1}, {"step": 2, "eval_loss": 0.5}]) == 2 / 9
 
 
 def test_without_a_reward_it_counts_what_moved_the_right_way() -> None:

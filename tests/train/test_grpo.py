@@ -69,7 +69,9 @@ def make(
         ours, prompts(6), prompts(8)[6:], score if isinstance(score, Reward) else reward_of(score),
         text=lambda ids, tools: " ".join(map(str, ids)), stop_ids=[STOP], say=said.append, memory={}, **settings,
     )  # fmt: skip
-    settings = GRPOSettings(variant, options.get("kl", 0.1), 0.2, 0.28, options.get("updates", 1))
+    settings = GRPOSettings(
+        variant, options.get("kl", 0.1), 0.2, 0.28, options.get("updates", 1), options.get("draws", 4)
+    )
     method = GRPO(ours, rollouts, settings, names=[t.name for t in rollouts.tasks])
     method.said = said  # type: ignore[attr-defined]
     return method, plain
@@ -157,34 +159,43 @@ def test_the_reward_rises(variant: policy.Variant, updates: int, tmp_path: Path)
     # The draws, and with them the path, change with the processor's rounding: of 48 runs of other seeds, thread counts
     # and instruction sets the least gain was 0.28.
     assert sum(line["reward_mean"] for line in found[-3:]) / 3 > found[0]["base_reward"] + 0.1
+    assert found[0]["base_reward"] == found[0]["reward_mean"]  # the first step's replies are the base's
     assert max(line.get("eval_reward", 0.0) for line in found) > found[0]["base_eval_reward"] + 0.1
     assert found[-1]["eval_reward_low"] <= found[-1]["eval_reward"] <= found[-1]["eval_reward_high"]
     keys = {"reward_mean", "reward_std", "kl", "entropy", "clip_fraction", "completion_length", "zero_variance_groups"}
     assert all(keys | {"engine_kl", "engine_gap"} <= set(line) for line in found)
     assert all(line["engine_kl"] < 1e-7 for line in found)
-    taught = [(1 - line["zero_variance_groups"]) ** 0.5 for line in found]
+    lively = [round((1 - line["zero_variance_groups"]) * line["groups"]) for line in found]
+    taught = [min(1.0, many / PLAN.batch_size) ** 0.5 for many in lively]
     assert [line["lr"] for line in found] == pytest.approx([PLAN.lr * share for share in taught])
     assert found[-1]["kl"] > 0 and 0 < found[-1]["completion_length"] <= 6
 
 
-def test_dapo_replaces_groups_without_variance(tmp_path: Path) -> None:
-    def score(case: Case) -> float:
-        # Of the first three tasks every reply is right.
-        return 1.0 if case.item["n"] <= 3 else share_of_small(case)
+def first_three_right(case: Case) -> float:
+    return 1.0 if case.item["n"] <= 3 else share_of_small(case)
 
-    method, _ = make(tmp_path, "dapo", score)
-    samples, metrics = method._rollout(0, [0, 1, 4])
+
+def test_groups_without_variance_are_replaced_by_those_of_other_tasks(tmp_path: Path) -> None:
+    method, _ = make(tmp_path, score=first_three_right)
+    samples, drawn = method._rollout(0, [0, 1, 4])
     names = [s.answer.task.name for s in samples[::4]]
     assert len(samples) == 12 and "tasks.jsonl:5" in names
     assert not {f"tasks.jsonl:{n}" for n in (1, 2, 3)} & set(names)
-    assert 0 < metrics["zero_variance_groups"] < 1  # of all that was drawn
-    assert method._rollout(0, [0, 1, 4])[0] == samples
+    assert len(drawn) > 12 and {"tasks.jsonl:1", "tasks.jsonl:2"} < {s.answer.task.name for s in drawn}
+    assert method._rollout(0, [0, 1, 4]) == (samples, drawn)
+    (update,) = method.updates(3, [0, 1, 4])
+    assert update.rate == 1.0 and update.metrics["groups"] > 3
+    assert 0 < update.metrics["zero_variance_groups"] < 1  # of all that was drawn
+    once, _ = make(tmp_path / "once", score=first_three_right, draws=1)
+    samples, drawn = once._rollout(0, [0, 1, 4])
+    assert {s.answer.task.name for s in samples} == {"tasks.jsonl:5"} and len(drawn) == 12
 
 
 def test_a_step_from_which_few_groups_teach_is_a_small_one(tmp_path: Path) -> None:
     method, _ = make(tmp_path, score=lambda case: share_of_small(case) if case.item["n"] == 2 else 0.5)
     (update,) = method.updates(4, [0, 1, 2, 3])
-    assert update.rate == 0.5  # one group of four
+    assert update.rate == 0.5  # one group of four, whatever else is drawn
+    method, _ = make(tmp_path / "none", score=lambda case: 0.5)
     (update,) = method.updates(4, [0, 2, 3])
     assert update.rate == 0.0
 
@@ -204,6 +215,13 @@ def test_a_base_without_variance_is_refused(constant: float, tmp_path: Path) -> 
     method, _ = make(tmp_path, score=lambda case: constant)
     with pytest.raises(SodateError, match=f"Nothing to learn.*{constant:.2f}"):
         next(method.updates(0, [0, 1]))
+
+
+def test_a_first_batch_without_variance_is_refused_only_where_other_tasks_have_none_either(tmp_path: Path) -> None:
+    method, _ = make(tmp_path, score=first_three_right, draws=1)
+    (update,) = method.updates(0, [0, 1])
+    assert update.rate == 0.0 and update.metrics["reward_mean"] == 1.0
+    assert update.metrics["base_in_between"] == 0.5 and update.metrics["base_reward"] < 1.0  # of all six
 
 
 def test_a_rollout_without_variance_changes_nothing_but_the_step(tmp_path: Path) -> None:

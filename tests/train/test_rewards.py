@@ -61,7 +61,7 @@ def test_five_steps_of_flat_groups_in_a_row_are_said_once() -> None:
         alarms.step(step, 0.5, share, 1.0, 0.0)
         assert bool(said) == (step >= 2 * FLAT_STEPS)
     (text,) = said
-    assert text.startswith(f"Step {2 * FLAT_STEPS}: for 5 steps 80% or more of the groups")
+    assert text.startswith(f"Step {2 * FLAT_STEPS}: for 5 steps 80% or more of the batch")
 
 
 def test_divergence_and_narrowing_are_said() -> None:
