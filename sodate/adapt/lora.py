@@ -11,7 +11,8 @@ in 4 bits (quantise.py) is dequantised for each product and never kept.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,30 @@ class LoraConfig:
         return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
 
 
+Seen = Callable[["Tensor | NF4", Tensor, Tensor, Tensor, Tensor], None]
+"""Of one layer's backward: its frozen weight W (out, in), and s · dy (N, out), x Aᵀ (N, r), s · dy B (N, r), x (N, in):
+dA and dB are products of the last four, of all tokens or of some."""
+
+_seen: Seen | None = None
+
+
+@contextmanager
+def seeing(seen: Seen) -> Iterator[None]:
+    """`seen` is told what gradients of A and B are made of, in every backward of LoRA layers until the block ends."""
+    global _seen
+    before, _seen = _seen, seen
+    try:
+        yield
+    finally:
+        _seen = before
+
+
+def show(weight: Tensor | NF4, dy: Tensor, s: float, low: Tensor, back_low: Tensor, x: Tensor) -> None:
+    """Tells whoever looks; called by each backward."""
+    if _seen is not None:
+        _seen(weight, dy * s, low, back_low, x)
+
+
 class _LoraProduct(torch.autograd.Function):
     """(N, in) → (N, out). No view is made inside: what follows may add to the result in place (Falcon does)."""
 
@@ -65,6 +90,8 @@ class _LoraProduct(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, a, b = ctx.saved_tensors
         low, da, db = _low_rank_grads(dy, x, a, b, ctx.s)
+        if _seen is not None:
+            show(ctx.weight, dy, ctx.s, torch.mm(x, a.t()), low, x)
         dx = None
         if ctx.needs_input_grad[0]:
             dx = torch.mm(dy, dense(ctx.weight, dy.dtype)).addmm_(low, a)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sodate.adapt.lora import LoraLinear
+from sodate.adapt.lora import LoraLinear, show
 from sodate.adapt.quantise import dense
 from sodate.kernels.products import add_product_back, operand, product, product_back, product_weight
 from sodate.kernels.recomputed import Recompute, save_for_backward, saved_tensors
@@ -83,6 +83,7 @@ def backward(
             columns = slice(at, at + len(p.a))
             back_low[:, columns] = product_back(dy, p.b).mul_(p.scale)
             db = product_weight(dy, low[:, columns]).mul_(p.scale)
+            show(p.weight, dy, p.scale, low[:, columns], back_low[:, columns], rows)
             at += len(p.a)
         dw = product_weight(dy, rows).to(p.weight.dtype) if wants_weight else None
         dbias = dy.sum(0).to(p.bias.dtype) if wants_bias and p.bias is not None else None

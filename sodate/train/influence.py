@@ -30,7 +30,7 @@ from sodate.library.weights import read_tensors
 from sodate.model.forward import score
 from sodate.render import trie
 from sodate.render.renderer import Rendered
-from sodate.train import checkpoint
+from sodate.train import checkpoint, row_gradients
 from sodate.train.loop import Plan, learning_rate, rows_of_step
 from sodate.train.sft import supervised
 
@@ -112,10 +112,14 @@ def vectors(
 ) -> NDArray[np.float32]:
     """(numbers, checkpoints, wide): what is kept of these rows."""
     found = np.zeros((len(numbers), len(at), wide), dtype=np.float32)
+    some, most = [rows[number] for number in numbers], row_gradients.at_once(model)
     for c, moment in enumerate(at):
         _put(model, moment)
-        for place, number in enumerate(numbers):
-            found[place, c] = _folded(_gradient(model, rows[number]), moment, wide)
+        for group in row_gradients.groups(some, most):
+            own = [some[place] for place in group]
+            many = row_gradients.gradients(model, own) if most > 1 else [_gradient(model, own[0])]
+            for place, gradient in zip(group, many, strict=True):
+                found[place, c] = _folded(gradient, moment, wide)
     return found
 
 

@@ -7,10 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from sodate.adapt import lora
 from sodate.core.errors import SodateError
-from sodate.train import influence, kept_vectors
+from sodate.model import fused, load
+from sodate.render.renderer import Rendered
+from sodate.train import checkpoint, influence, kept_vectors, row_gradients
 from sodate.train.loop import Plan, learning_rate, rows_of_step
+from tests import tiny
 
 PLAN = Plan(
     steps=6, batch_size=4, shuffle=True, seed=0, lr=0.1, schedule="linear", warmup_steps=1, weight_decay=0.0,
@@ -29,6 +34,38 @@ def test_a_row_weighs_at_a_checkpoint_what_its_nearest_steps_did_of_it() -> None
             expected[row, 0 if step <= 2 else 1] += learning_rate(PLAN, step) * clip / sum(weights[r] for r in rows)
     assert found == pytest.approx(expected)
     assert np.allclose(found[:, 0] > 0, expected[:, 0] > 0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("replaced", [True, False])
+def test_gradients_of_rows_made_together_are_those_of_each_by_itself(
+    tmp_path: Path, dtype: str, replaced: bool
+) -> None:
+    precision = getattr(torch, dtype)
+    folder = tiny.llama_folder(tmp_path / "tiny")
+    model = load.load_base(folder, device=torch.device("cpu"), dtype=precision)
+    lora.add(model, lora.LoraConfig(4, 8.0, lora.all_targets(model)), seed=0)
+    with torch.no_grad():
+        for number, parameter in enumerate(checkpoint.trainable(model).values()):
+            parameter.normal_(0, 0.05, generator=torch.Generator().manual_seed(number))
+    if replaced:
+        fused.replace_modules(model, precision)
+    rng = np.random.default_rng(0)
+    begin = [int(n) for n in rng.integers(1, 90, 12)]  # what rows share must not be computed once here
+
+    def row(length: int) -> Rendered:
+        ids = [*begin, *(int(n) for n in rng.integers(1, 90, length))]
+        return Rendered(ids, [0.0] * 12 + [1.0] * length)
+
+    rows = [[row(5)], [row(9), row(2)], [row(1)], [row(5)]]
+    assert row_gradients.at_once(model) == 16
+    together = row_gradients.gradients(model, rows)
+    for own, whole in zip(rows, together, strict=True):
+        alone = influence._gradient(model, own)
+        assert float((whole - alone).norm() / alone.norm()) < (1e-5 if dtype == "float32" else 0.03)
+    assert [len(g) for g in row_gradients.groups([[row(600)], [row(500)], *[[row(1)]] * 20], 16)] == [1, 16, 5]
+    model.get_parameter(next(n for n, p in model.named_parameters() if not p.requires_grad)).requires_grad_(True)
+    assert row_gradients.at_once(model) == 1
 
 
 def test_no_more_is_kept_of_ten_thousand_rows_than_two_hundred_megabytes() -> None:
