@@ -33,13 +33,13 @@ from sodate.core.files import lock, write_json, write_text
 from sodate.core.manifests import SCHEMA_VERSION, CycleManifest, CycleStep, read_manifest
 from sodate.core.recipe import load_recipe
 from sodate.core.runs import RunFolder, now
-from sodate.core.text import json_lines, json_text, tr
+from sodate.core.text import json_text, tr
 from sodate.data import datasets
 from sodate.data.adding import Role
 from sodate.learn import cycle_page
 from sodate.learn.cycle_file import CycleFile, read_cycle
 from sodate.learn.measured import measured_by
-from sodate.learn.stock import reviewed_rows, take_stock
+from sodate.learn.stock import reviewed_rows, take_stock, written_rows
 
 STEPS = ("stock", "propose", "fresh", "continued", "compare", "gate", "promote")
 SIDE = "cycle_rows"  # the field that says of a held-out row whether it came with this cycle
@@ -335,16 +335,17 @@ class _Work:
         return done is not None and done["status"] == "nothing"
 
     def _since(self) -> int:
-        """The first day of the month, from 1970."""
-        return (datetime.date.fromisoformat(f"{self.folder.name}-01") - datetime.date(1970, 1, 1)).days
+        """The first day of the month, from 1970; or the day of the cycle before, where that was earlier: what was used
+        after it belongs to this month."""
+        days = [f"{self.folder.name}-01"]
+        if before := [month for month in months(self.folder.parent) if month < self.folder.name]:
+            days.append(read_manifest(self.folder.parent / before[-1] / "cycle.json")["created_at"][:10])
+        return (min(map(datetime.date.fromisoformat, days)) - datetime.date(1970, 1, 1)).days
 
     def _rows(self, into: Path | None) -> Iterator[dict[str, Any]]:
         """Every row that might be new: the reviewed exchanges of the project, and the files."""
         yield from reviewed_rows(self.asked.project, into)
-        for file in self.asked.new:
-            for number, line in enumerate(json_lines(_text(file)), 1):
-                if line.strip():
-                    yield _row(file, number, line)
+        yield from written_rows(self.asked.new)
 
     def _divided(self, rows: Iterator[dict[str, Any]]) -> Iterator[tuple[bool, dict[str, Any]]]:
         """(held out, row): which side a row goes to is decided by what it is, once and for all."""
@@ -355,30 +356,6 @@ class _Work:
             )
             drawn = int.from_bytes(hashlib.sha256(f"{self.asked.name}\0{own}".encode()).digest()[:6], "big") / 2**48
             yield drawn < self.asked.held_out_share, row
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text("utf-8-sig")
-    except UnicodeDecodeError:
-        raise SodateError(
-            tr(f"{file} is not UTF-8.", f"{file} は UTF-8 ではありません。"),
-            tr("Save it again as UTF-8.", "UTF-8 で保存し直してください。"),
-            code="encoding", param="new", file=file,
-        ) from None  # fmt: skip
-
-
-def _row(file: Path, number: int, line: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        row = None
-    if not isinstance(row, dict):
-        raise SodateError(
-            tr(f"{file}:{number} is not a JSON object.", f"{file}:{number} は JSON オブジェクトではありません。"),
-            code="damaged", param="new", file=file, line=number,
-        )  # fmt: skip
-    return row
 
 
 def _stock_said(stock: dict[str, Any] | None) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from sodate.core.errors import SodateError
-from sodate.core.text import json_lines
+from sodate.core.text import json_lines, tr
 
 
 def take_stock(project: str | None, since: int) -> dict[str, Any] | None:
@@ -48,3 +48,35 @@ def reviewed_rows(project: str | None, into: Path | None) -> Iterator[dict[str, 
         return
     for line in json_lines(into.read_text("utf-8")):
         yield json.loads(line)
+
+
+def written_rows(files: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """The rows of files that people wrote. SodateError names the line that is no JSON object."""
+    for file in files:
+        for number, line in enumerate(json_lines(_text(file)), 1):
+            if line.strip():
+                yield _row(file, number, line)
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text("utf-8-sig")
+    except UnicodeDecodeError:
+        raise SodateError(
+            tr(f"{file} is not UTF-8.", f"{file} は UTF-8 ではありません。"),
+            tr("Save it again as UTF-8.", "UTF-8 で保存し直してください。"),
+            code="encoding", param="new", file=file,
+        ) from None  # fmt: skip
+
+
+def _row(file: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        row = None
+    if not isinstance(row, dict):
+        raise SodateError(
+            tr(f"{file}:{number} is not a JSON object.", f"{file}:{number} は JSON オブジェクトではありません。"),
+            code="damaged", param="new", file=file, line=number,
+        )  # fmt: skip
+    return row

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -26,3 +27,13 @@ def test_a_month_is_played_and_the_canary_is_found_nowhere(tmp_path: Path) -> No
     about = read_manifest(month)
     assert about["stock"]["exchanges"] == 4 and about["new"]["training"] + about["new"]["held_out"] > 0
     assert b"PHONE_1" in b"".join(path.read_bytes() for path in (tmp_path / "out" / "home").glob("sodate.db*"))
+
+
+def test_questions_of_a_year_drift_and_none_is_held_out() -> None:
+    made = runpy.run_path(str(PLAY.parent / "questions.py"))
+    asked = [[row["messages"][1]["content"] for row in made["month"](number, 10)] for number in range(-1, 12)]
+    held_out = {row["messages"][1]["content"] for row in made["held_out"](25)}
+    assert len(held_out) == 25 and not held_out & {text for month in asked for text in month}
+    assert asked == [[row["messages"][1]["content"] for row in made["month"](number, 10)] for number in range(-1, 12)]
+    assert not set(asked[1]) & set(asked[11])
+    assert {row["messages"][2]["content"] for row in made["month"](3, 10)} == set(made["DESKS"])

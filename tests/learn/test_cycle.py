@@ -14,10 +14,13 @@ from sodate.api import datasets as verbs
 from sodate.api.versions import find_version
 from sodate.core import home as homes
 from sodate.core.errors import SodateError, UsageError
-from sodate.core.files import lock
+from sodate.core.files import lock, write_json
 from sodate.core.intervals import difference_ci
 from sodate.core.manifests import read_manifest
+from sodate.learn import recording
 from sodate.learn.cycle import STEPS, cycle, cycles
+from sodate.learn.keeping import DAY
+from tests.learn.made import TODAY, exchange, keep
 
 WORDS = ["apples", "pears", "boxes", "twelve", "office", "Friday", "customer", "items", "urgent", "model", "red", "two"]
 
@@ -160,6 +163,17 @@ def test_what_a_later_step_would_refuse_is_refused_before_rows_are_added(place: 
     with pytest.raises(UsageError, match="no grader 'bogus'"):
         cycle(place / "cycle.yaml")
     assert verbs.show("orders")["dataset"] == "orders@1"
+
+
+def test_what_was_used_after_the_last_cycle_is_in_the_next_ones_stock(place: Path) -> None:
+    recording.change("default", {"mode": "on"})
+    change(place, project="default", continuation=False)
+    cycle(place / "cycle.yaml", month="2024-10")
+    file = homes.cycles_dir() / "orders" / "2024-10" / "cycle.json"
+    write_json(file, {**read_manifest(file), "created_at": "2024-10-28T02:00:00+00:00"})
+    for number, day in enumerate((23, 24, 27, 28)):  # 27, 28 and 31 October, 1 November
+        keep(exchange(f"chatcmpl-{number}", created_at=TODAY + day * DAY))
+    assert cycle(place / "cycle.yaml", month="2024-11")["stock"]["exchanges"] == 3
 
 
 def test_what_no_person_reviewed_is_not_trained_on_unless_the_file_says_so(place: Path) -> None:
