@@ -52,7 +52,7 @@ def make(
     max_new_tokens: int, batch_size: int, on_event: Callable[[str, Any], None], schema: Any = None, alone: int = 0,
 ) -> Made:  # fmt: skip
     """Greedy replies to all prompts but those that are `left_out`, which have empty ones; held to a JSON `schema` where
-    there is one. Before that, `alone` of them are answered one at a time."""
+    there is one. The first `alone` of them are answered one at a time, and the others together."""
     from sodate.core.engine import Sampling
 
     asked = [number for number in range(len(prompts)) if number not in left_out]
@@ -74,8 +74,10 @@ def make(
         )  # fmt: skip
         return made, time.monotonic() - began
 
-    times = [answer([number], 1, None)[1] for number in asked[:alone]]
-    replies, seconds = answer(asked, batch_size, on_reply)
+    singly = [answer([number], 1, on_reply) for number in asked[:alone]]
+    together, seconds = answer(asked[alone:], batch_size, on_reply) if asked[alone:] else ([], 0.0)
+    replies, times = [*(made[0] for made, _ in singly), *together], [spent for _, spent in singly]
+    seconds += sum(times)
     texts, thoughts = [""] * len(prompts), [""] * len(prompts)
     for number, reply in zip(asked, replies, strict=True):
         texts[number] = tasks.generated(model.renderer, reply.ids, tools[number])
@@ -83,7 +85,7 @@ def make(
     engine, tokens = model.engine, sum(reply.tokens for reply in replies)
     read = sum(reply.counted[0] if reply.counted else len(model.renderer.prompt(prompts[n], tools[n]))
                for n, reply in zip(asked, replies, strict=True))  # fmt: skip
-    waited = sorted(reply.seconds for reply in replies)
+    waited = sorted(reply.seconds for reply in together or replies)
     took = Answered(
         engine.name, engine.details, seconds, tokens, engine.figures, len(asked), read, tuple(waited),
         statistics.median(times) if times else None,

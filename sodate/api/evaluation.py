@@ -92,7 +92,7 @@ def evaluate(
     so where a version would stand alone and this machine answers. `limit` takes the first rows. Rows with the same
     value in the column `cluster` are not independent, and count so. Differences within ±`margin` count as none.
     With `index`, passages that it finds stand before each question. With a JSON `schema` (a file), replies are held to
-    it. The first `alone` rows are answered one at a time before all are, for the median seconds of a request.
+    it. The first `alone` rows are answered one at a time before the others are, for the median seconds of a request.
     `engine` is who answers: "torch", "llamacpp" or "upstream:URL".
     `slices` are columns by whose values all is compared again.
     `max_new_tokens` defaults to the longest reference, a quarter more and 8 tokens,

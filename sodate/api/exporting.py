@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,6 +17,7 @@ from sodate.api.export_files import TORCH, WRITERS, Export, Kind, base_entry, ba
 from sodate.core import home, progress
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.files import atomic_folder, read_json, sha256_file, write_text
+from sodate.core.signals import ended_as_by_ctrl_c
 from sodate.core.text import tr
 from sodate.core.types import ModelFiles
 from sodate.release.card import Facts, card
@@ -43,7 +42,7 @@ def export(name: str, *, to: Kind, out: str | Path, format: str = "auto") -> dic
     from sodate.api.loading import load
 
     target = Path(out).expanduser()
-    with _ended_by_sigterm(), _placed(target) as stage:
+    with ended_as_by_ctrl_c(), _placed(target) as stage:
         made = _prepared(name, to, format)
         progress.report("export", 0, 3)
         replies = agreement.own_replies(load(made.name, device="cpu"), made.asked)
@@ -62,23 +61,6 @@ def export(name: str, *, to: Kind, out: str | Path, format: str = "auto") -> dic
     files = [str(file) for file in sorted(target.rglob("*")) if file.is_file()]
     about = {"version": made.files.name, "to": to, "format": made.format, "out": str(target), "files": files}
     return {**about, "notes": [str(note) for note in notes], "agreement": found}
-
-
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends what is within as Ctrl-C does, so that nothing half-made is left."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals are not this thread's
-        return
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

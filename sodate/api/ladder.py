@@ -6,23 +6,25 @@ number can be had again by the command beside it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from sodate.api import ladder_rows
-from sodate.api.ladder_steps import Listener, workshop
+from sodate.api.ladder_steps import Listener, Stopped, workshop
 from sodate.api.ladder_task import A_MONTH, advice, load_task, roles, write_roles
 from sodate.api.ladder_ways import Ladder, Way, mean, ways
+from sodate.core.errors import SodateError
 from sodate.core.files import lock, write_json
 from sodate.core.manifests import SCHEMA_VERSION
+from sodate.core.signals import ended_as_by_ctrl_c
 from sodate.core.text import Sentence, en, ja, tr
 from sodate.data.datasets import count_use, wear_said
 from sodate.evaluate.ladder import Rung, against, learning_curve, nothing_to_gain, recommend
 from sodate.evaluate.stats import MARGIN
 from sodate.release.lookup import look_up
 
-ALONE = 8  # requests that are answered one at a time, for the seconds of one
+ALONE = 5  # requests that are answered one at a time, for the seconds of one
 
 
 def ladder(task: str | Path, *, every: bool = False, on_event: Listener = lambda kind, data: None) -> dict[str, Any]:
@@ -45,7 +47,7 @@ def ladder(task: str | Path, *, every: bool = False, on_event: Listener = lambda
     for one in said:
         on_event("advice", one)
     shop = workshop(given.name, given.folder, heard)
-    with lock(shop.folder / "lock", tr(f"The ladder {given.name}", f"{given.name} の比較")):
+    with ended_as_by_ctrl_c(), lock(shop.folder / "lock", tr(f"The ladder {given.name}", f"{given.name} の比較")):
         whole = Ladder(given, rows, shop, look_up(given.task.model).name)
         rungs, skipped, stopped = climb(whole, every, on_event)
         result = _concluded(whole, rungs, skipped, stopped, said)
@@ -64,24 +66,42 @@ def ladder(task: str | Path, *, every: bool = False, on_event: Listener = lambda
 def climb(
     whole: Ladder, every: bool, on_event: Listener
 ) -> tuple[list[Rung], list[tuple[str, Sentence]], Sentence | None]:  # fmt: skip
-    """The rungs measured, what was left out between them and why, and why it ended before the last one."""
-    task = whole.given.task
+    """The rungs measured, what was left out between them and why, and why it ended before the last one. One that can't
+    be built or measured ends it, too: what was measured before it is worth its table."""
     rungs: list[Rung] = []
     skipped: list[tuple[str, Sentence]] = []
+
+    def left_out(name: str, why: Sentence) -> None:
+        skipped.append((name, why))
+        on_event("skipped", skipped[-1])
+
+    try:
+        return rungs, skipped, _climbed(whole, every, on_event, rungs, left_out)
+    except SodateError as error:
+        if isinstance(error, Stopped) or not rungs:
+            raise
+        name = rungs[-1].name
+        left_out(str(tr(f"the rung after {name}", f"{name} の次の方法")), tr(en(error.message), ja(error.message)))
+        return rungs, skipped, None
+
+
+def _climbed(
+    whole: Ladder, every: bool, on_event: Listener, rungs: list[Rung], left_out: Callable[[str, Sentence], None]
+) -> Sentence | None:
+    task = whole.given.task
     for way in ways(whole):
         for structured in (False, True) if task.structure else (False,):
             if structured and not every and rungs[-1].passed == 1:
                 why = tr("every reply of the rung before fits the schema already",
                          "一つ前の方法の返答が、すでにすべてスキーマに合っています")  # fmt: skip
-                skipped.append((f"{way.name}+schema", why))
-                on_event("skipped", skipped[-1])
+                left_out(f"{way.name}+schema", why)
                 continue
             rungs.append(measured(whole, way, structured))
             on_event("rung", (rungs[-1], rungs[-1].ci(whole.clusters)))
             why_stop = nothing_to_gain(rungs, task.target)
             if why_stop is not None and not every:
-                return rungs, skipped, why_stop
-    return rungs, skipped, None
+                return why_stop
+    return None
 
 
 def measured(whole: Ladder, way: Way, structured: bool) -> Rung:

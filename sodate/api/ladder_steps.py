@@ -7,7 +7,6 @@ in one place, measures only what is not there yet, and the command beside a numb
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -26,6 +25,7 @@ from sodate.core import home
 from sodate.core.errors import SodateError
 from sodate.core.files import read_json, sha256_file, sha256_json, write_bytes, write_json
 from sodate.core.runs import list_runs
+from sodate.core.signals import held
 from sodate.core.text import tr
 from sodate.release.lookup import identity, is_known
 from sodate.retrieve import catalogue
@@ -150,28 +150,28 @@ def _stands(result: Any) -> bool:
 def run_command(words: Sequence[str], cwd: Path) -> tuple[Any, float, int]:
     """Runs `sodate WORDS --json` in a process of its own: what it printed, its seconds, and its peak memory in bytes.
 
-    Ctrl-C is passed on once and waited for: a training leaves its checkpoint. Raises SodateError as the command did.
+    Ctrl-C ends it by SIGTERM, which programs in the background don't ignore, and is waited for: a training leaves its
+    checkpoint. A second one does not wait. Raises SodateError as the command did.
     """
     began = time.monotonic()
-    child = subprocess.Popen(
-        [sys.executable, "-m", "sodate.cli", *words, "--json"], cwd=cwd, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, start_new_session=True,
-    )  # fmt: skip
-    assert child.stdout is not None
+    child: subprocess.Popen[bytes] | None = None
     try:
+        with held():
+            child = subprocess.Popen(
+                [sys.executable, "-m", "sodate.cli", *words, "--json"], cwd=cwd, stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, start_new_session=True,
+            )  # fmt: skip
+        assert child.stdout is not None
         said = child.stdout.read()
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
-    except KeyboardInterrupt:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child.pid, signal.SIGINT)
-        child.stdout.read()
-        child.wait()
-        raise _stopped() from None
-    finally:
         child.stdout.close()
+    except KeyboardInterrupt:
+        if child is not None:
+            _end(child)
+        raise _stopped() from None
     seconds = time.monotonic() - began
-    if child.returncode in (130, -signal.SIGINT):
+    if child.returncode in (130, -signal.SIGINT, -signal.SIGTERM):
         raise _stopped()
     try:
         result = json.loads(said)
@@ -186,6 +186,15 @@ def run_command(words: Sequence[str], cwd: Path) -> tuple[Any, float, int]:
             told.get("fix") or "", code="step_failed", param=told.get("param"), file=told.get("file"),
         )  # fmt: skip
     return result, seconds, usage.ru_maxrss * 1024
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    with child:  # waits, and closes what was read from it
+        try:
+            child.send_signal(signal.SIGTERM)
+            child.communicate()
+        except KeyboardInterrupt:
+            child.kill()
 
 
 def _stopped() -> Stopped:

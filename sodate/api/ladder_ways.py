@@ -19,6 +19,7 @@ from sodate.core.text import Sentence, tr
 from sodate.core.types import Conversation
 
 PROPOSALS = 2  # prompts that the model proposes itself
+LONGEST_REPLY = 256  # tokens of a reply that reinforcement samples, at most
 LEAST_SHARE = 8  # rows of the smaller share of training rows
 
 
@@ -147,14 +148,7 @@ def trained(whole: Ladder, base: Way, made: Done | None) -> Iterator[Way]:
     steps: tuple[Done, ...] = (best,)
     if made is not None:
         index = made.result["index"]
-
-        def grounded(lessons: Sequence[Conversation]) -> Done:
-            data = whole.shop.file(ladder_rows.lessons(lessons))
-            out = data.with_name(f"{data.stem}-{index.replace('@', '-')}.jsonl")
-            words = ["data", "with-context", str(data), "--index", index, "--out", str(out), "--seed", str(task.seed)]
-            return whole.shop.done(words, [index])
-
-        shown, *seen = (grounded(one) for one in (rows, own) if one)
+        shown, *seen = (grounded(whole, whole.shop.file(ladder_rows.lessons(one)), index) for one in (rows, own) if one)
         files = [Path(one.result["out"]) for one in (shown, *seen)]
         both = fit(whole, f"sft-{len(rows)}-retrieval", whole.model, files[0], files[1] if seen else None)
         steps = (made, shown, *seen, both)
@@ -173,20 +167,41 @@ def trained(whole: Ladder, base: Way, made: Done | None) -> Iterator[Way]:
             "reinforcement",
             tr("reinforcement after training", "学習後に強化学習"),
             task.tasks,
-            ["method=grpo", f"rewards={' + '.join(task.grader)}", "register_no_gain=true"],
+            [
+                "method=grpo",
+                f"rewards={' + '.join(task.grader)}",
+                f"max_new_tokens={_room(rows)}",
+                "register_no_gain=true",
+            ],
         ),
     ]  # fmt: skip  (a ladder measures them itself)
     for name, label, data, words in inside:
         if data is None:
             continue
-        before = steps[-1].result["version"]
-        done = fit(whole, name, before, whole.given.to_train_on(data), None, *words)
+        before, learnt = steps[-1].result["version"], whole.given.to_train_on(data)
+        if made is not None:  # what is learnt is asked as it will be
+            steps = (*steps, grounded(whole, learnt, made.result["index"]))
+            learnt = Path(steps[-1].result["out"])
+        done = fit(whole, name, before, learnt, None, *words)
         steps = (*steps, done)
         grounded_name = name if made is None else f"{name}+retrieval"
         yield replace(
             base, name=grounded_name, label=label, model=done.result["version"], builds=steps,
             again=steps if made is None else (made,), index=None if made is None else made.result["index"],
         )  # fmt: skip
+
+
+def _room(rows: Sequence[Conversation]) -> int:
+    """Tokens of a sampled reply: a quarter more than the longest right one can have, which is a token a byte."""
+    longest = max(len(row.reply.content.encode("utf-8", "replace")) for row in rows if row.reply is not None)
+    return min(LONGEST_REPLY, longest + longest // 4 + 8)
+
+
+def grounded(whole: Ladder, data: Path, index: str) -> Done:
+    """The rows of a file with passages before their questions, in a file of the ladder's."""
+    out = whole.shop.folder / "files" / f"{data.stem}-{index.replace('@', '-')}.jsonl"
+    words = ["data", "with-context", str(data), "--index", index, "--out", str(out)]
+    return whole.shop.done([*words, "--seed", str(whole.given.task.seed)], [index])
 
 
 def fit(whole: Ladder, suffix: str, model: str, data: Path, watched: Path | None, *more: str) -> Done:

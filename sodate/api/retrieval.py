@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from itertools import chain
@@ -13,16 +12,13 @@ from typing import Any
 
 from sodate.api.encoders import Encoder, encoder
 from sodate.api.reranking import MANY, reranked
-from sodate.core.errors import SodateError, UsageError
-from sodate.core.files import atomic_file
+from sodate.core.errors import UsageError
 from sodate.core.text import tr
 from sodate.core.types import Conversation, Message, TaskItem
-from sodate.data.datasets import located
-from sodate.data.examples import ParsedRow, read_examples
 from sodate.release.registry import find_version
 from sodate.retrieve import catalogue
 from sodate.retrieve.build import build
-from sodate.retrieve.context import cited, heading, question, with_passages, without_passages
+from sodate.retrieve.context import heading, question, with_passages, without_passages
 from sodate.retrieve.index import Found, Index
 from sodate.retrieve.passages import Passage
 from sodate.retrieve.tuning import Question
@@ -61,9 +57,7 @@ class Retriever:
 
 def retriever(index: str, k: int = PASSAGES) -> Retriever:
     """Of `NAME` or `NAME@N`; SodateError where there is no such index, or a file of it was changed."""
-    found = opened(index)
-    catalogue.verify(found)
-    return Retriever(found, k)
+    return Retriever(opened(index), k)
 
 
 def of_version(name: str, index: str | None = None) -> Retriever | None:
@@ -87,8 +81,10 @@ def of_versions(names: Sequence[str], index: str | None = None) -> Retriever | N
 
 
 def opened(index: str) -> Index:
-    """An index that can be searched: with what encodes questions, where it ranks by vectors too."""
+    """An index that can be searched, with what encodes questions where it ranks by vectors too; SodateError where a
+    file of it was changed."""
     found = catalogue.find(index)
+    catalogue.verify(found)
     return replace(found, encode=_encoder(found).questions) if "encoder" in found.manifest else found
 
 
@@ -146,69 +142,6 @@ def search_index(index: str, query: str, k: int = 5, rerank: str | None = None) 
     ]  # fmt: skip
 
 
-def with_context(
-    data: str | Path, index: str, out: str | Path, *, k: int = PASSAGES, columns: Mapping[str, str] | None = None,
-    encoding: str | None = None, answerable: float = 1.0, abstention: str | None = None, seed: int = 0,
-) -> dict[str, Any]:  # fmt: skip
-    """Writes the conversations of a file with passages before each question, as they will be asked.
-
-    A passage that the row names (`passage` or `file`) is among them if the search found another, at a place drawn from
-    `seed`, and [*] in a reply becomes its number. A share of 1 - `answerable` of the rows gets passages without the one
-    that answers, and `abstention` as its reply.
-    """
-    asking, random_ = retriever(index, k), random.Random(seed)
-    if answerable < 1 and not abstention:
-        raise UsageError(
-            tr("Rows without an answer in their passages need a reply that says so.",
-               "資料に答えのない行には、その旨を述べる返答が必要です。"),
-            tr("Give --abstention TEXT.", "--abstention 文 を指定してください。"), code="bad_value", param="abstention",
-        )  # fmt: skip
-    counts = {"rows": 0, "answerable": 0, "given": 0}
-    with atomic_file(Path(out)) as stream:
-        for row in read_examples(located(data), columns, encoding)[1]:
-            if not isinstance(row, ParsedRow):
-                if row.severity == "warning":
-                    continue
-                raise SodateError(f"{row.file}:{row.line}: {row.message}", code=row.code, file=row.file, line=row.line)
-            example = row.example
-            if not isinstance(example, Conversation):
-                raise UsageError(
-                    tr(f"{row.row.file}:{row.row.line} is not a conversation.",
-                       f"{row.row.file}:{row.row.line} は会話ではありません。"),
-                    code="wrong_rows", param="data", file=row.row.file, line=row.row.line,
-                )  # fmt: skip
-            counts["rows"] += 1
-            known = _known(row.row.data)
-            hits = asking.index.search(question(example.prompt), k + 1)
-            found = [one.passage for one in hits]
-            right = [one for one in found if known is not None and known.answered_by(one)]
-            messages = list(example.messages)
-            if random_.random() < answerable:
-                shown = found[:k]
-                if known is not None and not any(one in right for one in shown):
-                    named = answering(asking.index, known)
-                    if named is not None:
-                        shown = shown[: k - 1]
-                        shown.insert(random_.randrange(len(shown) + 1), named)
-                        counts["given"] += 1
-                counts["answerable"] += 1
-            else:
-                others = [one for one in hits if one.passage not in right][:k]
-                sure = asking.index.manifest.get("sure", 0.0)
-                shown = [one.passage for one in others] if others and others[0].share >= sure else []
-                messages = [*example.prompt, Message("assistant", abstention or "")]
-            answers = next((n for n, one in enumerate(shown, 1) if known is not None and known.answered_by(one)), None)
-            messages = [replace(m, content=cited(m.content, answers)) if m.role == "assistant" else m for m in messages]
-            stream.write(openai_line(asking.shown(messages, shown), example))
-    return {"out": str(out), **counts}
-
-
-def _known(row: Mapping[str, Any]) -> Question | None:
-    """What the row says of where its answer stands."""
-    file, passage = row.get("file"), row.get("passage")
-    return Question("", file and str(file), passage and str(passage), 0) if file or passage else None
-
-
 def answering(index: Index, known: Question) -> Passage | None:
     """The first passage that answers. Looked for by its id or file, then by its text, and only then one by one."""
     ids, files = _places(index)
@@ -233,13 +166,14 @@ def _places(index: Index) -> tuple[dict[str, int], dict[str, int]]:
 
 def openai_line(messages: Sequence[Message], example: Conversation | TaskItem) -> bytes:
     """A row of JSON lines with these messages, and with the example's tools and other columns."""
-    row: dict[str, Any] = {"messages": [_openai(message) for message in messages]}
+    row: dict[str, Any] = {"messages": [openai(message) for message in messages]}
     if example.tools:
         row["tools"] = list(example.tools)
     return json.dumps(row | dict(example.item), ensure_ascii=False).encode() + b"\n"
 
 
-def _openai(message: Message) -> dict[str, Any]:
+def openai(message: Message) -> dict[str, Any]:
+    """A message as OpenAI's wire and files have it."""
     calls = [
         {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
         for call in message.tool_calls

@@ -133,10 +133,10 @@ def data_with_context(
     as_json: Json = False,
 ) -> None:
     from sodate import terminal
-    from sodate.api import retrieval
+    from sodate.api import grounding
     from sodate.core.recipe_values import column_pairs
 
-    done = retrieval.with_context(
+    done = grounding.with_context(
         file, index, out, k=k, columns=column_pairs(columns) if columns else None, encoding=encoding,
         answerable=answerable, abstention=abstention, seed=seed,
     )  # fmt: skip

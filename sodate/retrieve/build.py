@@ -71,8 +71,9 @@ def build(paths: Iterable[Path], name: str, encode: Encode | None = None) -> Bui
                 source["sha256"] = seen[shown] or sha256_file(path)  # which says why it can't be read
                 same = known.get((shown, source["sha256"]))
                 built.reused += same is not None
-                if same is not None:
+                if same is not None and whole is not None:
                     found: Iterable[Passage] = same
+                    built.set_aside += [one for one in whole.manifest.get("set_aside", []) if one["file"] == shown]
                 else:
                     found = list(passages(shown, read_apart(path, _noting(built, shown))))
             except SodateError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import re
 import warnings
 import zipfile
@@ -257,7 +258,7 @@ def _rows(path: Path, note: Note) -> Iterator[Section]:
         codec = detect(stream.read(SAMPLE))
     for row in read_rows(path, None if codec == "utf-8" else NAMES[codec]):
         if not isinstance(row, RawRow):
-            note(row.code, str(row))
+            note(row.code, f"{path.name}:{row.line}: {row.message}")
             continue
         cells = {key: str(value) for key, value in row.data.items() if isinstance(value, str | int | float)}
         cells = {key: value for key, value in cells.items() if value.strip()}
@@ -265,6 +266,12 @@ def _rows(path: Path, note: Note) -> Iterator[Section]:
         title = next((cells.pop(key) for key in TITLES if key in cells), "")
         named = next((key for key in TEXTS if key in cells), None)
         text = cells[named] if named else "\n".join(f"{key}: {value}" for key, value in cells.items())
+        if not text.strip():
+            note(
+                "empty_document",
+                tr(f"{path.name}:{row.line} has no text.", f"{path.name}:{row.line} に文字がありません。"),
+            )
+            continue
         yield Section(text, f"line {row.line}", (title,) if title else (), whole=named is None, id=own)
 
 
@@ -276,6 +283,7 @@ def _pdf(path: Path, note: Note) -> Iterator[Section]:
         import pypdf
     except ImportError:
         raise _refused(path, "needs pypdf", "には pypdf が必要です", EXTRA, code="extra_missing") from None
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # what it says there is said here of the whole file
     empty: list[int] = []
     broken: list[int] = []
     try:

@@ -46,7 +46,7 @@ def passages(file: str, sections: Iterable[Section], most: int = WIDTH, overlap:
     waiting: list[Section] = []
     held = 0  # columns of what waits
     for section in sections:
-        own = width(section.text) + 1
+        own = 0 if section.id else width(section.text) + 1  # what has an id is joined to nothing
         alike = waiting and not (section.id or waiting[-1].id) and section.titles == waiting[-1].titles
         if alike and held + own <= most and not section.whole:
             waiting.append(section)

@@ -19,6 +19,7 @@ from sodate.retrieve.passages import Passage
 
 BLOCK = 16
 FILES = ("passages.z", "blocks.i64")
+_encoded = json.JSONEncoder(ensure_ascii=False).encode
 _FIELDS = tuple(field.name for field in fields(Passage))
 
 
@@ -35,7 +36,7 @@ def write(folder: Path, passages: Iterable[Passage]) -> Iterator[Passage]:
 
         for passage in passages:
             row = {name: getattr(passage, name) for name in _FIELDS}
-            lines.append(json.dumps(row, ensure_ascii=False))
+            lines.append(_encoded(row))
             if len(lines) == BLOCK:
                 block()
             yield passage

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import signal
 import subprocess
@@ -155,6 +154,58 @@ def test_a_schema_and_documents_add_rungs_and_replies_that_fit_already_are_not_a
     assert any("can't be of another form" in one for one in found["advice"])
 
 
+def test_preferences_and_reinforcement_are_rungs_on_top_of_training_where_they_are_asked_for(
+    task: Path, commands: Commands, farm: farms.Farm
+) -> None:
+    pairs = [
+        {"prompt": one["messages"][:2], "chosen": one["messages"][2:],
+         "rejected": [{"role": "assistant", "content": "Sure!"}]}
+        for one in (row(n, what) for n in range(2, 5) for what in WHAT[:2])
+    ]  # fmt: skip
+    farms.write_rows(task.parent / "pairs.jsonl", pairs)
+    farms.write_rows(task.parent / "tasks.jsonl", [row(n, what) for n in (2, 3) for what in WHAT[:2]])
+    write(task, model=farm.model, preferences="pairs.jsonl", tasks="tasks.jsonl", rows=8, heldout_rows=4)
+    found = ladder(task, every=True)
+    *_, trained, preferred, reinforced = found["rungs"]
+    assert [one["name"] for one in (trained, preferred, reinforced)] == ["sft-8", "preference", "reinforcement"]
+    methods = [
+        [word for word in one if word.startswith(("model=", "method="))] for one in commands.ran if one[0] == "train"
+    ]
+    assert methods[1:] == [["model=orders-sft-8@1", "method=dpo"], ["model=orders-preference@1", "method=grpo"]]
+    assert "eval orders-reinforcement@1" in reinforced["command"]
+    assert reinforced["build_seconds"] == pytest.approx(4.5)  # all three trainings
+    assert ladder(task, every=True)["measured"] == 0
+
+
+def test_with_documents_preferences_are_learnt_from_prompts_with_passages(
+    task: Path, commands: Commands, farm: farms.Farm
+) -> None:
+    (task.parent / "docs").mkdir()
+    (task.parent / "docs" / "hats.md").write_text("# Hats\n\nWe sell red hats.\n")
+    asked, reply = row(3, "red hats")["messages"][1:]
+    bad = {"role": "assistant", "content": "Sure!"}
+    farms.write_rows(task.parent / "pairs.jsonl", [{"prompt": [asked], "chosen": [reply], "rejected": [bad]}] * 12)
+    write(task, model=farm.model, preferences="pairs.jsonl", documents="docs", rows=8, heldout_rows=4)
+    found = ladder(task, every=True)
+    assert found["rungs"][-1]["name"] == "preference+retrieval"
+    (data,) = (word[5:] for one in commands.ran if "method=dpo" in one for word in one if word.startswith("data="))
+    pair = json.loads(Path(data).read_text().splitlines()[0])
+    assert "> We sell red hats." in pair["prompt"][0]["content"] and pair["chosen"][0] == reply
+    assert pair["rejected"][0] == bad
+
+
+def test_a_rung_that_cannot_be_built_leaves_the_table_of_those_before_it(
+    task: Path, commands: Commands, farm: farms.Farm
+) -> None:
+    farms.write_rows(task.parent / "pairs.jsonl", [{"text": "not a pair"}])
+    write(task, model=farm.model, preferences="pairs.jsonl", rows=8, heldout_rows=4)
+    found = ladder(task, every=True)
+    assert found["rungs"][-1]["name"] == "sft-8" and Path(found["report"]).is_file()
+    (left,) = found["skipped"]
+    assert left["name"] == "the rung after sft-8" and "pairs.jsonl" in left["because"]
+    assert str(left["because"]) in Path(found["report"]).read_text().replace("&#39;", "'")
+
+
 def test_a_training_that_was_interrupted_is_gone_on_with(task: Path) -> None:
     recipe = {"method": "sft", "name": "orders-sft-8", "data": ["/rows/3f2a.jsonl"]}
     run = RunFolder.create({"recipe": recipe})  # nobody holds its lock: its process is gone
@@ -246,16 +297,20 @@ def test_questions_become_a_task_file_that_is_never_written_over(
         ladder_task.write_task(new, {"goal": "x"} | yaml.safe_load(new.read_text()))
 
 
-def test_a_real_ladder_stopped_by_ctrl_c_goes_on_with_what_it_has(task: Path, farm: farms.Farm) -> None:
+def test_a_real_ladder_that_is_stopped_leaves_no_process_and_goes_on_with_what_it_has(
+    task: Path, farm: farms.Farm
+) -> None:
     write(task, model=farm.model, target=0.0)
     command = [sys.executable, "-m", "sodate.cli", "ladder", str(task), "--json"]
-    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    steps = Path(os.environ["SODATE_HOME"]) / "ladders" / "orders" / "files"
-    while first.poll() is None and not steps.exists():
-        pass
-    first.send_signal(signal.SIGINT)
-    said, _ = first.communicate()
-    assert first.returncode == 130 and json.loads(said)["error"]["code"] == "interrupted"
+    for number in (signal.SIGINT, signal.SIGTERM):
+        first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        children = Path(f"/proc/{first.pid}/task/{first.pid}/children")
+        while not (step := children.read_text().split()):
+            assert first.poll() is None
+        first.send_signal(number)
+        said, _ = first.communicate()
+        assert first.returncode == 130 and json.loads(said)["error"]["code"] == "interrupted"
+        assert not Path(f"/proc/{step[0]}").exists()
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
     assert found["recommended"] == "base" and found["rungs"][0]["peak_bytes"] > 10**7

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import sodate
-from sodate.api import binding, index_tuning, replies, reranking, retrieval
+from sodate.api import binding, grounding, index_tuning, replies, reranking, retrieval
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.types import Message
 from sodate.release import aliases, registry
@@ -71,6 +71,13 @@ def test_an_index_is_searched_listed_shown_and_compared(faq: str, tmp_path: Path
     assert retrieval.diff_indexes("faq@1", "faq@2")["added"] == ["new.txt"]
 
 
+def test_a_changed_index_is_not_searched(faq: str) -> None:
+    (catalogue.find(faq).path / "passages.z").write_bytes(b"x")
+    with pytest.raises(SodateError) as refused:
+        retrieval.search_index(faq, "返品")
+    assert refused.value.code == "damaged"
+
+
 def test_tuning_measures_and_keeps_what_finds_most(faq: str, tmp_path: Path) -> None:
     file = tmp_path / "questions.jsonl"
     rows = [
@@ -105,7 +112,7 @@ def test_rows_with_context_are_asked_as_answers_will_be(faq: str, tmp_path: Path
         for q, a, f in (("返品は何日以内?", "30日です。[1]", "returns.md"), ("送料は?", "無料です。[1]", "post.md"))
     ]
     file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    done = retrieval.with_context(file, faq, out, k=2)
+    done = grounding.with_context(file, faq, out, k=2)
     assert (done["rows"], done["answerable"]) == (2, 2)
     written = [json.loads(line) for line in out.read_text().splitlines()]
     asking = retrieval.retriever(faq, 2)
@@ -115,6 +122,32 @@ def test_rows_with_context_are_asked_as_answers_will_be(faq: str, tmp_path: Path
         assert reply["content"] == before["messages"][1]["content"] and row["file"] == before["file"]
 
 
+def test_pairs_and_tasks_are_asked_with_passages_too(faq: str, tmp_path: Path) -> None:
+    def turn(role: str, text: str) -> dict[str, str]:
+        return {"role": role, "content": text}
+
+    file, out = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    asked = [turn("user", "送料は?")]
+    pair = {"prompt": asked, "chosen": [turn("assistant", "無料です。[*]")], "rejected": [turn("assistant", "500円。")],
+            "file": "post.md"}  # fmt: skip
+    file.write_text(json.dumps(pair, ensure_ascii=False) + "\n")
+    assert grounding.with_context(file, faq, out, k=1)["answerable"] == 1
+    done = json.loads(out.read_text())
+    assert "> 送料は無料です。" in done["prompt"][0]["content"]
+    assert (done["chosen"], done["rejected"]) == ([turn("assistant", "無料です。[1]")], pair["rejected"])
+    grounding.with_context(file, faq, out, k=1, answerable=0, abstention="分かりません。")
+    done = json.loads(out.read_text())
+    assert "送料は無料です" not in done["prompt"][0]["content"]
+    assert (done["chosen"], done["rejected"]) == (
+        [turn("assistant", "分かりません。")],
+        [turn("assistant", "無料です。")],
+    )
+    file.write_text(json.dumps({"messages": asked, "reference_answer": "無料です。[*]", "file": "post.md"}) + "\n")
+    grounding.with_context(file, faq, out, k=1)
+    done = json.loads(out.read_text())
+    assert "> 送料は無料です。" in done["messages"][0]["content"] and done["reference_answer"] == "無料です。[1]"
+
+
 def test_the_passage_that_answers_is_put_in_or_kept_out(faq: str, tmp_path: Path) -> None:
     file, out = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
     row = {
@@ -122,13 +155,13 @@ def test_the_passage_that_answers_is_put_in_or_kept_out(faq: str, tmp_path: Path
         "file": "hours.txt",
     }
     file.write_text(json.dumps(row, ensure_ascii=False) + "\n")
-    assert retrieval.with_context(file, faq, out, k=1)["given"] == 1
+    assert grounding.with_context(file, faq, out, k=1)["given"] == 1
     assert "営業時間" in json.loads(out.read_text())["messages"][0]["content"]
-    retrieval.with_context(file, faq, out, k=3, answerable=0.0, abstention="資料にありません。")
+    grounding.with_context(file, faq, out, k=3, answerable=0.0, abstention="資料にありません。")
     asked, reply = json.loads(out.read_text())["messages"]
     assert "営業時間" not in asked["content"] and reply["content"] == "資料にありません。"
     with pytest.raises(UsageError):
-        retrieval.with_context(file, faq, out, answerable=0.5)
+        grounding.with_context(file, faq, out, answerable=0.5)
 
 
 def test_answers_and_evaluations_see_what_training_saw(
@@ -164,7 +197,7 @@ def test_a_mark_in_a_reply_becomes_the_number_of_the_passage_that_answers(faq: s
         "utf-8",
     )
     out = tmp_path / "out.jsonl"
-    retrieval.with_context(data, faq, out, k=3)
+    grounding.with_context(data, faq, out, k=3)
     known, unknown = (json.loads(line)["messages"] for line in out.read_text("utf-8").splitlines())
     number = next(n for n in (1, 2, 3) if f"[{n}] hours.txt" in known[0]["content"])
     assert known[1]["content"] == f"17時まで[{number}]。"

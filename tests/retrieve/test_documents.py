@@ -73,10 +73,12 @@ def test_rows_have_a_title_a_text_and_their_own_id_or_all_their_cells(tmp_path: 
 
 def test_a_broken_row_is_named_and_the_others_are_read(tmp_path: Path) -> None:
     file = tmp_path / "a.jsonl"
-    file.write_text('{"text": "one"}\n{broken\n{"text": "two"}\n')
-    notes: list[str] = []
-    found = read_document(file, lambda code, text: notes.append(code))
-    assert [one.text for one in found] == ["one", "two"] and notes == ["invalid-json"]
+    file.write_text('{"text": "one"}\n{broken\n{"text": "two"}\n{"text": " "}\n')
+    notes: list[tuple[str, str]] = []
+    found = read_document(file, lambda code, text: notes.append((code, text)))
+    assert [one.text for one in found] == ["one", "two"]
+    assert [code for code, _ in notes] == ["invalid-json", "empty_document"]
+    assert notes[0][1].startswith("a.jsonl:2: ") and notes[1][1] == "a.jsonl:4 has no text."
 
 
 def test_word_documents_keep_headings_and_tables(tmp_path: Path) -> None:

@@ -161,8 +161,8 @@ def test_a_quoted_phrase_is_found_however_far_behind_it_stands_and_is_no_sum_of_
 
 
 def test_only_what_changed_is_read_again(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = docs(tmp_path)
-    build([folder], "faq")
+    folder = write(docs(tmp_path), rows_jsonl='{"text": "支店は3つあります。"}\n{broken\n')
+    assert len(build([folder], "faq").set_aside) == 1
     (folder / "post.md").write_text("# 送料\n\n送料は500円です。\n")
     (folder / "hours.txt").unlink()
     (folder / "new.txt").write_text("駐車場は裏にあります。")
@@ -170,7 +170,8 @@ def test_only_what_changed_is_read_again(home: Path, tmp_path: Path, monkeypatch
     real = building.read_document
     monkeypatch.setattr(building, "read_document", lambda path, note: read.append(path.name) or real(path, note))
     built = build([folder], "faq")
-    assert built.index.id == "faq@2" and built.reused == 1 and sorted(read) == ["new.txt", "post.md"]
+    assert built.index.id == "faq@2" and built.reused == 2 and sorted(read) == ["new.txt", "post.md"]
+    assert [one["file"] for one in built.set_aside] == ["rows.jsonl"]  # what was left out of a file is told again
     old, new = catalogue.find("faq@1"), catalogue.find("faq")
     assert catalogue.difference(old, new) == {"added": ["new.txt"], "removed": ["hours.txt"], "changed": ["post.md"]}
     assert new.search("返品", 1)[0].passage.file == "returns.md"
