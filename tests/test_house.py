@@ -157,6 +157,12 @@ def test_yaml_is_read_in_one_place_within_bounds() -> None:
     assert readers == {"sodate/core/yaml_files.py"}
 
 
+def test_python_from_elsewhere_is_parsed_in_one_place_within_bounds() -> None:
+    assert {name_of(file) for file, tree in TREES.items() if "ast.parse" in {name for name, _ in calls(tree)}} == {
+        "sodate/core/literals.py"
+    }
+
+
 def test_nothing_that_arrives_can_run_code() -> None:
     for file, tree in TREES.items():
         assert not roots(file) & {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}, name_of(file)

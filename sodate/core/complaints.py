@@ -75,6 +75,19 @@ def complaint(errors: Sequence[Details], given: Any, under: str = "") -> tuple[s
     return _wrong(what, _said([one.details for one in told])), "invalid_value", param
 
 
+def in_file(errors: Sequence[Details], given: Any) -> Sentence:
+    """The same of a file that a person wrote: its keys are not a request's."""
+    said, code, param = complaint(errors, given)
+    if param and code == "unknown_parameter":
+        return tr(f"Unknown key {param}.", f"知らないキーです: {param}")
+    if param and code == "missing_parameter":
+        return tr(f"{param} is missing.", f"{param} がありません。")
+    if param is None:
+        said = reason(errors, given)
+        return tr(f"{en(said)[:1].upper()}{en(said)[1:]}.", f"{ja(said)}。")
+    return tr(en(said), ja(said))
+
+
 def _wrong(what: str, said: str) -> Sentence:
     return tr(f"Invalid value for {en(what)}: {en(said)}.", f"{ja(what)} の値が正しくありません: {ja(said)}。")
 
@@ -103,7 +116,7 @@ class _Error:
             return cls(details, ".".join(map(str, steps)), ())
         value, place, forms = given, "", list[tuple[str, str]]()
         for number, step in enumerate(steps):
-            inside = isinstance(value, Mapping) and step in value
+            inside = isinstance(value, Mapping) and step in value and not _names_the_form(value, steps[number:])
             if isinstance(step, int) and isinstance(value, list) and step < len(value):
                 value, place = value[step], f"{place}[{step}]"
             elif inside or (details["type"] == "missing" and number == len(steps) - 1):
@@ -111,6 +124,12 @@ class _Error:
             else:
                 forms.append((place, str(step)))
         return cls(details, place, tuple(forms))
+
+
+def _names_the_form(value: Mapping[Any, Any], steps: Sequence[Any]) -> bool:
+    """Whether the first of the steps is the kind that the value says it is, before the field of the same name:
+    {kind: sections, sections: [...]}."""
+    return len(steps) > 1 and steps[0] == steps[1] and steps[0] in (value.get("kind"), value.get("type"))
 
 
 def _told(errors: list[_Error], level: int = 0) -> list[_Error]:

@@ -25,9 +25,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from sodate.core import literals
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
-from sodate.grade import formulas, literals, sandbox, templates
+from sodate.grade import formulas, sandbox, templates
 from sodate.grade.asking import Messages, SamplingParams, label, score
 from sodate.grade.base import CannotGradeError, Case, Grader
 from sodate.grade.outcome import Judges, Outcome, Usage, missed

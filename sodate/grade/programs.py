@@ -17,9 +17,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from sodate.core import literals
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
-from sodate.grade import literals, sandbox
+from sodate.grade import sandbox
 from sodate.grade.base import CannotGradeError, Case, Grade, GradeFunction, Many
 from sodate.grade.strings import clip
 

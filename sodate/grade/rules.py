@@ -23,8 +23,9 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from sodate.core.complaints import in_file
 from sodate.core.errors import UsageError
-from sodate.core.text import tr
+from sodate.core.text import en, ja, tr
 from sodate.core.yaml_files import yaml_value
 from sodate.grade.answers import length
 from sodate.grade.base import Case, Grade, GradeFunction, Grader
@@ -219,8 +220,10 @@ def load_rules(name: str, path: Path, parse: ParseGrader) -> Grader:
 
     UsageError names the file and the rule for anything that is not understood: no key is ignored.
     """
+    given: Any = None
     try:
-        rules = Rules.model_validate(yaml_value(path.read_text("utf-8-sig")))
+        given = yaml_value(path.read_text("utf-8-sig"))
+        rules = Rules.model_validate(given)
     except FileNotFoundError:
         raise UsageError(
             tr(f"The rules file {path} is missing.", f"ルールファイル {path} がありません。"),
@@ -229,10 +232,9 @@ def load_rules(name: str, path: Path, parse: ParseGrader) -> Grader:
             file=path,
         ) from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        said = in_file(error.errors(), given)
         raise UsageError(
-            tr(f"{path}: {where}: {first['msg']}.", f"{path}: {where}: {first['msg']}"),
+            tr(f"{path}: {en(said)}", f"{path}: {ja(said)}"),
             tr(
                 "Kinds: length, desu_masu, sections, pattern, banned_words, grader.",
                 "使える kind: length, desu_masu, sections, pattern, banned_words, grader",

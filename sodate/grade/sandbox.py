@@ -21,9 +21,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from sodate.core import literals
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
-from sodate.grade import literals, seccomp
+from sodate.grade import seccomp
 from sodate.grade.cgroup import resource_group
 
 HERE = Path(__file__).parent

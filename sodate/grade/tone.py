@@ -23,8 +23,9 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from sodate.core.complaints import in_file
 from sodate.core.errors import UsageError
-from sodate.core.text import tr
+from sodate.core.text import en, ja, tr
 from sodate.core.yaml_files import yaml_value
 from sodate.grade import keigo
 from sodate.grade.base import Grade, GradeFunction
@@ -224,15 +225,14 @@ def tone(house: House) -> GradeFunction:
     return grade
 
 
-def read_house(given: Mapping[str, Any], where: str, file: Path | None = None) -> House:
+def read_house(given: Any, where: str, file: Path | None = None) -> House:
     """The rules of a house. UsageError names the key that is not understood."""
     try:
         return House.model_validate(given)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
+        said = in_file(error.errors(), given)
         raise UsageError(
-            tr(f"{where}: {place}: {first['msg']}.", f"{where}: {place}: {first['msg']}"),
+            tr(f"{where}: {en(said)}", f"{where}: {ja(said)}"),
             tr(f"Keys: {', '.join(House.model_fields)}.", f"使えるキー: {', '.join(House.model_fields)}"),
             code="bad_rules", param="grader", file=file,
         ) from None  # fmt: skip
@@ -247,4 +247,4 @@ def house_file(path: Path) -> House:
             tr(f"{path} cannot be read: {error}.", f"{path} を読めません: {error}"),
             code="file_unreadable", param="grader", file=path,
         ) from None  # fmt: skip
-    return read_house(given if isinstance(given, Mapping) else {str(given): None}, str(path), path)
+    return read_house(given, str(path), path)

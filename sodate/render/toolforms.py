@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from sodate.core import literals
 from sodate.core.types import ToolCall
 from sodate.render.toolcalls import Tools, as_call, names_of, tool_call
 
@@ -282,8 +283,9 @@ def _python(one: str) -> Reader | None:
         end = text.find(end_mark, begin) if end_mark else len(text)
         body = text[begin : end if end >= 0 else len(text)].strip().replace("\n", "\\n")  # some write it as it is
         try:
-            tree = ast.parse(body if body.startswith("[") else f"[{body}]", mode="eval").body
-            calls = [_python_call(node, number) for number, node in enumerate(getattr(tree, "elts", ()))]
+            (written,) = literals.parse(body if body.startswith("[") else f"[{body}]").body
+            nodes = getattr(written.value, "elts", ()) if isinstance(written, ast.Expr) else ()
+            calls = [_python_call(node, number) for number, node in enumerate(nodes)]
         except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
             return None
         rest = text[end + len(end_mark) :] if end >= 0 else ""

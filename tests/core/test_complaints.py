@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sodate.core.complaints import complaint
-from sodate.core.text import Sentence
+from sodate.core.complaints import complaint, in_file
+from sodate.core.text import Sentence, ja
+from sodate.grade.rules import Rules
 
 
 class Part(BaseModel):
@@ -68,3 +69,18 @@ def test_the_name_of_what_holds_it_stands_before() -> None:
     with pytest.raises(ValidationError) as caught:
         Talk.model_validate(given)
     assert complaint(caught.value.errors(), given, "grader")[2] == "grader.turns[0].content"
+
+
+def test_a_file_that_a_person_wrote_has_keys_and_no_request() -> None:
+    def said(given: object) -> Sentence:
+        with pytest.raises(ValidationError) as wrong:
+            Rules.model_validate(given)
+        return in_file(wrong.value.errors(), given)
+
+    assert said({"rules": [{"kind": "length", "least": 3}]}) == "Unknown key rules[0].least."
+    assert ja(said({"rules": [{"kind": "length", "least": 3}]})) == "知らないキーです: rules[0].least"
+    assert said({"rules": [{"kind": "sections"}]}) == "rules[0].sections is missing."
+    assert "rules[0].sections[0].any_of[0]:" in said(
+        {"rules": [{"kind": "sections", "sections": [{"name": "a", "any_of": [" "]}]}]}  # the kind has the key's name
+    )
+    assert said([]) == "It must be an object."

@@ -57,16 +57,20 @@ def test_a_rule_may_be_any_grader_with_paths_beside_the_rules(tmp_path: Path) ->
         ("rules: [{kind: lenght}]", "length, desu_masu"),
         ("rules: [{kind: length, min: 5, max: 3}]", "min is greater"),
         ("rules: []", "rules"),
+        ("rules: [{kind: length, min: few}]", r"rules\[0\]\.min\b"),
         ("rules: [{kind: length}, {kind: length}]", "same name"),
         ("rules: [{kind: pattern, pattern: '('}]", "not a regular expression"),
         ("rules: {", "cannot be read"),
         # What folds to nothing stands in every text: it would be banned, or found, always.
         (
             'rules: [{kind: banned_words, words: ["ok", "\u3000"]}]',
-            r"r\.yaml: rules\.0\.banned_words\.words\.1: .*no char",
+            r"r\.yaml: .*rules\[0\]\.words\[1\]: .*no char",
         ),
-        ('rules: [{kind: banned_words, words: ["\ufe0f"]}]', r"words\.0: .*no character"),
-        ('rules: [{kind: sections, sections: [{name: a, any_of: [" "]}]}]', r"sections\.0\.any_of\.0: .*no character"),
+        ('rules: [{kind: banned_words, words: ["\ufe0f"]}]', r"words\[0\]: .*no character"),
+        (
+            'rules: [{kind: sections, sections: [{name: a, any_of: [" "]}]}]',
+            r"rules\[0\]\.sections\[0\]\.any_of\[0\]: .*no character",
+        ),
     ],
 )
 def test_a_rules_file_with_anything_unknown_is_refused(tmp_path: Path, text: str, why: str) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from sodate.core import literals
 from sodate.core.errors import SodateError, UsageError
-from sodate.grade import literals, parse_grader, programs, sandbox
+from sodate.grade import parse_grader, programs, sandbox
 from sodate.grade.sandbox import Limits
 
 
@@ -278,7 +279,7 @@ def test_python_from_elsewhere_is_parsed_within_bounds_and_without_a_word() -> N
         programs.code("def f(): return 1", None, item)
     texts = [r"'\d'", "1if 1else 2", "[" * 9000, "-" * 9000 + "1", "9" * 9000, "{[]}", "a = 1", ""]
     code = f"""
-from sodate.grade import literals
+from sodate.core import literals
 for text in {texts!r}:
     try:
         literals.literal(text)

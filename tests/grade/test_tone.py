@@ -131,7 +131,7 @@ def test_one_word_is_written_in_one_way(tmp_path: Path) -> None:
         ("checks: [keigo]", "keigo"),
         ("sasete: -1", "sasete"),
         ("wrds: {}", "wrds"),
-        ("[]", r"h\.yaml: \[\]"),
+        ("[]", r"h\.yaml: It must be an object\."),
     ],
 )
 def test_a_house_that_is_not_understood_is_refused_by_its_key(tmp_path: Path, text: str, why: str) -> None:
