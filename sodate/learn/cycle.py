@@ -238,7 +238,9 @@ class _Work:
     def _continued(self) -> tuple[str, str]:
         if self._nothing_new():
             return "skipped", tr("nothing is new", "新しいものがない")
-        if self.state["production"] is None or not self.asked.continuation:
+        if not self.asked.continuation:
+            return "skipped", tr("the file says continuation: false", "continuation: false と指定されている")
+        if self.state["production"] is None:
             return "skipped", tr("nothing to continue", "続きを学習するものがない")
         return self._trained("continued", self.state["production"])
 

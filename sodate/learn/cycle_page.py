@@ -61,7 +61,7 @@ def _page(here: Month, months: Sequence[Month]) -> str:
     return (
         f'<!doctype html><html lang="{_t(tr("en", "ja"))}"><head><meta charset="utf-8"><title>{_t(title)}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{_STYLE}</style></head><body><h1>{_t(title)}</h1>{_curve(months)}"
+        f"<style>{_STYLE}</style></head><body><h1>{_t(title)}</h1>{_curves(months)}"
         f'<h2>{_t(tr("Steps", "手順"))}</h2><div class="scroll"><table>{steps}</table></div>{more}'
         f"<h2>{_t(tr('All months', 'これまでの月'))}</h2>"
         f'<div class="scroll"><table><tr><th></th>{head}</tr>{body}</table></div>'
@@ -105,16 +105,21 @@ def _now(one: Month) -> dict[str, Any]:
 def _rate(value: float | None, ci: Sequence[float] | None = None) -> str:
     if value is None:
         return "–"
-    between = f" ({100 * ci[0]:.0f}–{100 * ci[1]:.0f})" if ci else ""
+    between = f" ({_to(ci, '.0f')})" if ci else ""
     return f"{100 * value:.1f} %{between}"
+
+
+def _to(ci: Sequence[float], form: str) -> str:
+    """Two ends in points; one that rounds to nothing has no sign."""
+    low, high = (format(round(100 * end) or 0, form if round(100 * end) else ".0f") for end in ci)
+    return tr(f"{low} to {high}", f"{low}〜{high}")
 
 
 def _points(found: dict[str, Any] | None) -> str:
     if not found:
         return "–"
-    low, high = found["ci"] or (found["diff"], found["diff"])
     rows = f", n = {found['n']}" if "n" in found else ""
-    return f"{100 * found['diff']:+.1f} ({100 * low:+.0f} – {100 * high:+.0f}{rows})"
+    return f"{100 * found['diff']:+.1f} ({_to(found['ci'] or (found['diff'], found['diff']), '+.0f')}{rows})"
 
 
 def _cost(figures: dict[str, Any]) -> str:
@@ -163,25 +168,35 @@ def _line(name: str, figures: Sequence[str]) -> str:
     return f"<tr><th>{_t(name)}</th>{cells}</tr>"
 
 
-def _curve(months: Sequence[Month]) -> str:
-    """The score in production at the end of each month, as a line."""
-    scores = [(one["month"], _now(one).get("mean")) for one in months]
-    known = [(month, score) for month, score in scores if score is not None]
+def _curves(months: Sequence[Month]) -> str:
+    """The failure rate of each month, and the score in production at its end, as lines."""
+    rates = [(_stock(one).get("reviewed") or {}).get("rate") for one in months]
+    scores = [_now(one).get("mean") for one in months]
+    names = [one["month"] for one in months]
+    return (
+        _curve(tr("Failure rate of each month, as reviewed, %", "各月の失敗率、人の確認による（%）"), names, rates)
+        + _curve(tr("Score in production at the end of each month, %", "月末の公開版の点数（%）"), names, scores)
+    )  # fmt: skip
+
+
+def _curve(label: str, months: Sequence[str], values: Sequence[float | None]) -> str:
+    known = [(month, value) for month, value in zip(months, values, strict=True) if value is not None]
     if len(known) < 2:
         return ""
     width, height, step = 640, 160, 560 / (len(known) - 1)
-    places = [(40 + step * number, 130 - 110 * score) for number, (_, score) in enumerate(known)]
+    places = [(40 + step * number, 130 - 110 * value) for number, (_, value) in enumerate(known)]
     line = " ".join(f"{x:.0f},{y:.0f}" for x, y in places)
+    small = 12 if len(known) < 11 else 9
     dots = "".join(
         f'<circle cx="{x:.0f}" cy="{y:.0f}" r="3"></circle><text x="{x:.0f}" y="{y - 8:.0f}" text-anchor="middle" '
-        f'font-size="12">{100 * score:.0f}</text><text x="{x:.0f}" y="150" text-anchor="middle" font-size="12">'
+        f'font-size="12">{100 * value:.0f}</text><text x="{x:.0f}" y="150" text-anchor="middle" font-size="{small}">'
         f"{_t(month)}</text>"
-        for (x, y), (month, score) in zip(places, known, strict=True)
+        for (x, y), (month, value) in zip(places, known, strict=True)
     )
-    label = _t(tr("Score in production at the end of each month, %", "月末の公開版の点数（%）"))
     return (
-        f'<figure><figcaption>{label}</figcaption><svg viewBox="0 0 {width} {height}" width="{width}" role="img" '
-        f'aria-label="{label}" fill="currentColor"><polyline points="{line}" fill="none" stroke="currentColor" '
+        f'<figure><figcaption>{_t(label)}</figcaption><svg viewBox="0 0 {width} {height}" width="{width}" role="img" '
+        f'aria-label="{_t(label)}" fill="currentColor"><line x1="40" y1="130" x2="600" y2="130" stroke="currentColor" '
+        f'stroke-opacity="0.3"></line><polyline points="{line}" fill="none" stroke="currentColor" '
         f'stroke-width="2"></polyline>{dots}</svg></figure>'
     )
 
