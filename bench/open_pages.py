@@ -1,4 +1,4 @@
-"""Tokens per second of a server while ten pages are open, beside without any.
+"""Tokens per second of a server, and its processor time a token, while ten pages are open and while none is.
 
     python bench/open_pages.py [--rounds 5] [--seconds 20] [--streams 4]
 
@@ -63,13 +63,13 @@ def training() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def served() -> Iterator[str]:
-    """`sodate serve` in a process of its own."""
+def served() -> Iterator[tuple[str, int]]:
+    """The address of `sodate serve` and its process."""
     words = [sys.executable, "-m", "sodate.cli", "serve", MODEL, "--port", "0", "--workers", "0"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
-            yield process.stdout.readline().strip().removesuffix("/v1")
+            yield process.stdout.readline().strip().removesuffix("/v1"), process.pid
         finally:
             process.terminate()
 
@@ -111,9 +111,15 @@ def ten_pages(client: httpx.Client, run: str) -> Iterator[None]:
         one.result()
 
 
-def rate(client: httpx.Client, key: str, seconds: float, streams: int) -> float:
-    """Tokens per second that reach so many askers at once."""
-    end = time.perf_counter() + seconds
+def worked(process: int) -> float:
+    """Seconds of processor time that a process has had."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def rate(client: httpx.Client, key: str, seconds: float, streams: int, process: int) -> tuple[float, float]:
+    """Tokens per second that reach so many askers at once, and the server's milliseconds of processor time a token."""
+    end, before = time.perf_counter() + seconds, worked(process)
 
     def ask(number: int) -> int:
         tokens = 0
@@ -131,7 +137,7 @@ def rate(client: httpx.Client, key: str, seconds: float, streams: int) -> float:
     began = time.perf_counter()
     with ThreadPoolExecutor(streams) as pool:
         told = sum(pool.map(ask, range(streams)))
-    return told / (time.perf_counter() - began)
+    return told / (time.perf_counter() - began), 1000 * (worked(process) - before) / told
 
 
 def main() -> None:
@@ -148,23 +154,24 @@ def main() -> None:
 
         key, _ = keys.create("default", 1_000_000, "own")
         with contextlib.ExitStack() as stack:
-            run, url = stack.enter_context(training()), stack.enter_context(served())
+            run = stack.enter_context(training())
+            url, process = stack.enter_context(served())
             asking, looking = (stack.enter_context(httpx.Client(base_url=url, timeout=120)) for _ in range(2))
             looking.get(f"/login/{logins.new_link('own')[0]}").raise_for_status()
-            rates: dict[bool, list[float]] = {True: [], False: []}
-            rate(asking, key, 5, given.streams)
+            found: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
+            rate(asking, key, 5, given.streams, process)
             for number in range(given.rounds):
                 for opened in (bool(number % 2), not number % 2):
                     with ten_pages(looking, run) if opened else contextlib.nullcontext():
-                        rates[opened].append(rate(asking, key, given.seconds, given.streams))
+                        found[opened].append(rate(asking, key, given.seconds, given.streams, process))
+                    tokens, spent = found[opened][-1]
                     said = "ten pages" if opened else "no page"
-                    print(f"  round {number + 1}, {said}: {rates[opened][-1]:.1f} tokens/s", flush=True)
-    ratios = [with_ / without for with_, without in zip(rates[True], rates[False], strict=True)]
-    for opened, name in ((False, "no page open"), (True, "ten pages open")):
-        each = ", ".join(f"{one:.1f}" for one in rates[opened])
-        print(f"{name:15} {statistics.median(rates[opened]):7.1f} tokens/s  ({each})")
-    print(f"with against without: {statistics.median(ratios):.3f} (from {min(ratios):.3f} to {max(ratios):.3f}; n = "
-          f"{given.rounds} rounds of {given.seconds:g} s, {given.streams} streams; target 0.97)")  # fmt: skip
+                    print(f"  round {number + 1}, {said}: {tokens:.1f} tokens/s, {spent:.2f} ms a token", flush=True)
+    for place, what in enumerate(("tokens/s (target 0.97)", "processor time a token")):
+        ratios = [with_[place] / without[place] for with_, without in zip(found[True], found[False], strict=True)]
+        span = f"from {min(ratios):.3f} to {max(ratios):.3f}"
+        print(f"{what}, with ten pages against without: {statistics.median(ratios):.3f} ({span})")
+    print(f"n = {given.rounds} rounds of {given.seconds:g} s, {given.streams} streams")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """Milliseconds of the pages, over a full house.
 
-    python bench/pages.py [--runs 1000] [--lines 100000] [--exchanges 1000000] [--times 60]
+    python bench/pages.py [--runs 1000] [--lines 100000] [--exchanges 1000000] [--times 60] [--home FOLDER]
 
 Beside these there are 200 versions with a report and a gate record each. A server on SQLite is asked by one client over
 HTTP: the median and the 95th percentile of each page, and its bytes over the wire. Where Chromium is installed, what a
 reader waits for is measured in it: the first page until it can be used, and a run of so many steps until its curves are
-drawn.
+drawn. With `--home` the house is kept in a folder, and is there when it is measured again.
 """
 
 from __future__ import annotations
@@ -174,13 +174,16 @@ def main() -> None:
     parser.add_argument("--lines", type=int, default=100_000)
     parser.add_argument("--exchanges", type=int, default=1_000_000)
     parser.add_argument("--times", type=int, default=60)
+    parser.add_argument("--home", type=Path)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["SODATE_HOME"] = folder
+        os.environ["SODATE_HOME"] = str(given.home or folder)
+        from sodate.core.runs import list_runs
         from sodate.serve import logins
 
-        run = fill(given.runs, given.lines, given.exchanges)
+        there = given.home is not None and given.home.exists()
+        run = list_runs()[-1].name if there else fill(given.runs, given.lines, given.exchanges)
         with server() as url, httpx.Client(base_url=url, timeout=120) as client:
             assert client.get(f"/login/{logins.new_link('own')[0]}").status_code == 200
             report = client.get("/v1/sodate/reports").json()["reports"][0]["report"]

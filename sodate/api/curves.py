@@ -78,11 +78,18 @@ def drawn(path: Path, points: int, first: int | None = None, last: int | None = 
             continue
         kept = thinned(y[there], points)
         series[key] = {
-            "x": [int(step) for step in x[there][kept]],
-            "y": [float(f"{value:.6g}") for value in y[there][kept]],
-            "not_finite": [int(step) for step in x[infinite][:100]],
-        }
+            "x": x[there][kept].astype(np.int64).tolist(), "y": _short(y[there][kept]),
+            "not_finite": x[infinite][:100].astype(np.int64).tolist(),
+        }  # fmt: skip
     return {"lines": len(steps), "last_step": int(steps[-1]), "series": series}
+
+
+def _short(values: NDArray[np.float64]) -> list[float]:
+    """Finite values to six digits, as a picture needs them."""
+    size = np.log10(np.abs(values), where=values != 0, out=np.zeros_like(values))
+    places = 5 - np.floor(size)
+    up, down = (10.0 ** np.clip(one, 0, 300) for one in (places, -places))
+    return (np.rint(values * up / down) / up * down).tolist()  # type: ignore[no-any-return]
 
 
 def thinned(y: NDArray[np.float64], points: int) -> NDArray[np.int64]:

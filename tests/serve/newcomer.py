@@ -122,7 +122,7 @@ def main() -> None:
         page = context.pages[0]
         page.goto(link)
         page.wait_for_url(lambda there: "/login" not in there)
-        play(page, url, Path(train), Path(held_out), model, "text_similarity", 5,
+        play(page, url, Path(train), Path(held_out), model, "text_similarity", int(sys.argv[5]),
              lambda text: print(f"{time.monotonic() - began:6.1f} s  {text}", flush=True))  # fmt: skip
         context.close()
 

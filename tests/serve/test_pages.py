@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sodate.cli import app
+from sodate.core.runs import RunFolder
 from sodate.release import aliases
 from sodate.serve import logins
 from sodate.serve.roles import may
@@ -320,6 +321,21 @@ def test_the_first_page_with_all_it_loads_is_small(house: tuple[Running, dict[st
             assert answer.status_code == 200, path
             loaded += sum(map(len, answer.iter_raw()))
     assert loaded <= 60_000
+
+
+def test_a_run_that_has_made_no_step_yet_is_on_the_overview_and_its_page_waits_for_the_first(
+    house: tuple[Running, dict[str, Any]],
+) -> None:
+    server, _ = house
+    run = RunFolder.create({"recipe": {"method": "sft", "model": "m", "data": ["x"]}, "base": "m@0"})
+    client = entered(server, "look")
+    with run.locked():
+        assert run.name in client.get("/").text
+        assert f'data-live="/runs/{run.name}/live" data-first="yes"' in client.get(f"/runs/{run.name}").text
+        run.metric({"step": 1, "steps": 4, "loss": 1.0})
+        assert "1 / 4" in client.get("/").text
+        assert "data-first" not in client.get(f"/runs/{run.name}").text
+    run.update(status="done")
 
 
 def test_live_values_come_as_events_until_the_run_has_ended(house: tuple[Running, dict[str, Any]]) -> None:

@@ -40,6 +40,11 @@
     let first = null;
     source.addEventListener("state", (event) => {
       const now = JSON.parse(event.data);
+      if (now.progress && box.dataset.first) {
+        source.close();
+        location.reload(); // the first step: from now on there is something to show
+        return;
+      }
       if (now.progress) {
         const bar = box.querySelector("progress");
         bar.value = now.progress.step;
