@@ -3,10 +3,11 @@
     python bench/index.py PASSAGES.jsonl QUESTIONS.jsonl [--chunks 100000 1000000]
 
 Rows are {"id", "title", "text"} and {"question", "passage_id"}, as in JSQuAD. Recall is of three kinds of terms and two
-engines: this project's postings, and SQLite's FTS5 over the same terms. Many chunks are made of sentences of the
-passages, drawn with a seed, and written as documents that `index build` reads; questions are those of the file. Each
-figure is of one core, in processor time, which other programs on the machine don't change; of a build also by the
-clock. Memory is the most that building held, and what the process that searches has of its own.
+engines: this project's postings, and SQLite's FTS5 over the same terms; then of an index as `index build` makes it.
+Many chunks are made of sentences of the passages, drawn with a seed, and written as documents that `index build` reads;
+questions are those of the file. Each figure is of one core, in processor time, which other programs on the machine
+change less than the clock's; of a build also by the clock. Memory is the most that building held, and what the process
+that searches has of its own.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from sodate.retrieve import postings
+from sodate.retrieve import postings, tuning
 from sodate.retrieve.build import build
 from sodate.retrieve.catalogue import find
-from sodate.retrieve.index import Weights
+from sodate.retrieve.index import Weights, phrases_of
 from sodate.retrieve.terms import folded, terms
 
 Terms = Callable[[str], Mapping[str, int]]
@@ -94,6 +95,20 @@ def recall(passages: list[dict[str, str]], questions: list[dict[str, str]]) -> N
                 print(f"{name:18} {engine:8} {first:8.4f}  {five:8.4f} {mrr:6.4f}  {1e3 * spent:13.2f}", flush=True)
 
 
+def whole(file: Path, questions: list[dict[str, str]]) -> None:
+    """The same of an index as `index build` makes it, and of the questions in which something is quoted."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["SODATE_HOME"] = folder
+        index = build([file], "bench").index
+        asked = [tuning.Question(row["question"], None, row["passage_id"], 0) for row in questions]
+        quoting = [one for one in asked if phrases_of(one.text)]
+        for name, some in (("the index", asked), ("  quoting", quoting)):
+            began = time.perf_counter()
+            found = tuning.recall(tuning.ranks(index, tuning.by_words(index), some))
+            spent = 1e3 * (time.perf_counter() - began) / max(len(some), 1)
+            print(f"{name:18} {len(some):8} {found.first:8.4f}  {found.five:8.4f} {found.mrr:6.4f}  {spent:13.2f}")
+
+
 def speed(passages: list[dict[str, str]], questions: list[dict[str, str]], count: int) -> None:
     draw = random.Random(0)
     sentences = [one + "。" for row in passages for one in row["text"].split("。") if one]
@@ -148,6 +163,7 @@ def main() -> None:
         [json.loads(line) for line in f.read_text().splitlines()] for f in (args.passages, args.questions)
     )
     recall(passages, questions)
+    whole(args.passages, questions)
     for count in args.chunks:
         speed(passages, questions, count)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sodate.api import structured
+from sodate.core.load import look_around, others
 from sodate.core.text import tr
 from sodate.core.types import Message
 from sodate.data import tasks
@@ -74,7 +75,9 @@ def make(
         )  # fmt: skip
         return made, time.monotonic() - began
 
+    first = look_around()
     singly = [answer([number], 1, on_reply) for number in asked[:alone]]
+    busy = others(first, now) if singly and first and (now := look_around()) else None
     together, seconds = answer(asked[alone:], batch_size, on_reply) if asked[alone:] else ([], 0.0)
     replies, times = [*(made[0] for made, _ in singly), *together], [spent for _, spent in singly]
     seconds += sum(times)
@@ -88,7 +91,7 @@ def make(
     waited = sorted(reply.seconds for reply in together or replies)
     took = Answered(
         engine.name, engine.details, seconds, tokens, engine.figures, len(asked), read, tuple(waited),
-        statistics.median(times) if times else None,
+        statistics.median(times) if times else None, busy,
     )  # fmt: skip
     sure = {
         number: value for number, reply in zip(asked, replies, strict=True)

@@ -7,6 +7,7 @@ number can be had again by the command beside it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from sodate.core.manifests import SCHEMA_VERSION
 from sodate.core.signals import ended_as_by_ctrl_c
 from sodate.core.text import Sentence, en, ja, tr
 from sodate.data.datasets import count_use, wear_said
-from sodate.evaluate.ladder import Rung, against, learning_curve, nothing_to_gain, recommend
+from sodate.evaluate.ladder import BUSY, EQUAL, Rung, against, disturbed, learning_curve, nothing_to_gain, recommend
 from sodate.evaluate.stats import MARGIN
 from sodate.release.lookup import look_up
 
@@ -49,8 +50,7 @@ def ladder(task: str | Path, *, every: bool = False, on_event: Listener = lambda
     shop = workshop(given.name, given.folder, heard)
     with ended_as_by_ctrl_c(), lock(shop.folder / "lock", tr(f"The ladder {given.name}", f"{given.name} の比較")):
         whole = Ladder(given, rows, shop, look_up(given.task.model).name)
-        rungs, skipped, stopped = climb(whole, every, on_event)
-        result = _concluded(whole, rungs, skipped, stopped, said)
+        result = _concluded(whole, climb(whole, every, on_event), said)
         result |= {"measured": counts["step"], "kept": counts["kept"]}
         if counts["step"] and (worn := count_use(whole.given.beside(given.task.heldout), "evaluation", given.name)):
             on_event("advice", wear_said(worn))
@@ -63,26 +63,34 @@ def ladder(task: str | Path, *, every: bool = False, on_event: Listener = lambda
     return result
 
 
-def climb(
-    whole: Ladder, every: bool, on_event: Listener
-) -> tuple[list[Rung], list[tuple[str, Sentence]], Sentence | None]:  # fmt: skip
-    """The rungs measured, what was left out between them and why, and why it ended before the last one. One that can't
-    be built or measured ends it, too: what was measured before it is worth its table."""
-    rungs: list[Rung] = []
-    skipped: list[tuple[str, Sentence]] = []
+@dataclass(slots=True)
+class Climb:
+    """The rungs measured, what was left out and why, why it ended before the last one, and whether that was for a rung
+    that can't be built or measured: what was measured before it is worth its table."""
+
+    rungs: list[Rung] = field(default_factory=list)
+    skipped: list[tuple[str, Sentence]] = field(default_factory=list)
+    stopped: Sentence | None = None
+    failed: bool = False
+
+
+def climb(whole: Ladder, every: bool, on_event: Listener) -> Climb:
+    """Measures one rung after the other. Raises what the first one raises, and what stops the ladder."""
+    done = Climb()
 
     def left_out(name: str, why: Sentence) -> None:
-        skipped.append((name, why))
-        on_event("skipped", skipped[-1])
+        done.skipped.append((name, why))
+        on_event("skipped", done.skipped[-1])
 
     try:
-        return rungs, skipped, _climbed(whole, every, on_event, rungs, left_out)
+        done.stopped = _climbed(whole, every, on_event, done.rungs, left_out)
     except SodateError as error:
-        if isinstance(error, Stopped) or not rungs:
+        if isinstance(error, Stopped) or not done.rungs:
             raise
-        name = rungs[-1].name
+        name = done.rungs[-1].name
         left_out(str(tr(f"the rung after {name}", f"{name} の次の方法")), tr(en(error.message), ja(error.message)))
-        return rungs, skipped, None
+        done.failed = True
+    return done
 
 
 def _climbed(
@@ -136,22 +144,25 @@ def measured(whole: Ladder, way: Way, structured: bool) -> Rung:
         report=done.result["report"],
         passed=sum(fits) / len(fits) if fits else None,
         cut_off=sum(done.result["cut_off"].values()),
-        others={name: mean([one[name] for one in done.kept["scores"]]) for name in others},
+        graders={name: mean([one[name] for one in done.kept["scores"]]) for name in others},
+        others=float(answered.get("cores_of_others", 0.0)),
     )
 
 
 # ── what follows from it ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _concluded(
-    whole: Ladder, rungs: Sequence[Rung], skipped: Sequence[tuple[str, Sentence]], stopped: Sentence | None,
-    said: Sequence[Sentence],
-) -> dict[str, Any]:  # fmt: skip
+def _concluded(whole: Ladder, done: Climb, said: Sequence[Sentence]) -> dict[str, Any]:
     """Recommendation, roles and page."""
     from sodate.evaluate.ladder_page import write_page
 
     task, clusters = whole.given.task, whole.clusters
+    rungs, skipped, stopped = done.rungs, done.skipped, done.stopped
     chosen = recommend(rungs, task.target, clusters, seed=task.seed)
+    if done.failed and not chosen.reached:
+        more = tr(f" What comes after {rungs[-1].name} could not be measured, and may be better.",
+                  f"{rungs[-1].name} より先は測れなかったため、さらに良い方法があるかもしれません。")  # fmt: skip
+        chosen = replace(chosen, because=chosen.because + more)
     curve = None
     shares = [rung for rung in rungs if rung.name.removeprefix("sft-").isdigit()]
     if len(shares) == 2:
@@ -187,13 +198,29 @@ def _concluded(
         "machine_hour": task.machine_hour,
         "rows": {"train": len(whole.rows.train), "develop": len(whole.rows.develop), "aside": whole.rows.aside},
     }
-    notes = _notes(whole, curve, skipped, stopped, said)
+    notes = _notes(whole, curve, skipped, stopped, [*said, *_busy(whole, rungs)])
     page = write_page(
         whole.shop.folder / "report.html", title=task.goal, rungs=rungs, chosen=chosen, target=task.target,
         clusters=clusters, asked=ladder_rows.heldout_tasks(whole.rows), notes=notes,
         roles=found, currency=task.currency, replay=f"sodate ladder {whole.given.path}", folder=str(whole.given.folder),
     )  # fmt: skip
     return {**result, "report": str(page)}
+
+
+def _busy(whole: Ladder, rungs: Sequence[Rung]) -> list[Sentence]:
+    """That times and costs say less, where other programs used the machine meanwhile."""
+    most = disturbed(rungs)
+    if most < BUSY:
+        return []
+    folder = whole.shop.folder / "steps"
+    return [tr(
+        f"Other programs had up to {most:.1f} of the machine's cores while requests were timed: times and costs are "
+        f"too high, not all by as much, and costs that differ by less than {EQUAL + most:.1f} times counted as equal. "
+        f"For better ones, remove {folder} and measure again when nothing else runs.",
+        f"1 件の時間を測っている間、ほかのプログラムが最大 {most:.1f} コアを使っていました。時間と費用は実際より高く、"
+        f"度合いも方法ごとに違うため、{EQUAL + most:.1f} 倍未満の費用の差は同じとみなしました。"
+        f"正確に測るには、{folder} を削除し、ほかに何も動いていないときに測り直してください。",
+    )]  # fmt: skip
 
 
 def _notes(

@@ -21,6 +21,7 @@ class Answered:
     prompt_tokens: int = 0  # of all requests
     waits: tuple[float, ...] = ()  # seconds from a request's admission to its end, among the others, in order
     alone: float | None = None  # median seconds of a request that is answered by itself, where that was measured
+    others: float | None = None  # cores that other programs took meanwhile, where that is told
 
     @property
     def speed(self) -> float:
@@ -42,7 +43,8 @@ class Answered:
                  if self.waits}  # fmt: skip
         return {"requests": n, "prompt_tokens": self.prompt_tokens / n, "reply_tokens": self.tokens / n,
                 "seconds_per_request": self.seconds / n, **waits,
-                **({} if self.alone is None else {"seconds_alone": self.alone})}  # fmt: skip
+                **({} if self.alone is None else {"seconds_alone": self.alone}),
+                **({} if self.others is None else {"cores_of_others": round(max(0.0, self.others), 2)})}  # fmt: skip
 
     def __str__(self) -> str:
         tried = ", ".join(f"{name} {rate:.0f}" for name, rate in self.figures.get("rates", {}).items())

@@ -19,6 +19,7 @@ from sodate.evaluate.run import Comparison, ModelScore, compared
 from sodate.grade import Grade
 
 EQUAL = 1.1  # costs up to so many times the least count as the least: times on a machine vary by a tenth
+BUSY = 0.15  # cores that other programs take from which times of a machine say less
 DRAWS = 2000  # of the bootstrap that says how sure the learning curve is
 
 
@@ -46,8 +47,9 @@ class Rung:
     command: str
     report: str
     passed: float | None = None
-    others: dict[str, float] | None = None  # means of the other graders
+    graders: dict[str, float] | None = None  # means of the other graders
     cut_off: int = 0  # replies that were ended by the longest length, not by the model
+    others: float = 0.0  # cores that other programs took while its requests were timed
 
     @property
     def mean(self) -> float:
@@ -70,7 +72,8 @@ class Rung:
             "cost_per_month": self.cost_per_month,
             "fits_schema": self.passed,
             "cut_off": self.cut_off,
-            "graders": self.others or {},
+            "graders": self.graders or {},
+            "cores_of_others": self.others,
             "build_commands": list(self.build_commands),
             "command": self.command,
             "report": self.report,
@@ -136,7 +139,7 @@ def recommend(
     """The first rung whose mean reaches the target; where none does, the cheapest that can't be told from the best.
 
     `rungs` come in the order of the ladder, cheap and outside first. Of costs within a tenth of the least the earliest
-    rung is taken.
+    rung is taken; where other programs had cores while requests were timed, within as much more as they had.
     """
     best = max(rungs, key=lambda rung: rung.mean)
     untold = [
@@ -147,9 +150,16 @@ def recommend(
     first = next((rung for rung in rungs if target is not None and rung.mean >= target - 1e-9), None)
     if first is not None and target is not None:
         return Recommendation(first.name, best.name, True, _reaches(first, target, clusters), names)
+    most = disturbed(rungs)
+    equal = EQUAL + (most if most >= BUSY else 0.0)
     least = min(rung.cost_per_month for rung in untold)
-    chosen = next(rung for rung in untold if rung.cost_per_month <= EQUAL * least)
+    chosen = next(rung for rung in untold if rung.cost_per_month <= equal * least)
     return Recommendation(chosen.name, best.name, False, _cheapest(chosen, best, untold, target, clusters), names)
+
+
+def disturbed(rungs: Sequence[Rung]) -> float:
+    """The most cores that other programs had while requests of a rung were timed."""
+    return max(rung.others for rung in rungs)
 
 
 def _named(rung: Rung) -> str:

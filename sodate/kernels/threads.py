@@ -7,25 +7,15 @@ don't change with it: machine.py asks first whether the libraries' products are 
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
+from sodate.core.load import Look, cores, look_around, others
+
 EVERY = 0.5  # seconds between two looks: the kernel counts in hundredths
-TICK = os.sysconf("SC_CLK_TCK")
-
-
-class Look(NamedTuple):
-    """Seconds: the clock's, of programs on the cores we may use, and our own among them."""
-
-    clock: float
-    busy: float
-    own: float
 
 
 class Watch:
@@ -48,9 +38,7 @@ class Watch:
         if before is None or now is None:
             return
         self._last = now
-        passed = max(now.clock - before.clock, 1e-3)
-        others = ((now.busy - before.busy) - (now.own - before.own)) / passed
-        self.threads = max(1, min(self.most, int(len(cores()) - others + 0.5)))
+        self.threads = max(1, min(self.most, int(len(cores()) - others(before, now) + 0.5)))
 
 
 _watch: Watch | None = None
@@ -79,20 +67,3 @@ def adapting(watch: Watch | None) -> Iterator[None]:
     finally:
         _watch, _decided = None, False
         torch.set_num_threads(before)
-
-
-def cores() -> set[int]:
-    """Those this process may run on."""
-    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
-
-
-def look_around(stat: Path = Path("/proc/stat")) -> Look | None:
-    """None where nobody tells what other programs take, as on systems other than Linux."""
-    try:
-        lines = [line.split() for line in stat.read_text().splitlines() if line.startswith("cpu")]
-    except OSError:
-        return None
-    ours = {f"cpu{n}" for n in cores()}
-    # user, nice, system, (idle, iowait,) irq, softirq; not what a hypervisor took: fewer threads would not help there
-    ticks = sum(int(line[at]) for line in lines if line[0] in ours for at in (1, 2, 3, 6, 7))
-    return Look(time.monotonic(), ticks / TICK, time.process_time())

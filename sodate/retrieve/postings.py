@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 LEVELS = 255
-BATCH = 20_000  # passages whose postings are held in memory while an index is made
+BATCH = 4096  # passages whose postings are held in memory while an index is made
 LONG = 4096  # postings of a term from which it pays to ask whether they can still change what is best …
 SHARE = 32  # … or, where that is more, as many as this part of all passages
 CANDIDATES = 200  # passages of which a phrase is looked for that has no terms to look it up by …

@@ -201,6 +201,7 @@ def test_a_rung_that_cannot_be_built_leaves_the_table_of_those_before_it(
     write(task, model=farm.model, preferences="pairs.jsonl", rows=8, heldout_rows=4)
     found = ladder(task, every=True)
     assert found["rungs"][-1]["name"] == "sft-8" and Path(found["report"]).is_file()
+    assert "may be better" in found["because"] and not found["reached"]
     (left,) = found["skipped"]
     assert left["name"] == "the rung after sft-8" and "pairs.jsonl" in left["because"]
     assert str(left["because"]) in Path(found["report"]).read_text().replace("&#39;", "'")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,9 @@ def test_a_clear_winner_is_recommended_whatever_it_costs_and_a_tie_goes_to_the_c
 def test_costs_that_a_clock_can_not_tell_apart_are_equal() -> None:
     first, second = rung("base", [1.0] * 9, 1.05), rung("prompt", [1.0] * 9, 1.0)
     assert recommend([first, second], None).rung == "base"
+    dearer = replace(first, cost_per_month=1.9)
+    assert recommend([dearer, second], None).rung == "prompt"
+    assert recommend([dearer, replace(second, others=1.0)], None).rung == "base"  # a busy machine's clock tells less
 
 
 def test_rows_of_one_cluster_count_as_one() -> None:

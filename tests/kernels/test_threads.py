@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from sodate.adapt import lora
+from sodate.core import load
+from sodate.core.load import Look
 from sodate.kernels import machine, products, threads
-from sodate.kernels.threads import Look, Watch
+from sodate.kernels.threads import Watch
 from sodate.library.store import ModelEntry
 from sodate.model import fused
 from sodate.model.forward import score
@@ -63,9 +65,9 @@ def test_what_other_programs_take_is_read_for_the_cores_we_may_use(tmp_path: Pat
         "cpu  900 0 900 900 0 0 0 0 0 0\ncpu0 100 20 30 4000 500 6 7 800 9 0\ncpu1 1 0 0 9 9 0 0 9 0 0\n"
         "cpu2 5000 0 0 0 0 0 0 0 0 0\nintr 1\n"
     )
-    found = threads.look_around(stat)
-    assert found is not None and found.busy == pytest.approx((100 + 20 + 30 + 6 + 7 + 1) / threads.TICK)
-    assert threads.look_around(tmp_path / "none") is None
+    found = load.look_around(stat)
+    assert found is not None and found.busy == pytest.approx((100 + 20 + 30 + 6 + 7 + 1) / load.TICK)
+    assert load.look_around(tmp_path / "none") is None
 
 
 def test_where_nobody_tells_the_threads_stay() -> None:
