@@ -62,7 +62,7 @@ def ours(folder: Path, dtype: str) -> Result:
     result = train_sodate(
         folder, "--method", "dpo", "--name", "bench-dpo", "model=smollm2-135m", f"data={folder / 'pairs.jsonl'}",
         f"init_adapter={folder / 'adapter'}", "shuffle=false", f"batch_size={BATCH}", "epochs=1", f"lr={LR}",
-        f"beta={BETA}", f"max_grad_norm={MAX_GRAD_NORM}", f"dtype={dtype}", "device=cpu",
+        f"beta={BETA}", "sft_weight=0", f"max_grad_norm={MAX_GRAD_NORM}", f"dtype={dtype}", "device=cpu",
     )  # fmt: skip
     weights = version_of(result) / "adapter"
     seconds = result["train_seconds"] + result["reference_seconds"]

@@ -213,13 +213,13 @@ class PPORecipe(RolloutRecipe):
 
 
 class DPORecipe(PolishRecipe):
-    """Direct preference optimisation (arXiv 2305.18290)."""
+    """Direct preference optimisation (arXiv 2305.18290), the likelihood of the chosen reply beside it (2404.19733)."""
 
     method: Literal["dpo"] = "dpo"
     beta: PositiveFloat = 0.1
     loss: Literal["sigmoid", "ipo", "hinge"] = "sigmoid"
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
-    sft_weight: float = Field(default=0.0, ge=0)
+    sft_weight: float = Field(default=1.0, ge=0)
 
     @field_validator("label_smoothing")
     @classmethod

@@ -31,8 +31,18 @@ class Scores:
         device = self.nll.device
         weight = torch.as_tensor(self.trie.entry_weight, dtype=self.nll.dtype, device=device)
         entries = -self.nll[torch.as_tensor(self.trie.entry_prediction, device=device)] * weight
-        rows = torch.zeros(self.trie.rows, dtype=self.nll.dtype, device=device)
-        return rows.index_add(0, torch.as_tensor(self.trie.entry_row, device=device), entries)
+        return self._by_row(entries)
+
+    def row_right(self) -> Tensor:
+        """(rows,) the share of each row's supervised tokens that the model would have chosen itself, by weight."""
+        device = self.nll.device
+        weight = torch.as_tensor(self.trie.entry_weight, dtype=self.nll.dtype, device=device)
+        right = self.right[torch.as_tensor(self.trie.entry_prediction, device=device)].to(weight)
+        return self._by_row(right * weight) / self._by_row(weight)
+
+    def _by_row(self, entries: Tensor) -> Tensor:
+        rows = torch.zeros(self.trie.rows, dtype=entries.dtype, device=entries.device)
+        return rows.index_add(0, torch.as_tensor(self.trie.entry_row, device=entries.device), entries)
 
 
 def head(model: Any) -> Head:

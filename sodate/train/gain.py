@@ -88,7 +88,8 @@ class HeldOut:
             self.memory.update({f"start {i}": float(score) for i, score in enumerate(scores)})
         if self.starting or "start 0" not in self.memory:
             return mean
-        return {**mean, "eval_gain": mean["eval_score"] - self._mean(), "eval_gain_p": self._chance(scores)}
+        p = self._chance(scores, self._before())
+        return {**mean, "eval_gain": mean["eval_score"] - self._mean(), "eval_gain_p": p}
 
     def moved(self, values: Sequence[float]) -> list[float]:
         """Whether each of these has risen since the first call: 1, or 0 where it fell, and half where it stayed."""
@@ -97,15 +98,25 @@ class HeldOut:
         rises = [value - self.memory[f"began {i}"] for i, value in enumerate(values)]
         return [0.5 if abs(rise) < STILL else float(rise > 0) for rise in rises]
 
+    def lost(self, likeliest: Sequence[float]) -> dict[str, float]:
+        """Of each preferred reply the share of tokens that the model would have said itself, given those before: their
+        mean, and how often chance takes away as much as was lost since the first call."""
+        found = {"eval_likeliest": math.fsum(likeliest) / len(likeliest)}
+        if "likeliest 0" not in self.memory:
+            self.memory.update({f"likeliest {i}": float(share) for i, share in enumerate(likeliest)})
+            return found
+        before = [self.memory[f"likeliest {i}"] for i in range(len(self.prompts))]
+        return {**found, "eval_likeliest_p": self._chance(before, likeliest)}
+
     def _before(self) -> list[float]:
         return [self.memory[f"start {i}"] for i in range(len(self.prompts))]
 
     def _mean(self) -> float:
         return math.fsum(self._before()) / len(self.prompts)
 
-    def _chance(self, scores: Sequence[float]) -> float:
+    def _chance(self, scores: Sequence[float], before: Sequence[float]) -> float:
         sums: dict[Hashable, float] = {}
-        for prompt, now, then in zip(self.prompts, scores, self._before(), strict=True):
+        for prompt, now, then in zip(self.prompts, scores, before, strict=True):
             sums[prompt] = sums.get(prompt, 0.0) + now - then
         return chance(list(sums.values()))
 
@@ -122,7 +133,7 @@ class HeldOut:
         if found is None:
             return {}
         items = self.independent
-        if items >= TELLING and self._chance([1.0] * len(self.prompts)) >= ALPHA:
+        if items >= TELLING and self._chance([1.0] * len(self.prompts), self._before()) >= ALPHA:
             say(tr(
                 f"This run can't show a gain: the {items} held-out items earn {self._mean():.3f} before training, and "
                 "if all earned 1 afterwards, it could still be chance. More of them, or harder ones, would be needed.",
@@ -177,13 +188,22 @@ def outcome(lines: Sequence[Mapping[str, Any]], kept: int | None, start: str) ->
             f"検証用の {items} 行のうち {after:.0%} が、ステップ {best['step']} までに正しい方向へ動きました "
             f"(偶然なら 50%。{ja(rule)})",
         )
+    if best.get("eval_likeliest_p", 1.0) < ALPHA:
+        then, now = (float(line[key]) for line, key in ((lines[0], "base_eval_likeliest"), (best, "eval_likeliest")))
+        return Outcome("no-gain", tr(
+            f"The preferred replies are less what the model says itself: of their tokens {now:.0%} are its first "
+            f"choice, {then:.0%} before. {en(figures)}. Go on using {start}. Lower lr, raise beta or sft_weight.",
+            f"選ばれた返答をモデル自身が言いにくくなりました。第一候補になるトークンは、学習前の {then:.0%} から "
+            f"{now:.0%} に下がりました。{ja(figures)}。{start} をそのまま使ってください。lr を下げるか、beta や "
+            "sft_weight を上げてみてください。",
+        ))  # fmt: skip
     fell = float(lines[0].get("base_eval_rewards/chosen", 0.0)) - float(best.get("eval_rewards/chosen", 0.0))
     if fell > pair_alarms.FALL:
         return Outcome("no-gain", tr(
             f"The preferred replies themselves became less likely (held-out reward {-fell:+.2f}): {en(figures)}. Go on "
-            f"using {start}. Lower lr, raise beta, or add sft_weight=0.1.",
+            f"using {start}. Lower lr, raise beta or sft_weight.",
             f"選ばれた返答そのものの確率が下がりました (検証用の報酬 {-fell:+.2f})。{ja(figures)}。{start} をそのまま"
-            "使ってください。lr を下げる、beta を上げる、sft_weight=0.1 を加える、のいずれかを試してください。",
+            "使ってください。lr を下げるか、beta や sft_weight を上げてみてください。",
         ))  # fmt: skip
     if gain > 0 and items < TELLING:
         return Outcome("unknown", tr(

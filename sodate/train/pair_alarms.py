@@ -38,9 +38,9 @@ def watch(
         warn(
             tr(
                 f"The preferred replies are themselves becoming less likely (reward {mean:.2f}, at first {first:.2f}): "
-                "the model unlearns both sides, the rejected one faster. Lower lr, raise beta, or add sft_weight=0.1.",
+                "the model unlearns both sides, the rejected one faster. Lower lr, or raise beta or sft_weight.",
                 f"選ばれた返答そのものの確率が下がり続けています (報酬 {mean:.2f}、開始時 {first:.2f})。両方の返答を"
-                "忘れつつあります。lr を下げる、beta を上げる、または sft_weight=0.1 を加えてください。",
+                "忘れつつあります。lr を下げるか、beta や sft_weight を上げてください。",
             )
         )
     if memory["margin_high"] == PATIENCE and not memory.get("said_margin"):

@@ -138,19 +138,20 @@ class Pairs:
             return None
         with self.before.timed():
             metrics: dict[str, float] = {}
-            margins = torch.zeros(len(self.held_out))
+            each = torch.zeros(len(self.held_out), 2)
             with torch.inference_mode():
-                parts = self._parts(self.held_out, self.references[1], metrics, margins)
+                parts = self._parts(self.held_out, self.references[1], metrics, each)
                 loss = sum(part.loss.item() for part in parts) / len(self.held_out)
-            gained = self.before.look(self.before.moved(margins.tolist()))
+            margins, likeliest = each.T.tolist()
+            gained = self.before.look(self.before.moved(margins)) | self.before.lost(likeliest)
         figures = {f"eval_{key}": value for key, value in metrics.items()}
         return Validation(loss, {**figures, **gained})
 
     def _parts(
-        self, pairs: Sequence[Pair], known: Tensor, metrics: dict[str, float], margins: Tensor | None = None
+        self, pairs: Sequence[Pair], known: Tensor, metrics: dict[str, float], each: Tensor | None = None
     ) -> Iterator[MicroBatchLoss]:
-        """The micro-batches of `pairs`. Behind the last one, `metrics` holds the means over the pairs, and
-        `margins` that of each."""
+        """The micro-batches of `pairs`. Behind the last one, `metrics` holds the means over the pairs, and `each`
+        (pairs, 2) the margin of each and which share of its chosen reply's tokens the model would say itself."""
         price = self.memory.get("price", 1.0)
         sums: dict[str, float] = {}
         # The likelihood is a mean over the step's tokens while the loop divides by its pairs.
@@ -158,11 +159,12 @@ class Pairs:
         for numbers in trie.pack_rows(pairs, self.micro_tokens):
             group = [sequence for n in numbers for sequence in pairs[n]]
             packed = trie.build(group)
-            scored = score(self.model, packed).row_log_probabilities().view(-1, 2)
-            batch = _batch(scored, group, known[numbers])
+            scores = score(self.model, packed)
+            batch = _batch(scores.row_log_probabilities().view(-1, 2), group, known[numbers])
             losses = self.pair_loss(batch, price)
-            if margins is not None:
-                margins[numbers] = _margins(losses).float().cpu()
+            if each is not None:
+                chosen = scores.row_right().view(-1, 2)[:, 0]
+                each[numbers] = torch.stack([_margins(losses), chosen], 1).float().cpu()
             loss = losses.loss.sum()
             if likelihood:
                 loss = loss - likelihood * batch.chosen.sum()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sodate.kernels import linear_cross_entropy
 from sodate.kernels.linear_cross_entropy import linear_nll
-from sodate.model.forward import score
+from sodate.model.forward import Scores, score
 from sodate.render.renderer import Rendered
 from sodate.render.trie import build
 from tests.close import assert_all_as_exact, assert_as_exact
@@ -225,3 +225,9 @@ def test_huge_logits_stay_finite() -> None:
     nll.sum().backward()  # type: ignore[no-untyped-call]
     # log(e^1e4 + e^-1e4) + 1e4, to rounding
     assert nll.item() == pytest.approx(2e4) and hidden.grad is not None and hidden.grad.tolist() == [[2.0]]
+
+
+def test_the_share_of_right_tokens_is_a_rows_own_and_by_weight() -> None:
+    batch = build([Rendered([1, 2, 3, 4], [0, 0, 1, 1]), Rendered([1, 2, 3, 5], [0, 0, 3, 1])])
+    right = torch.tensor([target in (3, 4) for target in batch.target.tolist()])
+    assert Scores(torch.zeros(len(right)), right, batch).row_right().tolist() == [1.0, 0.75]

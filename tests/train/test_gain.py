@@ -79,6 +79,20 @@ def test_pairs_in_order_are_no_gain_where_the_preferred_replies_became_unlikely(
     assert worse.verdict == "no-gain" and "became less likely (held-out reward -0.60)" in worse.said
 
 
+def test_pairs_in_order_are_no_gain_where_the_model_stops_saying_what_was_preferred() -> None:
+    before = [1.0, 1.0, 0.5, 1.0, 1.0, 0.0]
+    for now, lost in ((before, 1.0), ([0.5, 0.5, 0.5, 0.5, 0.5, 0.0], 1 / 16), ([0.0] * 6, 1 / 32)):
+        held = HeldOut({}, range(6))
+        assert held.lost(before) == {"eval_likeliest": 0.75}
+        assert held.lost(now) == {"eval_likeliest": sum(now) / 6, "eval_likeliest_p": lost}
+    lines = looked([0.5] * 20, [1.0] * 20)
+    lines[0] |= {"base_eval_likeliest": 0.9, "eval_likeliest": 0.6, "eval_likeliest_p": 0.06}
+    assert outcome(lines, 1, "sums@1").verdict == "gain"
+    lines[0]["eval_likeliest_p"] = 0.04
+    worse = outcome(lines, 1, "sums@1")
+    assert worse.verdict == "no-gain" and "of their tokens 60% are its first choice, 90% before" in worse.said
+
+
 def test_the_looks_cost_a_share_of_the_run_and_are_counted_over_a_resume() -> None:
     memory: dict[str, float] = {}
     for held in (HeldOut(memory, "a"), HeldOut(memory, "a")):

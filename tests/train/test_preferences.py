@@ -277,7 +277,8 @@ def test_dpo_learns_and_logs_what_it_is_watched_by(undisturbed: Path) -> None:
     lines = curve(undisturbed)
     keys = {"rewards/chosen", "rewards/rejected", "margin", "accuracy", "logps/chosen", "logps/rejected"}
     assert all(keys <= set(line) for line in lines)
-    assert lines[0]["loss"] == pytest.approx(0.6931472, abs=1e-4) and lines[0]["margin"] == pytest.approx(0, abs=1e-4)
+    # ln 2, and behind it what a token of the chosen replies costs.
+    assert lines[0]["loss"] > 0.6931472 + 0.1 and lines[0]["margin"] == pytest.approx(0, abs=1e-4)
     watched = [line for line in lines if "eval_loss" in line]
     assert [line["step"] for line in watched] == [2, 4, 6]
     assert watched[-1]["eval_margin"] > watched[0]["eval_margin"] > 0 and watched[-1]["eval_accuracy"] == 1
