@@ -114,7 +114,7 @@ def link(
 ) -> None:
     need_extra()
     from sodate.serve import logins
-    from sodate.serve.address import address
+    from sodate.serve.address import address, running
 
     if url and not url.startswith(("http://", "https://")):
         raise UsageError(
@@ -130,6 +130,10 @@ def link(
     else:
         print(full)
         typer.echo(tr("It works once, within a day.", "一度だけ、1 日以内に使えます。"), err=True)
+        if not url and not running():
+            typer.echo(
+                tr("No server runs here yet: sodate serve", "サーバーはまだ動いていません: sodate serve"), err=True
+            )
 
 
 @keys_app.command("create", help=tr("A new key; it is shown this once.", "新しいキー。表示されるのは一度だけ。"))

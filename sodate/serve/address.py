@@ -22,10 +22,15 @@ def of(host: str, port: int) -> str:
 
 def address() -> str:
     """That of the server that runs now, or of one with default settings."""
+    return running() or DEFAULT
+
+
+def running() -> str | None:
+    """That of the server that runs now; None where none does."""
     if not _file().exists():
-        return DEFAULT
+        return None
     known = read_json(_file())
-    return str(known["url"]) if lives(known["process"]) else DEFAULT
+    return str(known["url"]) if lives(known["process"]) else None
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -34,15 +35,19 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
         out.print(tr("None yet.", "まだありません。"))
         return
     cells = [{key: cell(key, value) for key, value in row.items()} for row in rows]
-    keys = list(rows[0])
-    if sum(2 + max(cell_len(row[key]) for row in ({key: str(word(key))}, *cells)) for key in keys) > out.width:
+    wide = {key: max(cell_len(row[key]) for row in ({key: str(word(key))}, *cells)) for key in rows[0]}
+    keys, gap = list(wide), 2
+    piped = not out.is_terminal and "COLUMNS" not in os.environ  # for a program, which wants one line a row
+    room = sum(wide.values()) + gap * len(keys) if piped else out.width
+    if sum(wide.values()) + gap * (len(keys) - 1) > room:
         keys = [key for key in keys if key not in FOLDERS] or keys  # they can be worked out, and --json has them
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+        gap = 2 if sum(wide[key] for key in keys) + 2 * (len(keys) - 1) <= room else 1
+    table = Table(box=None, header_style="bold", padding=(0, gap, 0, 0), pad_edge=False)
     for key in keys:
         table.add_column(str(word(key)), overflow="fold", no_wrap=key == keys[0])  # a name is there to be copied
     for row in cells:
         table.add_row(*(shown(row[key]) for key in keys))
-    out.print(table)
+    (Console(width=room, highlight=False) if piped else out).print(table)
 
 
 def print_tree(value: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from sodate.cli import app
 from sodate.core.runs import RunFolder
 from sodate.release import aliases
 from sodate.serve import logins
+from sodate.serve.address import told
 from sodate.serve.roles import may
 from tests.serve import filled
 from tests.serve.running import Running, running, service_of
@@ -58,6 +59,14 @@ def test_a_link_lets_one_person_in_once(house: tuple[Running, dict[str, Any]]) -
     assert "httponly" in cookie and "samesite=strict" in cookie and 'content="0; url=/judge"' in came.text
     assert second.get(path).status_code == 401 and not second.cookies
     assert first.get("/logout").status_code == 405
+
+
+def test_a_link_to_a_server_that_does_not_run_yet_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SODATE_HOME", str(tmp_path))
+    assert "No server runs here yet" in CliRunner().invoke(app, ["link"]).stderr
+    with told("127.0.0.1", 8123):
+        done = CliRunner().invoke(app, ["link"])
+    assert done.stdout.startswith("http://127.0.0.1:8123/login/") and "No server" not in done.stderr
 
 
 def test_who_is_not_logged_in_is_led_to_the_login_and_back(house: tuple[Running, dict[str, Any]]) -> None:

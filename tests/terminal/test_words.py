@@ -63,13 +63,20 @@ def test_tables_show_dates_and_say_how_a_run_stands(
     assert capsys.readouterr().out.split() == ["実行", "状態", "sft-1", "完了"]
 
 
-def test_a_name_in_a_narrow_table_is_whole_so_that_it_can_be_copied(capsys: pytest.CaptureFixture[str]) -> None:
-    run = "sft-20261130-124926-1462"
-    print_table([{"run": run, "status": "done", "base": "smollm2-135m@b179c9523d0e", "created_at": 0,
-                  "run_dir": "/home/somebody/.sodate/runs/" + run}])  # fmt: skip
+def test_a_name_in_a_narrow_table_is_whole_so_that_it_can_be_copied(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, folder = "sft-20261130-124926-1462", "/home/somebody/.sodate/runs/sft-20261130-124926-1462"
+    table = [{"run": run, "status": "failed", "method": "sft", "base": "smollm2-135m@b179c9523d0e", "version": "m@1",
+              "created_at": 0, "run_dir": folder}]  # fmt: skip
+    monkeypatch.setenv("COLUMNS", "80")
+    print_table(table)
     head, *rows = capsys.readouterr().out.splitlines()
     assert rows[0].startswith(run) and "smollm2-135m " in rows[0] and "/home" not in "".join(rows)
-    assert head.split()[:2] == ["run", "status"]
+    assert head.split()[:2] == ["run", "status"] and len(rows) == 1
+    monkeypatch.delenv("COLUMNS")  # nobody looks: a program reads one line a row, with everything in it
+    print_table(table)
+    assert [line.split()[-1] for line in capsys.readouterr().out.splitlines()] == ["folder", folder]
 
 
 def test_a_file_is_checked_and_shown_with_headings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
