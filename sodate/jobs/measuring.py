@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
 from sodate.core import home
 from sodate.core.errors import SodateError, UsageError
@@ -79,7 +80,7 @@ def one(name: str, project: str) -> dict[str, Any]:
             code="not_found", param="evaluation",
         )  # fmt: skip
     with reading() as session:
-        owners = dict(session.execute(sa.select(Work.id, Work.owner).where(Work.id == name)).tuples().all())
+        owners = _owners(session, Work.id == name)
     return _shown(asked, owners)
 
 
@@ -88,7 +89,7 @@ def listed(project: str) -> list[dict[str, Any]]:
     root = home.evaluations_dir()
     names = sorted(os.listdir(root), reverse=True) if root.exists() else []  # noqa: PTH208
     with reading() as session:
-        owners = dict(session.execute(sa.select(Work.id, Work.owner).where(Work.kind == KIND)).tuples().all())
+        owners = _owners(session, Work.kind == KIND)
     asked = [about for name in names[:SHOWN] if (about := _asked(name)) is not None and about["project"] == project]
     return [told for about in asked if (told := _shown(about, owners))["status"] not in ("succeeded", "cancelled")]
 
@@ -180,6 +181,10 @@ def _shown(asked: Mapping[str, Any], owners: Mapping[str, str | None]) -> dict[s
     if running and (folder / "progress.json").exists():
         told["progress"] = read_json(folder / "progress.json")
     return {**told, "status": "running" if running else "queued"}
+
+
+def _owners(session: Session, which: sa.ColumnElement[bool]) -> dict[str, str | None]:
+    return {row.id: row.owner for row in session.execute(sa.select(Work.id, Work.owner).where(which))}
 
 
 def _asked(name: str) -> dict[str, Any] | None:

@@ -37,7 +37,6 @@
   // The run that a page is about: its progress as it comes, and curves.js is told.
   function live(box) {
     const source = new EventSource(box.dataset.live);
-    let first = null;
     source.addEventListener("state", (event) => {
       const now = JSON.parse(event.data);
       if (now.progress && box.dataset.first) {
@@ -56,11 +55,10 @@
         const place = document.querySelector(`#figures [data-key="${CSS.escape(key)}"]`);
         if (place && typeof value === "number") place.textContent = Number.isInteger(value) ? value.toLocaleString(language) : value.toPrecision(4);
       }
-      if (first === null) first = now.status;
       document.dispatchEvent(new CustomEvent("sodate:step"));
       if (now.status !== "running") {
         source.close();
-        if (first === "running") location.reload();
+        location.reload(); // the page was made while it ran
       }
     });
   }
