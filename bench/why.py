@@ -3,8 +3,9 @@
     python bench/why.py [NAME=TRAIN,HELD[,FIELD] …] [--rows 240] [--questions 3] [--random 2] [--epochs 3] [--json]
     python bench/why.py --answer 10000
 
-Of each data set (default: the sums of examples/, and of its order mails the whole reply and the customer alone) the
-first rows are taken, without their system messages, and 5 % of them broken: they get the reply of another row.
+Of each data set (default: the sums of examples/, and of its order mails the whole reply and the customer alone; `dates`
+are written dates, made here, to be put as 2026-05-03) the first rows are taken, without their system messages, and 5 %
+of them broken: they get the reply of another row.
 `average precision`: of the list of `--harmful --against HELD`, beside the share of broken rows, which is what a random
 list has. `moved`: for each of a few held-out questions the version is trained again without the tenth of the rows that
 `why` names first (those of the largest scores, up or down), and without as many at random; how far the log-probability
@@ -42,6 +43,27 @@ _ORDERS = f"{ROOT}/examples/orders/train.jsonl,{ROOT}/examples/orders/heldout.js
 _SUMS = f"{ROOT}/examples/sums/train.jsonl,{ROOT}/examples/sums/heldout.jsonl"
 SETS = [f"sums={_SUMS}", f"customers={_ORDERS},customer", f"orders={_ORDERS}"]
 BROKEN, TENTH = 0.05, 0.1
+
+
+MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+          "December")  # fmt: skip
+SAID = ("Meet us on {}.", "Delivery: {}", "We close on {} at noon.", "Invoice of {}", "She was born on {}.")
+
+
+def dates(folder: Path) -> tuple[Path, Path]:
+    """Files of rows to train on and of held-out rows: sentences with a date, and the date as ISO 8601 has it."""
+    rng = random.Random(3)
+
+    def row() -> dict[str, Any]:
+        y, m, d = rng.randint(2019, 2031), rng.randint(1, 12), rng.randint(1, 28)
+        name = MONTHS[m - 1]
+        ways = [f"{d} {name} {y}", f"{name} {d}, {y}", f"{d} {name[:3]}. {y}", f"the {d}th of {name} {y}"]
+        written = rng.choice(ways)
+        asked = {"role": "user", "content": rng.choice(SAID).format(written)}
+        return {"messages": [asked, {"role": "assistant", "content": f"{y}-{m:02}-{d:02}"}]}
+
+    train = write(folder / "dates-train.jsonl", [row() for _ in range(240)])
+    return train, write(folder / "dates-held-out.jsonl", [row() for _ in range(60)])
 
 
 def lines(path: Path, count: int, field: str = "") -> list[dict[str, Any]]:
@@ -195,7 +217,8 @@ def main() -> None:
         else:
             for one in given.sets:
                 title, _, files = one.partition("=")
-                train, held, field = (files + ",").split(",")[:3]
+                made = dates(folder) if title == "dates" and not files else None
+                train, held, field = (*map(str, made), "") if made else (files + ",").split(",")[:3]
                 results[title] = measured(title, Path(train), Path(held), field, given, folder)
                 print(title, json.dumps(results[title]), file=sys.stderr, flush=True)
     if given.json:

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from sodate.generate import scoring
+from sodate.generate.paged_attention import DecodeAttention
+from sodate.generate.pool import BLOCK
 from sodate.generate.prefill import path_of
 from sodate.kernels import rows
 from sodate.model import attention, forward, traits
@@ -49,13 +50,12 @@ class _Fork:
 
 
 class _Reached(NamedTuple):
-    """A fork of a prompt with its first token's log-probability known: `path` are the kept segments before it, of
-    `depth` tokens."""
+    """A fork of a prompt with its first token's log-probability known: `blocks` hold the `depth` tokens before it."""
 
     prompt: int
     fork: _Fork
     logp: float
-    path: tuple[int, ...]
+    blocks: tuple[int, ...]
     depth: int
 
 
@@ -71,8 +71,7 @@ def likelihoods(
         return [_whole(model, prompt, options) for prompt in prompts]
     forks = _forks(options, list(range(len(options))), 0)
     found: list[Likelihoods | None] = [None] * len(prompts)
-    # A number of its own stands for what follows, so that a prompt is the end of a segment, also of one that goes on.
-    asked = [Rendered([*prompt, -1 - n], [0.0] * len(prompt) + [1.0]) for n, prompt in enumerate(prompts)]
+    asked = [Rendered([*prompt, 0], [0.0] * len(prompt) + [1.0]) for prompt in prompts]  # 0 stands for what follows
     for group in pack(asked, TOKENS):
         below = _below(model, [asked[n] for n in group], forks, len(options), floor)
         for number, one in zip(group, below, strict=True):
@@ -98,18 +97,19 @@ def _forks(options: Sequence[Sequence[int]], among: list[int], depth: int) -> li
 def _below(model: Any, prompts: list[Rendered], forks: list[_Fork], options: int, floor: float) -> list[Likelihoods]:
     """Of the prompts of one forward."""
     trie = build(prompts)
-    kept, head = _Kept(trie), forward.head(model)
+    seen, head = _Seen(trie), forward.head(model)
     device = model.device
     tokens, positions = (torch.as_tensor(a, device=device) for a in (trie.tokens, trie.positions))
-    hidden = attention.decode(model, tokens, positions, kept)
-    places = [int(path_of(trie, row)[-1]) for row in range(len(prompts))]
-    paths = [kept.path_to(place) for place in places]
+    hidden = attention.decode(model, tokens, positions, seen)
+    paths = [path_of(trie, row) for row in range(len(prompts))]
+    kept, places = _Blocks(seen, paths), [int(path[-1]) for path in paths]
     logps = np.full((len(prompts), options), -np.inf)
     exact = np.zeros((len(prompts), options), dtype=bool)
     begun = iter(_logp(head, hidden, np.repeat(places, len(forks)), [fork.tokens[0] for fork in forks] * len(prompts)))
-    depths = [len(row.ids) - 1 for row in prompts]  # the last id stands for what follows
     reached = [
-        _Reached(row, fork, next(begun), paths[row], depths[row]) for row in range(len(prompts)) for fork in forks
+        _Reached(row, fork, next(begun), kept.tables[row], len(paths[row]))
+        for row in range(len(prompts))
+        for fork in forks
     ]
     waiting: list[_Reached] = []  # beginnings that had too little; others may turn out to have less still
     while reached or waiting:
@@ -126,14 +126,14 @@ def _below(model: Any, prompts: list[Rendered], forks: list[_Fork], options: int
     return [Likelihoods(logps[row].tolist(), exact[row].tolist()) for row in range(len(prompts))]
 
 
-def _further(model: Any, kept: _Kept, head: Any, going: list[_Reached], logps: Any, exact: Any) -> list[_Reached]:
+def _further(model: Any, kept: _Blocks, head: Any, going: list[_Reached], logps: Any, exact: Any) -> list[_Reached]:
     """Computes the tokens of these forks: the options that end with them, and the forks behind. As many at once as the
     products of few rows are made for."""
     most = rows.FEW if model.device.type == "cpu" else TOKENS
     reached: list[_Reached] = []
     part: list[_Reached] = []
     tokens = 0
-    for one in sorted(going, key=lambda one: one.path):  # those of one prompt beside each other
+    for one in going:
         if part and tokens + len(_inputs(one)) > most:
             reached += _at_once(model, kept, head, part, logps, exact)
             part, tokens = [], 0
@@ -147,7 +147,7 @@ def _inputs(one: _Reached) -> list[int]:
     return one.fork.tokens[:-1] if one.fork.leaf else one.fork.tokens
 
 
-def _at_once(model: Any, kept: _Kept, head: Any, going: list[_Reached], logps: Any, exact: Any) -> list[_Reached]:
+def _at_once(model: Any, kept: _Blocks, head: Any, going: list[_Reached], logps: Any, exact: Any) -> list[_Reached]:
     tokens: list[int] = []
     positions: list[int] = []
     places: list[int] = []  # after which token each of `asked` is asked for
@@ -160,19 +160,19 @@ def _at_once(model: Any, kept: _Kept, head: Any, going: list[_Reached], logps: A
         positions += range(one.depth, one.depth + len(inputs))
         places += [len(tokens) - 1] * len(one.fork.below)
         asked += [fork.tokens[0] for fork in one.fork.below]
-    segments = kept.add([(len(_inputs(one)), one.path) for one in going])
+    tables, attend = kept.below([(one.blocks, one.depth, len(_inputs(one))) for one in going])
     device = model.device
     hidden = attention.decode(
-        model, torch.tensor(tokens, device=device), torch.tensor(positions, device=device), kept
+        model, torch.tensor(tokens, device=device), torch.tensor(positions, device=device), attend
     )  # fmt: skip
     found = iter(_logp(head, hidden, places, asked))
     reached = []
-    for one, segment in zip(going, segments, strict=True):
+    for one, blocks in zip(going, tables, strict=True):
         value = one.logp + sum(next(found) for _ in one.fork.tokens[1:])
         logps[one.prompt, one.fork.options] = value - np.log(len(one.fork.options))
         exact[one.prompt, one.fork.options] = one.fork.leaf
-        path, depth = (*one.path, segment), one.depth + len(one.fork.tokens)
-        reached += [_Reached(one.prompt, fork, value + next(found), path, depth) for fork in one.fork.below]
+        depth = one.depth + len(one.fork.tokens)
+        reached += [_Reached(one.prompt, fork, value + next(found), blocks, depth) for fork in one.fork.below]
     return reached
 
 
@@ -189,91 +189,80 @@ def _logp(head: Any, hidden: Tensor, places: Sequence[int] | Ints, tokens: Seque
     return found
 
 
-class _Below:
-    """Segments of one path that are computed together: queries at [start, end), `lengths` of them by segment."""
-
-    def __init__(self, path: tuple[int, ...], start: int) -> None:
-        self.path, self.start = path, start
-        self.lengths: list[int] = []
-        self._masks: dict[int, Tensor] = {}
-
-    @property
-    def end(self) -> int:
-        return self.start + sum(self.lengths)
-
-    def mask(self, depth: int, window: int | None, like: Tensor) -> Tensor:
-        """(T, depth + T) added to the scores: each token sees its path, `depth` tokens, and its own segment so far."""
-        reach = window or 0
-        found = self._masks.get(reach)
-        if found is None:
-            own = torch.cat([torch.arange(n) for n in self.lengths])
-            segment = torch.repeat_interleave(torch.arange(len(self.lengths)), torch.tensor(self.lengths))
-            at = depth + own
-            keys = torch.cat([torch.arange(depth), at])
-            hidden = keys[None] > at[:, None]
-            hidden[:, depth:] |= segment[None] != segment[:, None]
-            if reach:
-                hidden |= at[:, None] - keys[None] >= reach
-            found = torch.zeros(hidden.shape, dtype=like.dtype, device=like.device)
-            found.masked_fill_(hidden.to(like.device), float("-inf"))
-            self._masks[reach] = found
-        return found
-
-
-class _Kept:
-    """Attention over what was computed and what comes now; keys and values stay, of each layer a (1, K, n, D) for each
-    forward."""
+class _Seen:
+    """Attention over the prompts; what every layer keeps of them, keys (K, N, D) and values, stays."""
 
     def __init__(self, trie: Trie) -> None:
-        self._places = [(0, segment.start, segment.end) for segment in trie.segments]  # forward, and where in it
-        self._paths = [segment.path for segment in trie.segments]
-        self._ends = np.array([segment.end for segment in trie.segments])
-        self._first = attention.TrieAttention.over(trie)
-        self._below: list[_Below] = []
-        self._forwards = 0
-        self._keys: dict[int, list[Tensor]] = {}
-        self._values: dict[int, list[Tensor]] = {}
-
-    def path_to(self, place: int) -> tuple[int, ...]:
-        """The segments that lead to a token that was packed, which is the last of its own."""
-        segment = int(np.searchsorted(self._ends, place, side="right"))
-        assert self._ends[segment] == place + 1
-        return (*self._paths[segment], segment)
-
-    def add(self, segments: Sequence[tuple[int, tuple[int, ...]]]) -> list[int]:
-        """The segments of the next forward, (tokens, path) of each, those of one path beside each other; their
-        numbers."""
-        self._forwards += 1
-        self._below = []
-        first, start = len(self._places), 0
-        for length, path in segments:
-            if not self._below or self._below[-1].path != path:
-                self._below.append(_Below(path, start))
-            self._below[-1].lengths.append(length)
-            self._places.append((self._forwards, start, start + length))
-            start += length
-        return list(range(first, len(self._places)))
+        self._inner = attention.TrieAttention.over(trie)
+        self.keys: dict[int, Tensor] = {}
+        self.values: dict[int, Tensor] = {}
 
     def __call__(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None, window: int | None
     ) -> Tensor:
-        keys, values = self._keys.setdefault(layer, []), self._values.setdefault(layer, [])
-        keys.append(key)
-        values.append(value)
-        if not self._forwards:
-            return self._first(layer, query, key, value, scale, window)
-        grouped = query.shape[1] != key.shape[1]
-        outputs = []
-        for one in self._below:
-            parts = [*(self._places[segment] for segment in one.path), (self._forwards, one.start, one.end)]
-            k = torch.cat([keys[n][:, :, start:end] for n, start, end in parts], 2)
-            v = torch.cat([values[n][:, :, start:end] for n, start, end in parts], 2)
-            asked = query[:, :, one.start : one.end]
-            mask = one.mask(k.shape[2] - asked.shape[2], window, query)
-            outputs.append(functional.scaled_dot_product_attention(
-                asked, k, v, attn_mask=mask, scale=scale, enable_gqa=grouped
-            ))  # fmt: skip
-        return torch.cat(outputs, 2)
+        self.keys[layer], self.values[layer] = key[0], value[0]
+        return self._inner(layer, query, key, value, scale, window)
+
+
+class _Blocks:
+    """Keys and values of the prompts, and of branches below them, in blocks of BLOCK tokens as a pool has them.
+
+    `tables` are each prompt's blocks; those that begin alike share what they share whole.
+    """
+
+    def __init__(self, seen: _Seen, paths: Sequence[Ints]) -> None:
+        """`paths`: where each prompt's tokens are packed."""
+        numbers: dict[bytes, int] = {}
+        places: list[Ints] = []
+        self.tables: list[tuple[int, ...]] = []
+        for path in paths:
+            parts = np.pad(path, (0, -len(path) % BLOCK), mode="edge").reshape(-1, BLOCK)
+            for part in parts:
+                if part.tobytes() not in numbers:
+                    numbers[part.tobytes()] = len(places)
+                    places.append(part)
+            self.tables.append(tuple(numbers[part.tobytes()] for part in parts))
+        flat = torch.as_tensor(np.concatenate(places))
+        self._used, self._room = len(places), len(places) + 2 * len(paths)
+        self.keys = {layer: _in_blocks(kept, flat, self._room) for layer, kept in seen.keys.items()}
+        self.values = {layer: _in_blocks(kept, flat, self._room) for layer, kept in seen.values.items()}
+
+    def below(
+        self, branches: Sequence[tuple[tuple[int, ...], int, int]]
+    ) -> tuple[list[tuple[int, ...]], DecodeAttention]:
+        """For branches of (blocks, tokens in them, tokens that come now) the blocks that hold both, and the attention
+        of what comes. A last block that is not full is copied: others may go on from it, too."""
+        tables: list[tuple[int, ...]] = []
+        old, new = [], []
+        for blocks, depth, count in branches:
+            whole, first = depth // BLOCK, self._used
+            self._used += -(-(depth + count) // BLOCK) - whole
+            tables.append((*blocks[:whole], *range(first, self._used)))
+            if depth % BLOCK:
+                old.append(blocks[whole])
+                new.append(first)
+        grown = max(self._room // 2, self._used - self._room) if self._used > self._room else 0
+        self._room += grown
+        for layers in (self.keys, self.values):
+            for layer, kept in layers.items():
+                room = kept if not grown else torch.cat([kept, kept.new_zeros(grown, *kept.shape[1:])])
+                if new:
+                    room[new] = room[old]
+                layers[layer] = room
+        table = np.zeros((len(tables), max(map(len, tables))), dtype=np.int64)
+        for row, own in enumerate(tables):
+            table[row, : len(own)] = own
+        owner = np.repeat(np.arange(len(branches)), [count for _, _, count in branches])
+        lengths = np.concatenate([depth + 1 + np.arange(count) for _, depth, count in branches])
+        return tables, DecodeAttention(self, table, owner, lengths)
+
+
+def _in_blocks(kept: Tensor, places: Tensor, room: int) -> Tensor:
+    """(room, K, BLOCK, D): blocks of what lies at these places of (K, N, D), and empty ones."""
+    picked = kept.index_select(1, places.to(kept.device)).view(len(kept), -1, BLOCK, kept.shape[2]).transpose(0, 1)
+    found = kept.new_zeros(room, *picked.shape[1:])
+    found[: len(picked)] = picked
+    return found
 
 
 def _whole(model: Any, prompt: Sequence[int], options: Sequence[Sequence[int]]) -> Likelihoods:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,11 +16,20 @@ from sodate.model.attention import TrieAttention
 from sodate.render.trie import Ints, Trie
 
 
+class Holds(Protocol):
+    """What holds keys and values in blocks, by layer as a Pool does."""
+
+    @property
+    def keys(self) -> dict[int, Tensor]: ...
+    @property
+    def values(self) -> dict[int, Tensor]: ...
+
+
 class DecodeAttention:
     """Few rows: tokens of several replies, of each one or some that follow each other. Their keys and values are put in
     the pool, and each sees its reply's tokens up to itself."""
 
-    def __init__(self, pool: Pool, table: Ints, owner: Ints, lengths: Ints) -> None:
+    def __init__(self, pool: Holds, table: Ints, owner: Ints, lengths: Ints) -> None:
         """`table` (replies, most): the blocks of each reply; `owner` (n,): whose row it is; `lengths` (n,): how many
         tokens it sees, itself included."""
         self.pool, self.table, self.owner, self.lengths = pool, table, owner, lengths

@@ -19,7 +19,7 @@ STOP = 2
 # Common beginnings, one within another up to the stop token, an option of one token, and single ways of some tokens.
 OPTIONS = [[40, STOP], [40, 41, STOP], [40, 41, 42, 43, STOP], [40, 30, 31, STOP], [32, 33, 34, 35, STOP], [39, STOP]]
 LONG = [3 + n % 36 for n in range(40)]
-# One of them twice, and two that others go on from.
+# One of them twice, two that others go on from, and two that fill their blocks.
 PROMPTS = [
     LONG,
     LONG[:20],
@@ -28,6 +28,8 @@ PROMPTS = [
     [5, 6, 7, 8, 9, 10, 11, 12, 13, 15, 16],
     [30, 31],
     LONG,
+    LONG[:16],
+    LONG[3:35],
 ]
 
 
