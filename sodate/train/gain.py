@@ -98,12 +98,14 @@ class HeldOut:
         rises = [value - self.memory[f"began {i}"] for i, value in enumerate(values)]
         return [0.5 if abs(rise) < STILL else float(rise > 0) for rise in rises]
 
-    def lost(self, likeliest: Sequence[float]) -> dict[str, float]:
+    def lost(self, likeliest: Sequence[float], wanted: Sequence[bool] | None = None) -> dict[str, float]:
         """Of each preferred reply the share of tokens that the model would have said itself, given those before: their
-        mean, and how often chance takes away as much as was lost since the first call."""
-        found = {"eval_likeliest": math.fsum(likeliest) / len(likeliest)}
+        mean, and how often chance takes away as much as was lost since the first call. Replies not `wanted` don't
+        count."""
+        likeliest = [s if w else 0.0 for s, w in zip(likeliest, wanted or [True] * len(likeliest), strict=True)]
+        found = {"eval_likeliest": math.fsum(likeliest) / (sum(wanted) if wanted else len(likeliest))}
         if "likeliest 0" not in self.memory:
-            self.memory.update({f"likeliest {i}": float(share) for i, share in enumerate(likeliest)})
+            self.memory.update({f"likeliest {i}": share for i, share in enumerate(likeliest)})
             return found
         before = [self.memory[f"likeliest {i}"] for i in range(len(self.prompts))]
         return {**found, "eval_likeliest_p": self._chance(before, likeliest)}

@@ -119,12 +119,15 @@ class KTO:
             return None
         with self.before.timed():
             metrics: dict[str, float] = {}
-            rewards = torch.zeros(len(self.held_out))
+            each = torch.zeros(len(self.held_out), 2)
             with torch.inference_mode():
-                parts = self._parts(self.held_out, self.references[1], self.held_wanted, metrics, rewards)
+                parts = self._parts(self.held_out, self.references[1], self.held_wanted, metrics, each)
                 loss = sum(part.loss.item() for part in parts) / len(self.held_out)
+            rewards, likeliest = each.T
             wanted = torch.where(self.held_wanted, rewards, -rewards)
             gained = self.before.look(self.before.moved(wanted.tolist()))
+            if self.held_wanted.any():
+                gained |= self.before.lost(likeliest.tolist(), self.held_wanted.tolist())
         figures = {f"eval_{key}": value for key, value in metrics.items()}
         return Validation(loss, {**figures, **gained})
 
@@ -137,17 +140,18 @@ class KTO:
         each: Tensor | None = None,
     ) -> Iterator[MicroBatchLoss]:
         """The micro-batches; z is found first, over all rows. Behind the last one, `metrics` holds the means, and
-        `each` the reward of every reply."""
+        `each` (rows, 2) the reward of every reply and which share of its tokens the model would say itself."""
         beta = self.memory.get("price", 1.0) * self.recipe.beta
         strangers = [(stranger,) for _, stranger in rows]
         moved = cached_reference.compute(self.model, strangers, self.micro_tokens)[:, 0]
         divergence = preference.kto_divergence(moved, known[:, 1])
-        policies = torch.empty(len(rows))
+        policies, likeliest = torch.empty(len(rows)), torch.empty(len(rows))
         own = [(sequence,) for sequence, _ in rows]
         for numbers in trie.pack_rows(own, self.micro_tokens):
             group = [own[n][0] for n in numbers]
             packed = trie.build(group)
-            policy = score(self.model, packed).row_log_probabilities()
+            scores = score(self.model, packed)
+            policy, likeliest[numbers] = scores.row_log_probabilities(), scores.row_right().float().cpu()
             start, good = known[numbers, 0].to(policy), wanted[numbers].to(policy.device)
             loss = preference.kto(
                 policy, start, good, divergence.to(policy), beta=beta,
@@ -161,7 +165,7 @@ class KTO:
         rewards = beta * (policies - known[:, 0])
         right = (rewards > beta * divergence) == wanted
         if each is not None:
-            each[:] = rewards
+            each[:] = torch.stack([rewards, likeliest], 1)
         metrics |= {"kl": divergence.item(), "accuracy": right.float().mean().item()}
         for side, mask in (("chosen", wanted), ("rejected", ~wanted)):
             if mask.any():

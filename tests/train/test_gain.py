@@ -85,6 +85,9 @@ def test_pairs_in_order_are_no_gain_where_the_model_stops_saying_what_was_prefer
         held = HeldOut({}, range(6))
         assert held.lost(before) == {"eval_likeliest": 0.75}
         assert held.lost(now) == {"eval_likeliest": sum(now) / 6, "eval_likeliest_p": lost}
+    held = HeldOut({}, range(3))
+    assert held.lost([1.0, 0.9, 0.5], [True, False, True]) == {"eval_likeliest": 0.75}
+    assert held.lost([0.5, 0.0, 0.0], [True, False, True]) == {"eval_likeliest": 0.25, "eval_likeliest_p": 0.25}
     lines = looked([0.5] * 20, [1.0] * 20)
     lines[0] |= {"base_eval_likeliest": 0.9, "eval_likeliest": 0.6, "eval_likeliest_p": 0.06}
     assert outcome(lines, 1, "sums@1").verdict == "gain"

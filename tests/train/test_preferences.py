@@ -306,7 +306,7 @@ def test_dpo_after_sft_measures_against_the_version_also_when_resumed_without_th
     for home in homes:
         sft = ["train", "--model", farm.model, "--data", str(farm.train), "--name", "orders", "max_steps=3", "lr=0.01"]
         assert worker.run(*sft, home=home).code == 0
-        command = words(farm, pairs, "dpo", "model=orders")
+        command = ["orders" if word == farm.model else word for word in words(farm, pairs, "dpo")]
         if home is homes[0]:
             done = worker.run(*command, home=home)
         else:
