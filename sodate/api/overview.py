@@ -21,20 +21,21 @@ def overview() -> dict[str, Any]:
     """
     known = runs()
     versions = list_versions()
+    quality = reports.every_measured()
     return {
-        "production": [_alias(one) for one in releases()],
+        "production": [_alias(one, quality.get(one["version"], [])) for one in releases()],
         "running": [_running(one["run"]) for one in known if one["status"] == "running"],
         "waiting": [*_passed(versions), *_to_judge(), *_ended(known)],
         "counts": {"runs": len(known), "versions": len(versions), "reports": len(reports.reports())},
     }
 
 
-def _alias(one: dict[str, Any]) -> dict[str, Any]:
+def _alias(one: dict[str, Any], quality: list[dict[str, Any]]) -> dict[str, Any]:
     last = one["last"]
     return {
         "alias": one["alias"], "version": one["version"], "since": last["at"], "by": last.get("by", ""),
         "override": bool(last.get("override")), "reason": last.get("reason", ""),
-        "canary": one["canary"] and one["canary"]["version"], "quality": reports.measured(one["version"]),
+        "canary": one["canary"] and one["canary"]["version"], "quality": quality,
     }  # fmt: skip
 
 

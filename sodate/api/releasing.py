@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import getpass
+import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -276,10 +277,11 @@ def _looks(folders: list[str]) -> int:
 def last_record(version: Version) -> dict[str, Any] | None:
     """The last check of exactly these bytes, under whatever gate."""
     own, root = identity(version.id), home.gates_dir()
-    for path in sorted(root.glob("*.json"), reverse=True) if root.exists() else []:
+    names = sorted(os.listdir(root), reverse=True) if root.exists() else []  # noqa: PTH208
+    for path in (f"{root}/{name}" for name in names if name.endswith(".json")):
         record: GateRecord = read_kept(path)
         if record["bytes"] == own:
-            return {**record, "record": str(path)}
+            return {**record, "record": path}
     return None
 
 

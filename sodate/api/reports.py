@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -11,8 +12,8 @@ from typing import Any
 
 from sodate.api import report_files, sheets
 from sodate.core import home
-from sodate.core.errors import UsageError
-from sodate.core.manifests import read_kept
+from sodate.core.errors import SodateError, UsageError
+from sodate.core.manifests import ResultManifest, read_kept
 from sodate.core.text import en, ja, tr
 from sodate.evaluate.run import PASS, display_name
 
@@ -22,15 +23,12 @@ _COLUMNS = ("place", "model", "grader", "score", "reason", "reply", "reference",
 
 def reports() -> list[dict[str, Any]]:
     """Every report, oldest first: models, rows, graders, and the verdicts that it came to."""
-    root = home.reports_dir()
-    paths = sorted(root.glob("*/result.json")) if root.exists() else []
     found = []
-    for path in paths:
-        about = read_kept(path)
+    for name, about in _results():
         data = about.get("data") or {}
         found.append({
-            "report": path.parent.name,
-            "created_at": _time(path.parent.name),
+            "report": name,
+            "created_at": _time(name),
             "models": list(dict.fromkeys(row["model"] for row in about.get("results", ()))),
             "graders": list(dict.fromkeys(row["grader"] for row in about.get("results", ()))),
             "n": about.get("n"),
@@ -145,18 +143,36 @@ def write_report_table(name: str, out: str | Path, *, encoding: str = "utf-8") -
 
 def measured(version: str) -> list[dict[str, Any]]:
     """How good a version was found, by grader, in the newest report of each: mean, interval, rows, report."""
-    root = home.reports_dir()
-    found: dict[str, dict[str, Any]] = {}
-    for path in sorted(root.glob("*/result.json"), reverse=True) if root.exists() else []:
-        about = read_kept(path)
-        names = {name for name, exact in (about.get("measured") or {}).items() if exact == version}
+    return every_measured().get(version, [])
+
+
+def every_measured() -> dict[str, list[dict[str, Any]]]:
+    """The same of every version that a report is about."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for report, about in reversed(_results()):
+        exact = about.get("measured") or {}
         for row in about.get("results", ()):
-            if row["model"] in names:
-                found.setdefault(row["grader"], {
+            if (version := exact.get(row["model"])) is not None:
+                found.setdefault(version, {}).setdefault(row["grader"], {
                     "grader": row["grader"], "mean": row["mean"], "ci": row["ci"], "n": about.get("n"),
-                    "report": path.parent.name,
+                    "report": report,
                 })  # fmt: skip
-    return list(found.values())
+    return {version: list(by_grader.values()) for version, by_grader in found.items()}
+
+
+def _results() -> list[tuple[str, ResultManifest]]:
+    """Every report's name and result, oldest first."""
+    root = home.reports_dir()
+    found = []
+    for name in sorted(os.listdir(root)) if root.exists() else []:  # noqa: PTH208
+        try:
+            found.append((name, read_kept(f"{root}/{name}/result.json")))
+        except NotADirectoryError:
+            continue
+        except SodateError as error:
+            if error.code != "file_missing":
+                raise
+    return found
 
 
 def _folder(name: str) -> Path:

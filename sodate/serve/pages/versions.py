@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Form, Request
+from fastapi import Form, Query, Request
 from fastapi.responses import RedirectResponse
 
 from sodate.api import releasing
@@ -19,12 +19,14 @@ from sodate.serve.who import Asker
 
 rooms = Rooms()
 
+A_PAGE = 50
 Words = Annotated[str, Form(max_length=2000)]
 
 
 @rooms.shows("/versions", "versions.html.jinja")
-def versions(request: Request) -> dict[str, Any]:
-    """Every version as `sodate versions list` has it, and every alias with what it means."""
+def versions(request: Request, page: Annotated[int, Query(ge=1, le=100_000)] = 1) -> dict[str, Any]:
+    """The versions as `sodate versions list` has them, the newest first, a page of them; and every alias with what it
+    means."""
     see = sight.of(request)
     known = [one for one in api.versions() if see.sees_version(one["version"])]
     known.sort(key=lambda one: str(one["created_at"]), reverse=True)
@@ -32,7 +34,9 @@ def versions(request: Request) -> dict[str, Any]:
     meant: dict[str, list[str]] = {}
     for one in released:
         meant.setdefault(one["version"], []).append(one["alias"])
-    return {"versions": [{**one, "aliases": meant.get(one["version"], [])} for one in known], "releases": released}
+    shown = known[(page - 1) * A_PAGE : page * A_PAGE]
+    return {"versions": [{**one, "aliases": meant.get(one["version"], [])} for one in shown], "releases": released,
+            "page": page, "pages": -(-len(known) // A_PAGE), "total": len(known)}  # fmt: skip
 
 
 @rooms.shows("/versions/{version}", "version.html.jinja")
