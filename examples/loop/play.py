@@ -289,7 +289,7 @@ def change(told: list[dict[str, Any]]) -> str:
     if not of or not out_of:
         return "nothing was reviewed at one of the ends"
     ci = difference_ci(new, out_of, old, of)
-    return (f"failure rate: {old} of {of} in the first {months} month(s), {new} of {out_of} in the last; "
+    return (f"failure rate: {old:.0f} of {of} in the first {months} month(s), {new:.0f} of {out_of} in the last; "
             f"{100 * (new / out_of - old / of):+.0f} points {between(ci)}")  # fmt: skip
 
 
