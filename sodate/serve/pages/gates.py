@@ -35,9 +35,12 @@ ASKS = (
 def gate(request: Request, version: str) -> dict[str, Any]:
     """The gates that are kept, and what a new one can ask."""
     sight.check_house(request)
+    sight.check_version(sight.of(request), version)
     about = known_versions.version(version, check=False)
     released = [one["alias"] for one in releasing.releases()]
-    others = [one["version"] for one in known_versions.versions() if one["version"] != about["version"]]
+    see = sight.of(request)
+    known = [one["version"] for one in known_versions.versions() if see.sees_version(one["version"])]
+    others = [one for one in known if one != about["version"]]
     return {
         "version": about["version"], "gates": api.gates(), "asks": [{"tier": t, "says": s} for t, s in ASKS],
         "graders": [name for name, _ in GRADERS], "held_out": held_out(request),
@@ -50,6 +53,7 @@ def gate(request: Request, version: str) -> dict[str, Any]:
 def held(request: Request, version: str, gate: Annotated[str, Form(max_length=64)]) -> RedirectResponse:
     """Holds the version against a gate that is kept; the record stands on its page."""
     sight.check_house(request)
+    sight.check_version(sight.of(request), version)
     home.checked_name(gate, tr("Gate", "ゲート"))
     try:
         record = releasing.check_gate(version, gate)
@@ -68,6 +72,7 @@ def held(request: Request, version: str, gate: Annotated[str, Form(max_length=64
 async def kept(request: Request, version: str) -> RedirectResponse:
     """Keeps a new gate."""
     sight.check_house(request)
+    sight.check_version(sight.of(request), version)
     form = await request.form()
     given = {key: str(value)[:400] for key, value in form.items()}
     points = given.get("margin") or "2"

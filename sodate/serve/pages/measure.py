@@ -42,10 +42,13 @@ GRADERS = (
 def measure(request: Request, version: Name = "") -> dict[str, Any]:
     """What can be evaluated, on which held-out rows, and how replies are graded."""
     sight.check_house(request)
-    known = [one["version"] for one in sorted(api.versions(), key=lambda one: str(one["created_at"]), reverse=True)]
+    see = sight.of(request)
+    made = sorted(api.versions(), key=lambda one: str(one["created_at"]), reverse=True)
+    known = [one["version"] for one in made if see.sees_version(one["version"])]
     bases = [entry.id for entry in models()]
     base = ""
     if version:
+        sight.check_version(see, version)
         base = str(api.version(version, check=False)["base"])
     against = base if base in (*known, *bases) else next(iter(bases), "")
     return {"version": version, "versions": known[:MOST_LISTED], "bases": bases, "against": against,
@@ -63,7 +66,9 @@ def begun(
     """Puts the evaluation into the queue."""
     sight.check_house(request)
     asker = _asker(request)
-    known = {one["version"] for one in api.versions()} | {entry.id for entry in models()}
+    see = sight.of(request)
+    known = {one["version"] for one in api.versions() if see.sees_version(one["version"])}
+    known |= {entry.id for entry in models()}
     asked = list(dict.fromkeys([*(one for one in against or [] if one), version]))
     if wrong := next((one for one in asked if one not in known), None):
         raise UsageError(

@@ -17,11 +17,11 @@ rooms = Rooms()
 def overview(request: Request) -> dict[str, Any]:
     """The state of the house, as `sodate overview` prints it. Another project sees what is its own of that."""
     see, found = sight.of(request), told()
-    if see.sees_house:
-        return found
+    waiting = [one for one in found["waiting"] if see.sees_house or "run" in one]
     return {
-        "production": [one for one in found["production"] if see.sees_version(one["version"])],
+        "production": [one for one in found["production"] if see.sees_house or see.sees_version(one["version"])],
         "running": [one for one in found["running"] if see.sees_run(one["run"])],
-        "waiting": [one for one in found["waiting"] if "run" in one and see.sees_run(one["run"])],
-        "counts": {},
+        "waiting": [one for one in waiting if ("run" not in one or see.sees_run(one["run"]))
+                    and ("version" not in one or see.sees_version(one["version"]))],
+        "counts": found["counts"] if see.sees_house else {},
     }  # fmt: skip

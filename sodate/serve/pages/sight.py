@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import Request
 
+from sodate.api.versions import find_version
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
 from sodate.jobs.belonging import Belonging, belonging
@@ -33,8 +34,9 @@ def check_run(sight: Belonging, run: str) -> None:
 
 
 def check_version(sight: Belonging, version: str) -> None:
-    """Another project's version is not there."""
-    if not sight.sees_version(version):
+    """Another project's version is not there, by whatever name it is asked for."""
+    found = find_version(version) if sight.sees_version(version) else None
+    if not sight.sees_version(version if found is None else found.id):
         raise UsageError(
             tr(f"There is no version {version!r}.", f"バージョン {version!r} はありません。"),
             code="version_not_found", param="version",

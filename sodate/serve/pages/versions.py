@@ -43,8 +43,8 @@ def versions(request: Request, page: Annotated[int, Query(ge=1, le=100_000)] = 1
 def one_version(request: Request, version: str) -> dict[str, Any]:
     """A version from its rows to its release, as `sodate versions show` has it."""
     see = sight.of(request)
+    sight.check_version(see, version)
     about = api.version(version, check=False)
-    sight.check_version(see, about["version"])
     released = [one for one in releasing.releases() if see.sees_house or see.sees_version(one["version"])]
     logs = {one["alias"]: releasing.release_log(one["alias"]) for one in released if one["alias"] in about["aliases"]}
     return {"version": about, "releases": released, "logs": logs, "house": see.sees_house}
@@ -57,6 +57,7 @@ def promoted(
     override: Annotated[str, Form(max_length=5)] = "",
 ) -> RedirectResponse:  # fmt: skip
     """Makes an alias mean the version. Without a passed gate it takes `override`, and the reason stands in the log."""
+    sight.check_house(request)  # aliases are the house's: what one means, every project's requests get
     sight.check_version(sight.of(request), version)
     _check_reason(reason)
     releasing.promote(
@@ -77,6 +78,7 @@ def begun(
     """Lets the version answer a share of the alias's users; where it does so already, another share, by the same
     limits."""
     sight.check_house(request)
+    sight.check_version(sight.of(request), version)
     _check_reason(reason)
     running = next((one["canary"] for one in releasing.releases() if one["alias"] == alias), None)
     limits = dict(running["canary"]) if running is not None and running["version"] == version else {}
