@@ -55,7 +55,13 @@ def ask(
     UsageError where there is no such file.
     """
     with writing() as session:
-        shown = data if home.dataset_rows(data) is not None else files.get(session, data, project).filename
+        rows = home.dataset_rows(data)
+        if rows is not None and not rows.exists():
+            raise UsageError(
+                tr(f"There is no dataset {data}.", f"データセット {data} はありません。"),
+                code="dataset_not_found", param="data",
+            )  # fmt: skip
+        shown = data if rows is not None else files.get(session, data, project).filename
         quotas.check_waiting(session, project)
         stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
         name = f"{stamp}-{secrets.token_hex(4)}"

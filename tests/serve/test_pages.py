@@ -231,7 +231,8 @@ def test_an_evaluation_is_asked_for_watched_and_taken_back(house: tuple[Running,
     client = entered(server, "steer", name="aoki")
     form = {"csrf": token(client), "version": made["versions"][1], "against": made["versions"][0],
             "data": "kept-out@1", "grader": ["exact", "tone_ja"], "limit": "2"}  # fmt: skip
-    for wrong in ({"version": "nobody@1"}, {"grader": "python:/etc/passwd"}, {"data": "file-" + "a" * 24}):
+    for wrong in ({"version": "nobody@1"}, {"grader": "python:/etc/passwd"}, {"data": "file-" + "a" * 24},
+                  {"data": "nobody@7"}):  # fmt: skip
         assert client.post("/reports/new", data=form | wrong).status_code in (400, 404), wrong
     answer = client.post("/reports/new", data=form)
     assert answer.status_code == 303
