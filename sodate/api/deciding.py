@@ -32,7 +32,7 @@ from sodate.data.datasets import count_use, located
 if TYPE_CHECKING:
     from sodate.data.ledger import Problem
 
-FLOOR = 1e-3  # the share of probability below which a beginning is left as a bound
+FLOOR = 0.02  # the share of probability below which a beginning is left as a bound
 
 
 def decide(
