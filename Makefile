@@ -3,7 +3,7 @@ PYTHON ?= python3
 HASHES ?= yes
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-ja honesty loop test check coverage docs hooks lock fuzz bench bench-serve clean
+.PHONY: help setup demo demo-ja honesty loop loop-year test check coverage docs hooks lock fuzz bench bench-serve clean
 
 help:  ## this list | この一覧
 	@case "$${SODATE_LANG:-$${LC_ALL:-$${LC_MESSAGES:-$$LANG}}}" in ja*) keep='s/\t.* | /\t/';; *) keep='s/ | .*//';; esac; \
@@ -41,6 +41,10 @@ honesty: setup  ## SFT → DPO → GRPO: say "I don't know" instead of inventing
 
 loop: setup  ## three months of the loop on order mails, with scripted users | 注文メールでループの 3 か月を、スクリプトの利用者とともに動かす
 	@PATH="$(CURDIR)/$(BIN):$$PATH" python examples/loop/play.py --out loop-out
+
+loop-year: setup  ## a year of the loop on questions that change, killed twice | 変わっていく質問でループの 1 年を、途中で 2 回強制終了しながら動かす
+	@PATH="$(CURDIR)/$(BIN):$$PATH" python examples/loop/play.py --out loop-year-out --population questions --months 12 \
+	  --mails 12 --first 10 --held-out 25 --longest 6 --kills 2
 
 # Two processes of one thread each: most tests are Python, and what two threads compute is tested as such.
 test: setup  ## the whole test suite | テストをすべて実行する

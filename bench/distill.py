@@ -92,9 +92,9 @@ def _ends(ci: list[float]) -> str:
     return f"{100 * ci[0]:+.1f} to {100 * ci[1]:+.1f}"
 
 
-def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+def write(path: Path, rows: list[dict[str, Any]]) -> str:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    return path
+    return str(path)
 
 
 if __name__ == "__main__":
