@@ -123,9 +123,8 @@ def training(quiet: bool) -> Iterator[Callable[[str, Any], None]]:
     if quiet:
         yield lambda kind, data: None
         return
-    loss, rate = tr("loss", "損失"), tr("tokens/s", "トークン/秒")
-    with _bar("{task.completed}/{task.total}", f"{loss} {{task.fields[loss]}}", f"{{task.fields[rate]}} {rate}") as bar:
-        task = bar.add_task(tr("Loading", "読み込み中"), total=None, loss="–", rate="–")
+    with _bar("{task.fields[done]}") as bar:
+        task = bar.add_task(tr("Loading", "読み込み中"), total=None, done="")
         totals = {"tokens": 0, "seconds": 0.0}
 
         def listen(kind: str, data: Any) -> None:
@@ -136,6 +135,7 @@ def training(quiet: bool) -> Iterator[Callable[[str, Any], None]]:
                     bar.console.print(f"  {shown(problem.file)}:{problem.line} {shown(problem.message)}")
             elif kind == "run":
                 bar.console.print(f"[dim]{shown(str(data.path))}[/]")
+                bar.update(task, description=tr("Preparing", "準備中"))
             elif kind == "decisions":
                 for one in data:
                     value = ", ".join(one.value) if isinstance(one.value, tuple) else one.value
@@ -146,8 +146,10 @@ def training(quiet: bool) -> Iterator[Callable[[str, Any], None]]:
                 totals["tokens"] += data["tokens"]
                 totals["seconds"] += data["seconds"]
                 rate = f"{totals['tokens'] / totals['seconds']:,.0f}"
+                done = tr(f"{data['step']}/{data['steps']} loss {data['loss']:.4f} {rate} tokens/s",
+                          f"{data['step']}/{data['steps']} 損失 {data['loss']:.4f} {rate} トークン/秒")  # fmt: skip
                 bar.update(task, description=tr("Training", "学習中"), total=data["steps"], completed=data["step"],
-                           loss=f"{data['loss']:.4f}", rate=rate)  # fmt: skip
+                           done=done)  # fmt: skip
                 if "eval_reward" in data:
                     low, high = data["eval_reward_low"], data["eval_reward_high"]
                     said = tr(f"step {data['step']}: reward {data['reward_mean']:.3f}, held-out reward "
