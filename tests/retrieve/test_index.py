@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from sodate.core.errors import SodateError, UsageError
 from sodate.retrieve import build as building
-from sodate.retrieve import catalogue, postings
+from sodate.retrieve import catalogue, postings, segments
 from sodate.retrieve.build import build
+from sodate.retrieve.passages import Passage
 from sodate.retrieve.terms import terms
 from sodate.retrieve.tuning import Question, by_words, goodness, ranks, recall, threshold
 
@@ -158,6 +159,21 @@ def test_a_quoted_phrase_is_found_however_far_behind_it_stands_and_is_no_sum_of_
     first, *others = index.search("「送料は無料」", 3)
     assert first.passage.file == "y.txt" and len(others) == 2
     assert index.search("『ありがとう』", 1)[0].passage.file == "z.txt"  # grammar alone: no pairs to look it up by
+
+
+def test_a_quoted_phrase_comes_first_over_segments_too_among_the_documents_that_are_searched(tmp_path: Path) -> None:
+    parts = []
+    for n, texts in enumerate((["送料 送料 無料 " * 9], ["ほか。" * 20 + "送料は無料です。", "送料"])):
+        (tmp_path / str(n)).mkdir()
+        held = [(10 * n + at, [Passage(f"{n}{at}", "line 1", (), text)]) for at, text in enumerate(texts)]
+        segments.write(tmp_path / str(n), held)
+        parts.append(segments.Segment(tmp_path / str(n)))
+
+    def found(query: str, among: set[int]) -> list[int]:
+        return [number for number, _ in segments.search(parts, query, 2, among)]
+
+    assert found("送料 無料", {0, 10, 11})[0] == 0 and found("「送料は無料」", {0, 10, 11})[0] == 10
+    assert found("「送料は無料」", {0, 11}) == [0, 11]
 
 
 def test_only_what_changed_is_read_again(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
