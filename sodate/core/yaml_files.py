@@ -11,6 +11,7 @@ from sodate.core.errors import UsageError
 from sodate.core.text import Sentence, en, ja, tr
 
 MAX_CHARS = 1_000_000
+MAX_DEPTH = 100  # of values within values
 
 
 def yaml_value(text: str) -> Any:
@@ -19,14 +20,21 @@ def yaml_value(text: str) -> Any:
     if len(text) > MAX_CHARS:
         raise yaml.YAMLError(tr(f"more than {MAX_CHARS} characters", f"{MAX_CHARS} 文字を超えています"))
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise yaml.YAMLError(tr("aliases (*name) are not read; write the value out",
-                                    "エイリアス (*名前) は使えません。値をそのまま書いてください"))  # fmt: skip
+        depth = 0
+        for event in yaml.parse(text, yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):
+                raise yaml.YAMLError(tr("aliases (*name) are not read; write the value out",
+                                        "エイリアス (*名前) は使えません。値をそのまま書いてください"))  # fmt: skip
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_DEPTH:  # the scanner looks at all open levels at each token
+                raise RecursionError
         return yaml.safe_load(text)
     except RecursionError:
         raise yaml.YAMLError(tr("nested too deeply", "入れ子が深すぎます")) from None
     except (ValueError, OverflowError) as error:
         raise yaml.YAMLError(str(error)) from None
+    except (AttributeError, LookupError, TypeError):  # of a value that is not what its tag says: !!timestamp x
+        raise yaml.YAMLError(tr("a value is not what its tag says", "値がタグの示す型ではありません")) from None
 
 
 def read_mapping(path: Path, what: Sentence, param: str, *, code: str) -> dict[Any, Any]:
