@@ -153,7 +153,7 @@ def _said(errors: Sequence[Details]) -> Sentence:
     """What a value has to be: within a bound, where it is of a right kind; else one of what it may be."""
     bound = next((one for one in errors if one["type"] in _BOUNDS), None)
     if bound is not None:
-        facts = {key: _plain(value) for key, value in bound["ctx"].items()}
+        facts = {key: _plain(value) for key, value in bound.get("ctx", {}).items()}  # a finite number has none
         if facts.get("min_length") == 1:
             return tr("it is empty", "空です")
         return tr(*(side.format(**facts) for side in _BOUNDS[bound["type"]]))

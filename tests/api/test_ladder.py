@@ -304,7 +304,9 @@ def test_a_real_ladder_that_is_stopped_leaves_no_process_and_goes_on_with_what_i
     write(task, model=farm.model, target=0.0)
     command = [sys.executable, "-m", "sodate.cli", "ladder", str(task), "--json"]
     for number in (signal.SIGINT, signal.SIGTERM):
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background ignore it
         first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        signal.signal(signal.SIGINT, before)
         children = Path(f"/proc/{first.pid}/task/{first.pid}/children")
         while not (step := children.read_text().split()):
             assert first.poll() is None

@@ -23,7 +23,7 @@ class Turn(BaseModel):
     stop: str | list[str] | None = None
     epochs: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     shown: Literal[False] = False
-    rate: float = Field(1.0, le=2)
+    rate: float = Field(1.0, le=2, allow_inf_nan=False)
 
 
 class Talk(BaseModel):
@@ -46,6 +46,7 @@ def said(given: dict[str, Any]) -> tuple[str, str, str | None]:
         ({"content": "x", "epochs": "many"}, "turns[0].epochs", "it must be a whole number or 'auto'"),
         ({"content": "x", "shown": True}, "turns[0].shown", "it must be false"),
         ({"content": "x", "rate": 3}, "turns[0].rate", "it must be at most 2"),
+        ({"content": "x", "rate": float("inf")}, "turns[0].rate", "it must be a finite number"),
     ],
 )
 def test_a_wrong_value_is_named_as_it_stands_in_the_request(turn: dict[str, Any], param: str, english: str) -> None:

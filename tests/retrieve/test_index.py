@@ -183,8 +183,8 @@ def test_only_what_changed_is_read_again(home: Path, tmp_path: Path, monkeypatch
     (folder / "hours.txt").unlink()
     (folder / "new.txt").write_text("駐車場は裏にあります。")
     read: list[str] = []
-    real = building.read_document
-    monkeypatch.setattr(building, "read_document", lambda path, note: read.append(path.name) or real(path, note))
+    real = building.read_apart
+    monkeypatch.setattr(building, "read_apart", lambda path, note: read.append(path.name) or real(path, note))
     built = build([folder], "faq")
     assert built.index.id == "faq@2" and built.reused == 2 and sorted(read) == ["new.txt", "post.md"]
     assert [one["file"] for one in built.set_aside] == ["rows.jsonl"]  # what was left out of a file is told again
