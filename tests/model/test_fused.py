@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sodate.adapt import adapters, lora
-from sodate.kernels import trie_attention
+from sodate.kernels import compiled, trie_attention
 from sodate.kernels.products import product, product_back, product_weight
 from sodate.library.store import ModelEntry
 from sodate.model import fused
@@ -95,7 +95,7 @@ def test_what_is_made_again_in_backward_is_what_was_there_to_the_last_bit_and_ne
     expected, more = run()
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
-    assert less < 0.92 * more
+    assert less < (0.92 if compiled is not None else 0.95) * more  # torch's attention keeps more of its own
 
 
 @pytest.mark.parametrize("adapter", [True, False], ids=["lora", "full"])
