@@ -18,6 +18,7 @@ from sodate.core import home as homes
 from sodate.release import aliases
 from sodate.serve import logins
 from tests.serve import filled
+from tests.serve.house import house_of
 from tests.serve.running import Running, running, service_of
 from tests.serve.test_pages import pages
 
@@ -29,13 +30,8 @@ AXE_SHA256 = "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"
 
 @pytest.fixture(scope="module")
 def house(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, dict[str, Any]]]:
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("browser")
-        patch.setenv("SODATE_HOME", str(folder / "home"))
-        patch.setenv("SODATE_LANG", "en")
-        made = filled.fill(folder / "work", long=200_000)
-        with running(*service_of(tiny_folder), auth=True) as one:
-            yield one, made
+    with house_of(tiny_folder, tmp_path_factory.mktemp("browser"), long=200_000) as one:
+        yield one
 
 
 @pytest.fixture(scope="module")
