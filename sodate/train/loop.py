@@ -160,8 +160,6 @@ def train(model: Any, method: Method, plan: Plan, run: RunFolder, on_step: Calla
         saved = checkpoint.restore(folder, model, optimizer, lambda text: run.event("warning", text=text))
     state = State(**{k: saved[k] for k in State.__slots__}) if saved else State()
     method.memory.update(saved["memory"] if saved else {})
-    run.rewind_metrics(state.step)
-    run.event("started" if not saved else "resumed", step=state.step)
 
     def save() -> None:
         keep = {state.best_step} if state.best_step is not None else set()
@@ -170,8 +168,10 @@ def train(model: Any, method: Method, plan: Plan, run: RunFolder, on_step: Calla
             checkpoint.save(folder, state.step, model, optimizer, about, keep)
         parallel.wait()
 
-    progress.report("steps", state.step, plan.steps)
-    with stop_requests() as stop, between_blocks(model):
+    with stop_requests() as stop, between_blocks(model):  # first: what is seen to have begun can be stopped
+        run.rewind_metrics(state.step)
+        run.event("started" if not saved else "resumed", step=state.step)
+        progress.report("steps", state.step, plan.steps)
         while state.step < plan.steps and not state.stopped:
             line = _step(method, plan, optimizer, parameters, state, run)
             validated = _maybe_validate(method, plan, state, line)
