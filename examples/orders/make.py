@@ -38,6 +38,7 @@ SYSTEM = (
     '"urgent":true or false}'
 )
 
+# Lists and texts have an end: a small model that is held to a schema may fill a list for as long as it is let.
 SCHEMA: dict[str, Any] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "title": "Order",
@@ -45,17 +46,28 @@ SCHEMA: dict[str, Any] = {
     "additionalProperties": False,
     "required": ["customer", "items", "delivery", "urgent"],
     "properties": {
-        "customer": {"type": "string", "minLength": 1, "description": "the company that buys, or else the person"},
+        "customer": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 60,
+            "description": "the company that buys, or else the person",
+        },
         "items": {
             "type": "array",
             "minItems": 1,
+            "maxItems": 6,
             "items": {
                 "type": "object",
                 "additionalProperties": False,
                 "required": ["product", "quantity"],
                 "properties": {
-                    "product": {"type": "string", "minLength": 1, "description": "as written in the mail"},
-                    "quantity": {"type": "integer", "minimum": 1},
+                    "product": {
+                        "type": "string",
+                        "minLength": 1,
+                        "maxLength": 60,
+                        "description": "as written in the mail",
+                    },
+                    "quantity": {"type": "integer", "minimum": 1, "maximum": 9999},
                 },
             },
         },

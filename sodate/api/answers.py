@@ -22,16 +22,18 @@ if TYPE_CHECKING:
     from sodate.grade import Grader
 
 THOUGHT = 1024  # tokens a reply may think before it answers, if its template has a place for that
+FREE = 256  # tokens where nothing says how long a reply is
 
 
-def room_for(items: Sequence[EvalItem], renderer: Any, graders: Sequence[Grader]) -> int:
+def room_for(items: Sequence[EvalItem], renderer: Any, graders: Sequence[Grader], held: bool = False) -> int:
     """Tokens a reply may have: a quarter more than the longest reference, where right replies are about as long.
 
-    Where the template has a place for reasoning, there is room for some before the answer.
+    One that is `held` to a schema may be longer: it is worth nothing before its last brace. Where the template has a
+    place for reasoning, there is room for some before the answer.
     """
     longest = max(renderer.token_count(item.reference or "") for item in items)
     room = int(longest + longest // 4 + 8)
-    room = room if longest and all(grader.whole for grader in graders) else max(256, room)
+    room = room if longest and all(grader.whole for grader in graders) and not held else max(FREE, room)
     return room + THOUGHT if renderer.thinks else room
 
 

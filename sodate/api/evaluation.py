@@ -96,7 +96,8 @@ def evaluate(
     `engine` is who answers: "torch", "llamacpp" or "upstream:URL".
     `slices` are columns by whose values all is compared again.
     `max_new_tokens` defaults to the longest reference, a quarter more and 8 tokens,
-    or to 256 where a right reply may say more than its reference; what was cut off is counted.
+    and to 256 at least where a right reply may say more than its reference, or is held to a schema; what was cut off
+    is counted.
     `retention` asks easy questions beside them, to see what was forgotten. `prices` say what a request costs
     (`sodate/evaluate/aside.py`).
     """
@@ -160,7 +161,7 @@ def evaluate(
             measured[reference] = loaded[1].files.name
             if retention:
                 kept[reference] = retaining.measure(loaded[1])
-        room[name] = max_new_tokens or answers.room_for(items, loaded[1].renderer, parsed)
+        room[name] = max_new_tokens or answers.room_for(items, loaded[1].renderer, parsed, held_to is not None)
         prompts = [one.asked(item.prompt) for item in items]
         unanswered[name] = answers.overlong(loaded[1], prompts, tools)
         for number, why in unanswered[name].items():

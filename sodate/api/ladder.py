@@ -13,8 +13,9 @@ from typing import Any
 
 from sodate.api import ladder_rows
 from sodate.api.ladder_steps import Listener, Stopped, workshop
-from sodate.api.ladder_task import A_MONTH, advice, load_task, roles, write_roles
+from sodate.api.ladder_task import A_MONTH, advice, endless, load_task, roles, write_roles
 from sodate.api.ladder_ways import Ladder, Way, mean, ways
+from sodate.api.structured import json_constraint, schema_in
 from sodate.core.errors import SodateError
 from sodate.core.files import lock, write_json
 from sodate.core.manifests import SCHEMA_VERSION
@@ -44,7 +45,12 @@ def ladder(task: str | Path, *, every: bool = False, on_event: Listener = lambda
         on_event(kind, data)
 
     rows = ladder_rows.read(given)
-    said = advice(given.task, len(rows.train))
+    free: list[str] = []
+    if given.task.structure:
+        schema = schema_in(given.beside(given.task.structure))
+        json_constraint(schema, "schema")  # one that can't be enforced is refused now, not after the first rung
+        free = endless(schema)
+    said = advice(given.task, len(rows.train), free)
     for one in said:
         on_event("advice", one)
     shop = workshop(given.name, given.folder, heard)

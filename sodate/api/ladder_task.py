@@ -147,8 +147,27 @@ def _bad(path: Path, key: str, why: Sentence) -> UsageError:
 # ── when training is the wrong tool ──────────────────────────────────────────────────────────────────────────────────
 
 
-def advice(task: Task, rows: int | None = None) -> list[Sentence]:
-    """What the answers alone say before anything is measured; `rows` are the training rows, where they were counted."""
+def endless(schema: Any, name: str = "") -> list[str]:
+    """The properties of a JSON schema that may be lists or texts of any length, each once."""
+    if not isinstance(schema, Mapping):
+        return [one for inner in schema for one in endless(inner, name)] if isinstance(schema, list) else []
+    kinds = schema.get("type")
+    kinds = kinds if isinstance(kinds, list) else (kinds,)
+    free = ("array" in kinds and "maxItems" not in schema) or (
+        "string" in kinds and schema.keys().isdisjoint(("maxLength", "enum", "const", "pattern", "format"))
+    )
+    found = [name or str(tr("the reply", "返答"))] if free else []
+    for key, inner in schema.items():
+        if key in ("properties", "$defs", "definitions") and isinstance(inner, Mapping):
+            found += [one for own, value in inner.items() for one in endless(value, own)]
+        elif key in ("items", "prefixItems", "anyOf", "oneOf", "allOf", "additionalProperties"):
+            found += endless(inner, name)
+    return list(dict.fromkeys(found))
+
+
+def advice(task: Task, rows: int | None = None, free: Sequence[str] = ()) -> list[Sentence]:
+    """What the answers alone say before anything is measured; `rows` are the training rows, where they were counted,
+    and `free` what the schema sets no end to."""
     found = []
     fresh = task.knowledge in ("weekly", "daily")
     if task.knowledge != "never" and not task.documents:
@@ -183,6 +202,14 @@ def advice(task: Task, rows: int | None = None) -> list[Sentence]:
             "prompt costs time.",
             f"月 {task.requests_per_month} 件であれば、学習したモデルを保つ手間の方が、長いプロンプトにかかる時間より"
             "大きくなります。",
+        ))  # fmt: skip
+    if free:
+        names = ", ".join(free)
+        found.append(tr(
+            f"The schema sets no end to {names}: a small model that is held to it may write on until its reply is cut "
+            "off, and is worth nothing then. Give lists a `maxItems` and texts a `maxLength`.",
+            f"スキーマの {names} に上限がありません。小さなモデルは従わせても書き続け、途中で切れた返答は使えません。"
+            "リストには maxItems、文字列には maxLength を付けてください。",
         ))  # fmt: skip
     if rows is not None and rows < FEW_ROWS:
         found.append(tr(

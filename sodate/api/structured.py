@@ -69,7 +69,7 @@ def schema_in(path: Path) -> Any:
             tr(f"The schema {path} is missing.", f"スキーマ {path} がありません。"),
             code="file_missing", param="schema", file=path,
         ) from None  # fmt: skip
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(
             tr(f"{path} is no JSON: {error}", f"{path} は JSON として読めません: {error}"),
             code="bad_schema", param="schema", file=path,

@@ -33,7 +33,9 @@ def climbing(quiet: bool) -> Iterator[Callable[[str, Any], None]]:
             err.print(f"[dim]{shown(name)}: {shown(why)}[/]", soft_wrap=True)
         elif kind == "rung":
             rung, interval = data
-            err.print(f"[bold]{shown(rung.name)}[/]  {quality(rung, interval)}  [dim]{shown(rung.label)}[/]")
+            cut = tr(f"{rung.cut_off} replies cut off", f"{rung.cut_off} 件の返答が途中で切れた")
+            more = f"  [yellow]{cut}[/]" if rung.cut_off else ""
+            err.print(f"[bold]{shown(rung.name)}[/]  {quality(rung, interval)}  [dim]{shown(rung.label)}[/]{more}")
 
     yield (lambda kind, data: None) if quiet else listen
 
@@ -62,6 +64,10 @@ def print_ladder(result: Mapping[str, Any]) -> None:
             money(rung["cost_per_month"]), style="bold green" if rung["name"] == result["recommended"] else "",
         )  # fmt: skip
     out.print(table)
+    if cut := {one["name"]: one["cut_off"] for one in result["rungs"] if one["cut_off"]}:
+        names = ", ".join(f"{name} {count}" for name, count in cut.items())
+        said = tr(f"Replies cut off, of {result['n']}: {names}", f"途中で切れた返答 ({result['n']} 件中): {names}")
+        out.print(shown(said), style="dim", soft_wrap=True)
     out.print(f"\n[bold green]{shown(result['recommended'])}[/]  {shown(result['because'])}", soft_wrap=True)
     for layer, purposes in result["roles"].items():
         said = ", ".join(str(PURPOSES[purpose]) for purpose in purposes)

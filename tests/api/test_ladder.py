@@ -280,6 +280,28 @@ def test_the_answers_alone_say_when_training_is_the_wrong_tool(task: Path, farm:
     assert "costs more attention" in said(requests_per_month=20)
 
 
+def test_a_schema_that_lets_replies_go_on_without_end_is_named_before_anything_is_measured(
+    task: Path, commands: Commands, farm: farms.Farm
+) -> None:
+    line = {"type": "object", "properties": {"what": {"type": "string"}, "n": {"type": "integer"}}}
+    schema = {"$defs": {"line": line}, "properties": {
+        "lines": {"type": "array", "items": {"$ref": "#/$defs/line"}}, "day": {"type": "string", "format": "date"},
+        "tags": {"type": ["array", "null"], "maxItems": 3, "items": {"anyOf": [{"enum": ["a"]}, {"type": "string"}]}},
+    }}  # fmt: skip
+    assert ladder_task.endless(schema) == ["what", "lines", "tags"]
+    assert ladder_task.endless({"type": "array", "items": [{"type": "string", "maxLength": 3}]}) == ["the reply"]
+    (task.parent / "schema.json").write_text(json.dumps({"type": "object", **schema}))
+    write(task, model=farm.model, schema="schema.json", target=0.0)
+    found = ladder(task)
+    assert any("no end to what, lines, tags" in one for one in found["advice"])
+    ran = len(commands.ran)
+    for text in ('{"items":' * 3000 + "{}" + "}" * 3000, '{"type": "object", "not": {}}', "no JSON"):
+        (task.parent / "schema.json").write_text(text)
+        with pytest.raises(UsageError):
+            ladder(task)
+    assert len(commands.ran) == ran
+
+
 def test_questions_become_a_task_file_that_is_never_written_over(
     task: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

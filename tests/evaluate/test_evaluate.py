@@ -208,6 +208,7 @@ def test_a_reply_has_room_for_its_reference_or_for_an_explanation() -> None:
     assert room_for(rows, Letters(), [exact]) == 133  # 100 + 25 + 8
     assert room_for(rows, Letters(), [exact, number]) == 256
     assert room_for(items(1, "x" * 1000), Letters(), [number]) == 1258
+    assert room_for(rows, Letters(), [exact], held=True) == 256  # JSON is worth nothing before its last brace
     assert room_for([EvalItem((), None)], Letters(), [parse_grader("json")]) == 256
     Letters.thinks = True
     assert room_for(rows, Letters(), [exact]) == 133 + 1024
