@@ -51,6 +51,24 @@ def run(name: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def standing(name: str) -> dict[str, Any]:
+    """How far a run is, for whoever watches it: `status`, `progress` and the `last` line of its metrics."""
+    folder = RunFolder.find(name)
+    status, tail = folder.status(), _tail(folder.path / "metrics.jsonl")
+    return {"status": status, "progress": _progress(tail, status), "last": tail[-1] if tail else None}
+
+
+def stamp(name: str) -> tuple[object, ...]:
+    """Another one whenever the run has written something, or has ended."""
+    folder = RunFolder.find(name)
+    try:
+        found = os.stat(folder.path / "metrics.jsonl")  # noqa: PTH116
+        written: tuple[object, ...] = (found.st_ino, found.st_size, found.st_mtime_ns)
+    except FileNotFoundError:
+        written = ()
+    return (str(folder.path), folder.status(), *written)
+
+
 def curve(name: str, points: int = 1000, first: int | None = None, last: int | None = None) -> dict[str, Any]:
     """The metrics of a run by step, each with at most about `points` points between two steps, both included.
 

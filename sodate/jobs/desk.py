@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -40,6 +41,8 @@ class Desk:
         self._answer = answer
         self._judges = judges
         self._stopping = threading.Event()
+        self._looking = threading.Lock()
+        self._looked, self._waiting = float("-inf"), frozenset[str]()
         self._threads = [threading.Thread(target=self._loop, args=(kind,), daemon=True) for kind in KINDS]
         for thread in self._threads:
             thread.start()
@@ -54,7 +57,7 @@ class Desk:
         worker = queue.Worker([kind])
         while not self._stopping.is_set():
             try:
-                claim = worker.claim() if _waits(kind) else None
+                claim = worker.claim() if self._waits(kind) else None
                 if claim is None:
                     self._stopping.wait(POLL_SECONDS)
                     continue
@@ -64,6 +67,17 @@ class Desk:
             except FAULTS as error:
                 log.error("%s: %s", type(error).__name__, getattr(error, "code", ""))
                 self._stopping.wait(2.0)
+
+    def _waits(self, kind: str) -> bool:
+        """Whether there is any work of the kind: looked at before a claim, which would keep other writers waiting; and
+        once for all kinds."""
+        with self._looking:
+            if time.monotonic() - self._looked >= POLL_SECONDS:
+                with reading() as session:
+                    wanted = sa.select(Work.kind).where(Work.kind.in_(KINDS)).distinct()
+                    self._waiting = frozenset(session.scalars(wanted))
+                self._looked = time.monotonic()
+            return kind in self._waiting
 
     def _do(self, claim: queue.Claim) -> None:
         with _beating(claim):
@@ -91,12 +105,6 @@ class Desk:
             if status not in (429, 503):
                 return status, said
             await asyncio.sleep(AGAIN_SECONDS)
-
-
-def _waits(kind: str) -> bool:
-    """Whether there is any work of the kind: looked at before a claim, which would keep other writers waiting."""
-    with reading() as session:
-        return session.scalar(sa.select(Work.number).where(Work.kind == kind).limit(1)) is not None
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
-"""What every route finds: the versions that answer, the limits, the counters, what is kept of exchanges."""
+"""What every route finds: the versions that answer, limits, counters, what is kept of exchanges and what is watched."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fastapi import Request
 
@@ -10,6 +10,7 @@ from sodate.api.answering import Service
 from sodate.learn.recorder import Recorder
 from sodate.serve.metrics import Metrics
 from sodate.serve.settings import Settings
+from sodate.serve.watching import Watches
 
 
 @dataclass(slots=True)
@@ -21,6 +22,7 @@ class ServerState:
     metrics: Metrics
     recorder: Recorder
     draining: bool = False
+    watches: Watches = field(default_factory=Watches)
 
 
 def server_state(request: Request) -> ServerState:

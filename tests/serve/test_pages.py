@@ -218,7 +218,7 @@ def test_a_run_that_has_made_no_step_yet_is_on_the_overview_and_its_page_waits_f
         assert run.name in client.get("/").text
         assert f'data-live="/runs/{run.name}/live" data-first="yes"' in client.get(f"/runs/{run.name}").text
         run.metric({"step": 1, "steps": 4, "loss": 1.0})
-        assert "1 / 4" in client.get("/").text
+        assert '<span class="done">1</span> / 4' in client.get("/").text
         assert "data-first" not in client.get(f"/runs/{run.name}").text
     run.update(status="done")
 

@@ -15,6 +15,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, Playwright, sync_playwright
 
 from sodate.core import home as homes
+from sodate.core.runs import RunFolder
 from sodate.release import aliases
 from sodate.serve import logins
 from tests.serve import filled
@@ -220,3 +221,31 @@ def test_a_page_left_open_over_a_restart_works_on(
     with running(*service_of(tiny_folder), auth=True) as again:  # over the same home
         client = again.http(cookies={one["name"]: one["value"] for one in cookies})
         assert client.post(f"/versions/{made['versions'][0]}/promote", data=form).status_code == 303
+
+
+def test_the_overview_tells_by_itself_what_has_happened_and_asks_for_nothing_while_it_is_hidden(
+    house: tuple[Running, dict[str, Any]], opened: Opened
+) -> None:
+    server, made = house
+    page = opened("look")
+    run = filled.run("running", "sft", 3)
+    with RunFolder.find(run).locked():
+        page.goto(server.url)
+        card = page.locator(f"[data-run='{run}']")
+        assert (card.locator(".done").text_content(), card.locator("progress").get_attribute("max")) == ("3", "3")
+        RunFolder.find(run).metric({"step": 4, "steps": 1000, "loss": 1.0, "seconds": 60})
+        card.locator("progress[max='1000']").wait_for()
+        assert card.locator(".done").text_content() == "4" and "left" in (card.locator(".left").text_content() or "")
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url.removeprefix(server.url)))
+        show = """(hidden) => { Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+                  document.dispatchEvent(new Event("visibilitychange")); }"""
+        page.evaluate(show, True)
+        with aliases.moving("told@production"):
+            aliases.move("told@production", "promote", made["versions"][0], by="aoki", reason="now", override=True)
+        page.wait_for_timeout(6000)
+        assert asked == []
+        page.evaluate(show, False)
+        page.get_by_role("heading", name="told@production").wait_for()
+        assert sorted(asked) == ["/", "/live", "/live"]  # once more by the part that came anew
+    page.locator(f"[data-run='{run}']").wait_for(state="detached")

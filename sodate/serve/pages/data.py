@@ -3,12 +3,14 @@ here."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Form, Query, Request
 from fastapi.responses import RedirectResponse
 from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
 
 from sodate.api import data as api
 from sodate.api import datasets, looking
@@ -19,32 +21,57 @@ from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
 from sodate.db.connection import reading
 from sodate.jobs import bases, files, sharing, tuning
+from sodate.jobs.belonging import Belonging
 from sodate.serve.pages import sight
-from sodate.serve.pages.frame import Rooms
+from sodate.serve.pages.frame import Rooms, digest
 from sodate.serve.pages.waiting import waiting
+from sodate.serve.sending import EventStream, event
 from sodate.serve.settings import DEFAULT_PROJECT
 from sodate.serve.state import server_state
 from sodate.serve.tuning_wire import JobRequest
+from sodate.serve.watching import Seen
 from sodate.serve.who import Asker
 
 rooms = Rooms()
 
 A_PAGE = 50
 ROWS = 10
+LOOK_SECONDS = 3.0  # between two looks at the jobs of a project that somebody watches
 MOST_FILES = 500  # of a project, the newest, that are listed
 
 
-@rooms.shows("/data", "data.html.jinja")
+def _mark(shown: Mapping[str, Any]) -> str:
+    return digest(shown["jobs"])
+
+
+@rooms.pages.get("/data/live", response_model=None)
+async def live(request: Request) -> EventStream:
+    """The mark of the list of jobs, whenever it changes."""
+    see = await run_in_threadpool(sight.of, request)
+    project, here = _asker(request).project, server_state(request)
+
+    def look() -> Seen:
+        return Seen(event({"seen": _mark({"jobs": _jobs(project, sight.again(see))})}, "state"))
+
+    watched = here.watches.told(("jobs", project), lambda: look, LOOK_SECONDS, lambda: here.draining)
+    return EventStream(watched, here.settings.send_seconds, {})
+
+
+@rooms.shows("/data", "data.html.jinja", _mark)
 def data(request: Request) -> dict[str, Any]:
     """The files of the project that can be trained on, the newest first, and its jobs that have not ended."""
     project = _asker(request).project
     known, more = files.listed(project, purpose=files.TRAINING, after=None, limit=MOST_FILES, order="desc")
-    jobs, _ = tuning.listed(project, None, 20, (), False)
     see = sight.of(request)
-    sets = list_datasets() if see.sees_house else []
+    sets, jobs = list_datasets() if see.sees_house else [], _jobs(project, see)
+    return {"files": known, "more": more, "datasets": list(reversed(sets)), "jobs": jobs}
+
+
+def _jobs(project: str, see: Belonging) -> list[dict[str, Any]]:
+    """Those that have not ended, each with its run if it has one."""
+    jobs, _ = tuning.listed(project, None, 20, (), False)
     runs = {job: run for run, (_, job) in see.runs.items()}
-    waiting_jobs = [{**job, "run": runs.get(job["id"])} for job in jobs if job["status"] not in tuning.ENDED]
-    return {"files": known, "more": more, "datasets": list(reversed(sets)), "jobs": waiting_jobs}
+    return [{**job, "run": runs.get(job["id"])} for job in jobs if job["status"] not in tuning.ENDED]
 
 
 @rooms.shows("/data/sets/{dataset}", "dataset.html.jinja")

@@ -17,7 +17,7 @@ from sodate.serve.who import cookie
 
 NAMES = ("data", "runs", "reports", "ladder", "versions", "play", "judge", "review", "index", "keys")
 
-_PAGES = re.compile(rf"/|/({'|'.join(NAMES)}|login|logout|static)(/.*)?|/favicon\.ico")
+_PAGES = re.compile(rf"/|/live|/({'|'.join(NAMES)}|login|logout|static)(/.*)?|/favicon\.ico")
 _OPEN = re.compile(r"/login(/.*)?|/static/.*|/favicon\.ico")  # where nobody has to be known
 
 

@@ -6,6 +6,7 @@ import datetime
 import functools
 import gzip
 import hashlib
+import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from sodate.core.errors import SodateError
-from sodate.core.text import Sentence, language, tr, visible
+from sodate.core.text import Sentence, language, reading_in, tr, visible
 from sodate.serve import errors, logins
 from sodate.serve.pages.words import day, figure, number, percent, points, seconds, size, status_word
 from sodate.serve.roles import may
@@ -55,13 +56,17 @@ class Rooms:
         self.pages = APIRouter(include_in_schema=False)
         self.wire = APIRouter(prefix="/v1/sodate")
 
-    def shows(self, path: str, template: str) -> Callable[[Callable[..., Mapping[str, Any]]], Callable[..., Any]]:
-        """Registers a function of a request that returns what there is to see."""
+    def shows(
+        self, path: str, template: str, mark: Callable[[Mapping[str, Any]], str] = lambda shown: ""
+    ) -> Callable[[Callable[..., Mapping[str, Any]]], Callable[..., Any]]:
+        """Registers a function of a request that returns what there is to see. A page that is watched carries the
+        `mark` of what it shows, to be compared with those that come later."""
 
         def register(view: Callable[..., Mapping[str, Any]]) -> Callable[..., Any]:
             @functools.wraps(view)
             def page(*args: Any, **given: Any) -> Response:
-                return render(given["request"], template, **view(*args, **given))
+                shown = view(*args, **given)
+                return render(given["request"], template, mark=mark(shown), **shown)
 
             @functools.wraps(view)
             def told(*args: Any, **given: Any) -> Response:
@@ -124,6 +129,13 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(one) for one in value]
     return value
+
+
+def digest(value: Any) -> str:
+    """Another one for other content, whatever the reader's language."""
+    with reading_in("en"):
+        text = json.dumps(plain(value), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def quoted(text: Any) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
+import functools
 import json
-from collections.abc import AsyncGenerator
 from typing import Annotated, Any
 
 from fastapi import Query, Request
-from fastapi.responses import JSONResponse, RedirectResponse, Response
+from fastapi.responses import RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from sodate.api import runs as api
@@ -18,6 +17,7 @@ from sodate.serve.pages import sight
 from sodate.serve.pages.frame import Rooms, plain, render
 from sodate.serve.sending import EventStream, event
 from sodate.serve.state import server_state
+from sodate.serve.watching import Look, Seen
 from sodate.serve.who import Asker
 
 rooms = Rooms()
@@ -63,10 +63,16 @@ def curve(
     points: Annotated[int, Query(ge=2, le=10_000)] = 1000,
     first: Annotated[int | None, Query(ge=0)] = None,
     last: Annotated[int | None, Query(ge=0)] = None,
-) -> JSONResponse:
+) -> Response:
     """The curves of a run, thinned so that no spike is lost."""
     sight.check_run(sight.of(request), run)
-    return JSONResponse(api.curve(run, points, first, last))
+    return Response(_curve(run, points, first, last, api.stamp(run)), media_type="application/json")
+
+
+@functools.lru_cache(maxsize=32)
+def _curve(run: str, points: int, first: int | None, last: int | None, _stamp: tuple[object, ...]) -> bytes:
+    """The curves as JSON, made once for all who look at the same part of a run that has not gone on."""
+    return json.dumps(api.curve(run, points, first, last), separators=(",", ":")).encode()
 
 
 @rooms.pages.get("/runs/compare", response_model=None)
@@ -91,20 +97,23 @@ async def live(request: Request, run: str) -> EventStream:
     """How far the run is, as often as that changes, until it does not run any more."""
     await run_in_threadpool(lambda: sight.check_run(sight.of(request), run))
     here = server_state(request)
+    told = here.watches.told(("run", run), lambda: _look(run), LOOK_SECONDS, lambda: here.draining)
+    return EventStream(told, here.settings.send_seconds, {})
 
-    async def told() -> AsyncGenerator[bytes, None]:
-        before = ""
-        while not here.draining:
-            about = await run_in_threadpool(api.run, run)
-            now = json.dumps(plain({key: about[key] for key in ("status", "progress", "last")}))
-            if now != before:
-                yield event(now, "state")
-                before = now
-            if about["status"] != "running":
-                return
-            await asyncio.sleep(LOOK_SECONDS)
 
-    return EventStream(told(), here.settings.send_seconds, {})
+def _look(run: str) -> Look:
+    """Reads what a run has written only where it has written something."""
+    before: tuple[object, ...] = ()
+
+    def look() -> Seen | None:
+        nonlocal before
+        if (now := api.stamp(run)) == before:
+            return None
+        before = now
+        about = api.standing(run)
+        return Seen(event(json.dumps(plain(about)), "state"), last=about["status"] != "running")
+
+    return look
 
 
 @rooms.pages.post("/runs/{run}/stop", response_model=None)

@@ -18,6 +18,11 @@ def of(request: Request) -> Belonging:
     return belonging(asker.project, asker.role == "own")
 
 
+def again(see: Belonging) -> Belonging:
+    """What the same project sees by now."""
+    return belonging(see.project, see.everything)
+
+
 def check_house(request: Request) -> None:
     """SodateError `not_found` for a project that has nothing but its jobs."""
     asker: Asker = request.state.asker

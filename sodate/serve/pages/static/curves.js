@@ -10,7 +10,8 @@
   let busy = false;
 
   async function fetched(range) {
-    const points = Math.max(200, Math.min(2000, Math.round(place.clientWidth * window.devicePixelRatio)));
+    // In hundreds, so that windows of like width are answered by what the server has made already.
+    const points = Math.max(200, Math.min(2000, 100 * Math.ceil((place.clientWidth * window.devicePixelRatio) / 100)));
     const part = range ? `&first=${Math.floor(range[0])}&last=${Math.ceil(range[1])}` : "";
     const answers = await Promise.all(names.map((name) => fetch(`/v1/sodate/runs/${encodeURIComponent(name)}/curve?points=${points}${part}`)));
     return Promise.all(answers.map((answer) => answer.json()));
@@ -71,6 +72,7 @@
   }
 
   let shown = null;
+  let drawnStep = 0; // the last one in the picture
   async function refresh(range) {
     if (busy) return;
     busy = true;
@@ -78,6 +80,7 @@
     try {
       shown = range;
       const told = await fetched(range);
+      drawnStep = told[0].last_step || 0;
       const known = new Set(["tokens", "supervised_tokens", "computed_tokens", "seconds", "epoch"]);
       for (const figure of place.querySelectorAll("figure[data-keys]")) {
         const keys = figure.dataset.keys.split(" ");
@@ -112,9 +115,11 @@
 
   refresh(null);
   let last = 0;
-  document.addEventListener("sodate:step", () => {
+  document.addEventListener("sodate:step", (event) => {
     const now = performance.now();
     if (now - last < 2000 || shown) return; // who looks at a part goes on looking at it
+    // Where many steps lie within a pixel, the picture is another one only after as many more.
+    if ((event.detail - drawnStep) * place.clientWidth < drawnStep && now - last < 30_000) return;
     last = now;
     refresh(null);
   });

@@ -34,33 +34,79 @@
     if (event.persisted) location.reload(); // a page from the browser's memory may be older than what has happened
   });
 
-  // The run that a page is about: its progress as it comes, and curves.js is told.
+  // What a page watches is told as it changes, while somebody can see it: a page in the background asks for nothing.
   function live(box) {
-    const source = new EventSource(box.dataset.live);
-    source.addEventListener("state", (event) => {
-      const now = JSON.parse(event.data);
-      if (now.progress && box.dataset.first) {
-        source.close();
-        location.reload(); // the first step: from now on there is something to show
-        return;
-      }
-      if (now.progress) {
-        const bar = box.querySelector("progress");
-        bar.value = now.progress.step;
-        bar.max = now.progress.steps;
-        box.querySelector(".done").textContent = now.progress.step.toLocaleString(language);
-        box.querySelector(".left").textContent = now.progress.seconds_left === null ? "" : left(now.progress.seconds_left);
-      }
-      for (const [key, value] of Object.entries(now.last || {})) {
-        const place = document.querySelector(`#figures [data-key="${CSS.escape(key)}"]`);
-        if (place && typeof value === "number") place.textContent = Number.isInteger(value) ? value.toLocaleString(language) : value.toPrecision(4);
-      }
-      document.dispatchEvent(new CustomEvent("sodate:step"));
-      if (now.status !== "running") {
-        source.close();
-        location.reload(); // the page was made while it ran
-      }
-    });
+    let source = null;
+    const close = () => {
+      if (source) source.close();
+      source = null;
+    };
+    const open = () => {
+      if (source || document.hidden || !box.isConnected) return;
+      source = new EventSource(box.dataset.live);
+      source.addEventListener("state", (event) => {
+        const now = JSON.parse(event.data);
+        if (!box.isConnected) close();
+        else if (now.seen) house(box, now);
+        else run(box, now, close);
+      });
+      source.addEventListener("error", () => {
+        if (source && source.readyState === EventSource.CLOSED) again(close, open); // refused; else the browser asks again
+      });
+    };
+    document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
+    open();
+  }
+
+  // A stream that was refused: whoever is not logged in any more is told so, all others try once more after a while.
+  function again(close, open) {
+    close();
+    setTimeout(async () => {
+      const page = await fetch(location.href, { redirect: "manual" }).catch(() => null);
+      if (page && page.type === "opaqueredirect") location.reload();
+      else open();
+    }, 10_000);
+  }
+
+  // A page of several things: how far those are that run; where anything else has changed, its part comes anew.
+  function house(box, now) {
+    if (now.seen !== box.dataset.seen && box.dataset.asked !== now.seen) {
+      box.dataset.asked = now.seen;
+      htmx.ajax("GET", location.href, { source: box, target: box, select: `#${box.id}`, swap: "outerHTML" });
+      return;
+    }
+    for (const one of now.running || []) {
+      const card = box.querySelector(`[data-run="${CSS.escape(one.run)}"]`);
+      if (card && one.steps !== undefined) progress(card, one);
+    }
+  }
+
+  function progress(box, now) {
+    const bar = box.querySelector("progress");
+    if (!bar) return;
+    bar.value = now.step;
+    bar.max = now.steps;
+    box.querySelector(".done").textContent = now.step.toLocaleString(language);
+    box.querySelector(".left").textContent = now.seconds_left === null ? "" : left(now.seconds_left);
+  }
+
+  // The run that a page is about: curves.js is told, too.
+  function run(box, now, close) {
+    if (now.progress && box.dataset.first) {
+      close();
+      location.reload(); // the first step: from now on there is something to show
+      return;
+    }
+    if (now.progress) progress(box, now.progress);
+    for (const [key, value] of Object.entries(now.last || {})) {
+      const place = document.querySelector(`#figures [data-key="${CSS.escape(key)}"]`);
+      if (place && typeof value === "number") place.textContent = Number.isInteger(value) ? value.toLocaleString(language) : value.toPrecision(4);
+    }
+    document.dispatchEvent(new CustomEvent("sodate:step", { detail: now.progress ? now.progress.step : 0 }));
+    if (now.status !== "running") {
+      close();
+      location.reload(); // the page was made while it ran
+    }
   }
 
   function left(seconds) {
@@ -101,5 +147,6 @@
     if (event.target === document.body) return;
     localTimes(event.target);
     named(event.target.parentElement || event.target);
+    if (event.target.dataset.live) live(event.target);
   });
 })();
