@@ -32,6 +32,7 @@ def read_examples(
 ) -> tuple[str, Iterator[Problem | ParsedRow]]:
     """The file's format name ("" if it has no readable row) and its rows in order, read as they are asked for.
 
+    `columns` are those of tables: conversations that have none of them may come in a file beside.
     Raises what `read_rows` raises, and NoFormatError with the columns found when no format fits.
     """
     columns = checked_columns(columns or {})
@@ -46,6 +47,8 @@ def read_examples(
                 break
     if not raws:
         return "", iter([item for item in head if isinstance(item, Problem)])
+    if all("messages" in row and row.keys().isdisjoint(columns.values()) for row in raws):
+        columns = {}
     form = formats.detect(raws, columns, str(path))
     return form.name, _parsed(itertools.chain(head, source), form, columns)
 

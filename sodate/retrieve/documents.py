@@ -26,23 +26,10 @@ from sodate.data.read import RawRow, read_rows
 
 KINDS = (".md", ".markdown", ".txt", ".html", ".htm", ".csv", ".tsv", ".jsonl", ".pdf", ".docx")
 SOURCES = (
-    ".c",
-    ".cpp",
-    ".cs",
-    ".css",
-    ".go",
-    ".java",
-    ".js",
-    ".json",
-    ".php",
-    ".py",
-    ".rb",
-    ".sh",
-    ".tex",
-    ".ts",
-    ".yaml",
-    ".yml",
-)  # read as text where one is named itself; in a folder of documents they are left out
+    *(".c", ".cpp", ".cs", ".css", ".go", ".java", ".js", ".json"),
+    *(".php", ".py", ".rb", ".sh", ".tex", ".ts", ".yaml", ".yml"),
+)
+"""Read as text where one is named itself; in a folder of documents they are left out."""
 _BY_OTHERS = (".pdf", ".docx")
 LARGEST = 200 << 20  # bytes of a document
 SECONDS = 120.0  # that reading one may take
@@ -182,12 +169,33 @@ def _with_tables(lines: list[str], began: int, titles: tuple[str, ...]) -> Itera
         at = end
 
 
+# A heading as Japanese texts mark it: ■ 返品, 【返品】, 第3条 (返品). A sentence is none.
+_MARKED = re.compile(
+    r"\s*(?:[■□◆◇▼]\s*([^。]{1,40})|【([^】。]{1,40})】|(第[0-9０-９一二三四五六七八九十百]+[章節条][^。]{0,40}))\s*$"
+)
+
+
 def _plain(path: Path, note: Note) -> Iterator[Section]:
-    number = 1
-    for paragraph in re.split(r"(\n\s*\n)", _text(path)):
-        if paragraph.strip():
-            yield Section(paragraph, f"line {number}")
-        number += paragraph.count("\n")
+    """Paragraphs, under the heading above them. What is marked and has no text below it is text."""
+    lines = _text(path).split("\n")
+    marked = [_MARKED.match(line) for line in lines]
+    below = False  # whether the next line with something on it is text
+    for number in range(len(lines) - 1, -1, -1):
+        if marked[number] is not None:
+            marked[number], below = (marked[number] if below else None), False
+        elif lines[number].strip():
+            below = True
+    part: list[str] = []
+    titles: tuple[str, ...] = ()
+    for number, (line, heading) in enumerate(zip([*lines, ""], [*marked, None], strict=True), 1):
+        if heading is None and line.strip():
+            part.append(line)
+            continue
+        if part:
+            yield Section("\n".join(part), f"line {number - len(part)}", titles)
+            part = []
+        if heading is not None:
+            titles = (next(filter(None, heading.groups())).strip(),)
 
 
 class _Page(HTMLParser):
@@ -258,6 +266,8 @@ def _rows(path: Path, note: Note) -> Iterator[Section]:
         codec = detect(stream.read(SAMPLE))
     for row in read_rows(path, None if codec == "utf-8" else NAMES[codec]):
         if not isinstance(row, RawRow):
+            if row.code == "bom":  # as Excel writes it: nothing is lost
+                continue
             note(row.code, f"{path.name}:{row.line}: {row.message}")
             continue
         cells = {key: str(value) for key, value in row.data.items() if isinstance(value, str | int | float)}
@@ -267,10 +277,8 @@ def _rows(path: Path, note: Note) -> Iterator[Section]:
         named = next((key for key in TEXTS if key in cells), None)
         text = cells[named] if named else "\n".join(f"{key}: {value}" for key, value in cells.items())
         if not text.strip():
-            note(
-                "empty_document",
-                tr(f"{path.name}:{row.line} has no text.", f"{path.name}:{row.line} に文字がありません。"),
-            )
+            said = tr(f"{path.name}:{row.line} has no text.", f"{path.name}:{row.line} に文字がありません。")
+            note("empty_document", said)
             continue
         yield Section(text, f"line {row.line}", (title,) if title else (), whole=named is None, id=own)
 

@@ -196,6 +196,21 @@ def test_columns_map_any_other_format(tmp_path: Path) -> None:
         check([path], columns={"prompt": "frage", "completion": "antwort"})
 
 
+def test_conversations_may_stand_beside_a_table_whose_columns_are_named(tmp_path: Path) -> None:
+    named = {"system": "指示", "prompt": "質問文", "completion": "回答文"}
+    table, chats = tmp_path / "a.csv", tmp_path / "b.jsonl"
+    table.write_text("指示,質問文,回答文\nS,U,A\nS,U2,A2\n", "utf-8")
+    row = {"messages": [{"role": "user", "content": "U"}, {"role": "assistant", "content": "A"}]}
+    chats.write_text(json.dumps(row), "utf-8")
+    _, example = read_one(row, tmp_path, columns=named)
+    assert isinstance(example, Conversation) and example.messages == (U, A)
+    checked = check([table], against=chats, columns=named)
+    assert checked.ledger.rows_used == 1 and checked.ledger.rows_aside == 1
+    chats.write_text(json.dumps({**row, "質問文": "U"}), "utf-8")
+    with pytest.raises(SodateError, match="no column 指示, 回答文"):
+        read_examples(chats, named)
+
+
 def test_an_unpaired_preference_is_not_trained_as_if_it_were_good(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps({"prompt": "U", "response": "A", "label": False}))

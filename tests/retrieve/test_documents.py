@@ -57,6 +57,25 @@ def test_text_in_shift_jis_is_read_by_paragraph(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_marked_lines_of_japanese_texts_are_headings_where_text_stands_below(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text(
+        "案内\n\n■双眼鏡\n1時間200円。\n■ 車いす\n\n3台。\n\n無料。\n【注意】\n第3条（返品）\n不可。\n■文です。\n◆終\n"
+    )
+    assert read(file) == [
+        ("line 1", (), "案内"), ("line 4", ("双眼鏡",), "1時間200円。"), ("line 7", ("車いす",), "3台。"),
+        ("line 9", ("車いす",), "無料。\n【注意】"), ("line 12", ("第3条（返品）",), "不可。\n■文です。\n◆終"),
+    ]  # fmt: skip
+
+
+def test_a_table_as_excel_saves_it_sets_nothing_aside(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_bytes("題目,人数\r\n変光星,4名\r\n".encode("utf-8-sig"))
+    assert read_document(file, lambda code, text: pytest.fail(text)) == [
+        Section("題目: 変光星\n人数: 4名", "line 2", whole=True)
+    ]
+
+
 def test_rows_have_a_title_a_text_and_their_own_id_or_all_their_cells(tmp_path: Path) -> None:
     file = tmp_path / "a.jsonl"
     file.write_text(
