@@ -6,6 +6,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def build(paths: Iterable[Path], name: str, encode: Encode | None = None) -> Bui
                 same = known.get((shown, source["sha256"]))
                 built.reused += same is not None
                 if same is not None and whole is not None:
-                    found: Iterable[Passage] = same
+                    found: Iterable[Passage] = map(whole.passages.__getitem__, same)
                     built.set_aside += [one for one in whole.manifest.get("set_aside", []) if one["file"] == shown]
                 else:
                     found = list(passages(shown, read_apart(path, _noting(built, shown))))
@@ -207,19 +208,20 @@ def _the_same(before: Index, seen: Mapping[str, str | None], others: list[dict[s
     return built
 
 
-def _known(before: Index) -> dict[tuple[str, str], list[Passage]]:
-    """The passages of each source of an earlier build, by name and hash, where documents are still read so. Sources of
-    which a passage was left out as a duplicate are read anew: the other one may be gone."""
+def _known(before: Index) -> dict[tuple[str, str], range]:
+    """The numbers of the passages of each source of an earlier build, by name and hash, where documents are still read
+    so. Sources of which a passage was left out as a duplicate are read anew: the other one may be gone."""
     about = before.manifest
     if about["reader"] != READER:
         return {}
-    by_file: dict[str, list[Passage]] = {}
-    for passage in before.passages:
-        by_file.setdefault(passage.file, []).append(passage)
+    held: dict[str, range] = {}
+    for file, same in groupby(enumerate(before.passages), lambda one: one[1].file):  # a file's stand together
+        numbers = [number for number, _ in same]
+        held[file] = range(numbers[0], numbers[-1] + 1)
     return {
-        (source["file"], source["sha256"]): by_file[source["file"]]
+        (source["file"], source["sha256"]): held[source["file"]]
         for source in about["sources"]
-        if len(by_file.get(source["file"], ())) == source["passages"]
+        if len(held.get(source["file"], ())) == source["passages"]
     }
 
 
