@@ -12,7 +12,7 @@ from typing import Any
 
 from sodate.api.encoders import Encoder, encoder
 from sodate.api.reranking import MANY, reranked
-from sodate.core.errors import UsageError
+from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
 from sodate.core.types import Conversation, Message, TaskItem
 from sodate.release.registry import find_version
@@ -94,7 +94,7 @@ def _encoder(index: Index) -> Encoder:
 
 def build_index(paths: Sequence[str | Path], name: str) -> dict[str, Any]:
     """Makes `name@N` from documents and folders of them; what was set aside says why."""
-    before = catalogue.newest(name)
+    before = catalogue.readable(name)
     encode = _encoder(before).passages if before and "encoder" in before.manifest else None
     built = build([Path(path) for path in paths], name, encode)
     about = built.index.manifest
@@ -107,9 +107,13 @@ def build_index(paths: Sequence[str | Path], name: str) -> dict[str, Any]:
 
 def indexes() -> list[dict[str, Any]]:
     """Every index, oldest first."""
-    found = []
+    found: list[dict[str, Any]] = []
     for one in catalogue.list_indexes():
-        about = one.manifest
+        try:
+            about = one.manifest
+        except SodateError:  # said by whatever asks for it: the others are there all the same
+            found.append({"index": one.id, "created_at": None, "files": None, "chunks": None})
+            continue
         found.append({"index": one.id, "created_at": about.get("created_at"), "files": len(about["sources"]),
                       "chunks": about["passages"]})  # fmt: skip
     return found

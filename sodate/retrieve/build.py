@@ -22,7 +22,7 @@ from sodate.core.text import tr
 from sodate.data import pii
 from sodate.data.similar import NearIndex
 from sodate.retrieve import postings, store, vectors
-from sodate.retrieve.catalogue import newest, verify
+from sodate.retrieve.catalogue import next_number, readable, verify
 from sodate.retrieve.documents import KINDS, read_apart
 from sodate.retrieve.index import Index, Weights
 from sodate.retrieve.passages import Passage, passages
@@ -56,7 +56,7 @@ def build(paths: Iterable[Path], name: str, encode: Encode | None = None) -> Bui
     home.checked_name(name, tr("Index name", "索引名"))
     files, others = _files(paths)
     seen = {shown: _hash_of(path) for shown, path in files}
-    before = newest(name)
+    before = readable(name)
     whole = before if before and _is_whole(before) else None
     if whole is not None and (same := _the_same(whole, seen, others)) is not None:
         return same
@@ -123,11 +123,6 @@ def build(paths: Iterable[Path], name: str, encode: Encode | None = None) -> Bui
 
 def _whole(passage: Passage) -> str:
     return "\n".join((*passage.titles, passage.text))
-
-
-def next_number(name: str) -> int:
-    last = newest(name)
-    return (last.number if last else 0) + 1
 
 
 def _noting(built: Built, file: str) -> Callable[[str, str], None]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from sodate.core import home
 from sodate.core.errors import SodateError
 from sodate.core.files import sha256_file
 from sodate.core.text import tr
+from sodate.retrieve import postings, store
 from sodate.retrieve.index import Index
 
 
@@ -21,8 +24,19 @@ def list_indexes(name: str | None = None) -> list[Index]:
     return found
 
 
-def newest(name: str) -> Index | None:
-    return next(iter(list_indexes(name)[::-1]), None)
+def readable(name: str) -> Index | None:
+    """The newest of a name whose index.json can be read: one that was damaged by hand keeps nobody from building."""
+    for one in list_indexes(name)[::-1]:
+        with contextlib.suppress(SodateError):
+            return one if one.manifest else None
+    return None
+
+
+def next_number(name: str) -> int:
+    """Above every folder of the name, also one without an index.json."""
+    root = home.indexes_dir() / name
+    numbers = [int(f.name) for f in root.iterdir() if f.name.isdecimal()] if root.is_dir() else []
+    return max(numbers, default=0) + 1
 
 
 def find(reference: str) -> Index:
@@ -44,18 +58,23 @@ def find(reference: str) -> Index:
 
 def verify(index: Index) -> None:
     """SodateError if a file of the index is not the one that was built."""
-    for file, digest in index.manifest["files"].items():
+    about = index.manifest
+    digests = about["files"]
+    for file in dict.fromkeys((*digests, *postings.FILES, *store.FILES)):
         path = index.path / file
-        if not path.is_file() or sha256_file(path) != digest:
-            raise SodateError(
-                tr(
-                    f"{file} of index {index.id} was changed or is gone.",
-                    f"索引 {index.id} の {file} が変更または削除されています。",
-                ),
-                tr("Build it again from its documents.", "文書から作り直してください。"),
-                code="damaged",
-                file=path,
-            )
+        if not path.is_file() or sha256_file(path) != digests.get(file):
+            raise _damaged(index, file)
+    if store.blocks(index.path) != -(-about["passages"] // store.BLOCK):
+        raise _damaged(index, "index.json")
+
+
+def _damaged(index: Index, file: str) -> SodateError:
+    return SodateError(
+        tr(f"{file} of index {index.id} was changed or is gone.",
+           f"索引 {index.id} の {file} が変更または削除されています。"),
+        tr("Build it again from its documents.", "文書から作り直してください。"),
+        code="damaged", file=index.path / file,
+    )  # fmt: skip
 
 
 def difference(old: Index, new: Index) -> dict[str, list[str]]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -14,7 +14,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from sodate.core.errors import SodateError
 from sodate.core.manifests import IndexManifest, read_manifest
+from sodate.core.text import tr
 from sodate.retrieve import postings, store
 from sodate.retrieve.passages import Passage
 from sodate.retrieve.terms import folded, pairs, terms
@@ -76,7 +78,21 @@ class Index:
 
     @cached_property
     def manifest(self) -> IndexManifest:
-        value: IndexManifest = read_manifest(self.path / "index.json")
+        """SodateError where it is gone, or not as it was written."""
+        path = self.path / "index.json"
+        value: IndexManifest = read_manifest(path)
+        kinds = {"reader": int, "sources": list, "passages": int, "weights": dict, "files": dict}
+        weights = value.get("weights")
+        if (
+            any(not isinstance(value.get(key), kind) for key, kind in kinds.items())
+            or not isinstance(weights, dict)
+            or {one.name for one in fields(Weights)} != weights.keys()
+        ):
+            raise SodateError(
+                tr(f"{path} was changed: it does not describe an index.",
+                   f"{path} が変更されていて、索引の情報として読めません。"),
+                tr("Build it again from its documents.", "文書から作り直してください。"), code="damaged", file=path,
+            )  # fmt: skip
         return value
 
     @cached_property

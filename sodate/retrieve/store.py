@@ -45,6 +45,11 @@ def write(folder: Path, passages: Iterable[Passage]) -> Iterator[Passage]:
     np.array(starts, np.int64).tofile(folder / FILES[1])
 
 
+def blocks(folder: Path) -> int:
+    """How many blocks an index has."""
+    return (folder / FILES[1]).stat().st_size // 8 - 1
+
+
 @dataclass(frozen=True)
 class Passages:
     """Passages by their number."""

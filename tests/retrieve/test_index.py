@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sodate.api import retrieval
 from sodate.core.errors import SodateError, UsageError
 from sodate.retrieve import build as building
 from sodate.retrieve import catalogue, postings, segments
@@ -192,6 +193,28 @@ def test_only_what_changed_is_read_again(home: Path, tmp_path: Path, monkeypatch
     assert catalogue.difference(old, new) == {"added": ["new.txt"], "removed": ["hours.txt"], "changed": ["post.md"]}
     assert new.search("返品", 1)[0].passage.file == "returns.md"
     assert "500" in new.search("送料", 1)[0].passage.text and "無料" in old.search("送料", 1)[0].passage.text
+
+
+def test_an_index_json_that_was_changed_or_removed_is_named_and_does_not_keep_anyone_from_building_again(
+    home: Path, tmp_path: Path
+) -> None:
+    folder = docs(tmp_path)
+    about = build([folder], "faq").index.path / "index.json"
+    own = about.read_text()
+    changed = json.loads(own)
+    for text in (own[:20], "{}", "[]", own.replace('"weights"', '"weight"'), json.dumps({**changed, "passages": 90}),
+                 json.dumps({**changed, "files": {}})):  # fmt: skip
+        about.write_text(text)
+        with pytest.raises(SodateError) as raised:
+            retrieval.search_index("faq", "返品")
+        assert raised.value.code == "damaged"
+    about.write_text(own[:20])
+    assert build([folder], "faq").index.id == "faq@2"
+    assert [(one["index"], one["chunks"] is None) for one in retrieval.indexes()] == [("faq@1", True), ("faq@2", False)]
+    about.unlink()
+    (home / "indexes" / "faq" / "2" / "index.json").unlink()
+    again = build([folder], "faq")
+    assert (again.index.id, again.reused) == ("faq@3", 0) and again.index.search("返品", 1)
 
 
 def test_the_same_passage_is_there_once_also_when_one_of_its_files_goes(home: Path, tmp_path: Path) -> None:
