@@ -41,8 +41,8 @@ def logs_set(
         typer.Option(help=tr("Held against every reply, e.g. json.", "すべての返答に使う採点。例: json")),
     ] = None,
     stored: Annotated[
-        Literal["on", "off"] | None,
-        typer.Option(help=tr("Whether `store` stores replies as sent.", "store の返答を送ったまま保存するか。")),
+        Literal["scrubbed", "raw", "off"] | None,
+        typer.Option(help=tr("How `store` keeps replies.", "store の返答をどう保存するか。")),
     ] = None,
     slow_ms: Annotated[
         int | None, typer.Option(min=1, help=tr("Slower counts as a failure.", "これより遅ければ失敗。"))
@@ -57,12 +57,16 @@ def logs_set(
 
     from sodate.learn import recording
 
-    given: dict[str, Any] = {"mode": mode, "share": share, "slow_ms": slow_ms, "confidence": confidence}
+    given: dict[str, Any] = {
+        "mode": mode,
+        "share": share,
+        "slow_ms": slow_ms,
+        "confidence": confidence,
+        "stored": stored,
+    }
     changes = {key: value for key, value in given.items() if value is not None}
     if keep_days is not None:
         changes["keep_days"] = keep_days or None
-    if stored is not None:
-        changes["stored"] = stored == "on"
     if words is not None:
         changes["words"] = recording.word_list(words)
     if grader is not None:

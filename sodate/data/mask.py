@@ -207,7 +207,7 @@ def _walk(
     if isinstance(value, dict):
         return {
             masked(key, ""): item if key in _PLAIN_KEYS and isinstance(item, str) and not _DIGITS.search(item)
-            else _walk(item, _label(key, value), names, words, also, counts, kept)
+            else _walk(item, label_of(key, value), names, words, also, counts, kept)
             for key, item in value.items()
         }  # fmt: skip
     if isinstance(value, list):
@@ -223,7 +223,7 @@ def _walk(
 _DIGITS = re.compile("[0-9]{7}|@")
 
 
-def _label(key: str, beside: Mapping[str, Any]) -> str:
+def label_of(key: str, beside: Mapping[str, Any]) -> str:
     """The key, where it says whose the value is: the `name` of a function or of a message's writer does not."""
     return "" if key == "name" and beside.keys() & {"parameters", "arguments", "role", "description"} else key
 
@@ -235,7 +235,7 @@ def names_in(value: Any, label: str) -> Iterable[str]:
                     if kind == "name" and end - start >= _STRANGE)  # fmt: skip
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from names_in(item, _label(key, value))
+            yield from names_in(item, label_of(key, value))
     elif isinstance(value, list):
         for item in value:
             yield from names_in(item, label)

@@ -39,10 +39,16 @@ KEPT, QUEUE_FULL, TOO_LARGE, SCRUB_FAILED, DATABASE_FAILED = OUTCOMES = (
 
 
 class Recorder:
-    """`put` takes an exchange and returns at once. `counted(outcome, how_many)` is told what became of them."""
+    """`put` takes an exchange and returns at once. `counted(outcome, how_many)` is told what became of them; `also` is
+    called now and then, several times a second where nothing comes."""
 
-    def __init__(self, counted: Callable[[str, int], None] = lambda outcome, number: None) -> None:
+    def __init__(
+        self,
+        counted: Callable[[str, int], None] = lambda outcome, number: None,
+        also: Callable[[], None] = lambda: None,
+    ) -> None:
         self._counted = counted
+        self._also = also
         self._queue: queue.Queue[Exchange | None] = queue.Queue(WAITING)  # None: write what has come together
         self._characters = 0
         self._lock = threading.Lock()
@@ -63,11 +69,11 @@ class Recorder:
             return zlib.crc32(id.encode()) < rules.share * 2**32
         return rules.mode == "on"
 
-    def stores(self, project: str) -> bool:
-        """Whether a project lets its askers have replies stored as they were sent."""
+    def rules(self, project: str) -> Rules:
+        """What a project keeps, as it was two seconds ago at most."""
         if time.monotonic() - self._looked > RULES_SECONDS:
             self._wake.set()
-        return self._rules.get(project, OFF).stored
+        return self._rules.get(project, OFF)
 
     def put(self, told: Exchange) -> None:
         """Takes an exchange that is wanted; drops it where there is no room."""
@@ -186,11 +192,12 @@ class Recorder:
         return self._desks[rules]
 
     def _now_and_then(self) -> None:
+        self._also()
         now = time.monotonic()
         if self._wake.is_set() and now - self._looked > RULES_SECONDS:
             self._wake.clear()
             self._look_up()
-        if any(rules.keep_days for rules in self._rules.values()) and now - self._swept > SWEEP_SECONDS:
+        if now - self._swept > SWEEP_SECONDS:
             self._swept = now
             try:
                 retention.sweep()

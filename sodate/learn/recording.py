@@ -21,6 +21,7 @@ from sodate.db.connection import reading, writing
 from sodate.db.exchange_tables import RecordingRow
 
 Mode = Literal["off", "sampled", "on"]
+Stored = Literal["scrubbed", "raw", "off"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 KEEP_DAYS = 90
 MAX_WORDS = 10_000
@@ -32,8 +33,9 @@ class Rules:
 
     `share` is of exchanges, where they are sampled. `words` are its own names and terms that are scrubbed like personal
     data. Slower than `slow_ms`, or a confidence below `confidence`, is a failure. `graders` are specs of graders that
-    look at a reply alone, as in `sodate eval`, held against every one. `stored`: replies are stored as they were sent
-    where whoever asked said `store`; they go after `keep_days`, too, in every mode.
+    look at a reply alone, as in `sodate eval`, held against every one. `stored`: how replies are kept where whoever
+    asked said `store`: without personal data, as they were sent (raw), or not at all. They go after `keep_days`, too,
+    in every mode.
     """
 
     mode: Mode = "off"
@@ -43,7 +45,7 @@ class Rules:
     slow_ms: int = 20_000
     confidence: float = 0.5
     graders: tuple[str, ...] = ()
-    stored: bool = True
+    stored: Stored = "scrubbed"
 
 
 OFF = Rules()
@@ -70,24 +72,44 @@ def change(project: str, changes: Mapping[str, Any]) -> Rules:
         row = session.get(RecordingRow, project)
         rules = _checked(replace(_rules(row) if row is not None else OFF, **changes))
         if row is None:
-            row = RecordingRow(project=project, swept_at=None, steady_since=None, looked=0)
+            row = row_of(project)
             session.add(row)
-        row.mode, row.share, row.keep_days = rules.mode, rules.share, rules.keep_days
-        row.rules = json.dumps({key: getattr(rules, key) for key in _KEPT})
+        _write(row, rules)
     return rules
+
+
+def row_of(project: str) -> RecordingRow:
+    """The row of a project that nobody has said anything of."""
+    row = RecordingRow(project=project, swept_at=None, steady_since=None, looked=0)
+    _write(row, OFF)
+    return row
+
+
+def _write(row: RecordingRow, rules: Rules) -> None:
+    row.mode, row.share, row.keep_days = rules.mode, rules.share, rules.keep_days
+    row.rules = json.dumps({key: getattr(rules, key) for key in _KEPT})
 
 
 def _rules(row: RecordingRow) -> Rules:
     told = json.loads(row.rules)
     return Rules(
         cast(Mode, row.mode), row.share, row.keep_days, tuple(told["words"]), told["slow_ms"],
-        told["confidence"], tuple(told["graders"]), told.get("stored", True),
+        told["confidence"], tuple(told["graders"]), _stored(told.get("stored")),
     )  # fmt: skip
+
+
+def _stored(kept: object) -> Stored:
+    """As rules of before said it, too: True was "as it was sent" without anybody having asked for it."""
+    if kept is False or kept == "off":
+        return "off"
+    return "raw" if kept == "raw" else "scrubbed"
 
 
 def _checked(rules: Rules) -> Rules:
     if rules.mode not in MODES:
         raise _wrong("mode", tr("It is off, sampled or on.", "off、sampled、on のどれかにしてください。"))
+    if rules.stored not in get_args(Stored):
+        raise _wrong("stored", tr("It is scrubbed, raw or off.", "scrubbed、raw、off のどれかにしてください。"))
     if not 0 < rules.share <= 1:
         raise _wrong("share", tr("A share lies between 0 and 1.", "割合は 0 より大きく 1 以下にしてください。"))
     if rules.keep_days is not None and rules.keep_days < 1:

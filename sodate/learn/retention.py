@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sodate.db.connection import reading, writing
 from sodate.db.exchange_tables import ExchangeRow, RecordingRow
 from sodate.db.tables import StoredReply
+from sodate.learn import recording
 from sodate.learn.keeping import DAY
 
 STEADY = DAY  # seconds for which the clock has to have gone on without a jump
@@ -31,6 +32,10 @@ def sweep(now: int | None = None) -> int:
 
 def _due(now: int) -> list[tuple[str, int]]:
     with writing() as session:
+        known, theirs = sa.select(RecordingRow.project), StoredReply.project
+        for project in session.scalars(sa.select(theirs).distinct().where(theirs.not_in(known))).all():
+            session.add(recording.row_of(project))  # nobody has said anything of it: the usual age is for it, too
+        session.flush()
         found = []
         for row in session.scalars(sa.select(RecordingRow)):
             if row.swept_at is None or row.steady_since is None or not 0 <= now - row.swept_at <= JUMP:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from sodate.core import variants
-from sodate.data import mask, pii
+from sodate.data import mask, mask_key, pii
 
 Scrub = Callable[[Sequence[str]], list[str]]  # the texts of one exchange in, the same without personal data out
 WORD = "[word]"  # what stands where one of the project's own words stood
@@ -41,6 +42,55 @@ def scrubber(words: Sequence[str]) -> Scrub:
         return [masked.get(text, text) for text in spelt]
 
     return scrub
+
+
+def document_scrubber(words: Sequence[str]) -> Callable[[Any], Any]:
+    """What takes personal data and these words out of a JSON value as a wire has it: a reply, with what was asked.
+
+    Identifiers stay: by them calls find their results. Pseudonyms that stand there already mean somebody else.
+    """
+    own = _pattern(words)
+
+    def scrub(value: Any) -> Any:
+        spelt = [(label, _without(own, _ESCAPE.sub(_spelt, text))) for label, text in _texts(value, "")]
+        taken = frozenset(one for _, text in spelt for one in mask_key.pseudonyms_in(text))
+        clean, _, _ = mask.mask_cells(spelt, mask.Pseudonyms(avoid=taken))
+        return _with(value, iter(clean))
+
+    return scrub
+
+
+# What a program wrote under these is no text of a person.
+_IDENTIFIERS = frozenset(
+    ("id", "type", "object", "role", "status", "call_id", "tool_call_id", "file_id", "vector_store_id", "phase")
+)
+_IDENTIFIER = re.compile(r"[A-Za-z]+[A-Za-z0-9_.-]*")
+
+
+def _identifies(key: str, item: Any) -> bool:
+    return key in _IDENTIFIERS and isinstance(item, str) and _IDENTIFIER.fullmatch(item) is not None
+
+
+def _texts(value: Any, label: str) -> Iterator[tuple[str, str]]:
+    """Every text within, with the key it stands under."""
+    if isinstance(value, str):
+        yield label, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if not _identifies(key, item):
+                yield from _texts(item, mask.label_of(key, value))
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item, label)
+
+
+def _with(value: Any, clean: Iterator[Any]) -> Any:
+    """The value with the next of `clean` for each of its `_texts`."""
+    if isinstance(value, str):
+        return next(clean)
+    if isinstance(value, dict):
+        return {key: item if _identifies(key, item) else _with(item, clean) for key, item in value.items()}
+    return [_with(item, clean) for item in value] if isinstance(value, list) else value
 
 
 def _masked(texts: Sequence[str]) -> tuple[dict[str, str], list[str]]:

@@ -31,6 +31,7 @@ from sodate.serve import (
 )
 from sodate.serve.guard import Guard
 from sodate.serve.metrics import Metrics
+from sodate.serve.originals import Originals
 from sodate.serve.pages import house
 from sodate.serve.settings import Settings
 from sodate.serve.state import ServerState
@@ -40,7 +41,8 @@ from sodate.serve.who import Doorkeeper
 def build(service: Service, settings: Settings) -> tuple[Guard, ServerState]:
     """The application, and what its routes share."""
     counters = Metrics(service)
-    here = ServerState(service, settings, counters, Recorder(counters.recorded))
+    originals = Originals()
+    here = ServerState(service, settings, counters, Recorder(counters.recorded, originals.forget_old), originals)
     app = FastAPI(title="sodate", version="1", docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.server_state = here
     errors.install(app)

@@ -73,8 +73,8 @@ async def chat(request: Request, asked: ChatRequest) -> Response:
         done = await unless_gone(request, lambda: _all(here, job))
     job.keep(here, done)
     body = _body(job, done)
-    if asked.store and here.recorder.stores(request.state.project):
-        await asyncio.to_thread(stored.keep, body, asked, request.state.project)
+    if asked.store:
+        await asyncio.to_thread(stored.keep_chat, here, body, asked, request.state.project)
     return JSONResponse(body, headers=headers | confidence_headers(done[0].confidence))
 
 
@@ -248,8 +248,8 @@ async def _events(
                     yield chunk(number, {name: delta.text}, scores=scores)
     finished = [done[number] for number in range(len(job.asks))]
     job.keep(here, finished)
-    if job.request.store and here.recorder.stores(project):
-        await asyncio.to_thread(stored.keep, _body(job, finished), job.request, project)
+    if job.request.store:
+        await asyncio.to_thread(stored.keep_chat, here, _body(job, finished), job.request, project)
     if with_usage:
         yield event({**job.head, "object": "chat.completion.chunk", "service_tier": "default", "choices": [],
                      "usage": usage(finished)})  # fmt: skip

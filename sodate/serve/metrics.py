@@ -7,7 +7,7 @@ import asyncio
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from sodate.api.answering import Ask, End, Service
-from sodate.learn.recorder import OUTCOMES
+from sodate.learn.recorder import OUTCOMES, QUEUE_FULL
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
@@ -34,6 +34,13 @@ class Metrics:
         )
         for outcome in OUTCOMES:  # they show before the first is counted
             self.exchanges.labels(outcome)
+        self.stored = Counter(
+            "sodate_stored_replies", "Replies stored because `store` said so, and those that could not be",
+            ["outcome"], registry=self._registry,
+        )  # fmt: skip
+        for outcome in OUTCOMES:
+            if outcome != QUEUE_FULL:
+                self.stored.labels(outcome)
         ProcessCollector(registry=self._registry)  # memory, open files, processor seconds
         self._tasks = Gauge("sodate_tasks", "Tasks of the event loop", registry=self._registry)
         service.on_end = self._counted

@@ -132,14 +132,17 @@ async def respond(request: Request, asked: ResponseRequest) -> Response:
         return EventStream(_events(here, deltas, job, project), here.settings.send_seconds, headers)
     with kept.broken_too(lambda reply: job.keep(here, (), reply)):
         body = await unless_gone(request, lambda: _whole(here, job))
-    await asyncio.to_thread(_keep, job, body, project)
+    await asyncio.to_thread(_keep, here, job, body, project)
     return JSONResponse(body, headers=headers | confidence_headers(body.get("confidence")))
 
 
 def _checked(here: ServerState, asked: ResponseRequest, project: str) -> Job:
     started = time.monotonic()
     given = [ResponseItem(role="user", content=asked.input)] if isinstance(asked.input, str) else asked.input
-    items = [*_earlier(asked.previous_response_id, project), *(item.model_dump(exclude_none=True) for item in given)]
+    items = [
+        *_earlier(here, asked.previous_response_id, project),
+        *(item.model_dump(exclude_none=True) for item in given),
+    ]
     begins = next((item.get("content") for item in items if item.get("role") == "user"), None)
     who = asked_model.asker(asked.safety_identifier, asked.user, begins)
     served = asked_model.find(here, asked.model, project, who)
@@ -167,7 +170,7 @@ def _checked(here: ServerState, asked: ResponseRequest, project: str) -> Job:
         searched = replace(searched, shown=len(turn.passages))
     else:
         turn = grounded(turn)
-    keep = asked.store is not False and here.recorder.stores(project)
+    keep = asked.store is not False and here.recorder.rules(project).stored != "off"
     return Job(new_id("resp_"), int(time.time()), asked, turn, prepared(turn), items, turns, started, keep, searched)
 
 
@@ -188,14 +191,16 @@ def _choice(choice: Any, searching: bool) -> tuple[Mode, tuple[str, ...] | None,
     return mode, None, searching and mode != "none"
 
 
-def _earlier(id: str | None, project: str) -> list[dict[str, Any]]:
+def _earlier(here: ServerState, id: str | None, project: str) -> list[dict[str, Any]]:
     """What an earlier response was asked and what it said, as input items."""
     if id is None:
         return []
     try:
         with reading() as session:
             row = stored.get(session, KIND, id, project)
-            return [*json.loads(row.asked), *json.loads(row.body)["output"]]
+        if original := here.originals.get(id):
+            return [*original.asked, *original.body["output"]]
+        return [*json.loads(row.asked), *json.loads(row.body)["output"]]
     except UsageError:
         raise UsageError(
             tr(f"Previous response with id {id[:64]!r} not found.", f"以前の応答 {id[:64]!r} はありません。"),
@@ -296,7 +301,7 @@ async def _events(
                     yield line
                 empty = [] if len(spelling.items) > before else [message_item("", (), status)]
                 body = job.body(status, [*spelling.items, *empty], delta)
-                await asyncio.to_thread(_keep, job, body, project)
+                await asyncio.to_thread(_keep, here, job, body, project)
                 yield spelling.event(f"response.{status}", response=body)
     except Exception as error:
         if isinstance(error, BrokenForm):
@@ -305,18 +310,21 @@ async def _events(
         yield spelling.event("response.failed", response=job.body("failed", spelling.items, None, said))
 
 
-def _keep(job: Job, body: dict[str, Any], project: str) -> None:
+def _keep(here: ServerState, job: Job, body: dict[str, Any], project: str) -> None:
+    """Stores the response where it may be; `store` then says whether it was."""
     asked = job.request
     if job.stored:
         who = asked.safety_identifier or asked.user
-        stored.put(KIND, job.id, body, job.items, asked.metadata or {}, project, who)
+        body["store"] = stored.keep(here, KIND, body, job.items, asked.metadata or {}, project, who)
 
 
 @router.get("/{id}", response_model=None)
 def retrieved(request: Request, id: str) -> JSONResponse:
     """A stored response."""
     with reading() as session:
-        return JSONResponse(json.loads(stored.get(session, KIND, id, request.state.project).body))
+        row = stored.get(session, KIND, id, request.state.project)
+    original = server_state(request).originals.get(id)
+    return JSONResponse(original.body if original else json.loads(row.body))
 
 
 @router.delete("/{id}", response_model=None)
@@ -324,6 +332,7 @@ def deleted(request: Request, id: str) -> JSONResponse:
     """Forgets a stored response."""
     with writing() as session:
         session.delete(stored.get(session, KIND, id, request.state.project))
+    server_state(request).originals.drop(id)
     return JSONResponse({"id": id, "object": "response", "deleted": True})
 
 
@@ -342,7 +351,9 @@ def input_items(
 ) -> JSONResponse:
     """What a stored response was asked."""
     with reading() as session:
-        asked = json.loads(stored.get(session, KIND, id, request.state.project).asked)
+        row = stored.get(session, KIND, id, request.state.project)
+    original = server_state(request).originals.get(id)
+    asked = original.asked if original else json.loads(row.asked)
     return stored.paged([input_item(item, f"{id}-{n}") for n, item in enumerate(asked)], after, limit, order)
 
 

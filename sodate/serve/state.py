@@ -9,6 +9,7 @@ from fastapi import Request
 from sodate.api.answering import Service
 from sodate.learn.recorder import Recorder
 from sodate.serve.metrics import Metrics
+from sodate.serve.originals import Originals
 from sodate.serve.settings import Settings
 from sodate.serve.watching import Watches
 
@@ -21,6 +22,7 @@ class ServerState:
     settings: Settings
     metrics: Metrics
     recorder: Recorder
+    originals: Originals
     draining: bool = False
     watches: Watches = field(default_factory=Watches)
 

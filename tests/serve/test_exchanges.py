@@ -205,7 +205,7 @@ def test_a_project_can_keep_its_askers_from_storing_anything(keeping: tuple[Runn
     client = server.client(secrets["shop"])
     ask = {"model": "orders", "input": "Send one pear.", "max_output_tokens": 4, "temperature": 0}
     assert client.responses.create(**ask).store is True  # type: ignore[call-overload]
-    recording.change("shop", {"stored": False})
+    recording.change("shop", {"stored": "off"})
     try:
         wait(lambda: client.responses.create(**ask).store is False)  # type: ignore[call-overload]
         said = client.responses.create(store=True, **ask)  # type: ignore[call-overload]
@@ -215,7 +215,7 @@ def test_a_project_can_keep_its_askers_from_storing_anything(keeping: tuple[Runn
         with pytest.raises(NotFoundError):
             client.chat.completions.retrieve(done.id)
     finally:
-        recording.change("shop", {"stored": True})
+        recording.change("shop", {"stored": "scrubbed"})
 
 
 def test_a_canary_of_personal_data_is_in_no_file_of_the_server(keeping: tuple[Running, dict[str, str]]) -> None:
