@@ -1,6 +1,7 @@
 """What people say of replies: thumbs, corrections, labels, comments, rankings. Said twice, it counts once.
 
-Whoever says very much does not decide alone: of one person `FULL` thumbs count fully, the k-th counts FULL / k.
+Whoever says very much does not decide alone: of one person `FULL` thumbs count fully, the k-th counts FULL / k. Thumbs
+down that count less than LEAST together make no failure: one person makes as many as forty, and not 100,000.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from sodate.learn.reasons import Reason, reason
 from sodate.learn.scrubbing import LONGEST, scrubber
 
 FULL = 20  # thumbs of one person that count fully
+LEAST = 0.5  # that thumbs down of an exchange have to count, all together, for it to have failed
 ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
 Thumb = Literal["up", "down"]
 _CONTENT = ("thumb", "correction", "label", "comment", "ranking")
@@ -189,7 +191,7 @@ def reasons_of(said: Sequence[FeedbackRow]) -> dict[str, Reason | None]:
     down = min(1.0, sum(row.weight for row in said if row.thumb == "down"))
     corrected = min(1.0, sum(row.weight for row in said if row.correction))
     return {
-        "thumbs_down": reason("thumbs_down", weight=down) if down else None,
+        "thumbs_down": reason("thumbs_down", weight=down) if down >= LEAST else None,
         "corrected": reason("corrected", weight=corrected) if corrected else None,
     }
 

@@ -99,6 +99,15 @@ def print_failures(told: Mapping[str, Any]) -> None:
             ),
             style="yellow",
         )
+        down, weighed = (told["feedback"][key] for key in ("down_share", "down_share_weighed"))
+        if down is not None and weighed is not None:
+            out.print(
+                tr(
+                    f"thumbs down: {100 * down:.0f} % of all, {100 * weighed:.0f} % with each person weighed",
+                    f"低評価: 全体の {100 * down:.0f}%。人ごとに重みを付けると {100 * weighed:.0f}%",
+                ),
+                style="yellow",
+            )
     for one in told["failures"]:
         out.print()
         _print_exchange(one)

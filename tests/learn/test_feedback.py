@@ -111,6 +111,12 @@ def test_one_who_says_very_much_is_weighed_and_shown(home: Path) -> None:
     assert (worst["said"], worst["weight"]) == (200, 0.1) and worst["share"] == pytest.approx(200 / 230)
     assert people["down_share"] == pytest.approx(200 / 230)
     assert people["down_share_weighed"] == pytest.approx(20 / 50)  # 20 of the one, and one of each of the others
-    # The first of them are as bad as any thumb down, the last hardly count.
-    page = failures(limit=1000)["failures"]
-    assert page[0]["severity"] == pytest.approx(0.7) and page[-1]["severity"] == pytest.approx(0.7 * 0.1, abs=1e-4)
+    # The first of them are as bad as any thumb down, the fortieth half; those after it make no failure alone.
+    told = failures(limit=1000)
+    page = told["failures"]
+    assert (told["failed"], len(page), [one["count"] for one in told["reasons"]]) == (40, 40, [40])
+    assert page[0]["severity"] == pytest.approx(0.7) and page[-1]["severity"] == pytest.approx(0.7 * 0.5, abs=1e-4)
+    # They are kept and shown, and count where another says the same.
+    assert logs.show("chatcmpl-199")["feedback"][0]["weight"] == 0.1 and not logs.show("chatcmpl-199")["reasons"]
+    feedback.give("chatcmpl-199", thumb="down", user="somebody")
+    assert failures()["failed"] == 41
