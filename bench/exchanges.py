@@ -4,19 +4,23 @@
 
 The exchanges are made up of Japanese and English questions on 33 topics, an eighth of them failures, and lie in a
 temporary SODATE_HOME. Each query is run 5 times after the first; what is printed is the slowest. `recording` is what
-keeping exchanges costs who answers, `served` the requests/s of a server over SmolLM2-135M, which has to be pulled.
+keeping exchanges costs who answers, `served` what it costs a server over SmolLM2-135M, which has to be pulled: in
+processor time per request, requests/s and p99, `--rounds` pairs of rounds of `--seconds`.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import itertools
 import json
 import os
 import random
+import re
 import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
@@ -242,53 +246,94 @@ def p99(values: list[float]) -> float:
 
 
 def served(seconds: float, rounds: int) -> None:
-    """Requests/s of a server over SmolLM2-135M with and without recording, 8 at a time, by turns."""
-    from sodate.api.serving import open_service
+    """What recording costs a server over SmolLM2-135M, 8 requests at a time, in short rounds by turns.
+
+    The server is a process of its own: what it worked (user and system time) per request does not depend on who else
+    uses the machine, as requests/s do. One round without and one with recording are a pair; what is told is the median
+    of the pairs' differences with its interval, for processor time, requests/s and p99.
+    """
+    home = os.environ["SODATE_HOME"]
+    command = [sys.executable, "-m", "sodate.cli", "serve", "smollm2-135m", "--port", "0", "--no-auth"]
+    with (Path(home) / "log").open("w", encoding="utf-8") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "SODATE_LANG": "en"})
+        try:
+            _served(process, _url(Path(home) / "log", process), seconds, rounds)
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def _url(log: Path, process: subprocess.Popen[bytes]) -> str:
+    while process.poll() is None:
+        if found := re.search(r"http://127\.0\.0\.1:[0-9]+", log.read_text("utf-8")):
+            with contextlib.suppress(httpx.HTTPError):
+                if httpx.get(f"{found[0]}/readyz").status_code == 200:
+                    return found[0]
+        time.sleep(0.2)
+    raise SystemExit(log.read_text("utf-8"))
+
+
+def _worked(process: subprocess.Popen[bytes]) -> float:
+    """Seconds of the processor that the server has used, in all its threads."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _served(process: subprocess.Popen[bytes], url: str, seconds: float, rounds: int) -> None:
     from sodate.learn import recording as rules
-    from sodate.serve import server
-    from sodate.serve.settings import Settings
 
-    service = open_service(["smollm2-135m"], (), "torch", None)
-    settings = Settings(port=0, auth=False)
-    listening = server.bind(settings)
-    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    running: list[Any] = []
-    thread = threading.Thread(target=lambda: server.run(service, settings, listening, running.append), daemon=True)
-    thread.start()
-    while not running:
-        time.sleep(0.1)
+    numbers = itertools.count()
 
-    def load(number: int) -> int:
-        end, done = time.perf_counter() + seconds, 0
+    def load(until: float) -> list[float]:
+        took = []
         with httpx.Client(base_url=url, timeout=120) as client:
-            while time.perf_counter() < end:
+            while time.perf_counter() < until:
                 messages = [
                     {"role": "system", "content": SYSTEM},
-                    {"role": "user", "content": f"{ASKED} {number}-{done}"},
+                    {"role": "user", "content": f"{ASKED} {next(numbers)}"},
                 ]
                 asked = {"model": "smollm2-135m", "messages": messages, "max_tokens": 48, "temperature": 0}
+                start = time.perf_counter()
                 client.post("/v1/chat/completions", json=asked).raise_for_status()
-                done += 1
-        return done
+                took.append(1000 * (time.perf_counter() - start))
+        return took
 
-    rates: dict[str, list[float]] = {"on": [], "off": []}
-    for number in range(-1, rounds):
-        for mode in ("on", "off") if number % 2 else ("off", "on"):
-            rules.change("default", {"mode": mode})
-            with httpx.Client(base_url=url) as client:  # a request tells the server to look at the rules
-                client.get("/v1/models")
-            time.sleep(3)
-            start = time.perf_counter()
-            with ThreadPoolExecutor(8) as pool:
-                done = sum(pool.map(load, range(8)))
-            if number >= 0:
-                rates[mode].append(done / (time.perf_counter() - start))
-                print(f"  round {number + 1}, {mode}: {rates[mode][-1]:.2f} requests/s", flush=True)
-    ratios = [on / off - 1 for on, off in zip(rates["on"], rates["off"], strict=True)]
-    each = ", ".join(f"{100 * ratio:+.1f} %" for ratio in ratios)
-    print(f"requests/s with recording against without: {100 * statistics.median(ratios):+.1f} % ({each}; target -1)")
-    running[0].should_exit = True
-    thread.join(30)
+    def turn(mode: str) -> tuple[float, float, float]:
+        """Milliseconds of the processor per request, requests/s, and milliseconds at p99."""
+        rules.change("default", {"mode": mode})
+        httpx.get(f"{url}/v1/models")  # a request tells the server to look at the rules
+        time.sleep(3)
+        start, before = time.perf_counter(), _worked(process)
+        with ThreadPoolExecutor(8) as pool:
+            took = sorted(itertools.chain(*pool.map(load, [start + seconds] * 8)))
+        lasted = time.perf_counter() - start
+        time.sleep(1)  # what is written behind the answers belongs to them
+        return 1000 * (_worked(process) - before) / len(took), len(took) / lasted, p99(took)
+
+    turn("off")  # warms
+    pairs: list[tuple[tuple[float, float, float], tuple[float, float, float]]] = []
+    for number in range(rounds):
+        found = {mode: turn(mode) for mode in (("off", "on") if number % 2 else ("on", "off"))}
+        pairs.append((found["off"], found["on"]))
+        said = "; ".join(f"{mode} {work:.1f} ms, {rate:.2f}/s, p99 {late:.0f} ms" for mode, (work, rate, late)
+                         in found.items())  # fmt: skip
+        print(f"  pair {number + 1}: {said}", flush=True)
+    told = (
+        ("of the processor, each request", [100 * (on[0] / off[0] - 1) for off, on in pairs], "%", "+1"),
+        ("requests/s", [100 * (on[1] / off[1] - 1) for off, on in pairs], "%", "-1"),
+        ("p99", [on[2] - off[2] for off, on in pairs], "ms", "+1"),
+    )
+    for name, changes, unit, target in told:
+        low, high = _interval(changes)
+        print(f"{name} with recording against without: median {statistics.median(changes):+.2f} {unit} "
+              f"({low:+.2f} to {high:+.2f}, n = {len(changes)} pairs; target {target} {unit})")  # fmt: skip
+
+
+def _interval(changes: list[float]) -> tuple[float, float]:
+    """95 % of the median, by the bootstrap."""
+    rng = random.Random(0)
+    medians = sorted(statistics.median(rng.choices(changes, k=len(changes))) for _ in range(2000))
+    return medians[50], medians[1949]
 
 
 def main() -> None:
