@@ -124,6 +124,8 @@ class Service:
         self.on_end: Callable[[Ask, End], None] = lambda ask, end: None  # told of every reply that was given whole
         self.canaries: dict[str, Canary] = {}  # by the name that is asked for
         self.on_outcome: Callable[[Outcome], None] = lambda outcome: None
+        # What became of the requests of an alias's canary and of its stable version; None where nobody counts them.
+        self.canary_figures: Callable[[str], dict[str, Any] | None] = lambda alias: None
         self._release = release
         self._stops: list[Callable[[], None]] = []
         self.names = {**{one.id: one for one in served}, **names}

@@ -9,12 +9,13 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sodate.api.answering import Canary, Outcome, Served, Service
 from sodate.core.errors import SodateError
 from sodate.core.manifests import Move
 from sodate.release import aliases
-from sodate.release.canary import Figures, broken, limits_of
+from sodate.release.canary import FEWEST, Figures, broken, limits_of
 from sodate.release.registry import find_version, held
 
 log = logging.getLogger("sodate.serve")
@@ -31,6 +32,11 @@ class _Watched:
     stable: str
     began: float
     figures: dict[str, Figures]
+
+    @property
+    def enough(self) -> bool:
+        """Whether the times of both can be compared."""
+        return all(len(one.seconds) >= FEWEST for one in self.figures.values())
 
     def count(self, outcome: Outcome) -> None:
         """Counts a request of either version; others are nobody's here."""
@@ -51,6 +57,7 @@ class Follower:
         self._seen = {alias: (aliases.stamp(alias), aliases.stack(alias)) for alias in names.values()}
         self._canaries: dict[str, _Watched] = {}
         service.on_outcome = self._count
+        service.canary_figures = self.figures
         self._fresh = set(self._seen)  # whose canary was not looked for yet
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sodate-aliases", daemon=True)
@@ -62,6 +69,16 @@ class Follower:
         self._thread.join()
         for _, holding in self._own.values():
             holding.close()
+
+    def figures(self, alias: str) -> dict[str, Any] | None:
+        """What the canary of an alias and its stable version did in this service since it began, for `seconds`; None
+        where it has no part in one."""
+        watched = self._canaries.get(alias)
+        if watched is None:
+            return None
+        told = {name: one.to_json() for name, one in watched.figures.items()}
+        return {"seconds": round(time.monotonic() - watched.began), "stable": watched.stable,
+                "canary": watched.line["version"], "enough": watched.enough, "figures": told}  # fmt: skip
 
     def _run(self) -> None:
         while not self._end.wait(EVERY):

@@ -182,6 +182,37 @@ def path(row: StoredFile) -> Path:
     return whole if whole.exists() else _folder() / row.id
 
 
+def called(text: str) -> str:
+    """`text` with the names that people gave to uploaded files where it has the paths under which they lie."""
+    parts, done = [], 0
+    for found in _LYING.finditer(text) if "file-" in text else ():
+        start = found.start()
+        in_folder = text.endswith("/files/", done, start)
+        if (in_folder or found[2]) and (name := _name_of(found[1])) is not None:
+            while in_folder and start > done and text[start - 1] not in _NO_PATH:
+                start -= 1
+            parts += [text[done:start], name]
+            done = found.end()
+    return "".join([*parts, text[done:]])
+
+
+_LYING = re.compile(r"(?<![0-9A-Za-z-])(file-[0-9A-Za-z]{24})(?![0-9A-Za-z])(\.jsonl)?")
+_NO_PATH = " \t\n,;:'\"()[]"  # what stands before a path, as we write it
+_names: dict[str, str] = {}  # by id; a file never gets another
+
+
+def _name_of(id: str) -> str | None:
+    if id not in _names:
+        with reading() as session:
+            name = session.scalar(sa.select(StoredFile.filename).where(StoredFile.id == id))
+        if name is None:
+            return None
+        if len(_names) >= 10_000:
+            _names.clear()
+        _names[id] = name
+    return _names.get(id)
+
+
 _SHOWN = (
     StoredFile.id, StoredFile.bytes, StoredFile.created_at, StoredFile.expires_at, StoredFile.filename,
     StoredFile.purpose, StoredFile.details,

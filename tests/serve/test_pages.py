@@ -12,7 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from sodate.cli import app
+from sodate.core import home
 from sodate.core.runs import RunFolder
+from sodate.jobs.files import called
 from sodate.release import aliases
 from sodate.serve.address import told
 from sodate.serve.roles import may
@@ -336,3 +338,24 @@ def test_a_dataset_shows_what_is_new_in_it(house: tuple[Running, dict[str, Any]]
     assert len(told["change"]["added"]) == 2 and [row["line"] for row in told["rows"]] == [4, 5]
     pieces = told["rows"][0]["turns"][0]["pieces"]
     assert [piece["personal"] for piece in pieces if piece["personal"]] == ["phone"]
+
+
+def test_an_uploaded_file_is_called_what_its_person_called_it_wherever_a_page_tells_of_it(
+    house: tuple[Running, dict[str, Any]],
+) -> None:
+    server, _ = house
+    client = entered(server, "steer", name="aoki")
+    csrf = re.search(r'data-csrf="([0-9a-f]{64})"', client.get("/data").text)[1]
+    body = '{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}\n'
+    files = {"file": ("受注 <2026>.jsonl", body), "purpose": (None, "fine-tune")}
+    id = client.post("/v1/files", files=files, headers={"x-csrf-token": csrf}).json()["id"]
+    lies = str(home.home() / "files" / f"{id}.jsonl")
+    recipe = {"method": "sft", "model": "m", "data": [lies, "mails.jsonl"], "eval": lies}
+    run = RunFolder.create({"recipe": recipe, "base": "m@0"})
+    run.event("warning", text=f"{lies}:1: the row is short")
+    run.update(status="failed", error=f"'{lies}' can't be used, nor can {id}")
+    page = client.get(f"/runs/{run.name}").text
+    assert str(home.home()) not in page and page.count("受注 &lt;2026&gt;.jsonl") == 4
+    assert f"nor can {id}" in page  # an id that stands alone is one that somebody may ask for
+    word = "/files/file-" * 100_000
+    assert called(word) == word

@@ -21,6 +21,7 @@ from starlette.responses import JSONResponse, Response
 
 from sodate.core.errors import SodateError
 from sodate.core.text import Sentence, language, reading_in, tr, visible
+from sodate.jobs.files import called
 from sodate.serve import errors, logins
 from sodate.serve.pages.words import day, figure, number, percent, points, seconds, size, status_word
 from sodate.serve.roles import may
@@ -165,7 +166,10 @@ def _environment() -> jinja2.Environment:
         loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
         # Names, cells and replies steer nothing: characters that are not seen are written out.
-        finalize=lambda value: visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
+        # Where an uploaded file lies is nobody's business: it is called what its person called it.
+        finalize=lambda value: (
+            visible(called(str(value))) if isinstance(value, str) and not isinstance(value, Markup) else value
+        ),
     )  # fmt: skip
     environment.globals["tr"] = tr
     environment.filters |= {
@@ -177,14 +181,12 @@ def _environment() -> jinja2.Environment:
 
 def foreign(text: Any, most: int = MOST_TEXT) -> Markup:
     """Text from data, a name or a model: shown as it is, in its own writing direction, cut where it is very long."""
-    shown = str(text)
-    cut = len(shown) > most
-    shown = visible(shown[:most].encode("utf-8", "replace").decode())
+    whole = str(text)
+    left = len(whole) - most
+    shown = visible(called(whole[:most]).encode("utf-8", "replace").decode())
     rest = (
-        Markup(' <span class="soft">{}</span>').format(
-            tr(f"… {len(str(text)) - most:,} more characters", f"… 残り {len(str(text)) - most:,} 文字")
-        )
-        if cut
+        Markup(' <span class="soft">{}</span>').format(tr(f"… {left:,} more characters", f"… 残り {left:,} 文字"))
+        if left > 0
         else ""
     )
     return Markup('<bdi dir="auto">{}</bdi>{}').format(shown, rest)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import Form, Query, Request
 from fastapi.responses import RedirectResponse
+from starlette.concurrency import run_in_threadpool
 
 from sodate.api import releasing
 from sodate.api import versions as api
@@ -14,12 +16,16 @@ from sodate.core.text import tr
 from sodate.db.connection import writing
 from sodate.jobs import audit
 from sodate.serve.pages import sight
-from sodate.serve.pages.frame import Rooms, quoted
+from sodate.serve.pages.frame import Rooms, digest, quoted
+from sodate.serve.sending import EventStream, event
+from sodate.serve.state import server_state
+from sodate.serve.watching import Seen
 from sodate.serve.who import Asker
 
 rooms = Rooms()
 
 A_PAGE = 50
+LOOK_SECONDS = 3.0  # between two looks at the figures of a canary that somebody watches
 Words = Annotated[str, Form(max_length=2000)]
 
 
@@ -35,8 +41,36 @@ def versions(request: Request, page: Annotated[int, Query(ge=1, le=100_000)] = 1
     for one in released:
         meant.setdefault(one["version"], []).append(one["alias"])
     shown = known[(page - 1) * A_PAGE : page * A_PAGE]
+    released = [{**one, "figures": _figures(request, one)} for one in released]
     return {"versions": [{**one, "aliases": meant.get(one["version"], [])} for one in shown], "releases": released,
             "page": page, "pages": -(-len(known) // A_PAGE), "total": len(known)}  # fmt: skip
+
+
+@rooms.pages.get("/versions/live", response_model=None)
+async def live(request: Request, alias: Annotated[str, Query(max_length=200)]) -> EventStream:
+    """The mark of a canary's figures, whenever they change; `gone` once it has ended."""
+    await run_in_threadpool(sight.check_house, request)
+    here = server_state(request)
+
+    def look() -> Seen:
+        found = [one for one in releasing.releases() if one["alias"] == alias and one["canary"] is not None]
+        if not found:
+            return Seen(event({"seen": "", "gone": True}, "state"), last=True)
+        return Seen(event({"seen": _mark(_figures(request, found[0]))}, "state"))
+
+    watched = here.watches.told(("canary", alias), lambda: look, LOOK_SECONDS, lambda: here.draining)
+    return EventStream(watched, here.settings.send_seconds, {})
+
+
+def _figures(request: Request, release: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the alias's canary did in this server, with its mark; None where it has none, or none is counted here."""
+    told = server_state(request).service.canary_figures(release["alias"]) if release["canary"] else None
+    return None if told is None else {**told, "mark": _mark(told)}
+
+
+def _mark(figures: Mapping[str, Any] | None) -> str:
+    """The seconds alone are no news."""
+    return digest({key: value for key, value in (figures or {}).items() if key not in ("seconds", "mark")})
 
 
 @rooms.shows("/versions/{version}", "version.html.jinja")

@@ -47,7 +47,10 @@
       source.addEventListener("state", (event) => {
         const now = JSON.parse(event.data);
         if (!box.isConnected) close();
-        else if (now.seen) house(box, now);
+        else if (now.gone) {
+          close();
+          box.textContent = box.dataset.gone;
+        } else if (now.seen) house(box, now);
         else run(box, now, close);
       });
       source.addEventListener("error", () => {
