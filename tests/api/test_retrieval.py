@@ -12,6 +12,7 @@ import pytest
 
 import sodate
 from sodate.api import binding, grounding, index_tuning, replies, reranking, retrieval
+from sodate.api.serving import open_service
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.types import Message
 from sodate.release import aliases, registry
@@ -237,6 +238,9 @@ def test_an_index_is_part_of_a_version_and_moves_with_its_alias(faq: str, tmp_pa
     with pytest.raises(SodateError) as gone:
         retrieval.of_version("orders@2")
     assert gone.value.code == "index_missing" and "faq@1" in str(gone.value)
+    with pytest.raises(SodateError) as gone:
+        open_service(["orders@2"])  # before anything is loaded: there are no weights
+    assert gone.value.code == "index_missing"
     with pytest.raises(UsageError):
         binding.bind_index("nothing", faq)
 
