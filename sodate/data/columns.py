@@ -21,6 +21,7 @@ TARGETS = (
     *("messages", "conversations", "tools", "system", "prompt", "completion", "instruction", "input", "output"),
     *("chosen", "rejected", "margin", "label", "replies", "ranks", "text", "reference_answer"),
 )
+ANSWERED_BY = ("file", "passage")  # what a row says of the document that answers it (`data with-context`)
 # Columns suggested for --columns when detection fails, likeliest first.
 _PROMPT_LIKE = r"prompt|question|query|instruction|input|source|質問|問い|入力|依頼|本文|問"
 _REPLY_LIKE = r"completion|answer|response|output|reply|target|label|回答|答え|返答|出力|返信|ラベル|答"
@@ -166,8 +167,10 @@ def _likeliest(pattern: str, names: Sequence[str]) -> str | None:
 
 
 def renamed(row: Row, columns: Mapping[str, str]) -> Row:
-    """The row under the names its format knows. Unmapped columns stay only where a grader may need them."""
-    mapped: dict[str, Any] = {}
+    """The row under the names its format knows. Unmapped columns stay only where a grader may need them, and those that
+    say where the answer stands."""
+    named = columns.values()
+    mapped: dict[str, Any] = {key: row[key] for key in ANSWERED_BY if key in row and key not in named}
     for target, column in columns.items():
         if column not in row:
             raise RowError("missing-column", column)
@@ -175,8 +178,7 @@ def renamed(row: Row, columns: Mapping[str, str]) -> Row:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         mapped[target] = str(value) if number and target not in ("reference_answer", "margin") else value
     if "reference_answer" in columns:
-        used = set(columns.values())
-        return {**{key: value for key, value in row.items() if key not in used and key not in mapped}, **mapped}
+        return {**{key: value for key, value in row.items() if key not in named and key not in mapped}, **mapped}
     return mapped
 
 

@@ -190,6 +190,11 @@ def test_columns_map_any_other_format(tmp_path: Path) -> None:
     assert isinstance(example, Conversation) and (name, example.messages) == ("prompt-completion", (U, A))
     name, example = read_one(row, tmp_path, columns={"prompt": "質問文", "reference_answer": "番号"})
     assert isinstance(example, TaskItem) and example.item == {"回答文": "A", "reference_answer": 3}
+    where = {"file": "a.md", "passage": "A is."}  # what answers it is kept for `data with-context`, also by a ladder
+    name, example = read_one({**row, **where}, tmp_path, columns={"prompt": "質問文", "completion": "回答文"})
+    assert isinstance(example, Conversation) and where.items() <= example.item.items()
+    name, example = read_one({"file": "U", "q": "A"}, tmp_path, columns={"prompt": "file", "completion": "q"})
+    assert isinstance(example, Conversation) and (example.messages, "file" in example.item) == ((U, A), False)
     name, example = read_one({"q": "U", "label": 1}, tmp_path, columns={"prompt": "q", "completion": "label"})
     assert isinstance(example, Conversation) and example.messages[-1].content == "1"
     with pytest.raises(SodateError, match=r"no column frage, antwort\. Columns found: q, label"):
