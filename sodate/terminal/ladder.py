@@ -66,8 +66,8 @@ def print_ladder(result: Mapping[str, Any]) -> None:
     out.print(table)
     if cut := {one["name"]: one["cut_off"] for one in result["rungs"] if one["cut_off"]}:
         names = ", ".join(f"{name} {count}" for name, count in cut.items())
-        said = tr(f"Replies cut off, of {result['n']}: {names}", f"途中で切れた返答 ({result['n']} 件中): {names}")
-        out.print(shown(said), style="dim", soft_wrap=True)
+        told = tr(f"Replies cut off, of {result['n']}: {names}", f"途中で切れた返答 ({result['n']} 件中): {names}")
+        out.print(shown(told), style="dim", soft_wrap=True)
     out.print(f"\n[bold green]{shown(result['recommended'])}[/]  {shown(result['because'])}", soft_wrap=True)
     for layer, purposes in result["roles"].items():
         said = ", ".join(str(PURPOSES[purpose]) for purpose in purposes)
