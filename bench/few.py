@@ -1,4 +1,4 @@
-"""Microseconds of a product of very few rows with a weight of 4 or 8 bits (576 × 3,072), on one thread.
+"""Microseconds of a product of few rows with a weight of 4 or 8 bits (576 × 3,072), on one thread.
 
 OMP_NUM_THREADS=1 python bench/few.py
 """
@@ -17,9 +17,9 @@ ROUNDS, INPUTS, OUTPUTS = 200, 576, 3072
 
 def main() -> None:
     assert compiled is not None, "the compiled part was not built"
-    for bits, size in ((4, 20), (8, 34)):
-        weight = np.ones((OUTPUTS, INPUTS // 32 * size), dtype=np.uint8)
-        for count in (1, 4):
+    for bits, rows, size in ((4, OUTPUTS // 16, 320), (8, OUTPUTS, 34)):
+        weight = np.ones((rows, INPUTS // 32 * size), dtype=np.uint8)
+        for count in (1, 4, 8, 16):
             x, out = np.ones((INPUTS, 16), dtype=np.float32), np.empty((OUTPUTS, 16), dtype=np.float32)
             seconds = []
             for _ in range(ROUNDS):

@@ -17,6 +17,7 @@ from sodate.model.fused import RMSNorm, same
 # Norms before attention, after it, before the MLP, after it, as transformers calls them.
 _LLAMA = ("input_layernorm", None, "post_attention_layernorm", None)
 _GEMMA = ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm")
+Parts = tuple[FrozenAttention, FrozenMLP, list[RMSNorm | None]]
 BlockStep = Callable[[rows.Array, int, rows.Array, rows.Array, Attend], rows.Array]
 
 
@@ -50,7 +51,7 @@ def _step(attention: FrozenAttention, mlp: FrozenMLP, norms: list[RMSNorm | None
     return step
 
 
-def _parts(block: Any) -> tuple[FrozenAttention, FrozenMLP, list[RMSNorm | None]] | None:
+def parts(block: Any) -> Parts | None:
     """Attention, MLP and the four norms of a block that could be run so."""
     attention, mlp = getattr(block, "self_attn", None), getattr(block, "mlp", None)
     names = _GEMMA if hasattr(block, _GEMMA[2]) else _LLAMA
@@ -90,10 +91,10 @@ def speed_up(block: nn.Module) -> Callable[[], None] | None:
 
     Returns what takes it away again, or None where the block stays as it is.
     """
-    parts = _parts(block)
-    if parts is None:
+    found = parts(block)
+    if found is None:
         return None
-    attention, mlp, norms = parts
+    attention, mlp, norms = found
     forward = _stepping(block, _step(attention, mlp, norms))
     random = torch.Generator().manual_seed(0)
     x = torch.randn(1, 5, attention.qkv.weight.shape[1], generator=random)

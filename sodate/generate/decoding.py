@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from sodate.adapt.adapters import Adapted
-from sodate.generate import block
+from sodate.generate import block, decoder_step
 from sodate.generate.frozen import FrozenAttention, FrozenLinear, FrozenMLP
 from sodate.kernels import machine, packed, rows
+from sodate.model import memory
 from sodate.model.fused import Attention, GatedMLP
 
 
@@ -64,11 +65,17 @@ def freeze(model: Any) -> machine.DecodingChoice:
     """Makes the decoder ready for decoding, by what is fast here; it can't be trained afterwards."""
     for _ in _replace(model):
         pass
-    layers = [module for module in model.get_decoder().modules() if isinstance(module, FrozenLinear)]
-    for layer in (*layers, model.get_output_embeddings()):
+    layers: list[Any] = [module for module in model.get_decoder().modules() if isinstance(module, FrozenLinear)]
+    layers.append(model.get_output_embeddings())
+    for layer in layers:
         layer.weight.packed = packed.pack(layer.weight)  # None, where it has other numbers
+    left = [layer.weight for layer in layers if layer.weight.packed is None]
+    if sum(weight.nbytes for weight in left) // 2 < memory.available(model.device) // 4:
+        for weight in left:  # a copy beside the weight, which more rows than a few are faster with
+            weight.bfloat16_bits = packed.narrowed(weight)
     for module in model.get_decoder().modules():
         block.speed_up(module)
+    model.sodate_step = decoder_step.of(model)
     choice = machine.try_decoding(model.get_output_embeddings().weight)
     rows.leave_to_torch(choice.slower)
     return choice
@@ -81,9 +88,11 @@ def frozen(model: Any) -> Iterator[None]:
     with torch.no_grad():
         stood = list(_replace(model))
     undo = [block.speed_up(module) for module in model.get_decoder().modules()]
+    model.sodate_step = decoder_step.of(model)
     try:
         yield
     finally:
+        model.sodate_step = None
         for slow_down in filter(None, undo):
             slow_down()
         for owner, leaf, module in stood:

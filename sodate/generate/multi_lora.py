@@ -79,13 +79,9 @@ class MultiLora:
 
     def add_side_by_side(self, x: rows.Array, y: rows.Array, count: int) -> None:
         """The same for `count` rows that lie side by side: x (in, L), y (out, L)."""
-        active = self.selection.active
-        if self.pairs.keys().isdisjoint(active):
+        if self.pairs.keys().isdisjoint(self.selection.active):
             return
-        if active not in self._products:
-            down, ups = self._stack()
-            self._products[active] = [rows.Product(one, None) for one in (down, *ups)]
-        shared, *own = self._products[active]
+        shared, *own = self._thin()
         low = shared(x, count).reshape(len(own), -1, x.shape[1])
         if self.selection.mask is not None:
             low *= self.selection.lanes(x.shape[1])
@@ -93,6 +89,21 @@ class MultiLora:
         for size, piece, product in zip(self.sizes, low, own, strict=True):
             y[start : start + size] += product(piece, count)
             start += size
+
+    def arrays(self) -> tuple[rows.Array, tuple[rows.Array, ...], rows.Array | None] | None:
+        """The same as kernels/_step.c takes it: A, B of each part, and the mask (R, N); None where nothing is added."""
+        if self.pairs.keys().isdisjoint(self.selection.active):
+            return None
+        shared, *own = (product.weight for product in self._thin())
+        mask = self.selection.mask
+        return shared, tuple(own), None if mask is None else mask.numpy()
+
+    def _thin(self) -> list[rows.Product]:
+        active = self.selection.active
+        if active not in self._products:
+            down, ups = self._stack()
+            self._products[active] = [rows.Product(one, None) for one in (down, *ups)]
+        return self._products[active]
 
     def _stack(self) -> tuple[Tensor, list[Tensor]]:
         """A (parts · R, in) and B (out, R) of each part, of the R ranks of all active versions."""

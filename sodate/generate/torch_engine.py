@@ -22,7 +22,7 @@ from torch import Tensor
 from sodate.core.engine import Done, Event, Request, Token
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
-from sodate.generate import admission, prefill
+from sodate.generate import admission, decoder_step, prefill
 from sodate.generate.drafts import LONGEST, MOST, StepTimes
 from sodate.generate.grammar import Grammars, unsupported
 from sodate.generate.paged_attention import DecodeAttention, ShapeProbe
@@ -232,9 +232,8 @@ class TorchEngine:
         self.versions.selection.of([short[i].request.version for i in owner], device)
         tokens = torch.tensor([token for row in rows for token in row], device=device)
         positions = torch.as_tensor(lengths - 1, device=device)
-        hidden = attention.decode(
-            self.model, tokens, positions, DecodeAttention(self.requests.pool, table, owner, lengths)
-        )
+        attend = DecodeAttention(self.requests.pool, table, owner, lengths)
+        hidden = decoder_step.decode(self.model, tokens, positions, attend)
         asked = []
         for one, draft, end in zip(short, drafts, np.cumsum(counts).tolist(), strict=True):
             one.computed = len(one.ids)

@@ -29,17 +29,8 @@ enum { TOGETHER = 4, AHEAD = 16 };
 #define SOON(address)
 #endif
 
-/* Where a reply's tokens of one key head lie. */
-typedef struct {
-    const float *keys, *values;
-    const int64_t *blocks;
-    Py_ssize_t stride, size; /* floats from block to block, tokens of a block */
-} Held;
-
-/* One row and key head: tokens [from, to) of the reply. query and out are (group, dim); `room` holds
- * group * (dim + to - from) floats. */
 FOR_EVERY_CPU
-static void one_head(const float *query, Py_ssize_t query_row, Py_ssize_t query_column, const Held *held, float *out,
+void attend_one_head(const float *query, Py_ssize_t query_row, Py_ssize_t query_column, const Held *held, float *out,
                      float *room, Py_ssize_t group, Py_ssize_t dim, Py_ssize_t from, Py_ssize_t to, float scale)
 {
     const Py_ssize_t total = to - from, size = held->size;
@@ -196,7 +187,7 @@ static int step(const Py_buffer *a, float scale, Py_ssize_t window)
                 enough = 0;
                 continue;
             }
-            one_head((const float *)((const char *)a[QUERY].buf + head * group * qs[0] + row * qs[1]), qs[0] / float_size,
+            attend_one_head((const float *)((const char *)a[QUERY].buf + head * group * qs[0] + row * qs[1]), qs[0] / float_size,
                      qs[2] / float_size, &where, (float *)a[OUT].buf + job * group * dim, room, group, dim, from, to, scale);
             free(room);
         }

@@ -13,7 +13,8 @@ PyMODINIT_FUNC PyInit__compiled(void)
     if (module != NULL &&
         (PyModule_AddFunctions(module, ATTEND_METHODS) || PyModule_AddFunctions(module, FEW_METHODS) ||
          PyModule_AddFunctions(module, GATE_METHODS) ||
-         PyModule_AddFunctions(module, ROWS_METHODS) || PyModule_AddFunctions(module, TRIE_METHODS) ||
+         PyModule_AddFunctions(module, ROWS_METHODS) || PyModule_AddFunctions(module, STEP_METHODS) ||
+         PyModule_AddFunctions(module, TRIE_METHODS) ||
          PyModule_AddIntConstant(module, "WIDE", trie_width()) ||
          PyModule_AddIntConstant(module, "FEW", few_works()) ||
          PyModule_AddIntConstant(module, "FLOAT32", product_takes_float32()) ||

@@ -2,15 +2,14 @@
  *
  * One row is short of memory bandwidth alone: the weight is read once, along its rows, and no lane of a register is kept
  * for rows that are not there (_rows.c keeps 16). A weight that was published in 4 bits fits them exactly: read as blocks
- * of 32 numbers d · q + m, as GGUF lays them out, it is a sixth of the bytes and the same numbers.
+ * of 32 numbers d · q + m it is a sixth of the bytes and the same numbers.
  *
  *     few(x (K, L), weight, out (N, L), count)      W x for the first `count` of L rows side by side; the rest is zero
+ *     very_few(x (n, K), weight, out (n, N))         the same for at most 4 rows, one behind the other
  *
- * weight is float32 or bfloat16 (N, K), for at most 4 rows, which a bfloat16 weight meets rounded to bfloat16 as the products
- * of _rows.c do; or bytes (N, K / 32 · size) in blocks of `size`
- *     20: d and m float16, then 32 numbers of 4 bits: the low halves of 16 bytes, then the high ones         (Q4_1)
- *     34: d float16, then 32 signed bytes                                                                     (Q8_0)
- * d · q is exact in float32, so that one rounding gives the number that was published.
+ * weight is float32 or bfloat16 (N, K), for at most 4 rows, which bfloat16 as int16 meets rounded to bfloat16 as the products
+ * of _rows.c do, and as uint16 as they are; or bytes: (N / 16 rounded up, K / 32 · 320), panels of 4 bits (_panels.c), or
+ * (N, K / 32 · 34), each block of 32 numbers d float16, then 32 signed bytes (Q8_0): d · q is exact in float32.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -18,7 +17,7 @@
 
 #include "_compiled.h"
 
-enum { LANES = 16, MOST = 64, FEW = 4, BLOCK = 32, B16 = 2, Q4 = 20, Q8 = 34, TOGETHER = 8 /* rows of a weight a thread takes */ };
+enum { LANES = 16, MOST = 64, FEW = 4, BLOCK = 32, B16 = 2, Q8 = 34 };
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
@@ -53,16 +52,7 @@ INSIDE float number(const uint8_t *row, Py_ssize_t i, const int size)
 /* The 32 numbers of block `b` of a row of the weight; `size` says how they are kept, 0 as they are. */
 INSIDE void widen(const uint8_t *row, Py_ssize_t b, const int size, __m256 to[4])
 {
-    if (size == Q4) {
-        const uint8_t *block = row + b * Q4;
-        const __m256 d = half(block), m = half(block + 2);
-        const __m128i both = _mm_loadu_si128((const __m128i *)(block + 4)), low = _mm_set1_epi8(15);
-        const __m128i q[2] = {_mm_and_si128(both, low), _mm_and_si128(_mm_srli_epi16(both, 4), low)};
-        for (int i = 0; i < 4; i++) {
-            const __m128i eight = i & 1 ? _mm_srli_si128(q[i / 2], 8) : q[i / 2];
-            to[i] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(eight)), d, m);
-        }
-    } else if (size == Q8) {
+    if (size == Q8) {
         const uint8_t *block = row + b * Q8;
         const __m256 d = half(block);
         for (int i = 0; i < 4; i++) {
@@ -120,25 +110,20 @@ INSIDE void dot(const uint8_t *row, const float *x, float *out, Py_ssize_t k, co
     }
 DOTS(dot, OWN, 0)
 DOTS(dot, OWN, 2)
-DOTS(dot, OWN, 20)
 DOTS(dot, OWN, 34)
 
-/* `rows` rows of the weight as float32. */
-#define WIDE(size)                                                                                                     \
-    OWN static void wide_##size(const uint8_t *weight, float *to, Py_ssize_t rows, Py_ssize_t k)                       \
-    {                                                                                                                  \
-        for (Py_ssize_t j = 0; j < rows; j++)                                                                          \
-            for (Py_ssize_t b = 0; b < k / BLOCK; b++) {                                                               \
-                __m256 w[4];                                                                                           \
-                widen(weight + j * (k / BLOCK) * size, b, size, w);                                                    \
-                for (int i = 0; i < 4; i++)                                                                            \
-                    _mm256_storeu_ps(to + j * k + b * BLOCK + 8 * i, w[i]);                                            \
-            }                                                                                                          \
+/* `rows` rows of a weight in 8 bits as float32. */
+OWN static void wide_34(const uint8_t *weight, float *to, Py_ssize_t rows, Py_ssize_t k)
+{
+    for (Py_ssize_t i = 0; i < rows * (k / BLOCK); i++) { /* blocks follow each other */
+        __m256 w[4];
+        widen(weight, i, Q8, w);
+        for (int c = 0; c < 4; c++)
+            _mm256_storeu_ps(to + i * BLOCK + 8 * c, w[c]);
     }
-WIDE(20)
-WIDE(34)
+}
 
-/* The same with registers of 16 numbers, which hold all values that a block of 4 bits can have: they are looked up. */
+/* The same with registers of 16 numbers. */
 #define OWN512 __attribute__((target("avx512f,avx2,fma,f16c")))
 #define INSIDE512 OWN512 static inline __attribute__((always_inline))
 
@@ -146,17 +131,7 @@ static int has_512(void) { return few_works() && __builtin_cpu_supports("avx512f
 
 INSIDE512 void widen512(const uint8_t *row, Py_ssize_t b, const int size, __m512 to[2])
 {
-    if (size == Q4) {
-        const uint8_t *block = row + b * Q4;
-        const __m512 q = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-        uint16_t d, m;
-        memcpy(&d, block, 2);
-        memcpy(&m, block + 2, 2);
-        const __m512 value = _mm512_fmadd_ps(q, _mm512_set1_ps(_cvtsh_ss(d)), _mm512_set1_ps(_cvtsh_ss(m)));
-        const __m512i both = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(block + 4)));
-        to[0] = _mm512_permutexvar_ps(both, value); /* of an index its lowest 4 bits count */
-        to[1] = _mm512_permutexvar_ps(_mm512_srli_epi32(both, 4), value);
-    } else if (size == Q8) {
+    if (size == Q8) {
         const uint8_t *block = row + b * Q8;
         uint16_t d;
         memcpy(&d, block, 2);
@@ -196,7 +171,6 @@ INSIDE512 void dot512(const uint8_t *row, const float *x, float *out, Py_ssize_t
 }
 DOTS(dot512, OWN512, 0)
 DOTS(dot512, OWN512, 2)
-DOTS(dot512, OWN512, 20)
 DOTS(dot512, OWN512, 34)
 #else
 int few_works(void) { return 0; }
@@ -204,27 +178,56 @@ static int has_512(void) { return 0; }
 #define NONE(name) static void name(const uint8_t *row, const float *x, float *out, Py_ssize_t k, Py_ssize_t rows) {}
 NONE(dots_dot_0)
 NONE(dots_dot_2)
-NONE(dots_dot_20)
 NONE(dots_dot_34)
 NONE(dots_dot512_0)
 NONE(dots_dot512_2)
-NONE(dots_dot512_20)
 NONE(dots_dot512_34)
-static void wide_20(const uint8_t *weight, float *to, Py_ssize_t rows, Py_ssize_t k) {}
 static void wide_34(const uint8_t *weight, float *to, Py_ssize_t rows, Py_ssize_t k) {}
 #endif
 
-typedef void (*Dots)(const uint8_t *, const float *, float *, Py_ssize_t, Py_ssize_t);
+typedef void (*Dots)(const uint8_t *row, const float *x, float *out, Py_ssize_t k, Py_ssize_t rows);
 
 /* What multiplies a row of a weight kept so, on this processor. */
 static Dots dots(int size)
 {
     const int wide = has_512();
     switch (size) {
-    case Q4: return wide ? dots_dot512_20 : dots_dot_20;
     case Q8: return wide ? dots_dot512_34 : dots_dot_34;
     case B16: return wide ? dots_dot512_2 : dots_dot_2;
     default: return wide ? dots_dot512_0 : dots_dot_0;
+    }
+}
+
+int weight_of(const Py_buffer *array, Py_ssize_t k, Py_ssize_t rows, Weight *to)
+{
+    const char type = array->format[0];
+    const Py_ssize_t columns = array->ndim == 2 ? array->shape[1] : 0, given = array->ndim == 2 ? array->shape[0] : 0;
+    const Weight found = {0, rows, k, columns * array->itemsize, array->buf};
+    *to = found;
+    if (!few_works() || k < 1 || rows < 1)
+        return 0;
+    if (type == 'f' || type == 'h' || type == 'H') {
+        to->size = type == 'f' ? 0 : B16;
+        return columns == k && given == rows;
+    }
+    if (type != 'B' || k % BLOCK)
+        return 0;
+    to->size = columns == k / BLOCK * Q8 ? Q8 : PANEL_BLOCK;
+    return to->size == Q8 ? given == rows : columns == k / BLOCK * PANEL_BLOCK && given == (rows + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE;
+}
+
+void weight_rows(const Weight *weight, Py_ssize_t at, const float *x, Py_ssize_t rows, float *out)
+{
+    if (weight->size == PANEL_BLOCK) {
+        panel_rows(weight->at + at / ROWS_AT_ONCE * weight->bytes, x, weight->k, out, weight->k, rows);
+        return;
+    }
+    const Dots row = dots(weight->size);
+    for (Py_ssize_t j = 0; j < ROWS_AT_ONCE && at + j < weight->rows; j++) {
+        float found[FEW];
+        row(weight->at + (at + j) * weight->bytes, x, found, weight->k, rows);
+        for (Py_ssize_t r = 0; r < rows; r++)
+            out[r * ROWS_AT_ONCE + j] = found[r];
     }
 }
 
@@ -239,12 +242,42 @@ static float rounded(float value)
     return value;
 }
 
-/* Whether there was memory enough. */
-static int multiply(const float *x, const Py_buffer *weight, float *out, Py_ssize_t k, Py_ssize_t lanes, Py_ssize_t count, int size)
+/* ROWS_AT_ONCE rows of a weight, or as many as there are, with more rows of x than FEW, as they lie: out (…, lanes) of these. */
+static void many(const Weight *w, Py_ssize_t at, const float *x, float *out, Py_ssize_t lanes, Py_ssize_t count, float *room)
 {
-    const Py_ssize_t rows = weight->shape[0], bytes = weight->shape[1] * weight->itemsize;
-    const uint8_t *w = weight->buf;
-    const Dots multiply_row = dots(size);
+    const Py_ssize_t some = w->rows - at < ROWS_AT_ONCE ? w->rows - at : ROWS_AT_ONCE;
+    if (w->size == Q8) {
+        wide_34(w->at + at * w->bytes, room, some, w->k);
+        product_float32(room, x, out, some, w->k, lanes);
+        return;
+    }
+    for (Py_ssize_t c = 0; c < lanes; c += LANES) {
+        const Py_ssize_t rows = count - c <= 0 ? 0 : count - c <= LANES / 2 ? LANES / 2 : LANES;
+        float found[LANES * ROWS_AT_ONCE] = {0};
+        if (rows)
+            panel_rows(w->at + at / ROWS_AT_ONCE * w->bytes, x + c, lanes, found, w->k, rows);
+        for (Py_ssize_t j = 0; j < some; j++)
+            for (Py_ssize_t r = 0; r < LANES; r++)
+                out[j * lanes + c + r] = found[r * ROWS_AT_ONCE + j];
+    }
+}
+
+/* out (rows, N) of x (rows, K). */
+static void multiply_behind(const float *x, const Weight *w, float *out, Py_ssize_t rows)
+{
+#pragma omp parallel for schedule(guided)
+    for (Py_ssize_t at = 0; at < w->rows; at += ROWS_AT_ONCE) {
+        float found[FEW * ROWS_AT_ONCE];
+        weight_rows(w, at, x, rows, found);
+        for (Py_ssize_t r = 0; r < rows; r++)
+            memcpy(out + r * w->rows + at, found + r * ROWS_AT_ONCE, (w->rows - at < ROWS_AT_ONCE ? w->rows - at : ROWS_AT_ONCE) * sizeof(float));
+    }
+}
+
+/* Whether there was memory enough. */
+static int multiply(const float *x, const Weight *w, float *out, Py_ssize_t lanes, Py_ssize_t count, int rounds)
+{
+    const Py_ssize_t k = w->k;
     float *x_rows = NULL;
     int enough = 1;
 
@@ -254,33 +287,32 @@ static int multiply(const float *x, const Py_buffer *weight, float *out, Py_ssiz
             return 0;
         for (Py_ssize_t r = 0; r < count; r++)
             for (Py_ssize_t i = 0; i < k; i++)
-                x_rows[r * k + i] = size == B16 ? rounded(x[i * lanes + r]) : x[i * lanes + r];
+                x_rows[r * k + i] = rounds ? rounded(x[i * lanes + r]) : x[i * lanes + r];
     }
 #pragma omp parallel
     {
-        float *buffer = count > FEW ? malloc(TOGETHER * k * sizeof(float)) : x_rows;
-        if (buffer == NULL)
+        float *room = count > FEW ? malloc(ROWS_AT_ONCE * k * sizeof(float)) : x_rows;
+        if (room == NULL)
 #pragma omp atomic write
             enough = 0;
-#pragma omp for schedule(dynamic, 2)
-        for (Py_ssize_t at = 0; at < rows; at += TOGETHER) {
-            const Py_ssize_t some = rows - at < TOGETHER ? rows - at : TOGETHER;
-            if (buffer == NULL)
+#pragma omp for schedule(guided)
+        for (Py_ssize_t at = 0; at < w->rows; at += ROWS_AT_ONCE) {
+            float found[FEW * ROWS_AT_ONCE];
+            if (room == NULL)
                 continue;
             if (count > FEW) {
-                (size == Q4 ? wide_20 : wide_34)(w + at * bytes, buffer, some, k);
-                product_float32(buffer, x, out + at * lanes, some, k, lanes);
+                many(w, at, x, out + at * lanes, lanes, count, room);
                 continue;
             }
-            for (Py_ssize_t j = at; j < at + some; j++) {
-                float found[FEW];
-                multiply_row(w + j * bytes, x_rows, found, k, count);
-                memset(out + j * lanes, 0, lanes * sizeof(float));
-                memcpy(out + j * lanes, found, count * sizeof(float));
+            weight_rows(w, at, x_rows, count, found);
+            for (Py_ssize_t j = 0; j < ROWS_AT_ONCE && at + j < w->rows; j++) {
+                memset(out + (at + j) * lanes, 0, lanes * sizeof(float));
+                for (Py_ssize_t r = 0; r < count; r++)
+                    out[(at + j) * lanes + r] = found[r * ROWS_AT_ONCE + j];
             }
         }
         if (count > FEW)
-            free(buffer);
+            free(room);
     }
     free(x_rows);
     return enough;
@@ -288,14 +320,15 @@ static int multiply(const float *x, const Py_buffer *weight, float *out, Py_ssiz
 
 enum { ARRAYS = 3 };
 
-static PyObject *few(PyObject *Py_UNUSED(self), PyObject *args)
+/* What both functions are given: x, weight, out, and `few` a count. */
+static PyObject *called(PyObject *args, int behind)
 {
     PyObject *given[ARRAYS];
     Py_buffer a[ARRAYS];
-    Py_ssize_t count;
+    Py_ssize_t count = 0;
     int taken = 0, enough = 0;
 
-    if (!PyArg_ParseTuple(args, "OOOn", &given[0], &given[1], &given[2], &count))
+    if (!PyArg_ParseTuple(args, behind ? "OOO" : "OOOn", &given[0], &given[1], &given[2], &count))
         return NULL;
     while (taken < ARRAYS) { /* PyBUF_ND: what does not lie densely is refused */
         if (PyObject_GetBuffer(given[taken], &a[taken], PyBUF_ND | PyBUF_FORMAT | (taken == 2 ? PyBUF_WRITABLE : 0)))
@@ -303,20 +336,24 @@ static PyObject *few(PyObject *Py_UNUSED(self), PyObject *args)
         taken++;
     }
     if (taken == ARRAYS) {
-        const int bytes = a[1].format[0] == 'B', halves = a[1].format[0] == 'h';
-        const int typed = a[0].format[0] == 'f' && a[2].format[0] == 'f' && (bytes || halves || a[1].format[0] == 'f');
-        const int flat = a[0].ndim == 2 && a[1].ndim == 2 && a[2].ndim == 2;
-        const Py_ssize_t k = flat ? a[0].shape[0] : 0, lanes = flat ? a[0].shape[1] : 0, blocks = k / BLOCK;
-        const int whole = flat && bytes && k % BLOCK == 0;
-        const int size = whole && a[1].shape[1] == blocks * Q4 ? Q4 : whole && a[1].shape[1] == blocks * Q8 ? Q8 : halves ? B16 : 0;
-        const int fits = few_works() && flat && typed && k > 0 && 0 < lanes && lanes <= MOST && lanes % LANES == 0 && 0 < count &&
-                         count <= lanes && (bytes ? size != 0 : a[1].shape[1] == k && count <= FEW) &&
-                         a[2].shape[0] == a[1].shape[0] && a[2].shape[1] == lanes;
+        const int flat = a[0].ndim == 2 && a[2].ndim == 2 && a[0].format[0] == 'f' && a[2].format[0] == 'f';
+        const Py_ssize_t k = flat ? a[0].shape[behind] : 0, rows = flat ? a[0].shape[!behind] : 0;
+        Weight weight;
+        int fits = flat && a[2].shape[!behind] == rows && weight_of(&a[1], k, a[2].shape[behind], &weight);
+        if (behind)
+            fits = fits && 0 < rows && rows <= FEW && a[1].format[0] != 'h';
+        else
+            fits = fits && 0 < rows && rows <= MOST && rows % LANES == 0 && 0 < count && count <= rows &&
+                   (count <= FEW || weight.size == Q8 || weight.size == PANEL_BLOCK);
         if (!fits)
-            PyErr_SetString(PyExc_ValueError, "few(x, weight, out, count): the arrays don't fit together");
+            PyErr_SetString(PyExc_ValueError, "few(x, weight, out, count), very_few(x, weight, out): the arrays don't fit together");
         else {
             Py_BEGIN_ALLOW_THREADS
-            enough = multiply(a[0].buf, &a[1], a[2].buf, k, lanes, count, size);
+            enough = 1;
+            if (behind)
+                multiply_behind(a[0].buf, &weight, a[2].buf, rows);
+            else
+                enough = multiply(a[0].buf, &weight, a[2].buf, rows, count, a[1].format[0] == 'h');
             Py_END_ALLOW_THREADS
             if (!enough)
                 PyErr_NoMemory();
@@ -329,4 +366,9 @@ static PyObject *few(PyObject *Py_UNUSED(self), PyObject *args)
     Py_RETURN_NONE;
 }
 
-PyMethodDef FEW_METHODS[] = {{"few", few, METH_VARARGS, "W x for very few rows, or of a weight in 4 or 8 bits."}, {NULL, NULL, 0, NULL}};
+static PyObject *few(PyObject *Py_UNUSED(self), PyObject *args) { return called(args, 0); }
+static PyObject *very_few(PyObject *Py_UNUSED(self), PyObject *args) { return called(args, 1); }
+
+PyMethodDef FEW_METHODS[] = {{"few", few, METH_VARARGS, "W x for few rows side by side, or of a weight in 4 or 8 bits."},
+                             {"very_few", very_few, METH_VARARGS, "W x for very few rows one behind the other."},
+                             {NULL, NULL, 0, NULL}};

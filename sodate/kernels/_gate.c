@@ -52,6 +52,11 @@ static inline float slope_of_inner(float x, const int kind)
 GATE(silu, SILU)
 GATE(gelu, GELU)
 
+void gate_of(const float *gate, const float *up, float *out, Py_ssize_t size, int kind)
+{
+    (kind == SILU ? silu : gelu)(gate, up, out, size);
+}
+
 static void run(const Py_buffer *a, int back, int kind)
 {
     const Py_ssize_t size = a[0].len / 4;
@@ -62,7 +67,7 @@ static void run(const Py_buffer *a, int back, int kind)
         if (back)
             (kind == SILU ? silu_back : gelu_back)(x + at, up + at, third + at, d_gate + at, some);
         else
-            (kind == SILU ? silu : gelu)(x + at, up + at, third + at, some);
+            gate_of(x + at, up + at, third + at, some, kind);
     }
 }
 

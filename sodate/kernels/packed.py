@@ -1,5 +1,5 @@
-"""Weights that fit 4 or 8 bits exactly, because they were published so: the same numbers in a sixth or a quarter of the
-bytes, in GGUF's layout (Q4_1, Q8_0), for decoding steps that read nothing but weights."""
+"""Weights that fit 4, 8 or 16 bits exactly, because they were published so: the same numbers in a sixth, a quarter or a
+half of the bytes (as GGUF's Q4_1 and Q8_0, and bfloat16), for decoding steps that read nothing but weights."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from torch import Tensor
 from sodate.kernels import compiled
 
 BLOCK = 32
+ROWS = 16  # of a panel
 Bytes = NDArray[np.uint8]
 GLANCE = 8  # rows that are looked at before all are
 
 
 def pack(weight: Tensor) -> Bytes | None:
-    """The weight (out, in) as bytes (out, in / 32 · 20 or 34) that stand for the very same numbers; None if it has
-    others."""
+    """The weight (out, in) as bytes that stand for the very same numbers, None if it has others: 4 bits as panels of 16
+    rows (_panels.c), (out / 16 rounded up, in / 32 · 320); 8 bits as Q8_0, (out, in / 32 · 34)."""
     plain = weight.dtype == torch.float32 and weight.device.type == "cpu" and weight.is_contiguous()
     if compiled is None or not compiled.FEW or not plain or weight.dim() != 2 or weight.shape[1] % BLOCK:
         return None
@@ -25,6 +26,25 @@ def pack(weight: Tensor) -> Bytes | None:
         if way(weight[:GLANCE]) is not None:
             return way(weight)
     return None
+
+
+def narrowed(weight: Tensor) -> NDArray[np.uint16] | None:
+    """The weight as the bits of bfloat16; None if that rounds some of its numbers."""
+    if compiled is None or not compiled.FEW or weight.dtype != torch.float32 or weight.device.type != "cpu":
+        return None
+    if (
+        weight.dim() != 2
+        or not weight.is_contiguous()
+        or not _fits_bfloat16(weight[:GLANCE])
+        or not _fits_bfloat16(weight)
+    ):
+        return None
+    bits: NDArray[np.uint16] = weight.bfloat16().view(torch.int16).numpy().view(np.uint16)
+    return bits
+
+
+def _fits_bfloat16(weight: Tensor) -> bool:
+    return not bool((weight.view(torch.int32) & 0xFFFF).any())
 
 
 def _four_bits(weight: Tensor) -> Bytes | None:
@@ -35,8 +55,19 @@ def _four_bits(weight: Tensor) -> Bytes | None:
     found = _fitted(parts, ((high - low) / 15).half(), m, 0, 15) if torch.equal(m.float(), low) else None
     if found is None:
         return None
-    d, q = found[0], found[1].to(torch.uint8)
-    return _laid(weight, d.view(torch.uint8), m.view(torch.uint8), q[:, :16] | q[:, 16:] << 4)
+    wide = weight.shape[1] // BLOCK
+
+    def panels(numbers: Tensor) -> Tensor:
+        """(panels, wide, …, 16) of numbers (blocks, …), with rows of zeros that fill the last panel."""
+        rows = numbers.view(len(weight), wide, -1)
+        filled = torch.cat([rows, rows.new_zeros(-len(rows) % ROWS, *rows.shape[1:])])
+        return filled.view(-1, ROWS, *rows.shape[1:]).permute(0, 2, 3, 1)
+
+    nibbles = found[1].view(-1, 4, 8).to(torch.int32) << 4 * torch.arange(8, dtype=torch.int32)
+    columns = [panels(found[0]), panels(m), panels(nibbles.sum(-1, dtype=torch.int32))]
+    pieces = [column.contiguous().view(torch.uint8).flatten(2) for column in columns]
+    laid: Bytes = torch.cat(pieces, 2).flatten(1).numpy()
+    return laid
 
 
 def _eight_bits(weight: Tensor) -> Bytes | None:

@@ -59,12 +59,22 @@ def apart(x: Array, count: int) -> Tensor:
 
 
 class Product:
-    """x ↦ W x + b, for W (out, in), b (out,) or None. A weight with `packed` (packed.py) is read in that form."""
+    """x ↦ W x + b, for W (out, in), b (out,) or None. A weight with `packed` (packed.py) is read in that form, one with
+    `bfloat16_bits` for very few rows."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self.weight: Array = (weight.view(torch.int16) if weight.dtype == torch.bfloat16 else weight).numpy()
         self.packed: Array | None = getattr(weight, "packed", None)
+        self.bfloat16_bits: Array | None = getattr(weight, "bfloat16_bits", None)
         self.bias: Array | None = None if bias is None else bias.float().numpy()[:, None]
+
+    @property
+    def shortest(self) -> Array:
+        """The form that has the fewest bytes."""
+        for form in (self.packed, self.bfloat16_bits):
+            if form is not None:
+                return form
+        return self.weight
 
     def __call__(self, x: Array, count: int | None = None) -> Array:
         """`count` of x's rows are meant; a few take less time than all that there is room for."""
@@ -74,7 +84,7 @@ class Product:
         if self.packed is not None:
             compiled.few(x, self.packed, out, count)
         elif compiled.FEW and count <= VERY_FEW:
-            compiled.few(x, self.weight, out, count)
+            compiled.few(x, self.shortest, out, count)
         else:
             compiled.product(x, self.weight, out)
         if self.bias is not None:
@@ -88,7 +98,13 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     flat = x.reshape(-1, x.shape[-1])
     rounded = flat.dtype == torch.float32 and weight.dtype == torch.bfloat16  # x would be, to the weight's type
     if takes(len(flat)) and flat.dtype != torch.float64 and not rounded and multiplies(weight):
-        side = Product(weight, bias)(side_by_side(flat.float()), len(flat))
+        product = Product(weight, bias)
+        assert compiled is not None
+        if len(flat) <= VERY_FEW and compiled.FEW and product.shortest.dtype != np.int16:
+            y = torch.empty(len(flat), len(weight))
+            compiled.very_few(flat.float().contiguous().numpy(), product.shortest, y.numpy())
+            return (y if bias is None else y.add_(bias)).view(*x.shape[:-1], -1)
+        side = product(side_by_side(flat.float()), len(flat))
         return apart(side, len(flat)).view(*x.shape[:-1], -1)
     y = products.product(flat, products.operand(weight, x.dtype))
     if bias is not None:

@@ -12,6 +12,7 @@ import torch
 from gguf import GGMLQuantizationType as Kind
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from sodate.core.engine import Sampling
 from sodate.generate import decoding
@@ -37,11 +38,31 @@ def published(kind: Kind, out: int, wide: int, seed: int) -> torch.Tensor:
 def test_a_published_weight_is_packed_without_changing_a_number(kind: Kind, out: int, blocks: int, seed: int) -> None:
     weight = published(kind, out, 32 * blocks, seed)
     made = packed.pack(weight)
-    assert made is not None and made.nbytes <= weight.nbytes * 34 / 128
+    assert made is not None and made.nbytes <= -(-out // 16) * 16 * 32 * blocks * 34 / 32
     # One of a single number in each block fits either way.
-    size = made.shape[1] // blocks
-    read = gguf.quants.dequantize(made, Kind.Q4_1 if size == 20 else Kind.Q8_0)
+    in_panels = made.shape[1] == 320 * blocks
+    read = from_panels(made)[:out] if in_panels else gguf.quants.dequantize(made, Kind.Q8_0)
     np.testing.assert_array_equal(read, weight.numpy())
+
+
+def from_panels(made: packed.Bytes) -> NDArray[np.float32]:
+    """The numbers of panels of 16 rows: for each 32 columns 16 d, 16 m, and 16 times 4 bits of column after column."""
+    panels = made.reshape(len(made), -1, 320)
+    d, m = (panels[:, :, at : at + 32].copy().view(np.float16).astype(np.float64) for at in (0, 32))
+    words = panels[:, :, 64:].copy().view(np.uint32).reshape(*panels.shape[:2], 4, 16)
+    columns = [d * (words[:, :, i // 8] >> 4 * (i % 8) & 15) + m for i in range(32)]  # each (panels, wide, 16)
+    numbers = np.stack(columns, -1).astype(np.float32)
+    return numbers.transpose(0, 2, 1, 3).reshape(16 * len(made), -1)
+
+
+@given(out=st.integers(1, 40), wide=st.integers(1, 70), seed=st.integers(0, 2**31))
+def test_bfloat16_is_found_by_its_numbers(out: int, wide: int, seed: int) -> None:
+    weight = torch.randn(out, wide, generator=torch.Generator().manual_seed(seed)).bfloat16().float()
+    bits = packed.narrowed(weight)
+    assert bits is not None
+    np.testing.assert_array_equal((bits.astype(np.uint32) << 16).view(np.float32), weight.numpy())
+    weight[-1, -1] += weight[-1, -1].abs() / 1000 + 1e-30
+    assert packed.narrowed(weight) is None
 
 
 @given(seed=st.integers(0, 2**31), kind=st.sampled_from(KINDS))
@@ -73,7 +94,9 @@ def test_products_are_those_of_the_weights_numbers(
     x = torch.randn(count, wide, generator=random)
     made = rows.Product(weight, None)(rows.side_by_side(x), count)
     exact = x.double() @ weight.double().t()
-    assert float((rows.apart(made, count) - exact).abs().max()) <= 1e-5 * float((x.abs() @ weight.abs().t()).max())
+    bound = 1e-5 * float((x.abs() @ weight.abs().t()).max())
+    assert float((rows.apart(made, count) - exact).abs().max()) <= bound
+    assert float((rows.linear(x, weight, None) - exact).abs().max()) <= bound
     assert not made[:, count:].any()  # what fills up stays zero
 
 
@@ -105,7 +128,9 @@ def test_arrays_that_do_not_fit_are_refused(shapes: tuple[tuple[int, int], ...],
         compiled.few(x, weight, out, count)
 
 
-@pytest.mark.parametrize(("blocks", "bytes_", "count"), [(1, 21, 1), (2, 20, 1), (1, 20, 17), (0, 0, 1)])
+@pytest.mark.parametrize(
+    ("blocks", "bytes_", "count"), [(1, 21, 1), (2, 320, 1), (1, 20, 1), (1, 320, 1), (1, 34, 17), (0, 0, 1)]
+)
 def test_bytes_that_do_not_fit_are_refused(blocks: int, bytes_: int, count: int) -> None:
     assert compiled is not None
     x, out = (np.zeros((n, 16), dtype=np.float32) for n in (32 * blocks, 3))

@@ -1,0 +1,167 @@
+"""A decoder's step of very few rows as one call into compiled code (kernels/_step.c): the blocks of one reply, or of a
+few, without Python between them. More rows, and decoders that are built otherwise, run block by block (block.py)."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sodate.generate import block
+from sodate.generate.frozen import FrozenLinear
+from sodate.generate.paged_attention import DecodeAttention, Holds
+from sodate.generate.pool import BLOCK, Pool, Shape
+from sodate.kernels import compiled, rows
+from sodate.kernels.gate import KINDS
+from sodate.model import attention
+from sodate.model.fused import RMSNorm, same
+from sodate.render.trie import Ints
+
+Angles = tuple[rows.Array, rows.Array]
+Weights = tuple[tuple[Any, ...], ...]  # weight, bias and lora of a block's four layers
+
+
+class Rotations:
+    """cos and sin (n, d) of positions, looked up in tables that grow as texts do."""
+
+    def __init__(self, decoder: Any) -> None:
+        self._rotary, self._like = decoder.rotary_emb, decoder.embed_tokens.weight[:1]
+        by_layer = "layer_type" in inspect.signature(self._rotary.forward).parameters
+        count = len(decoder.layers)
+        self.kinds = tuple(decoder.config.layer_types[:count]) if by_layer else (None,) * count
+        self._tables: dict[str | None, Angles] = {}
+        self._size = 0
+
+    def __call__(self, positions: Ints) -> list[Angles]:
+        """Of each layer."""
+        if positions.max() >= self._size:
+            self._size = max(256, 2 ** int(positions.max()).bit_length())
+            known = torch.arange(self._size)[None]
+            for kind in set(self.kinds):
+                made = self._rotary(self._like.float(), known, *([kind] if kind else []))
+                self._tables[kind] = tuple(t[0].float().numpy() for t in made)
+        found = {kind: (cos[positions], sin[positions]) for kind, (cos, sin) in self._tables.items()}
+        return [found[kind] for kind in self.kinds]
+
+
+class DecoderStep:
+    """The last hidden states of at most rows.VERY_FEW tokens, by one call."""
+
+    def __init__(self, model: Any, parts: list[block.Parts]) -> None:
+        decoder, self._model = model.get_decoder(), model
+        self._embed, self._norm, self._rotations = decoder.embed_tokens, decoder.norm, Rotations(decoder)
+        self._layers = [(a.qkv, a.out, m.wide, m.down) for a, m, _ in parts]
+        self._weights = [tuple((_array(layer), _bias(layer), None) for layer in layers) for layers in self._layers]
+        self._pool: Holds | None = None
+        self._held: list[Angles] = []
+        self._norms = [
+            tuple(map(_weight, (*norms, attention_part.q_norm, attention_part.k_norm)))
+            for attention_part, _, norms in parts
+        ]
+        self._numbers = [
+            (a.heads[0], a.heads[1], m.down.weight.shape[1], a.window or 0, KINDS[m.kind],
+             a.head_dim**-0.5 if a.scale is None else a.scale, _eps(norms))
+            for a, m, norms in parts
+        ]  # fmt: skip
+        self._numbering = [a.layer for a, _, _ in parts]
+
+    def __call__(self, tokens: Tensor, attend: DecodeAttention) -> Tensor:
+        """(n, D) of n tokens, whose keys and values are put in the pool."""
+        assert compiled is not None
+        x = self._embed(tokens).clone()
+        if self._pool is not attend.pool:
+            self._pool = attend.pool
+            self._held = [(attend.pool.keys[n].numpy(), attend.pool.values[n].numpy()) for n in self._numbering]
+        versions = getattr(self._model, "sodate_versions", None)
+        beside = versions is not None and bool(versions.selection.active)
+        blocks = [
+            (_with_lora(weights, layers) if beside else weights, norms, angles, held, numbers)
+            for weights, layers, norms, angles, held, numbers in zip(
+                self._weights, self._layers, self._norms, self._rotations(attend.lengths - 1), self._held,
+                self._numbers, strict=True)
+        ]  # fmt: skip
+        compiled.step(x.numpy(), blocks, attend.table, attend.owner, attend.lengths)
+        out: Tensor = self._norm(x)
+        return out
+
+
+def _eps(norms: Sequence[RMSNorm | None]) -> float:
+    return next(norm.eps for norm in norms if norm is not None)
+
+
+def _weight(norm: RMSNorm | None) -> rows.Array | None:
+    return None if norm is None else (norm.weight + norm.plus).detach().numpy()
+
+
+def _array(layer: FrozenLinear) -> rows.Array:
+    """The weight in the fewest bytes that stand for its numbers."""
+    return rows.Product(layer.weight, None).shortest
+
+
+def _bias(layer: FrozenLinear) -> rows.Array | None:
+    return None if layer.bias is None else layer.bias.float().numpy()
+
+
+def _with_lora(weights: Weights, layers: Sequence[FrozenLinear]) -> Weights:
+    return tuple(
+        weight if layer.multi_lora is None else (*weight[:2], layer.multi_lora.arrays())
+        for weight, layer in zip(weights, layers, strict=True)
+    )
+
+
+@torch.no_grad()
+def of(model: Any) -> DecoderStep | None:
+    """The step of a model that is prepared for decoding, if it does the same as the model's own forward."""
+    decoder = model.get_decoder()
+    layers, norm = getattr(decoder, "layers", ()), getattr(decoder, "norm", None)
+    parts = [found for layer in layers if (found := block.parts(layer)) is not None]
+    if compiled is None or not compiled.FEW or not parts or len(parts) < len(layers) or not _plain(decoder):
+        return None
+    if any(found[0].qkv.weight.dtype != torch.float32 for found in parts) or not isinstance(norm, RMSNorm):
+        return None
+    if len({one.eps for found in parts for one in _all_norms(found) if one is not None}) > 1:
+        return None
+    step = DecoderStep(model, parts)
+    tokens = torch.arange(rows.VERY_FEW) % decoder.embed_tokens.weight.shape[0]
+    lengths = np.array([BLOCK + 3, BLOCK + 4, 2, 3])
+    expected = attention.decode(model, tokens, torch.from_numpy(lengths - 1), _trial(parts, lengths))
+    return step if same(step(tokens, _trial(parts, lengths)), expected) else None
+
+
+def _all_norms(parts: block.Parts) -> list[RMSNorm | None]:
+    return [*parts[2], parts[0].q_norm, parts[0].k_norm]
+
+
+def _plain(decoder: Any) -> bool:
+    """Whether it has what its step is made of, in float32 on a CPU."""
+    weight = getattr(getattr(decoder, "embed_tokens", None), "weight", None)
+    return (
+        isinstance(weight, Tensor)
+        and weight.dtype == torch.float32
+        and weight.device.type == "cpu"
+        and hasattr(decoder, "rotary_emb")
+    )
+
+
+def _trial(parts: list[block.Parts], lengths: Ints) -> DecodeAttention:
+    """Two replies that hold the same random tokens each time."""
+    shapes = {a.layer: Shape(a.heads[1], a.head_dim, a.head_dim, torch.float32) for a, _, _ in parts}
+    pool = Pool(shapes, 4, torch.device("cpu"))
+    random = torch.Generator().manual_seed(0)
+    for held in (*pool.keys.values(), *pool.values.values()):
+        held.copy_(torch.randn(held.shape, generator=random))
+    return DecodeAttention(pool, np.arange(4).reshape(2, 2)[:, ::-1].copy(), np.array([0, 0, 1, 1]), lengths)
+
+
+def decode(model: Any, tokens: Tensor, positions: Tensor, attend: DecodeAttention) -> Tensor:
+    """attention.decode, in one call where the model has one for so many rows."""
+    step: DecoderStep | None = getattr(model, "sodate_step", None)
+    if step is not None and len(tokens) <= rows.VERY_FEW and rows.takes(len(tokens)):
+        if attention.reach(model.config) is not None:
+            attention.refuse_beyond_reach(model, int(positions.max()) + 1)
+        return step(tokens, attend)
+    return attention.decode(model, tokens, positions, attend)
