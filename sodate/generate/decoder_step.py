@@ -1,4 +1,4 @@
-"""A decoder's step of very few rows as one call into compiled code (kernels/_step.c): the blocks of one reply, or of a
+"""A decoder's step of few rows as one call into compiled code (kernels/_step.c): the blocks of one reply, or of a
 few, without Python between them. More rows, and decoders that are built otherwise, run block by block (block.py)."""
 
 from __future__ import annotations
@@ -49,13 +49,19 @@ class Rotations:
 
 
 class DecoderStep:
-    """The last hidden states of at most rows.VERY_FEW tokens, by one call."""
+    """The last hidden states of at most rows.AT_ONCE tokens, by one call."""
 
     def __init__(self, model: Any, parts: list[block.Parts]) -> None:
         decoder, self._model = model.get_decoder(), model
         self._embed, self._norm, self._rotations = decoder.embed_tokens, decoder.norm, Rotations(decoder)
         self._layers = [(a.qkv, a.out, m.wide, m.down) for a, m, _ in parts]
-        self._weights = [tuple((_array(layer), _bias(layer), None) for layer in layers) for layers in self._layers]
+        self._weights = [
+            [
+                tuple((rows.Product(one.weight, None).form(count), _bias(one), None) for one in layers)
+                for layers in self._layers
+            ]
+            for count in (rows.VERY_FEW, rows.AT_ONCE)
+        ]
         self._pool: Holds | None = None
         self._held: list[Angles] = []
         self._norms = [
@@ -78,12 +84,12 @@ class DecoderStep:
             self._held = [(attend.pool.keys[n].numpy(), attend.pool.values[n].numpy()) for n in self._numbering]
         versions = getattr(self._model, "sodate_versions", None)
         beside = versions is not None and bool(versions.selection.active)
+        own, angles = self._weights[len(tokens) > rows.VERY_FEW], self._rotations(attend.lengths - 1)
+        columns = zip(own, self._layers, self._norms, angles, self._held, self._numbers, strict=True)
         blocks = [
-            (_with_lora(weights, layers) if beside else weights, norms, angles, held, numbers)
-            for weights, layers, norms, angles, held, numbers in zip(
-                self._weights, self._layers, self._norms, self._rotations(attend.lengths - 1), self._held,
-                self._numbers, strict=True)
-        ]  # fmt: skip
+            (_with_lora(weights, layers) if beside else weights, norms, turned, held, numbers)
+            for weights, layers, norms, turned, held, numbers in columns
+        ]
         compiled.step(x.numpy(), blocks, attend.table, attend.owner, attend.lengths)
         out: Tensor = self._norm(x)
         return out
@@ -95,11 +101,6 @@ def _eps(norms: Sequence[RMSNorm | None]) -> float:
 
 def _weight(norm: RMSNorm | None) -> rows.Array | None:
     return None if norm is None else (norm.weight + norm.plus).detach().numpy()
-
-
-def _array(layer: FrozenLinear) -> rows.Array:
-    """The weight in the fewest bytes that stand for its numbers."""
-    return rows.Product(layer.weight, None).shortest
 
 
 def _bias(layer: FrozenLinear) -> rows.Array | None:
@@ -160,7 +161,7 @@ def _trial(parts: list[block.Parts], lengths: Ints) -> DecodeAttention:
 def decode(model: Any, tokens: Tensor, positions: Tensor, attend: DecodeAttention) -> Tensor:
     """attention.decode, in one call where the model has one for so many rows."""
     step: DecoderStep | None = getattr(model, "sodate_step", None)
-    if step is not None and len(tokens) <= rows.VERY_FEW and rows.takes(len(tokens)):
+    if step is not None and len(tokens) <= rows.AT_ONCE and rows.takes(len(tokens)):
         if attention.reach(model.config) is not None:
             attention.refuse_beyond_reach(model, int(positions.max()) + 1)
         return step(tokens, attend)

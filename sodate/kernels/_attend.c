@@ -21,7 +21,7 @@
 
 /* Tokens taken at once: each query or output row is then loaded a quarter as often. And how many of the next block are
  * asked for ahead: the processor can't guess where it lies. */
-enum { TOGETHER = 4, AHEAD = 16 };
+enum { TOGETHER = 4, AHEAD = 16, LANES = 16 };
 
 #if defined(__GNUC__)
 #define SOON(address) __builtin_prefetch(address)
@@ -29,85 +29,230 @@ enum { TOGETHER = 4, AHEAD = 16 };
 #define SOON(address)
 #endif
 
-FOR_EVERY_CPU
-void attend_one_head(const float *query, Py_ssize_t query_row, Py_ssize_t query_column, const Held *held, float *out,
-                     float *room, Py_ssize_t group, Py_ssize_t dim, Py_ssize_t from, Py_ssize_t to, float scale)
-{
-    const Py_ssize_t total = to - from, size = held->size;
-    float *scaled = room, *weights = room + group * dim;
+/* ---- a block of tokens with all queries: weights (all, stride), scaled (all, dim) ---- */
 
-    for (Py_ssize_t h = 0; h < group; h++)
+FOR_EVERY_CPU
+static void score(const float *scaled, const float *keys, float *weights, Py_ssize_t all, Py_ssize_t stride, Py_ssize_t dim,
+                  Py_ssize_t count)
+{
+    const Py_ssize_t whole = count - count % TOGETHER;
+    for (Py_ssize_t t = 0; t < count; t += t < whole ? TOGETHER : 1) {
+        const float *k = keys + t * dim;
+        for (Py_ssize_t h = 0; h < all; h++) {
+            const float *row = scaled + h * dim;
+            float *w = weights + h * stride + t, s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+            if (t < whole) {
+                for (Py_ssize_t d = 0; d < dim; d++) {
+                    s0 += row[d] * k[d];
+                    s1 += row[d] * k[dim + d];
+                    s2 += row[d] * k[2 * dim + d];
+                    s3 += row[d] * k[3 * dim + d];
+                }
+                w[0] = s0, w[1] = s1, w[2] = s2, w[3] = s3;
+            } else {
+                for (Py_ssize_t d = 0; d < dim; d++)
+                    s0 += row[d] * k[d];
+                w[0] = s0;
+            }
+        }
+    }
+}
+
+/* out (all, dim) += weights · values */
+FOR_EVERY_CPU
+static void add_up(const float *weights, const float *values, float *out, Py_ssize_t all, Py_ssize_t stride, Py_ssize_t dim,
+                   Py_ssize_t count)
+{
+    const Py_ssize_t whole = count - count % TOGETHER;
+    for (Py_ssize_t t = 0; t < count; t += t < whole ? TOGETHER : 1) {
+        const float *v = values + t * dim;
+        for (Py_ssize_t h = 0; h < all; h++) {
+            const float *w = weights + h * stride + t;
+            float *row = out + h * dim;
+            if (t < whole) {
+                for (Py_ssize_t d = 0; d < dim; d++)
+                    row[d] += w[0] * v[d] + w[1] * v[dim + d] + w[2] * v[2 * dim + d] + w[3] * v[3 * dim + d];
+            } else {
+                for (Py_ssize_t d = 0; d < dim; d++)
+                    row[d] += w[0] * v[d];
+            }
+        }
+    }
+}
+
+/* The same for blocks of 16 tokens and dim a multiple of 16: sums stay in registers. Scores of tokens that are not there yet are
+ * made of what lies there, and not looked at. */
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <immintrin.h>
+#define OWN512 __attribute__((target("avx512f")))
+
+static int wide(Py_ssize_t size, Py_ssize_t dim)
+{
+    return size == LANES && dim % LANES == 0 && __builtin_cpu_supports("avx512f");
+}
+
+/* The sums of 16 registers, in one. */
+OWN512 static inline __attribute__((always_inline)) __m512 sums(__m512 p[LANES])
+{
+    __m512 four[4];
+    for (int i = 0; i < 4; i++) {
+        const __m512 a = p[4 * i], b = p[4 * i + 1], c = p[4 * i + 2], d = p[4 * i + 3];
+        const __m512d ab = _mm512_castps_pd(_mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b)));
+        const __m512d cd = _mm512_castps_pd(_mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d)));
+        four[i] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(ab, cd)), _mm512_castpd_ps(_mm512_unpackhi_pd(ab, cd)));
+    }
+    const __m512 first = _mm512_add_ps(_mm512_shuffle_f32x4(four[0], four[1], 0x88), _mm512_shuffle_f32x4(four[0], four[1], 0xdd));
+    const __m512 second = _mm512_add_ps(_mm512_shuffle_f32x4(four[2], four[3], 0x88), _mm512_shuffle_f32x4(four[2], four[3], 0xdd));
+    return _mm512_add_ps(_mm512_shuffle_f32x4(first, second, 0x88), _mm512_shuffle_f32x4(first, second, 0xdd));
+}
+
+OWN512 static void score_wide(const float *scaled, const float *keys, float *weights, Py_ssize_t all, Py_ssize_t stride, Py_ssize_t dim)
+{
+    for (Py_ssize_t h = 0; h < all; h++) {
+        __m512 p[LANES];
+        for (int t = 0; t < LANES; t++)
+            p[t] = _mm512_setzero_ps();
+        for (Py_ssize_t d = 0; d < dim; d += LANES) {
+            const __m512 q = _mm512_loadu_ps(scaled + h * dim + d);
+            _Pragma("GCC unroll 16") for (int t = 0; t < LANES; t++)
+                p[t] = _mm512_fmadd_ps(q, _mm512_loadu_ps(keys + t * dim + d), p[t]);
+        }
+        _mm512_storeu_ps(weights + h * stride, sums(p));
+    }
+}
+
+/* `wide` registers of one output row. */
+OWN512 static inline __attribute__((always_inline)) void add_part(const float *weights, const float *values, float *out, Py_ssize_t dim,
+                                                                  Py_ssize_t count, const int wide)
+{
+    __m512 even[4], odd[4]; /* of tokens: one sum would wait for itself */
+    Py_ssize_t t = 0;
+    for (int i = 0; i < wide; i++)
+        even[i] = _mm512_loadu_ps(out + i * LANES), odd[i] = _mm512_setzero_ps();
+    for (; t + 1 < count; t += 2) {
+        const __m512 first = _mm512_set1_ps(weights[t]), second = _mm512_set1_ps(weights[t + 1]);
+        _Pragma("GCC unroll 4") for (int i = 0; i < wide; i++) {
+            even[i] = _mm512_fmadd_ps(first, _mm512_loadu_ps(values + t * dim + i * LANES), even[i]);
+            odd[i] = _mm512_fmadd_ps(second, _mm512_loadu_ps(values + (t + 1) * dim + i * LANES), odd[i]);
+        }
+    }
+    for (int i = 0; i < wide; i++) {
+        if (t < count)
+            even[i] = _mm512_fmadd_ps(_mm512_set1_ps(weights[t]), _mm512_loadu_ps(values + t * dim + i * LANES), even[i]);
+        _mm512_storeu_ps(out + i * LANES, _mm512_add_ps(even[i], odd[i]));
+    }
+}
+
+OWN512 static void add_up_wide(const float *weights, const float *values, float *out, Py_ssize_t all, Py_ssize_t stride,
+                               Py_ssize_t dim, Py_ssize_t count)
+{
+    for (Py_ssize_t h = 0; h < all; h++) {
+        Py_ssize_t d = 0;
+        for (; d + 4 * LANES <= dim; d += 4 * LANES)
+            add_part(weights + h * stride, values + d, out + h * dim + d, dim, count, 4);
+        for (; d < dim; d += LANES)
+            add_part(weights + h * stride, values + d, out + h * dim + d, dim, count, 1);
+    }
+}
+#else
+static int wide(Py_ssize_t size, Py_ssize_t dim) { return 0; }
+static void score_wide(const float *scaled, const float *keys, float *weights, Py_ssize_t all, Py_ssize_t stride, Py_ssize_t dim) {}
+static void add_up_wide(const float *weights, const float *values, float *out, Py_ssize_t all, Py_ssize_t stride, Py_ssize_t dim, Py_ssize_t count) {}
+#endif
+
+/* Weights (…) of a row, of whose tokens it sees [first, last): their softmax, and zero for the others. */
+FOR_EVERY_CPU
+static void soften(float *row, Py_ssize_t first, Py_ssize_t last, Py_ssize_t stride)
+{
+    float highest = row[first], sum = 0;
+    for (Py_ssize_t t = first; t < last; t++)
+        highest = row[t] > highest ? row[t] : highest;
+    for (Py_ssize_t t = first; t < last; t++) {
+        const float score = row[t];
+        row[t] = is_nan(score) ? score : exponential(score - highest);
+        sum += row[t];
+    }
+    for (Py_ssize_t t = first; t < last; t++)
+        row[t] /= sum;
+    memset(row, 0, first * sizeof(float));
+    memset(row + last, 0, (stride - last) * sizeof(float));
+}
+
+static void ask_for(const float *next, Py_ssize_t dim)
+{
+    for (Py_ssize_t d = 0; d < AHEAD * dim; d += LANES)
+        SOON(next + d);
+}
+
+/* Tokens in whole blocks of which the rows see some: [*begin, end), the end is returned. */
+static Py_ssize_t span(const int64_t *seen, Py_ssize_t rows, Py_ssize_t window, Py_ssize_t size, Py_ssize_t *begin)
+{
+    Py_ssize_t from = seen[0], to = 0;
+    for (Py_ssize_t r = 0; r < rows; r++) {
+        const Py_ssize_t first = window && seen[r] > window ? seen[r] - window : 0;
+        from = first < from ? first : from;
+        to = seen[r] > to ? seen[r] : to;
+    }
+    *begin = from - from % size;
+    return to;
+}
+
+Py_ssize_t attend_room(Py_ssize_t rows, Py_ssize_t group, Py_ssize_t dim, const int64_t *seen, Py_ssize_t size)
+{
+    Py_ssize_t begin;
+    const Py_ssize_t to = span(seen, rows, 0, size, &begin);
+    return rows * group * (2 * dim + to + size);
+}
+
+void attend_together(const Queries *query, const Held *held, float *out, Py_ssize_t out_row, float *room, Py_ssize_t rows,
+                     Py_ssize_t group, Py_ssize_t dim, const int64_t *seen, Py_ssize_t window, float scale)
+{
+    const Py_ssize_t all = rows * group, size = held->size;
+    Py_ssize_t begin;
+    const Py_ssize_t to = span(seen, rows, window, size, &begin), stride = (to - begin + size - 1) / size * size;
+    const int fast = wide(size, dim);
+    float *scaled = room, *made = scaled + all * dim, *weights = made + all * dim;
+
+    for (Py_ssize_t h = 0; h < all; h++) {
+        const float *own = query->at + h / group * query->row + h % group * query->head;
         for (Py_ssize_t d = 0; d < dim; d++)
-            scaled[h * dim + d] = scale * query[h * query_row + d * query_column];
-    for (Py_ssize_t at = from, end; at < to; at = end) {
-        const Py_ssize_t block = at / size, first = at - block * size;
-        end = (block + 1) * size < to ? (block + 1) * size : to;
-        const Py_ssize_t count = end - at, whole = count - count % TOGETHER;
-        const float *keys = held->keys + held->blocks[block] * held->stride + first * dim;
-        if (end < to) {
-            const float *next = held->keys + held->blocks[block + 1] * held->stride;
-            for (Py_ssize_t d = 0; d < AHEAD * dim; d += 16)
-                SOON(next + d);
-        }
-        for (Py_ssize_t t = 0; t < count; t += t < whole ? TOGETHER : 1) {
-            const float *k = keys + t * dim;
-            for (Py_ssize_t h = 0; h < group; h++) {
-                const float *row = scaled + h * dim;
-                float *w = weights + h * total + at - from + t, s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-                if (t < whole) {
-                    for (Py_ssize_t d = 0; d < dim; d++) {
-                        s0 += row[d] * k[d];
-                        s1 += row[d] * k[dim + d];
-                        s2 += row[d] * k[2 * dim + d];
-                        s3 += row[d] * k[3 * dim + d];
-                    }
-                    w[0] = s0, w[1] = s1, w[2] = s2, w[3] = s3;
-                } else {
-                    for (Py_ssize_t d = 0; d < dim; d++)
-                        s0 += row[d] * k[d];
-                    w[0] = s0;
-                }
-            }
-        }
+            scaled[h * dim + d] = scale * own[d * query->column];
     }
-    for (Py_ssize_t h = 0; h < group; h++) {
-        float *row = weights + h * total, highest = row[0], sum = 0;
-        for (Py_ssize_t t = 0; t < total; t++)
-            highest = row[t] > highest ? row[t] : highest;
-        for (Py_ssize_t t = 0; t < total; t++) {
-            const float score = row[t];
-            row[t] = is_nan(score) ? score : exponential(score - highest);
-            sum += row[t];
-        }
-        for (Py_ssize_t t = 0; t < total; t++)
-            row[t] /= sum;
+    for (Py_ssize_t at = begin; at < to; at += size) {
+        const int64_t *block = held->blocks + at / size;
+        const float *keys = held->keys + block[0] * held->stride;
+        if (at + size < to)
+            ask_for(held->keys + block[1] * held->stride, dim);
+        if (fast)
+            score_wide(scaled, keys, weights + at - begin, all, stride, dim);
+        else
+            score(scaled, keys, weights + at - begin, all, stride, dim, to - at < size ? to - at : size);
     }
-    memset(out, 0, group * dim * sizeof(float));
-    for (Py_ssize_t at = from, end; at < to; at = end) {
-        const Py_ssize_t block = at / size, first = at - block * size;
-        end = (block + 1) * size < to ? (block + 1) * size : to;
-        const Py_ssize_t count = end - at, whole = count - count % TOGETHER;
-        const float *values = held->values + held->blocks[block] * held->stride + first * dim;
-        if (end < to) {
-            const float *next = held->values + held->blocks[block + 1] * held->stride;
-            for (Py_ssize_t d = 0; d < AHEAD * dim; d += 16)
-                SOON(next + d);
-        }
-        for (Py_ssize_t t = 0; t < count; t += t < whole ? TOGETHER : 1) {
-            const float *v = values + t * dim;
-            for (Py_ssize_t h = 0; h < group; h++) {
-                const float *w = weights + h * total + at - from + t;
-                float *row = out + h * dim;
-                if (t < whole) {
-                    for (Py_ssize_t d = 0; d < dim; d++)
-                        row[d] += w[0] * v[d] + w[1] * v[dim + d] + w[2] * v[2 * dim + d] + w[3] * v[3 * dim + d];
-                } else {
-                    for (Py_ssize_t d = 0; d < dim; d++)
-                        row[d] += w[0] * v[d];
-                }
-            }
-        }
+    for (Py_ssize_t h = 0; h < all; h++) {
+        const Py_ssize_t last = seen[h / group] - begin, first = window && seen[h / group] > window ? last - window : 0;
+        soften(weights + h * stride, first, last, stride);
     }
+    memset(made, 0, all * dim * sizeof(float));
+    for (Py_ssize_t at = begin; at < to; at += size) {
+        const int64_t *block = held->blocks + at / size;
+        const float *values = held->values + block[0] * held->stride;
+        const Py_ssize_t count = to - at < size ? to - at : size;
+        if (at + size < to)
+            ask_for(held->values + block[1] * held->stride, dim);
+        (fast ? add_up_wide : add_up)(weights + at - begin, values, made, all, stride, dim, count);
+    }
+    for (Py_ssize_t r = 0; r < rows; r++)
+        memcpy(out + r * out_row, made + r * group * dim, group * dim * sizeof(float));
+}
+
+Py_ssize_t same_reply(const int64_t *owner, Py_ssize_t rows, Py_ssize_t *first)
+{
+    Py_ssize_t count = 0;
+    for (Py_ssize_t r = 0; r < rows; r++)
+        if (r == 0 || owner[r] != owner[r - 1] || r - first[count - 1] == ROWS_TOGETHER)
+            first[count++] = r;
+    first[count] = rows;
+    return count;
 }
 
 enum { QUERY, KEY, VALUE, KEYS, VALUES, TABLE, OWNER, HELD, OUT, ARRAYS };
@@ -161,6 +306,10 @@ static int step(const Py_buffer *a, float scale, Py_ssize_t window)
     const Py_ssize_t *qs = a[QUERY].strides, float_size = sizeof(float), stride = heads * size * dim;
     const int64_t *table = a[TABLE].buf, *owner = a[OWNER].buf, *held = a[HELD].buf;
     int enough = 1;
+    Py_ssize_t *first = malloc((rows + 1) * sizeof(Py_ssize_t));
+    if (first == NULL)
+        return 0;
+    const Py_ssize_t runs = same_reply(owner, rows, first);
 
 #pragma omp parallel
     {
@@ -176,22 +325,24 @@ static int step(const Py_buffer *a, float scale, Py_ssize_t window)
             }
         }
 #pragma omp for schedule(dynamic)
-        for (Py_ssize_t job = 0; job < rows * heads; job++) {
-            const Py_ssize_t row = job / heads, head = job % heads, to = held[row];
-            const Py_ssize_t from = window && to > window ? to - window : 0;
+        for (Py_ssize_t job = 0; job < runs * heads; job++) {
+            const Py_ssize_t row = first[job / heads], own = first[job / heads + 1] - row, head = job % heads;
             const Held where = {(const float *)a[KEYS].buf + head * size * dim, (const float *)a[VALUES].buf + head * size * dim,
                                 table + owner[row] * most, stride, size};
-            float *room = malloc(group * (dim + to - from) * sizeof(float));
+            const Queries query = {(const float *)((const char *)a[QUERY].buf + head * group * qs[0] + row * qs[1]),
+                                   qs[1] / float_size, qs[0] / float_size, qs[2] / float_size};
+            float *room = malloc(attend_room(own, group, dim, held + row, size) * sizeof(float));
             if (room == NULL) {
 #pragma omp atomic write
                 enough = 0;
                 continue;
             }
-            attend_one_head((const float *)((const char *)a[QUERY].buf + head * group * qs[0] + row * qs[1]), qs[0] / float_size,
-                     qs[2] / float_size, &where, (float *)a[OUT].buf + job * group * dim, room, group, dim, from, to, scale);
+            attend_together(&query, &where, (float *)a[OUT].buf + (row * heads + head) * group * dim, heads * group * dim, room, own,
+                            group, dim, held + row, window, scale);
             free(room);
         }
     }
+    free(first);
     return enough;
 }
 

@@ -14,12 +14,14 @@ int trie_width(void), product_takes_float32(void), product_takes_bfloat16(void),
 void product_float32(const float *w, const float *x, float *out, Py_ssize_t count, Py_ssize_t k, Py_ssize_t lanes);
 
 /* Weights as a decoding step of few rows reads them, by the type and the columns of their array and the k numbers these stand
- * for: ROWS_AT_ONCE rows of one, from row `at` on (a multiple of that), with at most 4 rows of x (rows, k): out (rows,
- * ROWS_AT_ONCE). Beyond the weight's last row nothing is written. */
-enum { ROWS_AT_ONCE = 16, PANEL_BLOCK = 320 /* bytes of 16 rows and 32 columns in 4 bits (_panels.c) */ };
+ * for: ROWS_AT_ONCE rows of one, from row `at` on (a multiple of that), with `rows` rows of x: out (rows, ROWS_AT_ONCE). Beyond the
+ * weight's last row nothing is written. x is (rows, k) for up to VERY_FEW rows; for more, of which bfloat16 takes none, it is
+ * side_by_side (k, 16), and `room` has 16 k floats. */
+enum { ROWS_AT_ONCE = 16, VERY_FEW = 4, SIDES = 16, PANEL_BLOCK = 320 /* bytes of 16 rows and 32 columns in 4 bits (_panels.c) */ };
 typedef struct { int size; Py_ssize_t rows, k, bytes; const uint8_t *at; } Weight; /* size: of a block, 0 for float32 */
 int weight_of(const Py_buffer *array, Py_ssize_t k, Py_ssize_t rows, Weight *to); /* whether it is one */
-void weight_rows(const Weight *weight, Py_ssize_t at, const float *x, Py_ssize_t rows, float *out);
+void weight_rows(const Weight *weight, Py_ssize_t at, const float *x, Py_ssize_t rows, float *out, float *room);
+void side_by_side(const float *x, Py_ssize_t rows, Py_ssize_t k, Py_ssize_t from, Py_ssize_t to, float *side);
 
 /* The same of a panel, for 1, 2, 3 or 4 rows of x, `stride` numbers from each other, or 8 or 16 side by side, in rows of `stride`. */
 void panel_rows(const uint8_t *panel, const float *x, Py_ssize_t stride, float *out, Py_ssize_t k, Py_ssize_t rows);
@@ -34,8 +36,16 @@ typedef struct {
     Py_ssize_t stride, size; /* floats from block to block, tokens of a block */
 } Held;
 
-/* One row and key head: tokens [from, to) of the reply, on one thread. query and out are (group, dim); `room` holds
- * group * (dim + to - from) floats. */
-void attend_one_head(const float *query, Py_ssize_t query_row, Py_ssize_t query_column, const Held *held, float *out,
-                     float *room, Py_ssize_t group, Py_ssize_t dim, Py_ssize_t from, Py_ssize_t to, float scale);
+/* Of one key head the queries (rows, group, dim) of rows that follow each other in one reply, by how far apart they lie. */
+typedef struct { const float *at; Py_ssize_t row, head, column; } Queries;
+
+/* Attention of these on one thread, row r to the last `window` (all, if 0) of its reply's first seen[r] tokens: keys and values are
+ * read once for all. out (group, dim) of each row, `out_row` floats apart; `room` holds `attend_room` floats. */
+void attend_together(const Queries *query, const Held *held, float *out, Py_ssize_t out_row, float *room, Py_ssize_t rows,
+                     Py_ssize_t group, Py_ssize_t dim, const int64_t *seen, Py_ssize_t window, float scale);
+Py_ssize_t attend_room(Py_ssize_t rows, Py_ssize_t group, Py_ssize_t dim, const int64_t *seen, Py_ssize_t size);
+
+/* How many runs of at most ROWS_TOGETHER rows of one reply there are; where each begins, and at last the number of rows, in `first`. */
+enum { ROWS_TOGETHER = 4 };
+Py_ssize_t same_reply(const int64_t *owner, Py_ssize_t rows, Py_ssize_t *first);
 #endif

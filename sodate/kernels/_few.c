@@ -5,7 +5,7 @@
  * of 32 numbers d · q + m it is a sixth of the bytes and the same numbers.
  *
  *     few(x (K, L), weight, out (N, L), count)      W x for the first `count` of L rows side by side; the rest is zero
- *     very_few(x (n, K), weight, out (n, N))         the same for at most 4 rows, one behind the other
+ *     few_behind(x (n, K), weight, out (n, N))       the same for at most 16 rows, one behind the other
  *
  * weight is float32 or bfloat16 (N, K), for at most 4 rows, which bfloat16 as int16 meets rounded to bfloat16 as the products
  * of _rows.c do, and as uint16 as they are; or bytes: (N / 16 rounded up, K / 32 · 320), panels of 4 bits (_panels.c), or
@@ -216,8 +216,38 @@ int weight_of(const Py_buffer *array, Py_ssize_t k, Py_ssize_t rows, Weight *to)
     return to->size == Q8 ? given == rows : columns == k / BLOCK * PANEL_BLOCK && given == (rows + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE;
 }
 
-void weight_rows(const Weight *weight, Py_ssize_t at, const float *x, Py_ssize_t rows, float *out)
+/* ROWS_AT_ONCE rows of a weight, or as many as there are, with more rows of x than FEW, as they lie: out (…, lanes) of these. */
+static void many(const Weight *w, Py_ssize_t at, const float *x, float *out, Py_ssize_t lanes, Py_ssize_t count, float *room)
 {
+    const Py_ssize_t some = w->rows - at < ROWS_AT_ONCE ? w->rows - at : ROWS_AT_ONCE;
+    if (w->size != PANEL_BLOCK) {
+        const float *rows = (const float *)w->at + at * w->k;
+        if (w->size == Q8)
+            wide_34(w->at + at * w->bytes, room, some, w->k), rows = room;
+        product_float32(rows, x, out, some, w->k, lanes);
+        return;
+    }
+    for (Py_ssize_t c = 0; c < lanes; c += LANES) {
+        const Py_ssize_t rows = count - c <= 0 ? 0 : count - c <= LANES / 2 ? LANES / 2 : LANES;
+        float found[LANES * ROWS_AT_ONCE] = {0};
+        if (rows)
+            panel_rows(w->at + at / ROWS_AT_ONCE * w->bytes, x + c, lanes, found, w->k, rows);
+        for (Py_ssize_t j = 0; j < some; j++)
+            for (Py_ssize_t r = 0; r < LANES; r++)
+                out[j * lanes + c + r] = found[r * ROWS_AT_ONCE + j];
+    }
+}
+
+void weight_rows(const Weight *weight, Py_ssize_t at, const float *x, Py_ssize_t rows, float *out, float *room)
+{
+    if (rows > FEW) {
+        float found[ROWS_AT_ONCE * LANES];
+        many(weight, at, x, found, LANES, rows, room);
+        for (Py_ssize_t r = 0; r < rows; r++)
+            for (Py_ssize_t j = 0; j < ROWS_AT_ONCE && at + j < weight->rows; j++)
+                out[r * ROWS_AT_ONCE + j] = found[j * LANES + r];
+        return;
+    }
     if (weight->size == PANEL_BLOCK) {
         panel_rows(weight->at + at / ROWS_AT_ONCE * weight->bytes, x, weight->k, out, weight->k, rows);
         return;
@@ -242,36 +272,44 @@ static float rounded(float value)
     return value;
 }
 
-/* ROWS_AT_ONCE rows of a weight, or as many as there are, with more rows of x than FEW, as they lie: out (…, lanes) of these. */
-static void many(const Weight *w, Py_ssize_t at, const float *x, float *out, Py_ssize_t lanes, Py_ssize_t count, float *room)
+void side_by_side(const float *x, Py_ssize_t rows, Py_ssize_t k, Py_ssize_t from, Py_ssize_t to, float *side)
 {
-    const Py_ssize_t some = w->rows - at < ROWS_AT_ONCE ? w->rows - at : ROWS_AT_ONCE;
-    if (w->size == Q8) {
-        wide_34(w->at + at * w->bytes, room, some, w->k);
-        product_float32(room, x, out, some, w->k, lanes);
-        return;
-    }
-    for (Py_ssize_t c = 0; c < lanes; c += LANES) {
-        const Py_ssize_t rows = count - c <= 0 ? 0 : count - c <= LANES / 2 ? LANES / 2 : LANES;
-        float found[LANES * ROWS_AT_ONCE] = {0};
-        if (rows)
-            panel_rows(w->at + at / ROWS_AT_ONCE * w->bytes, x + c, lanes, found, w->k, rows);
-        for (Py_ssize_t j = 0; j < some; j++)
-            for (Py_ssize_t r = 0; r < LANES; r++)
-                out[j * lanes + c + r] = found[r * ROWS_AT_ONCE + j];
-    }
+    for (Py_ssize_t i = from; i < to; i++)
+        for (Py_ssize_t r = 0; r < LANES; r++)
+            side[i * LANES + r] = r < rows ? x[r * k + i] : 0;
 }
 
-/* out (rows, N) of x (rows, K). */
-static void multiply_behind(const float *x, const Weight *w, float *out, Py_ssize_t rows)
+/* out (rows, N) of x (rows, K). Whether there was memory enough. */
+static int multiply_behind(const float *x, const Weight *w, float *out, Py_ssize_t rows)
 {
-#pragma omp parallel for schedule(guided)
-    for (Py_ssize_t at = 0; at < w->rows; at += ROWS_AT_ONCE) {
-        float found[FEW * ROWS_AT_ONCE];
-        weight_rows(w, at, x, rows, found);
-        for (Py_ssize_t r = 0; r < rows; r++)
-            memcpy(out + r * w->rows + at, found + r * ROWS_AT_ONCE, (w->rows - at < ROWS_AT_ONCE ? w->rows - at : ROWS_AT_ONCE) * sizeof(float));
+    float *side = NULL;
+    int enough = 1;
+    if (rows > FEW) {
+        if ((side = malloc(w->k * LANES * sizeof(float))) == NULL)
+            return 0;
+        side_by_side(x, rows, w->k, 0, w->k, side);
     }
+#pragma omp parallel
+    {
+        float *room = rows > FEW && w->size == Q8 ? malloc(ROWS_AT_ONCE * w->k * sizeof(float)) : out;
+        if (room == NULL)
+#pragma omp atomic write
+            enough = 0;
+#pragma omp for schedule(guided)
+        for (Py_ssize_t at = 0; at < w->rows; at += ROWS_AT_ONCE) {
+            const Py_ssize_t some = w->rows - at < ROWS_AT_ONCE ? w->rows - at : ROWS_AT_ONCE;
+            float found[LANES * ROWS_AT_ONCE];
+            if (room == NULL)
+                continue;
+            weight_rows(w, at, side == NULL ? x : side, rows, found, room);
+            for (Py_ssize_t r = 0; r < rows; r++)
+                memcpy(out + r * w->rows + at, found + r * ROWS_AT_ONCE, some * sizeof(float));
+        }
+        if (room != out)
+            free(room);
+    }
+    free(side);
+    return enough;
 }
 
 /* Whether there was memory enough. */
@@ -304,7 +342,7 @@ static int multiply(const float *x, const Weight *w, float *out, Py_ssize_t lane
                 many(w, at, x, out + at * lanes, lanes, count, room);
                 continue;
             }
-            weight_rows(w, at, x_rows, count, found);
+            weight_rows(w, at, x_rows, count, found, NULL);
             for (Py_ssize_t j = 0; j < ROWS_AT_ONCE && at + j < w->rows; j++) {
                 memset(out + (at + j) * lanes, 0, lanes * sizeof(float));
                 for (Py_ssize_t r = 0; r < count; r++)
@@ -341,19 +379,16 @@ static PyObject *called(PyObject *args, int behind)
         Weight weight;
         int fits = flat && a[2].shape[!behind] == rows && weight_of(&a[1], k, a[2].shape[behind], &weight);
         if (behind)
-            fits = fits && 0 < rows && rows <= FEW && a[1].format[0] != 'h';
+            fits = fits && 0 < rows && rows <= LANES && (rows <= FEW || weight.size != B16) && a[1].format[0] != 'h';
         else
             fits = fits && 0 < rows && rows <= MOST && rows % LANES == 0 && 0 < count && count <= rows &&
                    (count <= FEW || weight.size == Q8 || weight.size == PANEL_BLOCK);
         if (!fits)
-            PyErr_SetString(PyExc_ValueError, "few(x, weight, out, count), very_few(x, weight, out): the arrays don't fit together");
+            PyErr_SetString(PyExc_ValueError, "few(x, weight, out, count), few_behind(x, weight, out): the arrays don't fit together");
         else {
             Py_BEGIN_ALLOW_THREADS
-            enough = 1;
-            if (behind)
-                multiply_behind(a[0].buf, &weight, a[2].buf, rows);
-            else
-                enough = multiply(a[0].buf, &weight, a[2].buf, rows, count, a[1].format[0] == 'h');
+            enough = behind ? multiply_behind(a[0].buf, &weight, a[2].buf, rows)
+                            : multiply(a[0].buf, &weight, a[2].buf, rows, count, a[1].format[0] == 'h');
             Py_END_ALLOW_THREADS
             if (!enough)
                 PyErr_NoMemory();
@@ -367,8 +402,8 @@ static PyObject *called(PyObject *args, int behind)
 }
 
 static PyObject *few(PyObject *Py_UNUSED(self), PyObject *args) { return called(args, 0); }
-static PyObject *very_few(PyObject *Py_UNUSED(self), PyObject *args) { return called(args, 1); }
+static PyObject *few_behind(PyObject *Py_UNUSED(self), PyObject *args) { return called(args, 1); }
 
 PyMethodDef FEW_METHODS[] = {{"few", few, METH_VARARGS, "W x for few rows side by side, or of a weight in 4 or 8 bits."},
-                             {"very_few", very_few, METH_VARARGS, "W x for very few rows one behind the other."},
+                             {"few_behind", few_behind, METH_VARARGS, "W x for few rows one behind the other."},
                              {NULL, NULL, 0, NULL}};

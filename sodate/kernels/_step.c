@@ -1,14 +1,15 @@
-/* A decoding step of very few rows through all blocks of a decoder, in one call, for CPUs.
+/* A decoding step of few rows through all blocks of a decoder, in one call, for CPUs.
  *
  * For one row a block is read faster than Python makes a dozen calls, and threads that are sent home after each product
  * have to be called again. Here all threads go through the blocks together and wait for each other five times a block.
  *
  *     step(x (n, D), blocks, table (replies, most) int64, owner (n,) int64, held (n,) int64)
  *
- * x, at most 4 rows, goes in as embeddings and comes out as what the last block makes of it. Each of `blocks` is
+ * x, at most 16 rows, goes in as embeddings and comes out as what the last block makes of it. Each of `blocks` is
  *     (layers, norms, (cos (n, d), sin (n, d)), (keys, values), (heads, groups, inner, window, gate, scale, eps))
  *     layers: of query-key-value, output, gate-and-up and down each (weight, bias (out,) or None, lora or None)
- *         weight float32 (out, in), bfloat16 as the uint16 of its bits, or bytes as `few` takes them; x is rounded for none
+ *         weight float32 (out, in), bfloat16 as the uint16 of its bits for up to 4 rows, or bytes as `few` takes them;
+ *             x is rounded for none
  *         lora (A (parts R, in), of each part B (its outputs, R), mask (R, n) or None): y += B (mask · A x)
  *     norms: before attention, after it or None, before the MLP, after it or None, of query and of key, or None
  * keys, values, table, owner, held, window and scale are those of `attend`, gate the kind of `gate`.
@@ -27,7 +28,7 @@ static int omp_get_thread_num(void) { return 0; }
 #include "_compiled.h"
 #include "_vector.h"
 
-enum { MOST = 4, PARTS = 3, LINE = 16 /* floats */, AT_ONCE = 256 /* numbers that a thread gates */, ROOMS = 6 };
+enum { MOST = SIDES, PARTS = 3, LINE = 16 /* floats */, AT_ONCE = 256 /* numbers that a thread gates */, ROOMS = 7 };
 
 typedef struct {
     Weight weight, down; /* down.at NULL: without a lora */
@@ -48,9 +49,9 @@ typedef struct {
 /* What a step is of, and the room that its threads share. */
 typedef struct {
     Block *blocks;
-    Py_ssize_t count, hidden, rows, most, longest;
+    Py_ssize_t count, hidden, rows, most, runs, first[MOST + 1];
     const int64_t *table, *owner, *held;
-    float *x, *qkv, *attended, *y, *wide, *gated, *low, *own; /* own: each thread's, `own_size` floats */
+    float *x, *qkv, *attended, *y, *wide, *gated, *low, *side, *own; /* own: each thread's, `own_size` floats */
     Py_ssize_t own_size;
 } Step;
 
@@ -97,13 +98,19 @@ static void add(const Step *s, float *x, const float *y, const float *norm, floa
 /* ---- what they share ---- */
 
 /* y (n, out) of h (n, in), without bias and lora. */
-static void rows_each(const Step *s, const Weight *w, const float *h, float *y)
+static void rows_each(const Step *s, const Weight *w, const float *h, float *y, float *room)
 {
+    if (s->rows > VERY_FEW) {
+#pragma omp for schedule(static)
+        for (Py_ssize_t at = 0; at < w->k; at += AT_ONCE)
+            side_by_side(h, s->rows, w->k, at, w->k - at < AT_ONCE ? w->k : at + AT_ONCE, s->side);
+        h = s->side;
+    }
 #pragma omp for schedule(guided)
     for (Py_ssize_t at = 0; at < w->rows; at += ROWS_AT_ONCE) {
         const Py_ssize_t some = w->rows - at < ROWS_AT_ONCE ? w->rows - at : ROWS_AT_ONCE;
         float found[MOST * ROWS_AT_ONCE];
-        weight_rows(w, at, h, s->rows, found);
+        weight_rows(w, at, h, s->rows, found, room);
         for (Py_ssize_t r = 0; r < s->rows; r++)
             memcpy(y + r * w->rows + at, found + r * ROWS_AT_ONCE, some * sizeof(float));
     }
@@ -113,6 +120,11 @@ static void rows_each(const Step *s, const Weight *w, const float *h, float *y)
 static void add_lora(const Step *s, const Layer *l, float *y)
 {
     const Py_ssize_t all = l->parts * l->ranks;
+    if (l->mask != NULL) {
+#pragma omp for schedule(static)
+        for (Py_ssize_t i = 0; i < s->rows * all; i++)
+            s->low[i] *= l->mask[i % l->ranks * s->rows + i / all];
+    }
 #pragma omp for schedule(static)
     for (Py_ssize_t j = 0; j < l->out; j++) {
         int part = 0;
@@ -123,18 +135,18 @@ static void add_lora(const Step *s, const Layer *l, float *y)
             const float *low = s->low + r * all + part * l->ranks;
             float sum = 0;
             for (Py_ssize_t i = 0; i < l->ranks; i++)
-                sum += up[i] * low[i] * (l->mask == NULL ? 1 : l->mask[i * s->rows + r]);
+                sum += up[i] * low[i];
             y[r * l->out + j] += sum;
         }
     }
 }
 
 /* y (n, out) of h (n, in). */
-static void product(const Step *s, const Layer *l, const float *h, float *y)
+static void product(const Step *s, const Layer *l, const float *h, float *y, float *room)
 {
     if (l->down.at != NULL)
-        rows_each(s, &l->down, h, s->low);
-    rows_each(s, &l->weight, h, y);
+        rows_each(s, &l->down, h, s->low, room);
+    rows_each(s, &l->weight, h, y, room);
     if (l->down.at != NULL)
         add_lora(s, l, y);
     if (l->bias != NULL) {
@@ -181,14 +193,14 @@ static void attention(const Step *s, const Block *b, float *room)
 {
     const Py_ssize_t group = b->heads / b->groups, stride = b->groups * b->size * b->dim;
 #pragma omp for schedule(dynamic)
-    for (Py_ssize_t job = 0; job < s->rows * b->groups; job++) {
-        const Py_ssize_t row = job / b->groups, head = job % b->groups, to = s->held[row];
-        const Py_ssize_t from = b->window && to > b->window ? to - b->window : 0;
+    for (Py_ssize_t job = 0; job < s->runs * b->groups; job++) {
+        const Py_ssize_t row = s->first[job / b->groups], rows = s->first[job / b->groups + 1] - row, head = job % b->groups;
         const Held where = {b->keys + head * b->size * b->dim, b->values + head * b->size * b->dim,
                             s->table + s->owner[row] * s->most, stride, b->size};
         const Py_ssize_t own = head * group * b->dim;
-        attend_one_head(s->qkv + row * b->qkv.out + own, b->dim, 1, &where, s->attended + row * b->output.in + own, room, group,
-                        b->dim, from, to, b->scale);
+        const Queries query = {s->qkv + row * b->qkv.out + own, b->qkv.out, b->dim, 1};
+        attend_together(&query, &where, s->attended + row * b->output.in + own, b->output.in, room, rows, group, b->dim,
+                        s->held + row, b->window, b->scale);
     }
 }
 
@@ -201,15 +213,15 @@ static void run(const Step *s)
         for (Py_ssize_t i = 0; i < s->count; i++) {
             const Block *b = &s->blocks[i];
             norm_rows(s, x, b->before, h, b->eps);
-            product(s, &b->qkv, h, s->qkv);
+            product(s, &b->qkv, h, s->qkv, room);
             place(s, b);
             attention(s, b, room);
-            product(s, &b->output, s->attended, s->y);
+            product(s, &b->output, s->attended, s->y, room);
             add(s, x, s->y, b->after, h, b->eps);
             norm_rows(s, x, b->before_mlp, h, b->eps);
-            product(s, &b->wide, h, s->wide);
+            product(s, &b->wide, h, s->wide, room);
             gated(s, b);
-            product(s, &b->down, s->gated, s->y);
+            product(s, &b->down, s->gated, s->y, room);
             add(s, x, s->y, b->after_mlp, h, b->eps);
         }
 #pragma omp master
@@ -278,7 +290,7 @@ static int layer_of(Taken *taken, PyObject *given, Layer *l, Py_ssize_t in, Py_s
         return 0;
     const Py_buffer *a = &taken->at[taken->count - 1];
     l->in = in, l->out = out;
-    if (a->format[0] == 'h' || !weight_of(a, in, l->out, &l->weight))
+    if (a->format[0] == 'h' || (a->format[0] == 'H' && rows > VERY_FEW) || !weight_of(a, in, l->out, &l->weight))
         return PyErr_Format(PyExc_ValueError, "step: a weight does not fit"), 0;
     return floats(taken, bias, 1, l->out, &l->bias) && lora_of(taken, lora, l, rows);
 }
@@ -338,23 +350,24 @@ static Py_ssize_t lines(Py_ssize_t floats) { return (floats + LINE - 1) / LINE *
 /* Whether there was memory enough. */
 static int with_room(Step *s)
 {
-    Py_ssize_t qkv = 0, attended = 0, wide = 0, low = 0, room = 0;
-    for (Py_ssize_t r = 0; r < s->rows; r++)
-        s->longest = larger(s->longest, s->held[r]);
+    Py_ssize_t qkv = 0, attended = 0, wide = 0, low = 0, side = 0, room = 0;
+    s->runs = same_reply(s->owner, s->rows, s->first);
     for (Py_ssize_t i = 0; i < s->count; i++) {
         const Block *b = &s->blocks[i];
         const Layer *layers[] = {&b->qkv, &b->output, &b->wide, &b->down};
         qkv = larger(qkv, b->qkv.out), attended = larger(attended, b->output.in), wide = larger(wide, b->wide.out);
-        room = larger(room, b->heads / b->groups * (b->dim + s->longest));
-        for (int k = 0; k < 4; k++)
+        room = larger(room, attend_room(s->rows, b->heads / b->groups, b->dim, s->held, b->size));
+        for (int k = 0; k < 4; k++) {
             low = larger(low, layers[k]->parts * layers[k]->ranks);
+            side = larger(side, s->rows > VERY_FEW ? SIDES * layers[k]->in : 0);
+        }
     }
-    const Py_ssize_t n = s->rows, sizes[ROOMS] = {lines(n * qkv), lines(n * attended), lines(n * s->hidden), lines(n * wide), lines(n * wide), lines(n * low)};
-    float **to[ROOMS] = {&s->qkv, &s->attended, &s->y, &s->wide, &s->gated, &s->low};
+    const Py_ssize_t n = s->rows, sizes[ROOMS] = {lines(n * qkv), lines(n * attended), lines(n * s->hidden), lines(n * wide), lines(n * wide), lines(n * low), lines(side)};
+    float **to[ROOMS] = {&s->qkv, &s->attended, &s->y, &s->wide, &s->gated, &s->low, &s->side};
     Py_ssize_t whole = 0;
     for (int i = 0; i < ROOMS; i++)
         whole += sizes[i];
-    s->own_size = lines(2 * n * s->hidden + room);
+    s->own_size = lines(2 * n * s->hidden + larger(room, side));
     float *all = NULL;
     if (posix_memalign((void **)&all, LINE * sizeof(float), (whole + s->own_size * omp_get_max_threads()) * sizeof(float)))
         return 0;

@@ -26,6 +26,7 @@ _VOCABULARY = 8192  # logits: oneDNN is the faster one without AVX-512 as well
 _WIDENED = 1 << 21  # numbers: a narrow weight of no more is widened whole
 _BLOCK = 1024  # rows of a larger one that are widened at once, so that they stay in reach of the caches
 _onednn = AVX512  # whether float32 products go to oneDNN: `use_library` says otherwise
+_SUMMED = 1024  # rows of a large weight's gradient that are summed alike by one thread and by several
 _FEW_ROWS = 128  # below this a product is split along the features rather than the rows
 
 
@@ -114,7 +115,21 @@ def _widened(weight: Tensor, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor
 
 def product_weight(dy: Tensor, x: Tensor) -> Tensor:
     """dyᵀ x: (N, out), (N, in) → (out, in), the gradient of W; of a thin one a transposed view, in a third of the time.
-    (oneDNN is no faster at these.)"""
-    if x.dtype == torch.float32 and x.shape[1] < _THIN:
-        return torch.mm(x.t(), dy).t()
-    return torch.mm(dy.t(), x)
+    (oneDNN is no faster at these.)
+
+    Many rows are summed piece by piece: MKL would split them among its threads, and the sum would depend on how many.
+    """
+    thin = x.dtype == torch.float32 and x.shape[1] < _THIN
+    if x.dtype != torch.float32 or x.device.type != "cpu":
+        return torch.mm(x.t(), dy).t() if thin else torch.mm(dy.t(), x)
+    rows = _THIN if x.shape[1] < _THIN or dy.shape[1] < _THIN else _SUMMED
+    first, *others = zip(dy.split(rows), x.split(rows), strict=True)
+    if thin:
+        total = torch.mm(first[1].t(), first[0])
+        for part, own in others:
+            total.addmm_(own.t(), part)
+        return total.t()
+    total = torch.mm(first[0].t(), first[1])
+    for part, own in others:
+        total.addmm_(part.t(), own)
+    return total

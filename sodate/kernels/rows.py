@@ -19,7 +19,8 @@ from sodate.kernels.gate import KINDS
 
 FEW = 64  # as many as _rows.c has room for; its products are faster than oneDNN's up to here (bench/decode.py)
 VERY_FEW = 4  # rows for which products are as fast as memory gives the weight
-STEPS = (VERY_FEW, 16, FEW)  # up to each of these numbers of rows another piece of code is at work
+AT_ONCE = 16  # as many are taken one behind the other, and by a whole decoder's step
+STEPS = (VERY_FEW, AT_ONCE, FEW)  # up to each of these numbers of rows another piece of code is at work
 Array = NDArray[Any]
 
 
@@ -68,13 +69,11 @@ class Product:
         self.bfloat16_bits: Array | None = getattr(weight, "bfloat16_bits", None)
         self.bias: Array | None = None if bias is None else bias.float().numpy()[:, None]
 
-    @property
-    def shortest(self) -> Array:
-        """The form that has the fewest bytes."""
-        for form in (self.packed, self.bfloat16_bits):
-            if form is not None:
-                return form
-        return self.weight
+    def form(self, count: int) -> Array:
+        """What is read for so many rows: the fewest bytes, where code can multiply these."""
+        if self.packed is not None:
+            return self.packed
+        return self.bfloat16_bits if self.bfloat16_bits is not None and count <= VERY_FEW else self.weight
 
     def __call__(self, x: Array, count: int | None = None) -> Array:
         """`count` of x's rows are meant; a few take less time than all that there is room for."""
@@ -84,7 +83,7 @@ class Product:
         if self.packed is not None:
             compiled.few(x, self.packed, out, count)
         elif compiled.FEW and count <= VERY_FEW:
-            compiled.few(x, self.shortest, out, count)
+            compiled.few(x, self.form(count), out, count)
         else:
             compiled.product(x, self.weight, out)
         if self.bias is not None:
@@ -100,9 +99,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if takes(len(flat)) and flat.dtype != torch.float64 and not rounded and multiplies(weight):
         product = Product(weight, bias)
         assert compiled is not None
-        if len(flat) <= VERY_FEW and compiled.FEW and product.shortest.dtype != np.int16:
+        if len(flat) <= AT_ONCE and compiled.FEW and weight.dtype == torch.float32:
             y = torch.empty(len(flat), len(weight))
-            compiled.very_few(flat.float().contiguous().numpy(), product.shortest, y.numpy())
+            compiled.few_behind(flat.float().contiguous().numpy(), product.form(len(flat)), y.numpy())
             return (y if bias is None else y.add_(bias)).view(*x.shape[:-1], -1)
         side = product(side_by_side(flat.float()), len(flat))
         return apart(side, len(flat)).view(*x.shape[:-1], -1)

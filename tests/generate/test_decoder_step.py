@@ -52,7 +52,7 @@ def check(model: Any, held: list[tuple[int, int]], seed: int) -> None:
 
 
 rows_held = st.lists(
-    st.tuples(st.integers(0, 1), st.integers(1, 3 * BLOCK)), min_size=1, max_size=rows.VERY_FEW, unique=True
+    st.tuples(st.integers(0, 1), st.integers(1, 3 * BLOCK)), min_size=1, max_size=rows.AT_ONCE, unique=True
 )
 
 
@@ -177,7 +177,7 @@ def test_arrays_that_do_not_fit_are_refused(changed: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "given_", [{"n": 5}, {"owner": 1}, {"owner": -1}, {"held": 0}, {"held": 33}, {"table": ((0, 2),), "held": 17},
+    "given_", [{"n": 17}, {"owner": 1}, {"owner": -1}, {"held": 0}, {"held": 33}, {"table": ((0, 2),), "held": 17},
                {"table": ((-1, 0),)}],
 )  # fmt: skip
 def test_rows_that_hold_what_is_not_there_are_refused(given_: dict[str, Any]) -> None:
