@@ -26,6 +26,7 @@ _VOCABULARY = 8192  # logits: oneDNN is the faster one without AVX-512 as well
 _WIDENED = 1 << 21  # numbers: a narrow weight of no more is widened whole
 _BLOCK = 1024  # rows of a larger one that are widened at once, so that they stay in reach of the caches
 _onednn = AVX512  # whether float32 products go to oneDNN: `use_library` says otherwise
+_DEEP = 512  # numbers of a thin product's sums that MKL adds up alike by one thread and by several
 _SUMMED = 1024  # rows of a large weight's gradient that are summed alike by one thread and by several
 _FEW_ROWS = 128  # below this a product is split along the features rather than the rows
 
@@ -65,9 +66,17 @@ def product(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def _thin(x: Tensor, weight: Tensor) -> Tensor:
+    """Sums of many numbers in pieces, which MKL doesn't split among threads (`product_weight`)."""
+    first, *others = zip(x.split(_DEEP, 1), weight.split(_DEEP, 1), strict=True)
     if len(weight) < _THIN and not weight.is_contiguous():  # an adapter's B lies this way: twice as fast
-        return torch.mm(weight, x.t()).t()
-    return torch.mm(x, weight.t())
+        total = torch.mm(first[1], first[0].t())
+        for part, own in others:
+            total.addmm_(own, part.t())
+        return total.t()
+    total = torch.mm(first[0], first[1].t())
+    for part, own in others:
+        total.addmm_(part, own.t())
+    return total
 
 
 def _large(x: Tensor, weight: Tensor, onednn: bool) -> Tensor:
