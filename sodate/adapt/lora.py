@@ -24,6 +24,7 @@ from sodate.adapt.adapters import Adapted
 from sodate.adapt.quantise import NF4, NF4Linear, dense
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import en, ja, tr
+from sodate.kernels import products
 
 MAX_RANK, MAX_ALPHA, MAX_TARGETS = 1 << 16, 1e6, 10_000
 _HARMLESS = {
@@ -84,14 +85,14 @@ class _LoraProduct(torch.autograd.Function):
         ctx.weight, ctx.s = weight, s
         w = dense(weight, x.dtype)
         y = torch.mm(x, w.t()) if bias is None else torch.addmm(bias, x, w.t())
-        return y.addmm_(torch.mm(x, a.t()), b.t(), alpha=s)
+        return y.addmm_(products.product(x, a), b.t(), alpha=s)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, a, b = ctx.saved_tensors
         low, da, db = _low_rank_grads(dy, x, a, b, ctx.s)
         if _seen is not None:
-            show(ctx.weight, dy, ctx.s, torch.mm(x, a.t()), low, x)
+            show(ctx.weight, dy, ctx.s, products.product(x, a), low, x)
         dx = None
         if ctx.needs_input_grad[0]:
             dx = torch.mm(dy, dense(ctx.weight, dy.dtype)).addmm_(low, a)
@@ -129,8 +130,8 @@ class _DoraProduct(torch.autograd.Function):
 
 def _low_rank_grads(dy: Tensor, rows: Tensor, a: Tensor, b: Tensor, s: float) -> tuple[Tensor, Tensor, Tensor]:
     """(s · dy B, dA, dB) of s · (rows Aᵀ) Bᵀ."""
-    low = torch.mm(dy, b).mul_(s)  # (N, r)
-    return low, torch.mm(low.t(), rows), torch.mm(dy.t(), torch.mm(rows, a.t())).mul_(s)
+    low = products.product_back(dy, b).mul_(s)  # (N, r)
+    return low, products.product_weight(low, rows), products.product_weight(dy, products.product(rows, a)).mul_(s)
 
 
 class LowRankLinear(Adapted):
