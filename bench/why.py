@@ -7,9 +7,11 @@ Of each data set (default: the sums of examples/, and of its order mails the who
 are written dates, made here, to be put as 2026-05-03) the first rows are taken, without their system messages, and 5 %
 of them broken: they get the reply of another row.
 `average precision`: of the list of `--harmful --against HELD`, beside the share of broken rows, which is what a random
-list has. `moved`: for each of a few held-out questions the version is trained again without the tenth of the rows that
-`why` names first (those of the largest scores, up or down), and without as many at random; how far the log-probability
-of its reply moves then, in nats. FIELD takes one field of replies that are JSON.
+list has. `compared`: for each of a few held-out questions the version is trained again without the tenth of the rows
+that `why` names first as those that made its reply likelier, and `--random` times without as many at random; how far
+the log-probability of the reply changes then, in nats (`compared_falls`: with its sign). FIELD takes one field of
+replies that are JSON. With --keep FOLDER the versions stay there, and what is there is not trained again. With --from
+FILE the results of earlier runs (`--json`, a file each) are put together instead.
 
 `--answer N` trains two steps on N rows, fills in what is kept of them with random numbers (their making takes about as
 long as training on them all does, and what they are costs no time), and times whole commands, models loaded anew.
@@ -19,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import statistics
@@ -27,6 +30,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +41,9 @@ from sodate.api.asked import read_rows
 from sodate.api.deciding import log_probabilities
 from sodate.api.loading import load
 from sodate.cli.at_hand import at_hand
+from sodate.core.intervals import clopper_pearson
+from sodate.release.registry import find_version
+from sodate.train.gain import chance
 
 ROOT = Path(__file__).parents[1]
 _ORDERS = f"{ROOT}/examples/orders/train.jsonl,{ROOT}/examples/orders/heldout.jsonl"
@@ -104,8 +111,11 @@ def average_precision(order: Sequence[int], wanted: set[int]) -> float:
 
 
 def trained(rows: Sequence[dict[str, Any]], folder: Path, model: str, name: str, epochs: float) -> str:
-    data = write(folder / f"{name}.jsonl", rows)
-    return str(sodate.train(model=model, data=[str(data)], name=name, epochs=epochs, seed=0)["version"])
+    """The version of this name, trained unless it is there. Batches of 16 take half the time of 8."""
+    if find_version(f"{name}@1") is None:
+        data = write(folder / f"{name}.jsonl", rows)
+        sodate.train(model=model, data=[str(data)], name=name, epochs=epochs, batch_size=16, seed=0)
+    return f"{name}@1"
 
 
 def said(version: str, asked: Sequence[Any], replies: Sequence[str]) -> list[float]:
@@ -134,25 +144,53 @@ def measured(
     result["times_the_share"] = result["average_precision"] / result["share"]
     if not given.questions:
         return result
+    return result | by_training_again(name, rows, version, kept, given, folder)
+
+
+def by_training_again(
+    name: str, rows: list[dict[str, Any]], version: str, kept: Path, given: argparse.Namespace, folder: Path
+) -> dict[str, Any]:
+    """How far the version's replies to held-out questions move without the rows that `why` names, and without others.
+
+    `change` and `change_at_random` have the absolute difference of the log-probability in nats, a question each (of the
+    random drawings the mean); `fall` and `fall_at_random` have the sign, positive where the reply became less likely.
+    """
     asked = read_rows(kept, limit=given.questions)
     count = round(TENTH * len(rows))
     replies, without = [], []
     for one in asked:
-        done = sodate.why(version, one.prompt[-1].content, top=len(rows))
+        done = sodate.why(version, one.prompt[-1].content, top=count)
         replies.append(done["reply"])
-        strongest = sorted(done["up"], key=lambda row: -abs(row["score"]))
-        without.append({row["line"] - 1 for row in strongest[:count]})
+        without.append({row["line"] - 1 for row in done["up"]})
+    without += [set(random.Random(n).sample(range(len(rows)), count)) for n in range(given.random)]
     before = said(version, asked, replies)
-    for n in range(given.random):
-        without.append(set(random.Random(n).sample(range(len(rows)), count)))
-    after = []
+    fell = []  # by training and question
     for n, gone in enumerate(without):
         left = [row for number, row in enumerate(rows) if number not in gone]
-        after.append(said(trained(left, folder, given.model, f"{name}-{n}", given.epochs), asked, replies))
-    moved = [abs(after[n][n] - before[n]) for n in range(len(asked))]
-    by_chance = [statistics.fmean(abs(one[n] - before[n]) for one in after[len(asked) :]) for n in range(len(asked))]
-    return {**result, "moved": moved, "moved_at_random": by_chance,
-            "moved_more": sum(a > b for a, b in zip(moved, by_chance, strict=True))}  # fmt: skip
+        after = said(trained(left, folder, given.model, f"{name}-{n}", given.epochs), asked, replies)
+        fell.append([a - b for a, b in zip(before, after, strict=True)])
+    of_top = [fell[n][n] for n in range(len(asked))]
+    others = fell[len(asked) :]
+    by_chance = [statistics.fmean(one[n] for one in others) for n in range(len(asked))]
+    change = [abs(one) for one in of_top]
+    random_change = [statistics.fmean(abs(one[n]) for one in others) for n in range(len(asked))]
+    return {"replies": replies, "log_probability": before, "left_out": count, "random_drawings": len(others),
+            "change": change, "change_at_random": random_change, "fall": of_top, "fall_at_random": by_chance,
+            "compared": compared(change, random_change), "compared_falls": compared(of_top, by_chance)}  # fmt: skip
+
+
+def compared(of_top: Sequence[float], by_chance: Sequence[float]) -> dict[str, Any]:
+    """Paired over questions: in how many the first is larger, with the exact interval of that share; the one-sided
+    exact sign test; and the mean difference in nats with a bootstrap interval, and its one-sided sign-flip test."""
+    more, n = sum(a > b for a, b in zip(of_top, by_chance, strict=True)), len(of_top)
+    moved = [a - b for a, b in zip(of_top, by_chance, strict=True)]
+    rng = np.random.default_rng(0)
+    means = np.array(moved)[rng.integers(0, n, (10_000, n))].mean(axis=1)
+    return {"n": n, "more": more, "more_ci": clopper_pearson(more, n),
+            "p_sign": sum(math.comb(n, k) for k in range(more, n + 1)) / 2**n,
+            "mean": statistics.fmean(of_top), "mean_at_random": statistics.fmean(by_chance),
+            "difference": statistics.fmean(moved), "difference_ci": np.quantile(means, (0.025, 0.975)).tolist(),
+            "p_flip": chance(moved)}  # fmt: skip
 
 
 def answer(rows: int, model: str, folder: Path) -> dict[str, Any]:
@@ -201,16 +239,25 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=3)
     parser.add_argument("--random", type=int, default=2)
     parser.add_argument("--answer", type=int, default=0)
+    parser.add_argument("--keep")
+    parser.add_argument("--from", nargs="+", default=[], dest="files")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     model = at_hand(given.model)
     given.model = model
     home = Path(os.environ.get("SODATE_HOME") or Path.home() / ".sodate")
     results: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "home").mkdir()
-        (folder / "home" / "models").symlink_to(home / "models")
+    for file in given.files:
+        results |= json.loads(Path(file).read_text())
+    if given.files:
+        results["all"] = together(list(results.values()))
+        printed(results, given)
+        return
+    with tempfile.TemporaryDirectory() if given.keep is None else nullcontext(given.keep) as name:
+        folder = Path(name).absolute()
+        (folder / "home").mkdir(parents=True, exist_ok=True)
+        if not (folder / "home" / "models").exists():
+            (folder / "home" / "models").symlink_to(home / "models")
         os.environ["SODATE_HOME"] = str(folder / "home")
         if given.answer:
             results["answer"] = answer(given.answer, model, folder)
@@ -221,6 +268,17 @@ def main() -> None:
                 train, held, field = (*map(str, made), "") if made else (files + ",").split(",")[:3]
                 results[title] = measured(title, Path(train), Path(held), field, given, folder)
                 print(title, json.dumps(results[title]), file=sys.stderr, flush=True)
+    printed(results, given)
+
+
+def together(sets: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The questions of all sets compared as one."""
+    keys = ("change", "change_at_random", "fall", "fall_at_random")
+    change, random_change, fall, random_fall = ([x for one in sets for x in one.get(key, [])] for key in keys)
+    return {"compared": compared(change, random_change), "compared_falls": compared(fall, random_fall)}
+
+
+def printed(results: dict[str, Any], given: argparse.Namespace) -> None:
     if given.json:
         print(json.dumps(results))
         return

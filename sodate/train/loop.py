@@ -99,6 +99,7 @@ class Plan:
     early_stop: int | None
     keep: str = "best"  # whose weights a run ends with: those of the least held-out loss, or the "last"
     epoch_steps: int = 0  # steps of one pass over the rows
+    early: int = 0  # the checkpoint of this step stays beside the last two, for `why`; 0: none does
 
 
 @dataclass(slots=True)
@@ -162,7 +163,7 @@ def train(model: Any, method: Method, plan: Plan, run: RunFolder, on_step: Calla
     method.memory.update(saved["memory"] if saved else {})
 
     def save() -> None:
-        keep = {state.best_step} if state.best_step is not None else set()
+        keep = {plan.early} | ({state.best_step} if state.best_step is not None else set())
         about = _as_dict(state) | {"memory": dict(method.memory)}
         if parallel.is_main():
             checkpoint.save(folder, state.step, model, optimizer, about, keep)

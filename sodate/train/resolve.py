@@ -56,6 +56,12 @@ def auto_batch(rows: int) -> int:
     return 8 if rows < 2000 else 16 if rows < 20_000 else 32
 
 
+def early_step(steps: int, save_every: int) -> int:
+    """The checkpoint nearest to a quarter of the run: at its end rows that were learnt pull no more, so that `why`
+    needs one from when they did."""
+    return save_every * max(1, round(steps / 4 / save_every))
+
+
 def looks(steps: int) -> int:
     """How often a run of so many steps is looked at, where the held-out rows are few: a short one at its end only."""
     return 1 if steps < 60 else 2 if steps < 300 else 4
@@ -169,5 +175,6 @@ def resolve(recipe: Recipe, facts: RunFacts) -> Resolved:
         warmup_steps=min(recipe.warmup_steps, steps), weight_decay=recipe.weight_decay,
         max_grad_norm=recipe.max_grad_norm, save_every=save_every, eval_every=eval_every, early_stop=recipe.early_stop,
         keep=recipe.keep, epoch_steps=per_epoch,
+        early=early_step(steps, save_every) if adapter and recipe.method == "sft" else 0,
     )  # fmt: skip
     return Resolved(plan, adapter, last_layers, micro, tuple(decisions))

@@ -219,6 +219,14 @@ def test_old_checkpoints_go_but_the_best_and_the_last_two_stay(tmp_path: Path) -
     assert kept == sorted({best, 8, 9})
 
 
+def test_an_early_checkpoint_stays_where_why_needs_one(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run")
+    fit(run, replace(PLAN, eval_every=20, save_every=1, steps=9, early=3))
+    assert sorted(path.name for path in (run.path / "checkpoints").iterdir()) == [
+        "step-000003", "step-000008", "step-000009",
+    ]  # fmt: skip
+
+
 def test_early_stopping_ends_with_the_best_weights(tmp_path: Path) -> None:
     plan = replace(PLAN, lr=0.5, schedule="constant", eval_every=1, early_stop=2, steps=60, max_grad_norm=100.0)
     run = new_run(tmp_path / "run")
