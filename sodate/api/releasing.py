@@ -20,7 +20,7 @@ from sodate.core.text import en, ja, tr
 from sodate.library.store import find
 from sodate.release import aliases
 from sodate.release.canary import Limits
-from sodate.release.gate import believed, hold, read_gate, same_data
+from sodate.release.gate import believed, hold, measuring, read_gate, same_data
 from sodate.release.lookup import identity, look_up
 from sodate.release.registry import Version, find_version, held, verify
 
@@ -35,13 +35,14 @@ def check_gate(version: str, gate: str | Path) -> dict[str, Any]:
     own = identity(found.id)
     below = None if asked.baseline is None else identity(asked.baseline)
     reports = [(path, report) for path, report in _reports() if same_data(asked, report)]
-    rows, used = [], []
+    rows, used, unmeasured = [], [], []
     for tier, metric in asked.asked:
         path, report, names = _measured(reports, tier, metric, own, below)
         held_ = hold(asked, tier, metric, *names, report)
         judges = (report or {}).get("judges", {}).get(metric)
         rows.append(believed(held_, agreement_of(metric, judges)) if judges else held_)
         used += [str(path.parent)] if path else []
+        unmeasured += [] if report else [metric]
     record: GateRecord = {
         "schema_version": SCHEMA_VERSION,
         "at": now(),
@@ -51,6 +52,7 @@ def check_gate(version: str, gate: str | Path) -> dict[str, Any]:
         "looks": _looks(used),
         "passes": all(row.passes for row in rows),
         "tiers": [row.to_json() for row in rows],
+        "measure": measuring(asked, found.id, unmeasured),
     }
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S-%f")
     path = home.gates_dir() / f"{stamp}-{secrets.token_hex(2)}.json"
@@ -293,12 +295,14 @@ def _not_passed(version: Version, record: Mapping[str, Any] | None) -> SodateErr
             code="gate_not_passed", param="version",
         )  # fmt: skip
     failed = " ".join(f"{row['tier']} {row['metric']}: {row['why']}" for row in record["tiers"] if not row["passes"])
-    gate = spoken(record["gate"]["path"])
+    gate, command = spoken(record["gate"]["path"]), record.get("measure")
+    measure = tr(f"Measure it first: {command}\n  ", f"まず測定してください: {command}\n  ") if command else tr("", "")
     return SodateError(
         tr(f"{version.id} did not pass the gate {gate}: {failed}",
            f"{version.id} はゲート {gate} に合格していません: {failed}"),
-        tr("To release it all the same: --override REASON --by NAME.",
-           "それでも公開する場合は、--override 理由 --by 名前 を指定してください。"),
+        measure
+        + tr("To release it all the same: --override REASON --by NAME.",
+             "それでも公開する場合は、--override 理由 --by 名前 を指定してください。"),
         code="gate_not_passed", param="version",
     )  # fmt: skip
 

@@ -268,6 +268,7 @@ class GateRecord(TypedDict, total=False):
     looks: int
     passes: Required[bool]
     tiers: Required[list[dict[str, Any]]]
+    measure: str  # the command that measures what was not; empty where all was
 
 
 class Event(TypedDict):

@@ -11,6 +11,7 @@ Inconclusive is not a pass, and neither is a metric that was not measured.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -159,6 +160,16 @@ def hold(
         else tr(f"It may be worse by {points} points or more.", f"{points} ポイント以上悪化している恐れがあります。")
     )
     return Held(tier, metric, value, ci, passes, why)
+
+
+def measuring(gate: Gate, version: str, metrics: Sequence[str]) -> str:
+    """The command that measures these metrics of a version as the gate wants them; without metrics none."""
+    if not metrics:
+        return ""
+    baseline = [] if gate.baseline is None else ["--baseline", gate.baseline]
+    data = ["--data", "FILE" if gate.data is None else str(gate.data)]
+    graders = [word for metric in dict.fromkeys(metrics) for word in ("--grader", metric)]
+    return shlex.join(["sodate", "eval", version, *baseline, *data, *graders])
 
 
 def believed(held: Held, record: Mapping[str, Any] | None) -> Held:

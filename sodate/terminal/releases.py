@@ -29,6 +29,8 @@ def print_gate(record: Mapping[str, Any]) -> None:
     passes = record["passes"]
     verdict = tr("passes", "合格") if passes else tr("does not pass", "不合格")
     out.print(f"{shown(record['version'])}: {verdict}", style="bold green" if passes else "bold red", soft_wrap=True)
+    if record.get("measure"):
+        out.print(tr("Measure it: ", "測定するには: ") + shown(record["measure"]), soft_wrap=True)
 
 
 def print_move(move: Mapping[str, Any]) -> None:

@@ -103,11 +103,18 @@ def test_only_exactly_these_bytes_and_this_file_count_as_measured(home: Path, tm
     held.write_text("{}\n")
     asked = gate(tmp_path / "gate.yaml", baseline=old.id, data="held.jsonl", target=["exact"])
     report(home, other.id, old.id, data=held)
-    assert "Not measured" in check_gate(new.id, asked)["tiers"][0]["why"]
+    record = check_gate(new.id, asked)
+    assert "Not measured" in record["tiers"][0]["why"]
+    command = f"sodate eval {new.id} --baseline {old.id} --data {held} --grader exact"
+    assert record["measure"] == command
+    with pytest.raises(SodateError) as caught:
+        promote(new.id, "live", gate=asked)
+    assert command in str(caught.value.fix)
     report(home, new.id, old.id, data=held, limit=5)  # some of its rows
     assert not check_gate(new.id, asked)["passes"]
     report(home, new.id, old.id, data=held, number=2)
-    assert check_gate(new.id, asked)["passes"] and check_gate(new.id, asked)["looks"] == 2
+    record = check_gate(new.id, asked)
+    assert record["passes"] and record["looks"] == 2 and record["measure"] == ""
     held.write_text("{} \n")
     assert not check_gate(new.id, asked)["passes"]
     assert not check_gate(new.id, gate(tmp_path / "gate.yaml", baseline=old.id, target=["label"]))["passes"]
