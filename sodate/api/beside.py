@@ -21,13 +21,15 @@ LARGEST = 16 << 20  # bytes of training files that are read again to look for he
 
 def find(
     result: EvalResult, made: Mapping[str, Made], measured: Mapping[str, str], kept: Mapping[str, Mapping[int, float]],
-    data: Path, digest: str, prices: str | Path | None, margin: float, seed: int,
+    below: Mapping[str, str], data: Path, digest: str, prices: str | Path | None, margin: float, seed: int,
 ) -> Aside:  # fmt: skip
-    """`measured` says what each name stood for, `kept` what it said to the rows of retention, `digest` is of `data`."""
+    """`measured` says what each name stood for, `kept` what it said to the rows of retention, `below` which
+    of these is its base; `digest` is of `data`."""
     baseline = result.baselines[0]
+    before = {name: below.get(name, baseline) for name in measured if name in kept}
     rows = [
-        row for name in kept if name != baseline and baseline in kept
-        for row in retained(name, baseline, kept[name], kept[baseline], margin, seed)
+        row for name, other in before.items() if name != other and other in kept
+        for row in retained(name, other, kept[name], kept[other], margin, seed)
     ]  # fmt: skip
     known = {} if prices is None else read_prices(Path(prices))
     costs = {}

@@ -176,6 +176,8 @@ def evaluate(
             again[name] = repeating.again(asked_again, wanted)
     if loaded is not None:
         loaded[1].engine.close()
+    # Against the base: beside a version that had forgotten as much nothing would be seen.
+    below = retaining.of_bases(measured, kept) if retention and not engine.startswith("upstream:") else {}
     said = {name: said[name] for name in [*(one.name for one in entered.contestants), *elsewhere]}
     cut_off = {name: one.cut_off for name, one in made.items()}
     result = compare(said, items, parsed, entered.baselines, cut_off=cut_off, unanswered=unanswered,
@@ -198,7 +200,7 @@ def evaluate(
     write_text(folder / "replies.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
     parts = sliced(result, slices)
     digest = sha256_file(file)
-    aside = beside.find(result, made, measured, kept, file, digest, prices, margin, seed)
+    aside = beside.find(result, made, measured, kept, below, file, digest, prices, margin, seed)
     held_out: dict[str, Any] = {"file": str(data), "sha256": digest, "limit": limit}
     if (wear := count_use(data, "evaluation", folder.name)) is not None:
         held_out["wear"] = wear

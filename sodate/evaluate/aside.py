@@ -185,8 +185,14 @@ class Aside:
         worse = [one for one in self.retention if one.verdict == "worse"]
         for one in (*worse, *(one for one in self.retention if one.verdict != "worse")):
             name, what = display_name(one.candidate), sentence(one)
+            old = display_name(one.baseline)
             word = ("Forgotten", "忘れたこと") if one.verdict == "worse" else ("Beside", "そのほか")
-            found.append(tr(f"{word[0]} ({en(name)}): {en(what)}", f"{word[1]} ({ja(name)}): {ja(what)}"))
+            found.append(
+                tr(
+                    f"{word[0]} ({en(name)} since {en(old)}): {en(what)}",
+                    f"{word[1]} ({ja(old)} から {ja(name)}): {ja(what)}",
+                )
+            )
         for exact, count in self.seen.items():
             if count:
                 found.append(tr(f"{exact} was trained on {count} rows that give held-out rows away: its scores are too "

@@ -10,6 +10,7 @@ import pytest
 
 from sodate.api.seeds import train_seeds
 from sodate.core.errors import UsageError
+from sodate.release.registry import find_version
 from tests import farm as farms
 from tests import worker
 
@@ -59,5 +60,12 @@ def test_seeds_are_trained_one_by_one_and_an_evaluation_tells_them_from_luck(far
     page, saved = report.read_text("utf-8"), json.loads((report.parent / "result.json").read_text("utf-8"))
     assert "give held-out rows away" in page and "評価データと重なる行が 2 行" in page and "EUR" in page
     assert saved["seeds"] == document["seeds"] and saved["replay"].startswith("sodate eval orders@1")
+    words = ["eval", "orders@2", "--baseline", "orders@1", *words[5:]]  # what both forgot is told, too
+    printed = worker.run(*words, "--json", home=farm.home)
+    told = {(one["candidate"], one["baseline"]) for one in json.loads(printed.out)["retention"]}
+    version = find_version("orders@1")
+    assert version is not None
+    base = str(version.manifest["base"])
+    assert told == {("orders@1", base), ("orders@2", base)}
     again = worker.run(*words, home=farm.home, language="ja")
-    assert again.code == 0 and "この評価データが使われたのは 2 回目です" in again.out
+    assert again.code == 0 and "この評価データが使われたのは 3 回目です" in again.out

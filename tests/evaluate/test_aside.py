@@ -49,7 +49,7 @@ def test_what_was_forgotten_is_named_and_what_these_rows_cannot_tell_is_not() ->
     assert found["perplexity", "en"].verdict == "equivalent"  # not a token was worse
     assert found["answers", "en"].verdict == "inconclusive"  # 24 rows without a flip don't show 3 points
     lines = Aside(tuple(found.values())).lines()
-    assert lines[0].startswith("Forgotten (new): easy questions, Japanese: 100 % → 50 %")
+    assert lines[0].startswith("Forgotten (new since old): easy questions, Japanese: 100 % → 50 %")
 
 
 def test_seeds_tell_luck_from_gain() -> None:
