@@ -71,8 +71,8 @@ def harmful(
     """The training rows that pull away from the rows of `against`: the list to look at first when data is bad.
 
     A `score` is how far the row's gradient reaches against that of the loss on `against`, in lengths of a typical row's
-    gradient, as a mean over the run's checkpoints. The weights before the first step say nothing of it: there all rows
-    pull alike, towards the task itself.
+    gradient, as a mean over the checkpoints of the run's second half. The weights before say less of it: there all
+    rows pull alike, towards the task itself.
     """
     import numpy as np
 
@@ -91,7 +91,7 @@ def harmful(
             code="no_rows", param="against", file=against,
         )  # fmt: skip
     products, norms, size = traced.asked(held_out.sequences)
-    learnt = slice(1, None) if len(size) > 1 else slice(None)  # not the weights before the first step
+    learnt = slice(sum(2 * one.step < traced.moments[-1].step for one in traced.moments), None)
     typical = np.maximum(norms.mean(axis=0) * size, np.finfo(float).tiny)
     found = -(products / typical)[:, learnt].mean(axis=1)
     rows = traced.rows_of(found, top)
