@@ -71,7 +71,7 @@ def keep(
             outcome = TOO_LARGE
         else:
             outcome = SCRUB_FAILED  # until it is
-            clean = _scrubbed(rules.words, kind, body, asked, tags, names.user(project, user))
+            clean = _scrubbed(rules.words, body, asked, tags, names.user(project, user))
             outcome = DATABASE_FAILED
             put(kind, body["id"], *clean, project, user)
             here.originals.put(body["id"], body, asked)
@@ -93,12 +93,7 @@ _SAID = ("choices", "output", "instructions")  # of a body: all that somebody wr
 
 
 def _scrubbed(
-    words: tuple[str, ...],
-    kind: str,
-    body: dict[str, Any],
-    asked: Sequence[Any],
-    tags: dict[str, str],
-    user: str | None,
+    words: tuple[str, ...], body: dict[str, Any], asked: Sequence[Any], tags: dict[str, str], user: str | None
 ) -> tuple[dict[str, Any], list[Any], dict[str, str]]:
     """Body, what was asked, and metadata without personal data; one pseudonym for one person in all of them. Pieces of
     tokens are left out where something was found: put together they would say it."""

@@ -95,8 +95,8 @@ def test_months_killed_at_any_write_end_as_those_that_were_not(
     assert found[0] == found[1]
     assert found[0]["months"]["2024-10"]["promoted"] and found[0]["versions"] == ["orders@1", "orders@2"]
     first, second = (weights(tmp_path / name / "home") for name in ("whole", "killed"))
-    for name, tensor in first.items():  # sums of threads differ in their last bit from run to run
-        torch.testing.assert_close(second[name], tensor, atol=1e-4, rtol=0)
+    assert first.keys() == second.keys() and first
+    assert [name for name, tensor in first.items() if not torch.equal(tensor, second[name])] == []
 
 
 def weights(home: Path) -> dict[str, torch.Tensor]:
