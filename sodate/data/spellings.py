@@ -39,7 +39,8 @@ _LOCAL_END = re.compile(r"[A-Za-z0-9._%+-]")
 
 _DIGIT_FORMS = ("〇零○◯", "一壱", "二弐", "三参", "四", "五", "六", "七", "八", "九")
 _KANJI_DIGITS = {ord(form): str(digit) for digit, forms in enumerate(_DIGIT_FORMS) for form in forms}
-SEPARATOR = r"(?:[-ー.・/_~〜|,、の()\t ]{0,3}|-\n)"
+# `?` and the sign of a lost letter: a dash that a file's encoding did not have.
+SEPARATOR = r"(?:[-ー.・/_~〜|,、の()?\ufffd\t ]{0,3}|-\n)"
 _D = "[\\d〇零○◯一壱二弐三参四五六七八九\u2460-\u2468\u24ea\u2776-\u277e\u24ff]"
 _DIGIT_RUN = re.compile(rf"{_D}(?:{SEPARATOR}{_D}){{8,40}}")
 _UNUSUAL = re.compile("[^\\x00-\\x7f]")
