@@ -210,6 +210,7 @@ def test_roles_and_plain_words_are_no_names(text: str) -> None:
         "大阪府大阪市北区梅田三丁目1番3号",
         "札幌市中央区北一条西二丁目",
         "埼玉県さいたま市大宮区桜木町1丁目7番5号 パークハイツ301号室",
+        "東京都千代田区丸の内一丁目9番1号 丸の内ビル3階",
         "〒160-0023",
         "12 Baker Street, London NW1 6XE",
         "742 Evergreen Terrace, Apt 4, Springfield, IL 62704",
