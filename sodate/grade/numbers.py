@@ -7,6 +7,7 @@ Dates, times, versions and the like (2026-03-02, 12:30, 1.2.3) are not numbers: 
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -82,22 +83,29 @@ _LATEX = (
 def normalise(text: str) -> str:
     """NFKC and digits of every script as 0 to 9, but 10² becomes 10^2, H₂O H_2O, and 2½ 2 1/2."""
     pieces: list[str] = []
-    kind = ""
-    for character in text.translate(INVISIBLE):
+    kind, text = "", text.translate(INVISIBLE)
+    if text.isascii():  # which is all of this already
+        pieces, text = [text], ""
+    for character in text:
         before, kind = kind, "^" if character in _RAISED else "_" if character in _LOWERED else ""
         if kind:
             pieces.append(("" if before == kind else kind) + (_RAISED | _LOWERED)[character])
             continue
-        plain = unicodedata.normalize("NFKC", character)
-        if unicodedata.category(character) == "Nd":
-            plain = str(unicodedata.decimal(character))
-        elif "⁄" in plain and len(plain) > 1 and pieces and pieces[-1].isdigit():
-            plain = " " + plain
-        pieces.append(plain.translate(_MARKS))
+        plain, vulgar = _plain(character)
+        pieces.append(" " + plain if vulgar and pieces and pieces[-1].isdigit() else plain)
     result = "".join(pieces)
     for pattern, instead in _LATEX:
         result = pattern.sub(instead, result)
     return result
+
+
+@functools.lru_cache(maxsize=8192)
+def _plain(character: str) -> tuple[str, bool]:
+    """A character by itself, and whether it is a fraction of its own (½)."""
+    if unicodedata.category(character) == "Nd":
+        return str(unicodedata.decimal(character)), False
+    plain = unicodedata.normalize("NFKC", character)
+    return plain.translate(_MARKS), "⁄" in plain and len(plain) > 1
 
 
 # ── where a number begins and ends ───────────────────────────────────────────────────────────────────────────────────

@@ -15,6 +15,7 @@ The score is the share of sentences without a finding.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -197,8 +198,14 @@ def _written(pieces: Sequence[str], right: str, others: Sequence[str]) -> Iterat
 
 def _places(piece: str, way: str, ways: Sequence[str]) -> int:
     """How often `way` stands in `piece` on its own, not as part of a longer one (サーバ in サーバー)."""
-    longest = "|".join(re.escape(one) for one in sorted(ways, key=len, reverse=True))
-    return sum(found[0] == way for found in re.finditer(longest, piece))
+    if way not in piece:  # which is so of nearly every word in nearly every sentence
+        return 0
+    return sum(found[0] == way for found in _longest(tuple(ways)).finditer(piece))
+
+
+@functools.cache
+def _longest(ways: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(re.escape(one) for one in sorted(ways, key=len, reverse=True)))
 
 
 def tone(house: House) -> GradeFunction:

@@ -13,7 +13,7 @@ from sodate.api.evaluation import evaluate
 from sodate.core import home
 from sodate.core.files import write_json
 from sodate.core.runs import RunFolder
-from sodate.jobs import measuring
+from sodate.jobs import files, measuring
 from sodate.learn import recording
 from sodate.release import aliases
 from sodate.release.lookup import identity
@@ -48,7 +48,7 @@ def fill(folder: Path, long: int = 1000) -> dict[str, Any]:
     made["study"] = study(folder, data)
     made["index"] = index(folder)
     made["dataset"], made["ladder"] = dataset(folder), ladder()
-    made["evaluation"] = evaluation(folder)
+    made["evaluation"], made["file"] = evaluation(folder), file()
     exchanges()
     return made
 
@@ -154,6 +154,18 @@ def evaluation(folder: Path) -> str:
     write_json(home.evaluations_dir() / name / "ended.json", {"schema_version": 1, "status": "failed", "error": error})
     gates.keep_gate("support", data=held_out, baseline="support@1", target=["exact"], guard={"tone_ja": 0.02})
     return name
+
+
+def file() -> str:
+    """An uploaded file of rows, some of which are set aside."""
+    asked = [*QUESTIONS, "電話番号は 090-1234-5678 です。", QUESTIONS[0]]
+    rows = [{"messages": [{"role": "user", "content": f"{text} ({n % 30})"},
+                          {"role": "assistant", "content": "はい、承りました。" if n % 7 else ""}]}
+            for n, text in enumerate(asked * 5)]  # fmt: skip
+    name = f"mails {CANARY}.jsonl" if "<" in CANARY else "mails.jsonl"
+    with files.written(name) as content:
+        content.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
+    return str(files.keep(content, "default", "鈴木", name, files.TRAINING)["id"])
 
 
 def exchanges() -> None:

@@ -28,6 +28,7 @@ from tests.generate.test_versions import ALL, plant
 from tests.serve import filled
 from tests.serve.newcomer import FLAGS
 from tests.serve.running import Running, running
+from tests.serve.test_pages_browser import faults
 
 ALIAS = "orders@production"
 
@@ -119,6 +120,7 @@ def test_a_canary_is_begun_watched_and_finished_and_whoever_comes_late_is_told_b
     assert set(asked) == {"orders@1", "orders@2"}
     for page in (aoki, baba):  # told by itself, while the page is open
         page.locator("[id^=canary-] td:nth-of-type(1)", has_text=re.compile("^0$")).first.wait_for(state="detached")
+        assert faults(page) == []
     found = house.service.canary_figures(ALIAS)
     assert found is not None and sum(one["requests"] for one in found["figures"].values()) == 24
     end(aoki, "Finish: all users", "Promote to all", "it does well")

@@ -129,11 +129,14 @@ def pages(made: dict[str, Any]) -> list[str]:
     report = f"/reports/{made['report']}"
     flips = f"{report}/flips?candidate=new&baseline=old&grader=string_check&kind="
     both = f"/reports/compare?report={made['report']}&report={made['report']}"
-    return ["/", "/data", f"/data/sets/{made['dataset']}?only=added", "/ladder", f"/ladder/{made['ladder']}", "/review",
-            "/review/next", "/play", "/runs", *runs, f"/runs/compare?run={made['runs'][0]}", "/versions",
-            f"/versions/{made['versions'][1]}", f"/versions/{made['versions'][1]}/gate", "/reports", "/reports/new",
-            f"/reports/running/{made['evaluation']}", report, f"{flips}fixed", f"{flips}wrong", both, "/judge",
-            f"/judge/{made['study']}", "/index", f"/index/{made['index']}?q=返品", "/keys"]  # fmt: skip
+    file = f"/data/{made['file']}"
+    version = f"/versions/{made['versions'][1]}"
+    return ["/", "/data", file, f"{file}/rows", f"{file}/rows?line=1&line=9",
+            f"/data/sets/{made['dataset']}?only=added", "/ladder", f"/ladder/{made['ladder']}", "/review",
+            "/review/next", "/play", "/runs", *runs, f"/runs/compare?run={made['runs'][0]}", "/versions", version,
+            f"{version}/gate", "/reports", "/reports/new", f"/reports/running/{made['evaluation']}", report,
+            f"{flips}fixed", f"{flips}wrong", both, "/judge", f"/judge/{made['study']}", "/index",
+            f"/index/{made['index']}?q=返品", "/keys"]  # fmt: skip
 
 
 def test_what_comes_from_data_names_and_models_is_text_on_every_page(house: tuple[Running, dict[str, Any]]) -> None:

@@ -82,7 +82,8 @@ def test_axe_is_what_its_publisher_made() -> None:
 
 
 @pytest.mark.parametrize(
-    ("language", "scheme", "width"), [("en", "light", 1280), ("ja", "dark", 1280), ("ja", "light", 320)]
+    ("language", "scheme", "width"),
+    [("en", "light", 1280), ("ja", "dark", 1280), ("ja", "light", 320), ("en", "dark", 390)],
 )
 def test_no_page_has_a_fault_that_axe_finds_none_is_too_wide_and_nothing_from_data_runs(
     house: tuple[Running, dict[str, Any]], opened: Opened, language: str, scheme: str, width: int

@@ -23,7 +23,7 @@ from sodate.core.errors import SodateError
 from sodate.core.text import Sentence, language, reading_in, tr, visible
 from sodate.jobs.files import called
 from sodate.serve import errors, logins
-from sodate.serve.pages.words import day, figure, number, percent, points, seconds, size, status_word
+from sodate.serve.pages.words import day, figure, number, percent, place, points, seconds, size, status_word
 from sodate.serve.roles import may
 from sodate.serve.who import Asker
 
@@ -174,7 +174,7 @@ def _environment() -> jinja2.Environment:
     environment.globals["tr"] = tr
     environment.filters |= {
         "foreign": foreign, "moment": moment, "day": day, "number": number, "percent": percent, "points": points,
-        "span": seconds, "size": size, "figure": figure, "status": status_word, "quoted": quoted,
+        "span": seconds, "size": size, "figure": figure, "status": status_word, "quoted": quoted, "place": place,
     }  # fmt: skip
     return environment
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from typing import Any
 
 from sodate.core.text import tr
@@ -93,3 +94,11 @@ def size(count: Any) -> str:
         if count >= factor:
             return f"{count / factor:.1f} {unit}"
     return f"{count} B"
+
+
+def place(text: str) -> str:
+    """Where in a document a passage begins, as a person says it."""
+    found = re.fullmatch(r"(line|page) (\d+)", text)
+    if found is None:
+        return text
+    return tr(text, f"{found[2]} 行目" if found[1] == "line" else f"{found[2]} ページ")

@@ -124,7 +124,7 @@
       const heads = [...table.querySelectorAll("thead th")].map((one) => (one.querySelector(".unseen") ? "" : one.textContent.trim()));
       for (const row of table.tBodies[0] ? table.tBodies[0].rows : []) {
         [...row.cells].forEach((cell, n) => {
-          if (cell.tagName === "TD" && heads[n]) cell.dataset.head = heads[n];
+          if (cell.tagName === "TD" && heads[n] && !cell.querySelector(":scope > input")) cell.dataset.head = heads[n];
         });
       }
     }
@@ -136,6 +136,8 @@
     for (const box of root.querySelectorAll("[data-live]")) if (box.dataset.live) live(box);
   }
   prepare(document);
+  const here = document.querySelector(".bar [aria-current]");
+  if (here) here.closest("ul").scrollLeft = here.offsetLeft - here.closest("ul").offsetLeft - 40; // where the bar is narrow
   // What went wrong with a part of a page stands where the part would have come.
   document.addEventListener("htmx:responseError", (event) => {
     const { xhr, target } = event.detail;
