@@ -1,31 +1,39 @@
 """The pictures of docs/pages.md: every page over a home with something on it, in Chromium.
 
-    python -m tests.serve.screenshots [FOLDER]
+    python -m tests.serve.screenshots [FOLDER] [--apart FOLDER]
 
-English in light and Japanese in dark, two of them on a telephone. The playground is empty: nothing here is computed.
+A sheet for each page: English and Japanese, light and dark, on a desk and on a telephone. `--apart` keeps every picture
+by itself and in its own size, too, to be looked at. The playground is empty: nothing here is computed.
 """
 
 from __future__ import annotations
 
+import argparse
 import base64
 import contextlib
+import itertools
 import os
 import shutil
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import BrowserContext, Page, Playwright, sync_playwright
 
 from sodate.core.runs import RunFolder
 from tests.serve import filled
 from tests.serve.newcomer import FLAGS
 
-DESK, TELEPHONE = {"width": 1000, "height": 640}, {"width": 390, "height": 780}
+SIZES = {"desk": (1000, 640), "telephone": (390, 780)}
+LANGUAGES, SCHEMES = ("en", "ja"), ("light", "dark")
 NATURAL = ("送料は全国一律 500 円です。", "支払い方法を変更したいです。")  # instead of what tests look for
+SHEET = (1492, 728)
+# Four windows on the left, four telephones on the right, each at a fraction of its size.
+STYLE = """body { margin: 0; background: #888; display: grid; gap: 8px; padding: 8px; box-sizing: border-box;
+           width: 1492px; grid-template-columns: repeat(2, 550px) repeat(2, 176px); }
+           img { width: 100%; display: block; }"""
 
 
 @contextlib.contextmanager
@@ -60,43 +68,80 @@ def pages(made: dict[str, Any]) -> dict[str, str]:
     """The address of each picture's page."""
     version, report = f"/versions/{made['versions'][1]}", f"/reports/{made['report']}"
     return {
-        "overview": "/", "data": f"/data/sets/{made['dataset']}",
-        "runs": f"/runs/{made['runs'][0]}", "report": report,
-        "evaluate": "/reports/new", "ladder": f"/ladder/{made['ladder']}", "version": version,
-        "gate": f"{version}/gate",
-        "judge": f"/judge/{made['study']}", "review": "/review", "index": f"/index/{made['index']}?q=返品",
-        "keys": "/keys",
+        "overview": "/", "data": "/data", "file": f"/data/{made['file']}", "rows": f"/data/{made['file']}/rows",
+        "dataset": f"/data/sets/{made['dataset']}?only=added", "runs": "/runs", "run": f"/runs/{made['runs'][0]}",
+        "reports": "/reports", "report": report, "evaluate": "/reports/new", "ladder": f"/ladder/{made['ladder']}",
+        "versions": "/versions", "version": version, "gate": f"{version}/gate", "play": "/play",
+        "judge": f"/judge/{made['study']}", "review": "/review", "exchange": "/review/next",
+        "index": f"/index/{made['index']}?q=返品", "keys": "/keys",
     }  # fmt: skip
 
 
+def picture(context: BrowserContext, page: Page, kind: str, quality: int) -> bytes:
+    """What is seen of a page. WebP, a quarter of the same as PNG, is not among what `screenshot` writes."""
+    asked = {"format": kind, "quality": quality} if kind == "webp" else {"format": kind}
+    seen = context.new_cdp_session(page).send("Page.captureScreenshot", asked)
+    return base64.b64decode(seen["data"])
+
+
+def browser(playwright: Playwright, profile: str, size: str, scheme: str = "light") -> BrowserContext:
+    """Somebody's in Tokyo."""
+    width, height = SIZES.get(size, SHEET)
+    return playwright.chromium.launch_persistent_context(
+        profile, executable_path=shutil.which("chromium"), args=FLAGS, viewport={"width": width, "height": height},
+        color_scheme=scheme, locale="ja-JP", timezone_id="Asia/Tokyo",
+    )  # fmt: skip
+
+
+def taken(playwright: Playwright, folder: Path, url: str, wanted: dict[str, str]) -> Iterator[tuple[str, bytes]]:
+    """`PAGE-SIZE-LANGUAGE-SCHEME` and the picture."""
+    from sodate.serve import logins
+
+    for size, scheme in itertools.product(SIZES, SCHEMES):
+        context = browser(playwright, f"{folder}/{size}-{scheme}", size, scheme)
+        page = context.pages[0]
+        page.goto(f"{url}/login/{logins.new_link('own', '鈴木')[0]}")
+        page.wait_for_url(lambda there: "/login" not in there)
+        for language in LANGUAGES:
+            page.goto(f"{url}/?lang={language}")
+            for name, path in wanted.items():
+                page.goto(url + path)
+                page.wait_for_timeout(400)
+                for busy in ("#checking", "#groups progress"):  # what a page waits for
+                    page.locator(busy).wait_for(state="detached", timeout=60_000)
+                if page.locator("[data-curves]").count():
+                    page.wait_for_selector("[data-drawn]")
+                yield f"{name}-{size}-{language}-{scheme}", picture(context, page, "png", 0)
+        context.close()
+
+
 def main() -> None:
-    out = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parents[2] / "docs" / "pages")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("folder", nargs="?", type=Path, default=Path(__file__).parents[2] / "docs" / "pages")
+    parser.add_argument("--apart", type=Path)
+    given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.environ |= {"SODATE_HOME": f"{folder}/home", "SODATE_LANG": "ja"}
-        from sodate.serve import logins
-
         with house(Path(folder)) as (url, made), sync_playwright() as playwright:
-            for language, scheme, size, names in (
-                ("en", "light", DESK, list(pages(made))), ("ja", "dark", DESK, list(pages(made))),
-                ("ja", "dark", TELEPHONE, ["version", "judge"]),
-            ):  # fmt: skip
-                context = playwright.chromium.launch_persistent_context(
-                    f"{folder}/{language}-{size['width']}", executable_path=shutil.which("chromium"), args=FLAGS,
-                    viewport=size, color_scheme=scheme, locale="ja-JP", timezone_id="Asia/Tokyo",
-                )  # fmt: skip
-                page = context.pages[0]
-                page.goto(f"{url}/login/{logins.new_link('own', '鈴木')[0]}")
-                page.wait_for_url(lambda there: "/login" not in there)
-                page.goto(f"{url}/?lang={language}")
-                for name in names:
-                    page.goto(url + pages(made)[name])
-                    page.wait_for_timeout(5000 if name == "review" else 500)
-                    kind = "-telephone" if size is TELEPHONE else ""
-                    # WebP, which is a quarter of the same picture as PNG, is not among what `screenshot` writes.
-                    asked = {"format": "webp", "quality": 75}
-                    seen = page.context.new_cdp_session(page).send("Page.captureScreenshot", asked)
-                    (out / f"{name}{kind}-{language}.webp").write_bytes(base64.b64decode(seen["data"]))
-                context.close()
+            wanted = pages(made)
+            found = dict(taken(playwright, Path(folder), url, wanted))
+            if given.apart:
+                given.apart.mkdir(parents=True, exist_ok=True)
+                for name, seen in found.items():
+                    (given.apart / f"{name}.png").write_bytes(seen)
+            context = browser(playwright, f"{folder}/sheets", "sheet")
+            page = context.pages[0]
+            for name in wanted:
+                kinds = [(size, language, scheme) for language in LANGUAGES for size in SIZES for scheme in SCHEMES]
+                images = "".join(
+                    f'<img class="{size}" src="data:image/png;base64,'
+                    f'{base64.b64encode(found[f"{name}-{size}-{language}-{scheme}"]).decode()}">'
+                    for size, language, scheme in kinds
+                )
+                page.set_content(f"<style>{STYLE}</style>{images}")
+                page.wait_for_function("[...document.images].every((one) => one.complete)")
+                (given.folder / f"{name}.webp").write_bytes(picture(context, page, "webp", 50))
+            context.close()
 
 
 if __name__ == "__main__":
