@@ -89,6 +89,12 @@ def dataset_rows(reference: str) -> Path | None:
     return datasets_dir() / named[1] / named[2] / "rows.jsonl"
 
 
+def dataset_of(rows: Path) -> str | None:
+    """The dataset version NAME@N whose rows these are, None for another file."""
+    named = f"{rows.parent.parent.name}@{rows.parent.name}"
+    return named if dataset_rows(named) == rows else None
+
+
 def beside(file: Path, name: str) -> str:
     """What a name of rows in `file` means: a dataset's stays, another is a file from there."""
     return name if dataset_rows(name) is not None else str(file.parent / name)

@@ -21,7 +21,7 @@ import yaml
 
 from sodate.core.errors import UsageError
 from sodate.core.files import sha256_file
-from sodate.core.home import dataset_rows
+from sodate.core.home import dataset_of, dataset_rows
 from sodate.core.intervals import wilson
 from sodate.core.text import tr
 from sodate.core.yaml_files import yaml_value
@@ -163,11 +163,12 @@ def hold(
 
 
 def measuring(gate: Gate, version: str, metrics: Sequence[str]) -> str:
-    """The command that measures these metrics of a version as the gate wants them; without metrics none."""
+    """The command that measures these metrics of a version as the gate wants them; without metrics none. A file is
+    called by its name alone: who reads this on a page is told no folder of the server."""
     if not metrics:
         return ""
     baseline = [] if gate.baseline is None else ["--baseline", gate.baseline]
-    data = ["--data", "FILE" if gate.data is None else str(gate.data)]
+    data = ["--data", "FILE" if gate.data is None else dataset_of(gate.data) or gate.data.name]
     graders = [word for metric in dict.fromkeys(metrics) for word in ("--grader", metric)]
     return shlex.join(["sodate", "eval", version, *baseline, *data, *graders])
 

@@ -105,7 +105,7 @@ def test_only_exactly_these_bytes_and_this_file_count_as_measured(home: Path, tm
     report(home, other.id, old.id, data=held)
     record = check_gate(new.id, asked)
     assert "Not measured" in record["tiers"][0]["why"]
-    command = f"sodate eval {new.id} --baseline {old.id} --data {held} --grader exact"
+    command = f"sodate eval {new.id} --baseline {old.id} --data held.jsonl --grader exact"
     assert record["measure"] == command
     with pytest.raises(SodateError) as caught:
         promote(new.id, "live", gate=asked)
