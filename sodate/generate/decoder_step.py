@@ -15,6 +15,7 @@ from sodate.generate import block
 from sodate.generate.frozen import FrozenLinear
 from sodate.generate.paged_attention import DecodeAttention, Holds
 from sodate.generate.pool import BLOCK, Pool, Shape
+from sodate.generate.versions import Versions
 from sodate.kernels import compiled, rows
 from sodate.kernels.gate import KINDS
 from sodate.model import attention
@@ -159,10 +160,19 @@ def _trial(parts: list[block.Parts], lengths: Ints) -> DecodeAttention:
 
 
 def decode(model: Any, tokens: Tensor, positions: Tensor, attend: DecodeAttention) -> Tensor:
-    """attention.decode, in one call where the model has one for so many rows."""
+    """attention.decode, by the model's step where it has one, 16 rows at a time: a reply's later rows see the keys of
+    its earlier ones."""
     step: DecoderStep | None = getattr(model, "sodate_step", None)
-    if step is not None and len(tokens) <= rows.AT_ONCE and rows.takes(len(tokens)):
-        if attention.reach(model.config) is not None:
-            attention.refuse_beyond_reach(model, int(positions.max()) + 1)
+    if step is None or not rows.takes(len(tokens)) or not rows.takes(min(len(tokens), rows.AT_ONCE)):
+        return attention.decode(model, tokens, positions, attend)
+    if attention.reach(model.config) is not None:
+        attention.refuse_beyond_reach(model, int(positions.max()) + 1)
+    if len(tokens) <= rows.AT_ONCE:
         return step(tokens, attend)
-    return attention.decode(model, tokens, positions, attend)
+    hidden, selection = [], Versions.over(model).selection
+    for at in range(0, len(tokens), rows.AT_ONCE):
+        part = slice(at, at + rows.AT_ONCE)
+        some = DecodeAttention(attend.pool, attend.table, attend.owner[part], attend.lengths[part])
+        with selection.only(part):
+            hidden.append(step(tokens[part], some))
+    return torch.cat(hidden)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 MOST = 64  # rows of a step with drafts, and
-SIZES = (1, 2, 3, 4, 16, 32, 48, MOST)  # the rows at which a step's price changes (kernels/rows.py)
+SIZES = (1, 2, 3, 4, 8, 16, 32, 48, MOST)  # the rows at which a step's price changes (kernels/rows.py)
 LONGEST = 15  # tokens of a draft
 LENGTHS = (4, 2)  # tokens that must have come before, the longer first
 LEARN = 0.1  # weight of the newest observation

@@ -7,7 +7,8 @@ the others' is set to zero in between. (Punica, arXiv 2310.18547, gathers instea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -38,6 +39,16 @@ class Selection:
         if len(found) > 1:
             owner = np.repeat(self.active, [self.ranks[v] for v in self.active])
             self.mask = torch.from_numpy(owner[:, None] == np.asarray(names)[None]).float().to(device)
+
+    @contextmanager
+    def only(self, rows: slice) -> Iterator[None]:
+        """Within, the forward has these of the rows."""
+        whole = self.mask
+        self.mask = whole if whole is None else whole[:, rows].contiguous()
+        try:
+            yield
+        finally:
+            self.mask = whole
 
     def lanes(self, width: int) -> rows.Array:
         """The mask for rows that lie side by side, `width` of them."""

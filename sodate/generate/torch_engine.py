@@ -39,7 +39,8 @@ PREFILL_BESIDE = 256  # as many while replies are under way, which wait meanwhil
 # Or as many as this many of the longest prompt have, if that is more: a beginning that all share is computed again in
 # every forward, which then adds about half at most.
 PREFILL_PROMPTS = 4
-SHORT = BLOCK  # a rest of so many tokens is computed as rows beside those of running replies
+SHORT = BLOCK  # a rest of so many tokens is computed as rows beside those of running replies,
+SHORT_STEP = 64  # or of so many of all together, where a step of rows is one call (decoder_step.py)
 SLOTS = 16
 POOL_BYTES = 2 << 30  # keys and values at most, where nobody says; and a quarter of what is free
 
@@ -127,10 +128,13 @@ class TorchEngine:
         for one in requests.running:
             requests.find(one)
         begins = not any(one.computed for one in requests.running)  # nobody waits: what prompts share is computed once
-        long = [one for one in requests.running if one.missing > SHORT or begins]
+        together = getattr(self.model, "sodate_step", None) is not None and not begins
+        together = together and sum(one.missing for one in requests.running) <= SHORT_STEP
+        few = SHORT_STEP if together else SHORT
+        long = [one for one in requests.running if one.missing > few or begins]
         if long:
             events += self._prefill(long)
-        short = [one for one in requests.running if one.missing <= SHORT and requests.reach(one, len(one.ids))]
+        short = [one for one in requests.running if one.missing <= few and requests.reach(one, len(one.ids))]
         if short:
             events += self._rows(short)
         self.versions.select("")  # whoever else uses the model means the base

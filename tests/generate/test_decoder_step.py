@@ -36,15 +36,16 @@ def pool(model: Any, seed: int) -> Pool:
     return made
 
 
-def check(model: Any, held: list[tuple[int, int]], seed: int) -> None:
-    """`held`: whose each row is, and how many tokens of it there are with it."""
+def check(model: Any, held: list[tuple[int, int]], seed: int, whole: bool = False) -> None:
+    """`held`: whose each row is, and how many tokens of it there are with it; `whole`: by as many calls as it takes."""
     owner, lengths = (np.array(column) for column in zip(*held, strict=True))
     tokens = torch.randint(VOCABULARY, (len(held),), generator=torch.Generator().manual_seed(seed))
     pools = [pool(model, seed) for _ in range(2)]
     ours, theirs = (DecodeAttention(one, TABLE, owner, lengths) for one in pools)
     with torch.no_grad():
-        found = model.sodate_step(tokens, ours)
-        expected = attention.decode(model, tokens, torch.from_numpy(lengths - 1), theirs)
+        positions = torch.from_numpy(lengths - 1)
+        found = decoder_step.decode(model, tokens, positions, ours) if whole else model.sodate_step(tokens, ours)
+        expected = attention.decode(model, tokens, positions, theirs)
     torch.testing.assert_close(found, expected, rtol=2e-4, atol=2e-4)
     for name in ("keys", "values"):
         for one, other in zip(*(getattr(each, name).values() for each in pools), strict=True):
@@ -88,6 +89,14 @@ def versions(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 def test_each_row_gets_what_its_version_adds(versions: Any, whose: list[str]) -> None:
     Versions.over(versions).selection.of(whose, torch.device("cpu"))
     check(versions, [(i % 2, 7 + i) for i in range(len(whose))], 1)
+
+
+@pytest.mark.parametrize("whose", [[""] * 40, ["", "one", "two", "three"] * 8])
+def test_more_rows_go_sixteen_at_a_time(versions: Any, whose: list[str]) -> None:
+    """The last rows of a reply see the keys of its first ones, which an earlier call put there."""
+    Versions.over(versions).selection.of(whose, torch.device("cpu"))
+    half = len(whose) // 2
+    check(versions, [(i // half, 2 + i % half) for i in range(len(whose))], 3, whole=True)
 
 
 def test_weights_that_were_published_in_bfloat16_are_read_so(tmp_path: Path) -> None:
