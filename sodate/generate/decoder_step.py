@@ -163,7 +163,7 @@ def decode(model: Any, tokens: Tensor, positions: Tensor, attend: DecodeAttentio
     """attention.decode, by the model's step where it has one, 16 rows at a time: a reply's later rows see the keys of
     its earlier ones."""
     step: DecoderStep | None = getattr(model, "sodate_step", None)
-    if step is None or not rows.takes(len(tokens)) or not rows.takes(min(len(tokens), rows.AT_ONCE)):
+    if step is None or not rows.takes(min(len(tokens), rows.AT_ONCE)):
         return attention.decode(model, tokens, positions, attend)
     if attention.reach(model.config) is not None:
         attention.refuse_beyond_reach(model, int(positions.max()) + 1)

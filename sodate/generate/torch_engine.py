@@ -40,7 +40,7 @@ PREFILL_BESIDE = 256  # as many while replies are under way, which wait meanwhil
 # every forward, which then adds about half at most.
 PREFILL_PROMPTS = 4
 SHORT = BLOCK  # a rest of so many tokens is computed as rows beside those of running replies,
-SHORT_STEP = 64  # or of so many of all together, where a step of rows is one call (decoder_step.py)
+SHORT_STEP = 128  # or of so many of all together, where a step of rows is one call (decoder_step.py)
 SLOTS = 16
 POOL_BYTES = 2 << 30  # keys and values at most, where nobody says; and a quarter of what is free
 
