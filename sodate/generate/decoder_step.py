@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sodate.generate import block
 from sodate.generate.frozen import FrozenLinear
-from sodate.generate.paged_attention import DecodeAttention, Holds
+from sodate.generate.paged_attention import DecodeAttention
 from sodate.generate.pool import BLOCK, Pool, Shape
 from sodate.generate.versions import Versions
 from sodate.kernels import compiled, rows
@@ -63,8 +63,6 @@ class DecoderStep:
             ]
             for count in (rows.VERY_FEW, rows.AT_ONCE)
         ]
-        self._pool: Holds | None = None
-        self._held: list[Angles] = []
         self._norms = [
             tuple(map(_weight, (*norms, attention_part.q_norm, attention_part.k_norm)))
             for attention_part, _, norms in parts
@@ -80,16 +78,15 @@ class DecoderStep:
         """(n, D) of n tokens, whose keys and values are put in the pool."""
         assert compiled is not None
         x = self._embed(tokens).clone()
-        if self._pool is not attend.pool:
-            self._pool = attend.pool
-            self._held = [(attend.pool.keys[n].numpy(), attend.pool.values[n].numpy()) for n in self._numbering]
+        keys, values = attend.pool.keys, attend.pool.values
+        held = [(keys[n].numpy(), values[n].numpy()) for n in self._numbering]
         versions = getattr(self._model, "sodate_versions", None)
         beside = versions is not None and bool(versions.selection.active)
         own, angles = self._weights[len(tokens) > rows.VERY_FEW], self._rotations(attend.lengths - 1)
-        columns = zip(own, self._layers, self._norms, angles, self._held, self._numbers, strict=True)
+        columns = zip(own, self._layers, self._norms, angles, held, self._numbers, strict=True)
         blocks = [
-            (_with_lora(weights, layers) if beside else weights, norms, turned, held, numbers)
-            for weights, layers, norms, turned, held, numbers in columns
+            (_with_lora(weights, layers) if beside else weights, norms, turned, cache, numbers)
+            for weights, layers, norms, turned, cache, numbers in columns
         ]
         compiled.step(x.numpy(), blocks, attend.table, attend.owner, attend.lengths)
         out: Tensor = self._norm(x)
@@ -163,7 +160,9 @@ def decode(model: Any, tokens: Tensor, positions: Tensor, attend: DecodeAttentio
     """attention.decode, by the model's step where it has one, 16 rows at a time: a reply's later rows see the keys of
     its earlier ones."""
     step: DecoderStep | None = getattr(model, "sodate_step", None)
-    if step is None or not rows.takes(min(len(tokens), rows.AT_ONCE)):
+    # More than two calls' worth are made faster block by block, as far as these have room for so many.
+    many = len(tokens) > 2 * rows.AT_ONCE and rows.takes(len(tokens))
+    if step is None or many or not rows.takes(min(len(tokens), rows.AT_ONCE)):
         return attention.decode(model, tokens, positions, attend)
     if attention.reach(model.config) is not None:
         attention.refuse_beyond_reach(model, int(positions.max()) + 1)

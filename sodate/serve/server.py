@@ -30,7 +30,7 @@ from sodate.serve.state import ServerState
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 BACKLOG = 2048
-# The engine's thread asks for Python back after each of a hundred products of a token: not 5 ms later, as is usual.
+# The engine's thread asks for Python back after each compiled call of a token: not 5 ms later, as is usual.
 SWITCH_SECONDS = 0.0002
 LAST_WORDS = 2.0  # seconds for replies that were ended at the deadline to say so
 

@@ -91,7 +91,7 @@ def test_each_row_gets_what_its_version_adds(versions: Any, whose: list[str]) ->
     check(versions, [(i % 2, 7 + i) for i in range(len(whose))], 1)
 
 
-@pytest.mark.parametrize("whose", [[""] * 40, ["", "one", "two", "three"] * 8])
+@pytest.mark.parametrize("whose", [[""] * 30, ["", "one", "two", "three"] * 8])
 def test_more_rows_go_sixteen_at_a_time(versions: Any, whose: list[str]) -> None:
     """The last rows of a reply see the keys of its first ones, which an earlier call put there."""
     Versions.over(versions).selection.of(whose, torch.device("cpu"))
