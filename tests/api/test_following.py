@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 import sodate
-from sodate.adapt.lora import LoraConfig
 from sodate.api import following, late
 from sodate.api.answering import Ask, Piece, Served, Service
 from sodate.api.loading import load
@@ -22,12 +21,10 @@ from sodate.api.serving import open_service
 from sodate.core.engine import Sampling
 from sodate.core.errors import SodateError
 from sodate.core.types import Message
-from sodate.library.store import find
 from sodate.release import aliases
 from sodate.release.registry import delete, find_version, register
 from tests import farm as farms
-from tests.generate.test_versions import ALL
-from tests.generate.test_versions import plant as plant_adapter
+from tests.versions import register_orders
 
 MOVES = 20  # 500 pass as well, in a minute
 QUESTION = [Message("user", "Dear shop, please send 12 apples to our office.")]
@@ -40,14 +37,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SODATE_HOME", str(farm.home))
         patch.setenv("SODATE_LANG", "en")
-        entry = find(farm.model)
-        assert entry is not None
-        about: dict[str, Any] = {"base": entry.id, "recipe": {"method": "sft"}, "data": {"rows_used": 3}}
-        template = load(farm.model).renderer.template
-        for seed in range(3):
-            made = plant_adapter(farm.folder, LoraConfig(4, 12.0, ALL), seed)
-            register("orders", about, template, lambda folder, made=made: shutil.copytree(made, folder / "adapter"))
-            shutil.rmtree(made)
+        about, template = register_orders(farm)
         register("whole", about, template, lambda folder: shutil.copytree(farm.folder, folder / "model"))
         yield farm.home
 

@@ -13,22 +13,18 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from sodate.adapt.lora import LoraConfig
-from sodate.api.loading import load
 from sodate.api.releasing import promote
 from sodate.api.serving import open_service
 from sodate.db.connection import reading
 from sodate.db.exchange_tables import ReviewRow
-from sodate.library.store import find
 from sodate.release import aliases
-from sodate.release.registry import register
 from sodate.serve import keys, logins
 from tests import farm as farms
-from tests.generate.test_versions import ALL, plant
 from tests.serve import filled
 from tests.serve.newcomer import FLAGS
 from tests.serve.running import Running, running
 from tests.serve.test_pages_browser import faults
+from tests.versions import register_orders
 
 ALIAS = "orders@production"
 
@@ -40,14 +36,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SODATE_HOME", str(farm.home))
         patch.setenv("SODATE_LANG", "en")
-        entry = find(farm.model)
-        assert entry is not None
-        about: dict[str, Any] = {"base": entry.id, "recipe": {"method": "sft"}, "data": {"rows_used": 3}}
-        template = load(farm.model).renderer.template
-        for seed in range(3):
-            made = plant(farm.folder, LoraConfig(4, 12.0, ALL), seed)
-            register("orders", about, template, lambda folder, made=made: shutil.copytree(made, folder / "adapter"))
-            shutil.rmtree(made)
+        register_orders(farm)
         promote("orders@1", ALIAS, override="the first", by="a test")
         filled.exchanges()
         with running(open_service([ALIAS]), None, auth=True) as one:  # type: ignore[arg-type]
