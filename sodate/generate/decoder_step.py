@@ -4,8 +4,9 @@ few, without Python between them. More rows, and decoders that are built otherwi
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -13,7 +14,8 @@ from torch import Tensor
 
 from sodate.generate import block
 from sodate.generate.frozen import FrozenLinear
-from sodate.generate.paged_attention import DecodeAttention
+from sodate.generate.multi_lora import Selection
+from sodate.generate.paged_attention import DecodeAttention, Holds
 from sodate.generate.pool import BLOCK, Pool, Shape
 from sodate.generate.versions import Versions
 from sodate.kernels import compiled, rows
@@ -23,30 +25,32 @@ from sodate.model.fused import RMSNorm, same
 from sodate.render.trie import Ints
 
 Angles = tuple[rows.Array, rows.Array]
-Weights = tuple[tuple[Any, ...], ...]  # weight, bias and lora of a block's four layers
+READY = 8  # decoders with arrays of theirs, of one pool: another number of rows, other versions
 
 
 class Rotations:
-    """cos and sin (n, d) of positions, looked up in tables that grow as texts do."""
+    """Of each layer cos and sin (P, d) of the first P positions: tables that grow as texts do."""
 
     def __init__(self, decoder: Any) -> None:
         self._rotary, self._like = decoder.rotary_emb, decoder.embed_tokens.weight[:1]
         by_layer = "layer_type" in inspect.signature(self._rotary.forward).parameters
         count = len(decoder.layers)
-        self.kinds = tuple(decoder.config.layer_types[:count]) if by_layer else (None,) * count
+        self._kinds = tuple(decoder.config.layer_types[:count]) if by_layer else (None,) * count
         self._tables: dict[str | None, Angles] = {}
-        self._size = 0
+        self.size = 0
 
-    def __call__(self, positions: Ints) -> list[Angles]:
-        """Of each layer."""
-        if positions.max() >= self._size:
-            self._size = max(256, 2 ** int(positions.max()).bit_length())
-            known = torch.arange(self._size)[None]
-            for kind in set(self.kinds):
-                made = self._rotary(self._like.float(), known, *([kind] if kind else []))
-                self._tables[kind] = tuple(t[0].float().numpy() for t in made)
-        found = {kind: (cos[positions], sin[positions]) for kind, (cos, sin) in self._tables.items()}
-        return [found[kind] for kind in self.kinds]
+    def reach(self, count: int) -> None:
+        """Makes them cover so many positions."""
+        if count <= self.size:
+            return
+        self.size = max(256, 2 ** (count - 1).bit_length())
+        known = torch.arange(self.size)[None]
+        for kind in set(self._kinds):
+            made = self._rotary(self._like.float(), known, *([kind] if kind else []))
+            self._tables[kind] = tuple(t[0].float().contiguous().numpy() for t in made)
+
+    def tables(self) -> list[Angles]:
+        return [self._tables[kind] for kind in self._kinds]
 
 
 class DecoderStep:
@@ -56,13 +60,6 @@ class DecoderStep:
         decoder, self._model = model.get_decoder(), model
         self._embed, self._norm, self._rotations = decoder.embed_tokens, decoder.norm, Rotations(decoder)
         self._layers = [(a.qkv, a.out, m.wide, m.down) for a, m, _ in parts]
-        self._weights = [
-            [
-                tuple((rows.Product(one.weight, None).form(count), _bias(one), None) for one in layers)
-                for layers in self._layers
-            ]
-            for count in (rows.VERY_FEW, rows.AT_ONCE)
-        ]
         self._norms = [
             tuple(map(_weight, (*norms, attention_part.q_norm, attention_part.k_norm)))
             for attention_part, _, norms in parts
@@ -73,24 +70,45 @@ class DecoderStep:
             for a, m, norms in parts
         ]  # fmt: skip
         self._numbering = [a.layer for a, _, _ in parts]
+        # By the pool whose arrays they hold, so that they go when it does.
+        self._ready: WeakKeyDictionary[Holds, dict[Hashable, Any]] = WeakKeyDictionary()
 
     def __call__(self, tokens: Tensor, attend: DecodeAttention) -> Tensor:
         """(n, D) of n tokens, whose keys and values are put in the pool."""
         assert compiled is not None
         x = self._embed(tokens).clone()
-        keys, values = attend.pool.keys, attend.pool.values
-        held = [(keys[n].numpy(), values[n].numpy()) for n in self._numbering]
+        self._rotations.reach(int(attend.lengths.max()))
         versions = getattr(self._model, "sodate_versions", None)
-        beside = versions is not None and bool(versions.selection.active)
-        own, angles = self._weights[len(tokens) > rows.VERY_FEW], self._rotations(attend.lengths - 1)
-        columns = zip(own, self._layers, self._norms, angles, held, self._numbers, strict=True)
-        blocks = [
-            (_with_lora(weights, layers) if beside else weights, norms, turned, cache, numbers)
-            for weights, layers, norms, turned, cache, numbers in columns
-        ]
-        compiled.step(x.numpy(), blocks, attend.table, attend.owner, attend.lengths)
+        selection = versions.selection if versions is not None and versions.selection.active else None
+        decoder = self._decoder(attend.pool, len(tokens), selection)
+        spans = None if selection is None else selection.spans
+        compiled.step(decoder, x.numpy(), spans, attend.table, attend.owner, attend.lengths)
         out: Tensor = self._norm(x)
         return out
+
+    def _decoder(self, pool: Holds, count: int, selection: Selection | None) -> Any:
+        """The blocks with what such a step reads: weights as so many rows do, what the active versions add."""
+        beside = selection and (selection.active, selection.changes)
+        ready, key = self._ready.setdefault(pool, {}), (count > rows.VERY_FEW, self._rotations.size, beside)
+        if key not in ready:
+            if len(ready) >= READY:
+                ready.clear()
+            ready[key] = self._made(pool, count, selection is not None)
+        return ready[key]
+
+    def _made(self, pool: Holds, count: int, beside: bool) -> Any:
+        assert compiled is not None
+        weights = [
+            tuple(
+                (rows.Product(one.weight, None).form(count), _bias(one),
+                 one.multi_lora.arrays() if beside and one.multi_lora is not None else None)
+                for one in layers
+            )
+            for layers in self._layers
+        ]  # fmt: skip
+        held = [(pool.keys[n].numpy(), pool.values[n].numpy()) for n in self._numbering]
+        columns = (weights, self._norms, self._rotations.tables(), held, self._numbers)
+        return compiled.decoder(list(zip(*columns, strict=True)))
 
 
 def _eps(norms: Sequence[RMSNorm | None]) -> float:
@@ -103,13 +121,6 @@ def _weight(norm: RMSNorm | None) -> rows.Array | None:
 
 def _bias(layer: FrozenLinear) -> rows.Array | None:
     return None if layer.bias is None else layer.bias.float().numpy()
-
-
-def _with_lora(weights: Weights, layers: Sequence[FrozenLinear]) -> Weights:
-    return tuple(
-        weight if layer.multi_lora is None else (*weight[:2], layer.multi_lora.arrays())
-        for weight, layer in zip(weights, layers, strict=True)
-    )
 
 
 @torch.no_grad()

@@ -21,12 +21,15 @@ Pair = tuple[Tensor, Tensor]  # A (r, in) and s · B (out, r) of one linear laye
 
 class Selection:
     """Whose rows the next forward has. `active` versions are computed; `mask` (R, N) says which of their R ranks count
-    for which of N rows, None where all do for all."""
+    for which of N rows, None where all do for all; `spans` (N, 2) says the same by each row's first rank and the end of
+    its last. `changes` counts how often versions came or went."""
 
     def __init__(self) -> None:
         self.ranks: dict[str, int] = {}  # of every version there is
         self.active: tuple[str, ...] = ()
+        self.changes = 0
         self.mask: Tensor | None = None
+        self.spans: rows.Array | None = None
         self._lanes: rows.Array | None = None
 
     def of(self, names: Sequence[str], device: torch.device) -> None:
@@ -35,20 +38,24 @@ class Selection:
         several = found - {""}
         # One alone, or all there are: what lies on top of each other is then made once and not for every mixture.
         self.active = tuple(several) if len(several) < 2 else tuple(self.ranks)
-        self.mask = self._lanes = None
+        self.mask = self.spans = self._lanes = None
         if len(found) > 1:
+            ends = dict(zip(self.active, np.cumsum([self.ranks[v] for v in self.active]).tolist(), strict=True))
+            of_each = {v: (end - self.ranks[v], end) for v, end in ends.items()} | {"": (0, 0)}
+            self.spans = np.array([of_each[name] for name in names])
             owner = np.repeat(self.active, [self.ranks[v] for v in self.active])
             self.mask = torch.from_numpy(owner[:, None] == np.asarray(names)[None]).float().to(device)
 
     @contextmanager
     def only(self, rows: slice) -> Iterator[None]:
         """Within, the forward has these of the rows."""
-        whole = self.mask
-        self.mask = whole if whole is None else whole[:, rows].contiguous()
+        mask, spans = self.mask, self.spans
+        if mask is not None and spans is not None:
+            self.mask, self.spans = mask[:, rows].contiguous(), spans[rows]
         try:
             yield
         finally:
-            self.mask = whole
+            self.mask, self.spans = mask, spans
 
     def lanes(self, width: int) -> rows.Array:
         """The mask for rows that lie side by side, `width` of them."""
@@ -101,13 +108,12 @@ class MultiLora:
             y[start : start + size] += product(piece, count)
             start += size
 
-    def arrays(self) -> tuple[rows.Array, tuple[rows.Array, ...], rows.Array | None] | None:
-        """The same as kernels/_step.c takes it: A, B of each part, and the mask (R, N); None where nothing is added."""
+    def arrays(self) -> tuple[rows.Array, tuple[rows.Array, ...]] | None:
+        """The same as kernels/_blocks.c takes it: A, and Bᵀ of each part; None where nothing is added."""
         if self.pairs.keys().isdisjoint(self.selection.active):
             return None
-        shared, *own = (product.weight for product in self._thin())
-        mask = self.selection.mask
-        return shared, tuple(own), None if mask is None else mask.numpy()
+        down, ups = self._stack()
+        return down.numpy(), tuple(up.t().contiguous().numpy() for up in ups)
 
     def _thin(self) -> list[rows.Product]:
         active = self.selection.active

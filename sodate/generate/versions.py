@@ -81,6 +81,7 @@ class Versions:
 
     def _forget_stacks(self, name: str, layers: dict[FrozenLinear, list[Pair | None]]) -> None:
         """Layers beside which this version has nothing may hold something of one that had its name."""
+        self.selection.changes += 1
         for module in self.model.modules():
             if isinstance(module, FrozenLinear) and module.multi_lora is not None and module not in layers:
                 module.multi_lora.put(name, None)

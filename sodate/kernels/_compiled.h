@@ -15,16 +15,18 @@ void product_float32(const float *w, const float *x, float *out, Py_ssize_t coun
 
 /* Weights as a decoding step of few rows reads them, by the type and the columns of their array and the k numbers these stand
  * for: ROWS_AT_ONCE rows of one, from row `at` on (a multiple of that), with `rows` rows of x: out (rows, ROWS_AT_ONCE). Beyond the
- * weight's last row nothing is written. x is (rows, k) for up to VERY_FEW rows; for more, of which bfloat16 takes none, it is
- * side_by_side (k, 16), and `room` has 16 k floats. */
-enum { ROWS_AT_ONCE = 16, VERY_FEW = 4, SIDES = 16, PANEL_BLOCK = 320 /* bytes of 16 rows and 32 columns in 4 bits (_panels.c) */ };
+ * weight's last row nothing is written, but by panels, which end in rows of zeros. x is (rows, k) for up to VERY_FEW rows; for more,
+ * of which bfloat16 takes none, it is side_by_side (k, 16). */
+enum { ROWS_AT_ONCE = 16, VERY_FEW = 4, SIDES = 16 };
+enum { PANEL4 = 320, PANEL8 = 544 /* bytes of 16 rows and 32 columns in 4 or 8 bits (_panels.c) */ };
 typedef struct { int size; Py_ssize_t rows, k, bytes; const uint8_t *at; } Weight; /* size: of a block, 0 for float32 */
 int weight_of(const Py_buffer *array, Py_ssize_t k, Py_ssize_t rows, Weight *to); /* whether it is one */
-void weight_rows(const Weight *weight, Py_ssize_t at, const float *x, Py_ssize_t rows, float *out, float *room);
+void weight_rows(const Weight *weight, Py_ssize_t at, const float *x, Py_ssize_t rows, float *out);
 void side_by_side(const float *x, Py_ssize_t rows, Py_ssize_t k, Py_ssize_t from, Py_ssize_t to, float *side);
 
-/* The same of a panel, for 1, 2, 3 or 4 rows of x, `stride` numbers from each other, or 8 or 16 side by side, in rows of `stride`. */
-void panel_rows(const uint8_t *panel, const float *x, Py_ssize_t stride, float *out, Py_ssize_t k, Py_ssize_t rows);
+/* The same of a panel of this size, for 1, 2, 3 or 4 rows of x, `stride` numbers from each other, or 8 or 16 side by side, in rows of
+ * `stride`. */
+void panel_rows(const uint8_t *panel, const float *x, Py_ssize_t stride, float *out, Py_ssize_t k, Py_ssize_t rows, int size);
 
 /* out = act(gate) · up, of `size` numbers, on one thread. */
 void gate_of(const float *gate, const float *up, float *out, Py_ssize_t size, int kind);

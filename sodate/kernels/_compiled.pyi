@@ -5,6 +5,10 @@ from numpy.typing import NDArray
 # _attend.c
 def attend(*arrays_scale_window: NDArray[Any] | float) -> None: ...
 
+# _blocks.c
+def decoder(blocks: list[Any]) -> Any: ...
+def step(decoder: Any, x: NDArray[Any], ranks: NDArray[Any] | None, *table_owner_held: NDArray[Any]) -> None: ...
+
 # _few.c
 FEW: int  # whether `few` runs on this processor
 
@@ -23,8 +27,6 @@ def product(x: NDArray[Any], weight: NDArray[Any], out: NDArray[Any]) -> None: .
 def norm(x: NDArray[Any], weight: NDArray[Any], out: NDArray[Any], eps: float) -> None: ...
 def rotate(x: NDArray[Any], cos: NDArray[Any], sin: NDArray[Any]) -> None: ...
 
-# _step.c
-def step(x: NDArray[Any], blocks: list[Any], table: NDArray[Any], owner: NDArray[Any], held: NDArray[Any]) -> None: ...
 
 # _trie.c
 WIDE: int  # floats of the widest register there is code for, 0 if none

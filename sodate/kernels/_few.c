@@ -2,14 +2,14 @@
  *
  * One row is short of memory bandwidth alone: the weight is read once, along its rows, and no lane of a register is kept
  * for rows that are not there (_rows.c keeps 16). A weight that was published in 4 bits fits them exactly: read as blocks
- * of 32 numbers d · q + m it is a sixth of the bytes and the same numbers.
+ * of 32 numbers d · q + m it is a sixth of the bytes and the same numbers. Threads call for what they read 2 kB before they do.
  *
  *     few(x (K, L), weight, out (N, L), count)      W x for the first `count` of L rows side by side; the rest is zero
  *     few_behind(x (n, K), weight, out (n, N))       the same for at most 16 rows, one behind the other
  *
  * weight is float32 or bfloat16 (N, K), for at most 4 rows, which bfloat16 as int16 meets rounded to bfloat16 as the products
- * of _rows.c do, and as uint16 as they are; or bytes: (N / 16 rounded up, K / 32 · 320), panels of 4 bits (_panels.c), or
- * (N, K / 32 · 34), each block of 32 numbers d float16, then 32 signed bytes (Q8_0): d · q is exact in float32.
+ * of _rows.c do, and as uint16 as they are; or bytes, panels of 16 rows (_panels.c): (N / 16 rounded up, K / 32 · 320) of 4 bits
+ * or (…, K / 32 · 544) of 8.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -17,25 +17,18 @@
 
 #include "_compiled.h"
 
-enum { LANES = 16, MOST = 64, FEW = 4, BLOCK = 32, B16 = 2, Q8 = 34 };
+enum { LANES = 16, MOST = 64, FEW = 4, BLOCK = 32, B16 = 2, LINE = 64, AHEAD = 2048 /* bytes */ };
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
 
-#define BYTES(size) ((size) == B16 ? 2 * BLOCK : (size) ? (size) : 4 * BLOCK) /* of a block */
+#define BYTES(size) ((size) == B16 ? 2 * BLOCK : 4 * BLOCK) /* of a block */
 #define OWN __attribute__((target("avx2,fma,f16c")))
 #define INSIDE OWN static inline __attribute__((always_inline))
 
 int few_works(void)
 {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
-}
-
-INSIDE __m256 half(const uint8_t *at)
-{
-    uint16_t bits;
-    memcpy(&bits, at, 2);
-    return _mm256_set1_ps(_cvtsh_ss(bits));
 }
 
 INSIDE float number(const uint8_t *row, Py_ssize_t i, const int size)
@@ -52,14 +45,7 @@ INSIDE float number(const uint8_t *row, Py_ssize_t i, const int size)
 /* The 32 numbers of block `b` of a row of the weight; `size` says how they are kept, 0 as they are. */
 INSIDE void widen(const uint8_t *row, Py_ssize_t b, const int size, __m256 to[4])
 {
-    if (size == Q8) {
-        const uint8_t *block = row + b * Q8;
-        const __m256 d = half(block);
-        for (int i = 0; i < 4; i++) {
-            const __m128i eight = _mm_loadl_epi64((const __m128i *)(block + 2 + 8 * i));
-            to[i] = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(eight)), d);
-        }
-    } else if (size == B16) {
+    if (size == B16) {
         for (int i = 0; i < 4; i++) {
             const __m128i eight = _mm_loadu_si128((const __m128i *)((const uint16_t *)row + b * BLOCK + 8 * i));
             to[i] = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(eight), 16));
@@ -85,7 +71,8 @@ INSIDE void dot(const uint8_t *row, const float *x, float *out, Py_ssize_t k, co
         sum[r][0] = sum[r][1] = _mm256_setzero_ps();
     for (Py_ssize_t b = 0; b < k / BLOCK; b++) {
         __m256 w[4];
-        _mm_prefetch((const char *)(row + (b + 16) * BYTES(size)), _MM_HINT_T0);
+        for (int line = 0; line < BYTES(size); line += LINE)
+            _mm_prefetch((const char *)(row + b * BYTES(size) + AHEAD + line), _MM_HINT_T0);
         widen(row, b, size, w);
         for (int i = 0; i < 4; i++)
             for (int r = 0; r < rows; r++)
@@ -110,18 +97,6 @@ INSIDE void dot(const uint8_t *row, const float *x, float *out, Py_ssize_t k, co
     }
 DOTS(dot, OWN, 0)
 DOTS(dot, OWN, 2)
-DOTS(dot, OWN, 34)
-
-/* `rows` rows of a weight in 8 bits as float32. */
-OWN static void wide_34(const uint8_t *weight, float *to, Py_ssize_t rows, Py_ssize_t k)
-{
-    for (Py_ssize_t i = 0; i < rows * (k / BLOCK); i++) { /* blocks follow each other */
-        __m256 w[4];
-        widen(weight, i, Q8, w);
-        for (int c = 0; c < 4; c++)
-            _mm256_storeu_ps(to + i * BLOCK + 8 * c, w[c]);
-    }
-}
 
 /* The same with registers of 16 numbers. */
 #define OWN512 __attribute__((target("avx512f,avx2,fma,f16c")))
@@ -131,15 +106,7 @@ static int has_512(void) { return few_works() && __builtin_cpu_supports("avx512f
 
 INSIDE512 void widen512(const uint8_t *row, Py_ssize_t b, const int size, __m512 to[2])
 {
-    if (size == Q8) {
-        const uint8_t *block = row + b * Q8;
-        uint16_t d;
-        memcpy(&d, block, 2);
-        for (int i = 0; i < 2; i++) {
-            const __m512i q = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(block + 2 + 16 * i)));
-            to[i] = _mm512_mul_ps(_mm512_cvtepi32_ps(q), _mm512_set1_ps(_cvtsh_ss(d)));
-        }
-    } else if (size == B16) {
+    if (size == B16) {
         for (int i = 0; i < 2; i++) {
             const __m256i some = _mm256_loadu_si256((const __m256i *)((const uint16_t *)row + b * BLOCK + 16 * i));
             to[i] = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(some), 16));
@@ -157,7 +124,8 @@ INSIDE512 void dot512(const uint8_t *row, const float *x, float *out, Py_ssize_t
         sum[r][0] = sum[r][1] = _mm512_setzero_ps();
     for (Py_ssize_t b = 0; b < k / BLOCK; b++) {
         __m512 w[2];
-        _mm_prefetch((const char *)(row + (b + 16) * BYTES(size)), _MM_HINT_T0);
+        for (int line = 0; line < BYTES(size); line += LINE)
+            _mm_prefetch((const char *)(row + b * BYTES(size) + AHEAD + line), _MM_HINT_T0);
         widen512(row, b, size, w);
         for (int i = 0; i < 2; i++)
             for (int r = 0; r < rows; r++)
@@ -171,18 +139,14 @@ INSIDE512 void dot512(const uint8_t *row, const float *x, float *out, Py_ssize_t
 }
 DOTS(dot512, OWN512, 0)
 DOTS(dot512, OWN512, 2)
-DOTS(dot512, OWN512, 34)
 #else
 int few_works(void) { return 0; }
 static int has_512(void) { return 0; }
 #define NONE(name) static void name(const uint8_t *row, const float *x, float *out, Py_ssize_t k, Py_ssize_t rows) {}
 NONE(dots_dot_0)
 NONE(dots_dot_2)
-NONE(dots_dot_34)
 NONE(dots_dot512_0)
 NONE(dots_dot512_2)
-NONE(dots_dot512_34)
-static void wide_34(const uint8_t *weight, float *to, Py_ssize_t rows, Py_ssize_t k) {}
 #endif
 
 typedef void (*Dots)(const uint8_t *row, const float *x, float *out, Py_ssize_t k, Py_ssize_t rows);
@@ -192,7 +156,6 @@ static Dots dots(int size)
 {
     const int wide = has_512();
     switch (size) {
-    case Q8: return wide ? dots_dot512_34 : dots_dot_34;
     case B16: return wide ? dots_dot512_2 : dots_dot_2;
     default: return wide ? dots_dot512_0 : dots_dot_0;
     }
@@ -212,53 +175,54 @@ int weight_of(const Py_buffer *array, Py_ssize_t k, Py_ssize_t rows, Weight *to)
     }
     if (type != 'B' || k % BLOCK)
         return 0;
-    to->size = columns == k / BLOCK * Q8 ? Q8 : PANEL_BLOCK;
-    return to->size == Q8 ? given == rows : columns == k / BLOCK * PANEL_BLOCK && given == (rows + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE;
+    to->size = columns == k / BLOCK * PANEL8 ? PANEL8 : PANEL4;
+    return columns == k / BLOCK * to->size && given == (rows + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE;
+}
+
+static int in_panels(const Weight *w) { return w->size == PANEL4 || w->size == PANEL8; }
+
+/* A panel with more rows of x than FEW, side by side in rows of `lanes`: out (rows, ROWS_AT_ONCE), and room for up to 16. */
+static void panel(const Weight *w, Py_ssize_t at, const float *x, Py_ssize_t lanes, Py_ssize_t rows, float *out)
+{
+    const Py_ssize_t taken = rows <= LANES / 2 ? LANES / 2 : LANES;
+    panel_rows(w->at + at / ROWS_AT_ONCE * w->bytes, x, lanes, out, w->k, taken, w->size);
 }
 
 /* ROWS_AT_ONCE rows of a weight, or as many as there are, with more rows of x than FEW, as they lie: out (…, lanes) of these. */
-static void many(const Weight *w, Py_ssize_t at, const float *x, float *out, Py_ssize_t lanes, Py_ssize_t count, float *room)
+static void many(const Weight *w, Py_ssize_t at, const float *x, float *out, Py_ssize_t lanes, Py_ssize_t count)
 {
     const Py_ssize_t some = w->rows - at < ROWS_AT_ONCE ? w->rows - at : ROWS_AT_ONCE;
-    if (w->size != PANEL_BLOCK) {
-        const float *rows = (const float *)w->at + at * w->k;
-        if (w->size == Q8)
-            wide_34(w->at + at * w->bytes, room, some, w->k), rows = room;
-        product_float32(rows, x, out, some, w->k, lanes);
-        return;
-    }
     for (Py_ssize_t c = 0; c < lanes; c += LANES) {
-        const Py_ssize_t rows = count - c <= 0 ? 0 : count - c <= LANES / 2 ? LANES / 2 : LANES;
         float found[LANES * ROWS_AT_ONCE] = {0};
-        if (rows)
-            panel_rows(w->at + at / ROWS_AT_ONCE * w->bytes, x + c, lanes, found, w->k, rows);
+        if (c < count)
+            panel(w, at, x + c, lanes, count - c, found);
         for (Py_ssize_t j = 0; j < some; j++)
             for (Py_ssize_t r = 0; r < LANES; r++)
                 out[j * lanes + c + r] = found[r * ROWS_AT_ONCE + j];
     }
 }
 
-void weight_rows(const Weight *weight, Py_ssize_t at, const float *x, Py_ssize_t rows, float *out, float *room)
+void weight_rows(const Weight *weight, Py_ssize_t at, const float *x, Py_ssize_t rows, float *out)
 {
-    if (rows > FEW) {
-        float found[ROWS_AT_ONCE * LANES];
-        many(weight, at, x, found, LANES, rows, room);
-        for (Py_ssize_t r = 0; r < rows; r++)
-            for (Py_ssize_t j = 0; j < ROWS_AT_ONCE && at + j < weight->rows; j++)
-                out[r * ROWS_AT_ONCE + j] = found[j * LANES + r];
+    if (in_panels(weight)) {
+        if (rows > FEW) {
+            float found[LANES * ROWS_AT_ONCE];
+            panel(weight, at, x, LANES, rows, found);
+            memcpy(out, found, rows * ROWS_AT_ONCE * sizeof(float));
+        } else
+            panel_rows(weight->at + at / ROWS_AT_ONCE * weight->bytes, x, weight->k, out, weight->k, rows, weight->size);
         return;
     }
-    if (weight->size == PANEL_BLOCK) {
-        panel_rows(weight->at + at / ROWS_AT_ONCE * weight->bytes, x, weight->k, out, weight->k, rows);
-        return;
-    }
-    const Dots row = dots(weight->size);
-    for (Py_ssize_t j = 0; j < ROWS_AT_ONCE && at + j < weight->rows; j++) {
-        float found[FEW];
-        row(weight->at + (at + j) * weight->bytes, x, found, weight->k, rows);
-        for (Py_ssize_t r = 0; r < rows; r++)
-            out[r * ROWS_AT_ONCE + j] = found[r];
-    }
+    const Py_ssize_t some = weight->rows - at < ROWS_AT_ONCE ? weight->rows - at : ROWS_AT_ONCE;
+    float found[ROWS_AT_ONCE * LANES];
+    if (rows > FEW)
+        product_float32((const float *)weight->at + at * weight->k, x, found, some, weight->k, LANES);
+    else
+        for (Py_ssize_t j = 0; j < some; j++)
+            dots(weight->size)(weight->at + (at + j) * weight->bytes, x, found + j * LANES, weight->k, rows);
+    for (Py_ssize_t r = 0; r < rows; r++)
+        for (Py_ssize_t j = 0; j < some; j++)
+            out[r * ROWS_AT_ONCE + j] = found[j * LANES + r];
 }
 
 /* The nearest number of bfloat16, to even; what is not a number stays so. */
@@ -283,33 +247,21 @@ void side_by_side(const float *x, Py_ssize_t rows, Py_ssize_t k, Py_ssize_t from
 static int multiply_behind(const float *x, const Weight *w, float *out, Py_ssize_t rows)
 {
     float *side = NULL;
-    int enough = 1;
     if (rows > FEW) {
         if ((side = malloc(w->k * LANES * sizeof(float))) == NULL)
             return 0;
         side_by_side(x, rows, w->k, 0, w->k, side);
     }
-#pragma omp parallel
-    {
-        float *room = rows > FEW && w->size == Q8 ? malloc(ROWS_AT_ONCE * w->k * sizeof(float)) : out;
-        if (room == NULL)
-#pragma omp atomic write
-            enough = 0;
-#pragma omp for schedule(guided)
-        for (Py_ssize_t at = 0; at < w->rows; at += ROWS_AT_ONCE) {
-            const Py_ssize_t some = w->rows - at < ROWS_AT_ONCE ? w->rows - at : ROWS_AT_ONCE;
-            float found[LANES * ROWS_AT_ONCE];
-            if (room == NULL)
-                continue;
-            weight_rows(w, at, side == NULL ? x : side, rows, found, room);
-            for (Py_ssize_t r = 0; r < rows; r++)
-                memcpy(out + r * w->rows + at, found + r * ROWS_AT_ONCE, some * sizeof(float));
-        }
-        if (room != out)
-            free(room);
+#pragma omp parallel for schedule(guided)
+    for (Py_ssize_t at = 0; at < w->rows; at += ROWS_AT_ONCE) {
+        const Py_ssize_t some = w->rows - at < ROWS_AT_ONCE ? w->rows - at : ROWS_AT_ONCE;
+        float found[LANES * ROWS_AT_ONCE];
+        weight_rows(w, at, side == NULL ? x : side, rows, found);
+        for (Py_ssize_t r = 0; r < rows; r++)
+            memcpy(out + r * w->rows + at, found + r * ROWS_AT_ONCE, some * sizeof(float));
     }
     free(side);
-    return enough;
+    return 1;
 }
 
 /* Whether there was memory enough. */
@@ -317,7 +269,6 @@ static int multiply(const float *x, const Weight *w, float *out, Py_ssize_t lane
 {
     const Py_ssize_t k = w->k;
     float *x_rows = NULL;
-    int enough = 1;
 
     if (count <= FEW) {
         x_rows = malloc(count * k * sizeof(float));
@@ -327,33 +278,22 @@ static int multiply(const float *x, const Weight *w, float *out, Py_ssize_t lane
             for (Py_ssize_t i = 0; i < k; i++)
                 x_rows[r * k + i] = rounds ? rounded(x[i * lanes + r]) : x[i * lanes + r];
     }
-#pragma omp parallel
-    {
-        float *room = count > FEW ? malloc(ROWS_AT_ONCE * k * sizeof(float)) : x_rows;
-        if (room == NULL)
-#pragma omp atomic write
-            enough = 0;
-#pragma omp for schedule(guided)
-        for (Py_ssize_t at = 0; at < w->rows; at += ROWS_AT_ONCE) {
-            float found[FEW * ROWS_AT_ONCE];
-            if (room == NULL)
-                continue;
-            if (count > FEW) {
-                many(w, at, x, out + at * lanes, lanes, count, room);
-                continue;
-            }
-            weight_rows(w, at, x_rows, count, found, NULL);
-            for (Py_ssize_t j = 0; j < ROWS_AT_ONCE && at + j < w->rows; j++) {
-                memset(out + (at + j) * lanes, 0, lanes * sizeof(float));
-                for (Py_ssize_t r = 0; r < count; r++)
-                    out[(at + j) * lanes + r] = found[r * ROWS_AT_ONCE + j];
-            }
+#pragma omp parallel for schedule(guided)
+    for (Py_ssize_t at = 0; at < w->rows; at += ROWS_AT_ONCE) {
+        float found[FEW * ROWS_AT_ONCE];
+        if (count > FEW) {
+            many(w, at, x, out + at * lanes, lanes, count);
+            continue;
         }
-        if (count > FEW)
-            free(room);
+        weight_rows(w, at, x_rows, count, found);
+        for (Py_ssize_t j = 0; j < ROWS_AT_ONCE && at + j < w->rows; j++) {
+            memset(out + (at + j) * lanes, 0, lanes * sizeof(float));
+            for (Py_ssize_t r = 0; r < count; r++)
+                out[(at + j) * lanes + r] = found[r * ROWS_AT_ONCE + j];
+        }
     }
     free(x_rows);
-    return enough;
+    return 1;
 }
 
 enum { ARRAYS = 3 };
@@ -382,7 +322,7 @@ static PyObject *called(PyObject *args, int behind)
             fits = fits && 0 < rows && rows <= LANES && (rows <= FEW || weight.size != B16) && a[1].format[0] != 'h';
         else
             fits = fits && 0 < rows && rows <= MOST && rows % LANES == 0 && 0 < count && count <= rows &&
-                   (count <= FEW || weight.size == Q8 || weight.size == PANEL_BLOCK);
+                   (count <= FEW || in_panels(&weight));
         if (!fits)
             PyErr_SetString(PyExc_ValueError, "few(x, weight, out, count), few_behind(x, weight, out): the arrays don't fit together");
         else {

@@ -17,8 +17,8 @@ GLANCE = 8  # rows that are looked at before all are
 
 
 def pack(weight: Tensor) -> Bytes | None:
-    """The weight (out, in) as bytes that stand for the very same numbers, None if it has others: 4 bits as panels of 16
-    rows (_panels.c), (out / 16 rounded up, in / 32 · 320); 8 bits as Q8_0, (out, in / 32 · 34)."""
+    """The weight (out, in) as bytes that stand for the very same numbers, None if it has others: panels of 16 rows
+    (_panels.c), (out / 16 rounded up, in / 32 · 320) of 4 bits or (…, in / 32 · 544) of 8."""
     plain = weight.dtype == torch.float32 and weight.device.type == "cpu" and weight.is_contiguous()
     if compiled is None or not compiled.FEW or not plain or weight.dim() != 2 or weight.shape[1] % BLOCK:
         return None
@@ -55,19 +55,8 @@ def _four_bits(weight: Tensor) -> Bytes | None:
     found = _fitted(parts, ((high - low) / 15).half(), m, 0, 15) if torch.equal(m.float(), low) else None
     if found is None:
         return None
-    wide = weight.shape[1] // BLOCK
-
-    def panels(numbers: Tensor) -> Tensor:
-        """(panels, wide, …, 16) of numbers (blocks, …), with rows of zeros that fill the last panel."""
-        rows = numbers.view(len(weight), wide, -1)
-        filled = torch.cat([rows, rows.new_zeros(-len(rows) % ROWS, *rows.shape[1:])])
-        return filled.view(-1, ROWS, *rows.shape[1:]).permute(0, 2, 3, 1)
-
     nibbles = found[1].view(-1, 4, 8).to(torch.int32) << 4 * torch.arange(8, dtype=torch.int32)
-    columns = [panels(found[0]), panels(m), panels(nibbles.sum(-1, dtype=torch.int32))]
-    pieces = [column.contiguous().view(torch.uint8).flatten(2) for column in columns]
-    laid: Bytes = torch.cat(pieces, 2).flatten(1).numpy()
-    return laid
+    return _in_panels(weight, found[0], m, nibbles.sum(-1, dtype=torch.int32))
 
 
 def _eight_bits(weight: Tensor) -> Bytes | None:
@@ -75,7 +64,7 @@ def _eight_bits(weight: Tensor) -> Bytes | None:
     parts = weight.view(-1, BLOCK)
     d = (parts.abs().amax(1) / 127).half()
     found = _fitted(parts, d, torch.zeros_like(d), -127, 127)
-    return None if found is None else _laid(weight, found[0].view(torch.uint8), found[1].to(torch.int8))
+    return None if found is None else _in_panels(weight, found[0], found[1].to(torch.int8))
 
 
 def _fitted(parts: Tensor, guess: Tensor, m: Tensor, lowest: int, highest: int) -> tuple[Tensor, Tensor] | None:
@@ -95,9 +84,14 @@ def _fitted(parts: Tensor, guess: Tensor, m: Tensor, lowest: int, highest: int) 
     return None
 
 
-def _laid(weight: Tensor, *columns: Tensor) -> Bytes:
-    """Each block's bytes in a row, each row of the weight in one."""
-    blocks = weight.numel() // BLOCK
-    whole = torch.cat([column.view(torch.uint8).reshape(blocks, -1) for column in columns], 1)
-    packed_rows: Bytes = whole.view(len(weight), -1).numpy()
-    return packed_rows
+def _in_panels(weight: Tensor, *columns: Tensor) -> Bytes:
+    """What the blocks of a weight have in each column, (blocks, …), with rows of zeros that fill the last panel."""
+    wide = weight.shape[1] // BLOCK
+    pieces = []
+    for column in columns:
+        rows = column.view(len(weight), wide, -1)
+        filled = torch.cat([rows, rows.new_zeros(-len(rows) % ROWS, *rows.shape[1:])])
+        panels = filled.view(-1, ROWS, *rows.shape[1:]).permute(0, 2, 3, 1)  # (panels, wide, …, 16)
+        pieces.append(panels.contiguous().view(torch.uint8).flatten(2))
+    laid: Bytes = torch.cat(pieces, 2).flatten(1).numpy()
+    return laid

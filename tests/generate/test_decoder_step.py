@@ -131,20 +131,23 @@ def block(**changed: Any) -> tuple[Any, ...]:
     whole: dict[str, Any] = {
         "qkv": np.zeros((16, 8), np.float32), "out": np.zeros((8, 8), np.float32),
         "wide": np.zeros((12, 8), np.float32), "down": np.zeros((8, 6), np.float32), "lora": None, "bias": None,
-        "before": np.ones(8, np.float32), "query": None, "cos": np.ones((1, 4), np.float32),
+        "before": np.ones(8, np.float32), "query": None, "cos": np.ones((20, 4), np.float32),
+        "sin": np.zeros((20, 4), np.float32),
         "keys": np.zeros((2, 1, 16, 4), np.float32), "values": np.zeros((2, 1, 16, 4), np.float32),
         "numbers": (2, 1, 6, 0, 0, 0.5, 1e-6),
     }  # fmt: skip
     of = whole | changed
     layers = ((of["qkv"], of["bias"], of["lora"]), *((of[name], None, None) for name in ("out", "wide", "down")))
     norms = (of["before"], None, np.ones(8, np.float32), None, of["query"], None)
-    return layers, norms, (of["cos"], np.zeros((1, 4), np.float32)), (of["keys"], of["values"]), of["numbers"]
+    return layers, norms, (of["cos"], of["sin"]), (of["keys"], of["values"]), of["numbers"]
 
 
-def call(made: tuple[Any, ...], n: int = 1, table: Any = ((0, 1),), owner: int = 0, held: int = 3) -> Any:
+def call(
+    made: tuple[Any, ...], n: int = 1, table: Any = ((0, 1),), owner: int = 0, held: int = 3, ranks: Any = None
+) -> Any:
     assert compiled is not None
-    x = np.ones((n, 8), np.float32)
-    compiled.step(x, [made], np.array(table), np.full(n, owner), np.full(n, held))
+    x, spans = np.ones((n, 8), np.float32), None if ranks is None else np.array([ranks] * n)
+    compiled.step(compiled.decoder([made]), x, spans, np.array(table), np.full(n, owner), np.full(n, held))
     return x
 
 
@@ -165,7 +168,8 @@ def test_weights_of_zeros_add_nothing() -> None:
         {"before": None},
         {"before": np.ones(7, np.float32)},
         {"query": np.ones(5, np.float32)},
-        {"cos": np.ones((2, 4), np.float32)},
+        {"cos": np.ones((20, 6), np.float32)},
+        {"sin": np.ones((19, 4), np.float32)},
         {"keys": np.zeros((2, 1, 16, 5), np.float32)},
         {"keys": np.zeros((2, 2, 16, 4), np.float32)},
         {"values": np.zeros((1, 1, 16, 4), np.float32)},
@@ -173,11 +177,11 @@ def test_weights_of_zeros_add_nothing() -> None:
         {"numbers": (2, 1, 5, 0, 0, 0.5, 1e-6)},
         {"numbers": (2, 1, 6, -1, 0, 0.5, 1e-6)},
         {"numbers": (2, 1, 6, 0, 2, 0.5, 1e-6)},
-        {"lora": (np.zeros((4, 7), np.float32), (np.zeros((16, 4), np.float32),), None)},
-        {"lora": (np.zeros((4, 8), np.float32), (np.zeros((16, 3), np.float32),), None)},
-        {"lora": (np.zeros((4, 8), np.float32), (np.zeros((15, 4), np.float32),), None)},
-        {"lora": (np.zeros((4, 8), np.float32), (), None)},
-        {"lora": (np.zeros((4, 8), np.float32), (np.zeros((16, 4), np.float32),), np.zeros((4, 2), np.float32))},
+        {"lora": (np.zeros((4, 7), np.float32), (np.zeros((4, 16), np.float32),))},
+        {"lora": (np.zeros((4, 8), np.float32), (np.zeros((3, 16), np.float32),))},
+        {"lora": (np.zeros((4, 8), np.float32), (np.zeros((4, 15), np.float32),))},
+        {"lora": (np.zeros((4, 8), np.float32), ())},
+        {"lora": (np.zeros((5, 8), np.float32), (np.zeros((2, 8), np.float32),) * 2)},
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(changed: dict[str, Any]) -> None:
@@ -187,8 +191,27 @@ def test_arrays_that_do_not_fit_are_refused(changed: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "given_", [{"n": 17}, {"owner": 1}, {"owner": -1}, {"held": 0}, {"held": 33}, {"table": ((0, 2),), "held": 17},
-               {"table": ((-1, 0),)}],
+               {"table": ((-1, 0),)}, {"held": 21}, {"ranks": (0, 5)}, {"ranks": (-1, 2)}, {"ranks": (3, 2)}],
 )  # fmt: skip
 def test_rows_that_hold_what_is_not_there_are_refused(given_: dict[str, Any]) -> None:
+    """Nor any ranks but the lora's 4, nor a position that no rotation is known of."""
+    lora = (np.zeros((4, 8), np.float32), (np.zeros((4, 16), np.float32),))
     with pytest.raises(ValueError, match="step:"):
-        call(block(), **given_)
+        call(block(lora=lora), **given_)
+
+
+def test_a_decoder_whose_weights_are_for_very_few_rows_takes_no_more() -> None:
+    narrow = block(qkv=np.zeros((16, 8), np.uint16))
+    assert (call(narrow, 4) == 1).all()
+    with pytest.raises(ValueError, match="step:"):
+        call(narrow, 5)
+
+
+def test_what_is_ready_for_a_pool_goes_with_it(ready: Any) -> None:
+    step, before = ready.sodate_step, len(ready.sodate_step._ready)
+    held = pool(ready, 1)
+    with torch.no_grad():
+        step(torch.tensor([3]), DecodeAttention(held, TABLE, np.array([0]), np.array([5])))
+    assert len(step._ready) == before + 1
+    del held
+    assert len(step._ready) == before
