@@ -18,7 +18,7 @@ from sodate.api.enum_options import Choice
 from sodate.api.late import LateVersions
 from sodate.api.retrieval import Retriever
 from sodate.api.text_stream import Detokeniser, Scored, StopStrings, TokenBytes
-from sodate.api.worker import EngineThread
+from sodate.api.worker import EngineThread, Mail
 from sodate.core.engine import Constraint, Done, Event, Request, Sampling, Token
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
@@ -132,6 +132,7 @@ class Service:
         self.open_version: Callable[[str], Served] = self.find  # loads one beside those that answer
         self.close_version: Callable[[Served], None] = lambda served: None  # frees one that none of these is
         self._numbers = itertools.count(1)
+        self._mail = Mail()
 
     @property
     def engines(self) -> list[EngineThread]:
@@ -280,7 +281,7 @@ class Service:
                 events.put_nowait(Done(number, "cancelled", error="slow_reader"))
 
         def hear(told: list[Event]) -> None:
-            loop.call_soon_threadsafe(keep, told)
+            self._mail(loop, lambda: keep(told))
 
         request = Request(
             number, ask.prompt, ask.served.renderer.stop_ids, ask.sampling, ask.served.version, ask.constraint,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import queue
 import threading
@@ -167,3 +168,25 @@ class EngineThread:
             asked.listener([Done(asked.request.number, "cancelled", error=error)])
         self._running.clear()
         self._waiting.clear()
+
+
+class Mail:
+    """Calls that engines' threads want made on an event loop. A step's are made together: to wake the loop for each of
+    sixteen replies would take longer than the calls."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: dict[asyncio.AbstractEventLoop, list[Callable[[], None]]] = {}
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+        with self._lock:
+            wakes = loop not in self._waiting
+            self._waiting.setdefault(loop, []).append(call)
+        if wakes:
+            loop.call_soon_threadsafe(self._deliver, loop)
+
+    def _deliver(self, loop: asyncio.AbstractEventLoop) -> None:
+        with self._lock:
+            calls = self._waiting.pop(loop)
+        for call in calls:
+            call()

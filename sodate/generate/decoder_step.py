@@ -173,7 +173,9 @@ def decode(model: Any, tokens: Tensor, positions: Tensor, attend: DecodeAttentio
     step: DecoderStep | None = getattr(model, "sodate_step", None)
     # More than two calls' worth are made faster block by block, as far as these have room for so many.
     many = len(tokens) > 2 * rows.AT_ONCE and rows.takes(len(tokens))
-    if step is None or many or not rows.takes(min(len(tokens), rows.AT_ONCE)):
+    # For very few rows what lies between the products takes longer than one kind of product is slower than another.
+    few = len(tokens) <= rows.VERY_FEW or rows.takes(min(len(tokens), rows.AT_ONCE))
+    if step is None or many or not few:
         return attention.decode(model, tokens, positions, attend)
     if attention.reach(model.config) is not None:
         attention.refuse_beyond_reach(model, int(positions.max()) + 1)

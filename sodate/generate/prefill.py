@@ -33,8 +33,9 @@ def compute(
     depth, before = first.computed, [node.block for node in first.nodes]
     fresh: Fresh = {}
     taken = [
-        n for n in group if alike[n].computed == depth and requests.reach_together(alike[n], len(pieces[n]), fresh)
-    ]
+        n for n in group
+        if alike[n].computed == depth and requests.reach_together(alike[n], len(pieces[n]), fresh) is not None
+    ]  # fmt: skip
     if not taken:
         return torch.empty(0), {}
     batch = build([rows[n] for n in taken])

@@ -100,19 +100,21 @@ class RunningRequests:
                 return False
         return True
 
-    def reach_together(self, one: RunningRequest, length: int, fresh: Fresh) -> bool:
-        """As `reach`, for `length` more tokens; what others of the same forward fill alike is used together."""
-        end = one.computed + length
-        while one.computed % BLOCK == 0 and (at := len(one.nodes) * BLOCK) + BLOCK <= end:
+    def reach_together(self, one: RunningRequest, length: int, fresh: Fresh) -> int | None:
+        """As `reach`, for `length` more tokens; what others of the same forward fill alike is used together, but for
+        the block of a request's last token. Returns how many tokens those are, None if there is no room."""
+        end, shared = one.computed + length, 0
+        while one.computed % BLOCK == 0 and (at := len(one.nodes) * BLOCK) + BLOCK <= min(end, len(one.ids) - 1):
             key = (one.nodes[-1] if one.nodes else one.root, tuple(one.ids[at : at + BLOCK]))
             node = fresh.get(key)
             if node is not None and node.uses:  # its first user may have given it back
                 one.hold(self.pool.share(node))
+                shared += BLOCK
             elif self.reach(one, at + BLOCK):
                 fresh[key] = one.nodes[-1]
             else:
-                return False
-        return self.reach(one, end)
+                return None
+        return shared if self.reach(one, end) else None
 
     def publish(self, one: RunningRequest) -> None:
         """Puts a request's full blocks where others find them."""

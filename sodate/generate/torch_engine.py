@@ -27,7 +27,7 @@ from sodate.generate.drafts import LONGEST, MOST, StepTimes
 from sodate.generate.grammar import Grammars, unsupported
 from sodate.generate.paged_attention import DecodeAttention, ShapeProbe
 from sodate.generate.pool import BLOCK, Pool, Shape
-from sodate.generate.requests import RunningRequest, RunningRequests
+from sodate.generate.requests import Fresh, RunningRequest, RunningRequests
 from sodate.generate.sampling import ChosenToken, Stream, TokenChoice, choose
 from sodate.generate.versions import Versions
 from sodate.kernels import threads
@@ -40,7 +40,7 @@ PREFILL_BESIDE = 256  # as many while replies are under way, which wait meanwhil
 # every forward, which then adds about half at most.
 PREFILL_PROMPTS = 4
 SHORT = BLOCK  # a rest of so many tokens is computed as rows beside those of running replies,
-SHORT_STEP = 128  # or of so many of all together, where a step of rows is one call (decoder_step.py)
+SHORT_STEP = 128  # or of so many, or a whole text of twice as many, where a step of rows is one call (decoder_step.py)
 SLOTS = 16
 POOL_BYTES = 2 << 30  # keys and values at most, where nobody says; and a quarter of what is free
 
@@ -127,14 +127,10 @@ class TorchEngine:
             return events + (self._one_by_one() if requests.running else [])
         for one in requests.running:
             requests.find(one)
-        begins = not any(one.computed for one in requests.running)  # nobody waits: what prompts share is computed once
-        together = getattr(self.model, "sodate_step", None) is not None and not begins
-        together = together and sum(one.missing for one in requests.running) <= SHORT_STEP
-        few = SHORT_STEP if together else SHORT
-        long = [one for one in requests.running if one.missing > few or begins]
+        _, long = self._by_length(requests.running)
         if long:
             events += self._prefill(long)
-        short = [one for one in requests.running if one.missing <= few and requests.reach(one, len(one.ids))]
+        short, _ = self._by_length(requests.running)
         if short:
             events += self._rows(short)
         self.versions.select("")  # whoever else uses the model means the base
@@ -212,6 +208,25 @@ class TorchEngine:
 
     # ── computing ────────────────────────────────────────────────────────────────────────────────────────────────────
 
+    def _by_length(self, running: Sequence[RunningRequest]) -> tuple[list[RunningRequest], list[RunningRequest]]:
+        """Those whose rest goes as rows, and those of which a piece is computed as a trie. Some may have to wait."""
+        if getattr(self.model, "sodate_step", None) is None:
+            begins = not any(one.computed for one in running)  # nobody waits: what prompts share is computed once
+            few = 0 if begins else SHORT
+            return [one for one in running if one.missing <= few], [one for one in running if one.missing > few]
+        beside = self.beside if any(one.said for one in running) else None
+        few, budget = min(SHORT_STEP, beside or SHORT_STEP), beside or PREFILL_TOKENS
+        short, long, spent = [], [], 0
+        for one in running:
+            if one.missing > few and len(one.ids) > 2 * few:
+                long.append(one)
+            elif one.missing <= SHORT:
+                short.append(one)
+            elif not spent or spent + one.missing <= budget:  # the others' turn comes with the next step
+                short.append(one)
+                spent += one.missing
+        return short, long
+
     def _prefill(self, long: list[RunningRequest]) -> list[Event]:
         """A piece of the oldest request's prompt, and of others' that go on from the same blocks."""
         budget = max(PREFILL_TOKENS, PREFILL_PROMPTS * max(one.missing for one in long))
@@ -224,6 +239,9 @@ class TorchEngine:
     def _rows(self, short: list[RunningRequest]) -> list[Event]:
         """A forward over what is missing of each request, and drafts, row by row; then what comes next of each."""
         began = time.perf_counter()
+        short = self._with_room(short)
+        if not short:
+            return []
         drafts = self._drafts(short)
         rows = [one.ids[one.computed :] + draft for one, draft in zip(short, drafts, strict=True)]
         counts = [len(row) for row in rows]
@@ -246,6 +264,17 @@ class TorchEngine:
         events = self._next(hidden, asked)
         self._step_times.took(sum(counts), time.perf_counter() - began)
         return events
+
+    def _with_room(self, short: list[RunningRequest]) -> list[RunningRequest]:
+        """Those that have blocks for what they miss; what some begin with alike is computed with the first of them."""
+        fresh: Fresh = {}
+        found = []
+        for one in short:
+            shared = self.requests.reach_together(one, one.missing, fresh)
+            if shared is not None:
+                one.computed += shared
+                found.append(one)
+        return found
 
     def _drafts(self, short: list[RunningRequest]) -> list[list[int]]:
         """What may follow each request's ids, as far as it pays, fits and is allowed."""

@@ -27,7 +27,6 @@ def product(x: NDArray[Any], weight: NDArray[Any], out: NDArray[Any]) -> None: .
 def norm(x: NDArray[Any], weight: NDArray[Any], out: NDArray[Any], eps: float) -> None: ...
 def rotate(x: NDArray[Any], cos: NDArray[Any], sin: NDArray[Any]) -> None: ...
 
-
 # _trie.c
 WIDE: int  # floats of the widest register there is code for, 0 if none
 

@@ -238,7 +238,19 @@ static float rounded(float value)
 
 void side_by_side(const float *x, Py_ssize_t rows, Py_ssize_t k, Py_ssize_t from, Py_ssize_t to, float *side)
 {
-    for (Py_ssize_t i = from; i < to; i++)
+    Py_ssize_t done = from;
+#if defined(__x86_64__) && defined(__GNUC__)
+    for (; done + 4 <= to; done += 4) /* squares of 4 rows and 4 columns */
+        for (Py_ssize_t r = 0; r < LANES; r += 4) {
+            __m128 a[4];
+            for (int i = 0; i < 4; i++)
+                a[i] = r + i < rows ? _mm_loadu_ps(x + (r + i) * k + done) : _mm_setzero_ps();
+            _MM_TRANSPOSE4_PS(a[0], a[1], a[2], a[3]);
+            for (int i = 0; i < 4; i++)
+                _mm_storeu_ps(side + (done + i) * LANES + r, a[i]);
+        }
+#endif
+    for (Py_ssize_t i = done; i < to; i++)
         for (Py_ssize_t r = 0; r < LANES; r++)
             side[i * LANES + r] = r < rows ? x[r * k + i] : 0;
 }

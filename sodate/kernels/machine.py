@@ -110,7 +110,8 @@ def try_decoding(head: Tensor) -> DecodingChoice:
         return DecodingChoice()
     compiled, watch = rows.Product(weight, None), Watch(max(2, torch.get_num_threads()))
     slower, rates = set(), {}
-    for step in rows.STEPS[1:] if getattr(head, "packed", None) is not None else rows.STEPS:
+    fewer_bytes = getattr(head, "packed", None) is not None or getattr(head, "bfloat16_bits", None) is not None
+    for step in rows.STEPS[1:] if fewer_bytes else rows.STEPS:
         count = 1 if step == rows.VERY_FEW else step
         x = torch.ones(count, weight.shape[1])
         side, narrow = rows.side_by_side(x), x.to(weight.dtype)

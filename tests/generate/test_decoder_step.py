@@ -116,6 +116,19 @@ def test_weights_that_were_published_in_bfloat16_are_read_so(tmp_path: Path) -> 
     check(model, [(0, 20), (1, 3)], 2)
 
 
+def test_very_few_rows_take_the_step_even_where_torch_makes_one_product_faster(
+    ready: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "_slower", frozenset({rows.VERY_FEW, rows.AT_ONCE}))
+    monkeypatch.setattr(attention, "decode", lambda *given: "block by block")
+    for count in (1, rows.VERY_FEW, rows.VERY_FEW + 1):
+        lengths = 1 + np.arange(count)
+        attend = DecodeAttention(pool(ready, 1), TABLE, np.zeros(count, dtype=np.int64), lengths)
+        with torch.no_grad():
+            found = decoder_step.decode(ready, torch.arange(3, 3 + count), torch.from_numpy(lengths - 1), attend)
+        assert isinstance(found, torch.Tensor) == (count <= rows.VERY_FEW)
+
+
 def test_a_decoder_that_does_more_is_left_to_its_own_forward(tmp_path: Path) -> None:
     """Granite multiplies its embeddings and what its blocks add."""
     make("granite", embedding_multiplier=3.0).save_pretrained(tmp_path)

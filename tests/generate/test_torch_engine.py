@@ -12,12 +12,12 @@ import torch
 
 from sodate.core.engine import Done, Request, Sampling, Token
 from sodate.core.errors import SodateError
-from sodate.generate import torch_engine
+from sodate.generate import decoder_step, decoding, torch_engine
 from sodate.generate.drafts import PromptLookup, StepTimes
 from sodate.generate.paged_attention import PrefillAttention
 from sodate.generate.pool import BLOCK
 from sodate.generate.torch_engine import TorchEngine
-from sodate.model import attention
+from sodate.model import attention, fused
 from tests.families import VOCABULARY, pair
 from tests.generate.test_engine import with_transformers
 
@@ -98,6 +98,60 @@ def test_a_long_prompt_comes_in_pieces_and_nobody_waits_for_all_of_it(
     assert isinstance(events[1], Token)
     replies = finish(engine, {1: [events[1].id]})
     assert replies[1] == with_transformers(plain, long, [], 5)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Models:
+    """Prepared for decoding, so that short prompts go through a decoder's step as rows."""
+    ours, plain = pair("llama", tmp_path_factory.mktemp("prepared"))
+    fused.replace_modules(ours, torch.float32)
+    decoding.freeze(ours)
+    if ours.sodate_step is None:
+        pytest.skip("no code for this processor")
+    return ours, plain
+
+
+def test_short_prompts_that_begin_alike_go_as_rows_and_share_whole_blocks(
+    prepared: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, plain = prepared
+    engine = TorchEngine(ours)
+    begin = tokens(2 * BLOCK + 5, 1)
+    prompts = [begin + tokens(n, n) for n in (1, 7, 30)] + [begin[:BLOCK] * 2, tokens(9, 9)]
+    rows: list[int] = []
+    real = decoder_step.decode
+
+    def decode(model: Any, ids: torch.Tensor, *given: Any) -> torch.Tensor:
+        rows.append(len(ids))
+        return real(model, ids, *given)
+
+    monkeypatch.setattr(decoder_step, "decode", decode)
+    assert ask(engine, *prompts) == {n: with_transformers(plain, p, [], 12) for n, p in enumerate(prompts)}
+    # Two blocks of three, the first of the fourth too; its last block is its own, as its last token's state is wanted.
+    assert rows[0] == sum(map(len, prompts)) - 2 * 2 * BLOCK - BLOCK
+
+
+def test_short_prompts_wait_for_each_other_while_replies_are_under_way(prepared: Models) -> None:
+    ours, plain = prepared
+    engine = TorchEngine(ours, beside=48)
+    engine.drafts = False
+    prompts = [tokens(n, n) for n in (6, 40, 41, 90)]
+    engine.admit(Request(0, prompts[0], [], Sampling(12)))
+    engine.step()
+    for number in (1, 2, 3):
+        engine.admit(Request(number, prompts[number], [], Sampling(12)))
+    began: list[list[int]] = []
+    replies: dict[int, list[int]] = {}
+    for _ in range(3):
+        events = engine.step()
+        began.append([event.number for event in events])
+        for event in events:
+            if isinstance(event, Token):
+                replies.setdefault(event.number, []).append(event.id)
+    assert began == [[0, 1], [0, 1, 2], [0, 1, 2, 3]]
+    finish(engine, replies)
+    for number in (1, 2, 3):
+        assert replies[number] == with_transformers(plain, prompts[number], [], 12)
 
 
 def test_cancelled_requests_are_gone_before_the_next_step(llama: Models) -> None:

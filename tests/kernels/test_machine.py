@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -117,6 +119,15 @@ def test_rows_that_torch_computes_faster_are_left_to_it_unless_others_were_busy(
     assert choice.slower == (frozenset() if others else {4})
     assert list(choice.rates) == ["compiled 1", "torch 1", "compiled 16", "torch 16", "compiled 64", "torch 64"]
     assert choice.rates["torch 1"] == 2 * choice.rates["compiled 1"]
+
+
+def test_one_row_of_a_weight_in_fewer_bits_is_not_tried_against_all_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_fastest", lambda work: 1.0)
+    monkeypatch.setattr(machine, "HEAD", 64 * 32)
+    monkeypatch.setattr(rows, "multiplies", lambda weight: True)
+    head: Any = torch.ones(100, 32)
+    head.bfloat16_bits = head.bfloat16().view(torch.int16).numpy()
+    assert "compiled 1" not in machine.try_decoding(head).rates
 
 
 def test_a_number_of_rows_belongs_to_the_step_that_has_room_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
