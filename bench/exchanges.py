@@ -1,11 +1,11 @@
 """What a million exchanges cost: every list and page, clustering, memory; and what recording costs a server.
 
-    python bench/exchanges.py [--exchanges 1000000] [--part queries|clusters|recording|served]
+    python bench/exchanges.py [--exchanges 1000000] [--part queries|clusters|recording|served] [--rounds 3]
 
 The exchanges are made up of Japanese and English questions on 33 topics, an eighth of them failures, and lie in a
 temporary SODATE_HOME. Each query is run 5 times after the first; what is printed is the slowest. `recording` is what
 keeping exchanges costs who answers, `served` what it costs a server over SmolLM2-135M, which has to be pulled: in
-processor time per request, requests/s and p99, `--rounds` pairs of rounds of `--seconds`.
+processor time per request, requests/s and p99, `--rounds` pairs of rounds of `--requests`, the same ones each time.
 """
 
 from __future__ import annotations
@@ -177,8 +177,8 @@ def timed(name: str, query: Callable[[], Any]) -> None:
           f"{statistics.median(worked):.1f}){late}", flush=True)  # fmt: skip
 
 
-def recording(seconds: float, rounds: int) -> None:
-    """What recording costs who answers: the call itself, and how much later the event loop wakes up while exchanges
+def recording(seconds: float, rounds: int) -> float:
+    """Milliseconds of the processor that an exchange takes behind its answer; and what recording costs who answers: the call itself, and how much later the event loop wakes up while exchanges
     are scrubbed and written behind it; `RATE` a second, by turns with and without."""
     from sodate.core.types import Message
     from sodate.learn import recording as rules
@@ -238,6 +238,7 @@ def recording(seconds: float, rounds: int) -> None:
     print(f"the event loop wakes {p99(with_it):.2f} ms late at p99 with recording, {p99(without):.2f} ms without "
           f"({p99(with_it) - p99(without):+.2f}); at p50 {statistics.median(with_it):.2f} and "
           f"{statistics.median(without):.2f}")  # fmt: skip
+    return processor
 
 
 def p99(values: list[float]) -> float:
@@ -245,8 +246,9 @@ def p99(values: list[float]) -> float:
     return values[int(0.99 * len(values))]
 
 
-def served(seconds: float, rounds: int) -> None:
-    """What recording costs a server over SmolLM2-135M, 8 requests at a time, in short rounds by turns.
+def served(requests: int, rounds: int, behind: float) -> None:
+    """What recording costs a server over SmolLM2-135M, 8 requests at a time, in short rounds by turns. `behind` are the
+    milliseconds that an exchange takes by itself.
 
     The server is a process of its own: what it worked (user and system time) per request does not depend on who else
     uses the machine, as requests/s do. One round without and one with recording are a pair; what is told is the median
@@ -257,7 +259,7 @@ def served(seconds: float, rounds: int) -> None:
     with (Path(home) / "log").open("w", encoding="utf-8") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "SODATE_LANG": "en"})
         try:
-            _served(process, _url(Path(home) / "log", process), seconds, rounds)
+            _served(process, _url(Path(home) / "log", process), requests, rounds, behind)
         finally:
             process.terminate()
             process.wait(60)
@@ -279,18 +281,16 @@ def _worked(process: subprocess.Popen[bytes]) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _served(process: subprocess.Popen[bytes], url: str, seconds: float, rounds: int) -> None:
+def _served(process: subprocess.Popen[bytes], url: str, requests: int, rounds: int, behind: float) -> None:
     from sodate.learn import recording as rules
 
-    numbers = itertools.count()
-
-    def load(until: float) -> list[float]:
+    def load(numbers: range) -> list[float]:
         took = []
         with httpx.Client(base_url=url, timeout=120) as client:
-            while time.perf_counter() < until:
+            for number in numbers:
                 messages = [
                     {"role": "system", "content": SYSTEM},
-                    {"role": "user", "content": f"{ASKED} {next(numbers)}"},
+                    {"role": "user", "content": f"{ASKED} {number}"},
                 ]
                 asked = {"model": "smollm2-135m", "messages": messages, "max_tokens": 48, "temperature": 0}
                 start = time.perf_counter()
@@ -305,12 +305,12 @@ def _served(process: subprocess.Popen[bytes], url: str, seconds: float, rounds: 
         time.sleep(3)
         start, before = time.perf_counter(), _worked(process)
         with ThreadPoolExecutor(8) as pool:
-            took = sorted(itertools.chain(*pool.map(load, [start + seconds] * 8)))
+            took = sorted(itertools.chain(*pool.map(load, [range(n, requests, 8) for n in range(8)])))
         lasted = time.perf_counter() - start
         time.sleep(1)  # what is written behind the answers belongs to them
         return 1000 * (_worked(process) - before) / len(took), len(took) / lasted, p99(took)
 
-    turn("off")  # warms
+    turn("off")  # warms, and fills the cache of prompts: every turn finds the same there
     pairs: list[tuple[tuple[float, float, float], tuple[float, float, float]]] = []
     for number in range(rounds):
         found = {mode: turn(mode) for mode in (("off", "on") if number % 2 else ("on", "off"))}
@@ -318,6 +318,8 @@ def _served(process: subprocess.Popen[bytes], url: str, seconds: float, rounds: 
         said = "; ".join(f"{mode} {work:.1f} ms, {rate:.2f}/s, p99 {late:.0f} ms" for mode, (work, rate, late)
                          in found.items())  # fmt: skip
         print(f"  pair {number + 1}: {said}", flush=True)
+    alone = statistics.median(off[0] for off, _ in pairs)
+    print(f"an exchange's {behind:.2f} ms are {100 * behind / alone:.2f} % of the {alone:.0f} ms of a request here")
     told = (
         ("of the processor, each request", [100 * (on[0] / off[0] - 1) for off, on in pairs], "%", "+1"),
         ("requests/s", [100 * (on[1] / off[1] - 1) for off, on in pairs], "%", "-1"),
@@ -341,6 +343,7 @@ def main() -> None:
     parser.add_argument("--exchanges", type=int, default=1_000_000)
     parser.add_argument("--part", choices=["queries", "clusters", "recording", "served"], action="append")
     parser.add_argument("--seconds", type=float, default=10, help="of a round of recording")
+    parser.add_argument("--requests", type=int, default=64, help="of a round of served")
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     parts = given.part or ["queries", "clusters", "recording"]
@@ -361,10 +364,9 @@ def main() -> None:
                 timed(name, query)
         if "clusters" in parts:
             clustered()
-        if "recording" in parts:
-            recording(given.seconds, given.rounds)
+        behind = recording(given.seconds, given.rounds) if {"recording", "served"} & set(parts) else 0.0
         if "served" in parts:
-            served(given.seconds, given.rounds)
+            served(given.requests, given.rounds, behind)
 
 
 if __name__ == "__main__":
