@@ -21,7 +21,7 @@
 
 /* Tokens taken at once: each query or output row is then loaded a quarter as often. And how many of the next block are
  * asked for ahead: the processor can't guess where it lies. */
-enum { TOGETHER = 4, AHEAD = 16, LANES = 16 };
+enum { TOGETHER = 4, AHEAD = 16, LANES = 16, ROWS_TOGETHER = 4 };
 
 #if defined(__GNUC__)
 #define SOON(address) __builtin_prefetch(address)
@@ -200,8 +200,8 @@ static Py_ssize_t span(const int64_t *seen, Py_ssize_t rows, Py_ssize_t window, 
 Py_ssize_t attend_room(Py_ssize_t rows, Py_ssize_t group, Py_ssize_t dim, const int64_t *seen, Py_ssize_t size)
 {
     Py_ssize_t begin;
-    const Py_ssize_t to = span(seen, rows, 0, size, &begin);
-    return rows * group * (2 * dim + to + size);
+    const Py_ssize_t to = span(seen, rows, 0, size, &begin), all = rows * group;
+    return (all < LANES ? LANES : all) * (2 * dim + to + size);
 }
 
 void attend_together(const Queries *query, const Held *held, float *out, Py_ssize_t out_row, float *room, Py_ssize_t rows,
@@ -211,6 +211,10 @@ void attend_together(const Queries *query, const Held *held, float *out, Py_ssiz
     Py_ssize_t begin;
     const Py_ssize_t to = span(seen, rows, window, size, &begin), stride = (to - begin + size - 1) / size * size;
     const int fast = wide(size, dim);
+    if (attends_in_lanes(all, size, dim)) {
+        attend_lanes(query, held, out, out_row, room, rows, group, dim, seen, window, scale, begin, to);
+        return;
+    }
     float *scaled = room, *made = scaled + all * dim, *weights = made + all * dim;
 
     for (Py_ssize_t h = 0; h < all; h++) {
@@ -245,11 +249,12 @@ void attend_together(const Queries *query, const Held *held, float *out, Py_ssiz
         memcpy(out + r * out_row, made + r * group * dim, group * dim * sizeof(float));
 }
 
-Py_ssize_t same_reply(const int64_t *owner, Py_ssize_t rows, Py_ssize_t *first)
+Py_ssize_t same_reply(const int64_t *owner, Py_ssize_t rows, Py_ssize_t group, Py_ssize_t size, Py_ssize_t dim, Py_ssize_t *first)
 {
+    const Py_ssize_t lanes = LANES / group, most = attends_in_lanes(lanes * group, size, dim) ? lanes : ROWS_TOGETHER;
     Py_ssize_t count = 0;
     for (Py_ssize_t r = 0; r < rows; r++)
-        if (r == 0 || owner[r] != owner[r - 1] || r - first[count - 1] == ROWS_TOGETHER)
+        if (r == 0 || owner[r] != owner[r - 1] || r - first[count - 1] == most)
             first[count++] = r;
     first[count] = rows;
     return count;
@@ -309,7 +314,7 @@ static int step(const Py_buffer *a, float scale, Py_ssize_t window)
     Py_ssize_t *first = malloc((rows + 1) * sizeof(Py_ssize_t));
     if (first == NULL)
         return 0;
-    const Py_ssize_t runs = same_reply(owner, rows, first);
+    const Py_ssize_t runs = same_reply(owner, rows, group, size, dim, first);
 
 #pragma omp parallel
     {

@@ -47,7 +47,12 @@ void attend_together(const Queries *query, const Held *held, float *out, Py_ssiz
                      Py_ssize_t group, Py_ssize_t dim, const int64_t *seen, Py_ssize_t window, float scale);
 Py_ssize_t attend_room(Py_ssize_t rows, Py_ssize_t group, Py_ssize_t dim, const int64_t *seen, Py_ssize_t size);
 
-/* How many runs of at most ROWS_TOGETHER rows of one reply there are; where each begins, and at last the number of rows, in `first`. */
-enum { ROWS_TOGETHER = 4 };
-Py_ssize_t same_reply(const int64_t *owner, Py_ssize_t rows, Py_ssize_t *first);
+/* The same for queries that lie side by side (_attend_lanes.c), of the tokens [begin, to), begin at a block's; whether it takes so many,
+ * of so many tokens a block. */
+int attends_in_lanes(Py_ssize_t queries, Py_ssize_t size, Py_ssize_t dim);
+void attend_lanes(const Queries *query, const Held *held, float *out, Py_ssize_t out_row, float *room, Py_ssize_t rows, Py_ssize_t group,
+                  Py_ssize_t dim, const int64_t *seen, Py_ssize_t window, float scale, Py_ssize_t begin, Py_ssize_t to);
+
+/* How many runs of rows of one reply there are that attend together; where each begins, and at last the number of rows, in `first`. */
+Py_ssize_t same_reply(const int64_t *owner, Py_ssize_t rows, Py_ssize_t group, Py_ssize_t size, Py_ssize_t dim, Py_ssize_t *first);
 #endif

@@ -22,7 +22,7 @@ enum { LINE = 16 /* floats */, AT_ONCE = 256 /* numbers that a thread gates */, 
 /* What a step is of, and the room that its threads share. */
 typedef struct {
     const Block *blocks;
-    Py_ssize_t count, hidden, rows, most, runs, first[STEP_ROWS + 1];
+    Py_ssize_t count, hidden, rows, most;
     const int64_t *ranks, *table, *owner, *held;
     float *x, *qkv, *attended, *y, *wide, *gated, *low, *side, *own; /* own: each thread's, `own_size` floats */
     Py_ssize_t own_size;
@@ -179,9 +179,11 @@ static void place(const Step *s, const Block *b)
 static void attention(const Step *s, const Block *b, float *room)
 {
     const Py_ssize_t group = b->heads / b->groups, stride = b->groups * b->size * b->dim;
+    Py_ssize_t first[STEP_ROWS + 1];
+    const Py_ssize_t runs = same_reply(s->owner, s->rows, group, b->size, b->dim, first);
 #pragma omp for schedule(dynamic)
-    for (Py_ssize_t job = 0; job < s->runs * b->groups; job++) {
-        const Py_ssize_t row = s->first[job / b->groups], rows = s->first[job / b->groups + 1] - row, head = job % b->groups;
+    for (Py_ssize_t job = 0; job < runs * b->groups; job++) {
+        const Py_ssize_t row = first[job / b->groups], rows = first[job / b->groups + 1] - row, head = job % b->groups;
         const Held where = {b->keys + head * b->size * b->dim, b->values + head * b->size * b->dim,
                             s->table + s->owner[row] * s->most, stride, b->size};
         const Py_ssize_t own = head * group * b->dim;
@@ -225,7 +227,6 @@ int step_through(const Decoder *decoder, float *x, Py_ssize_t rows, const int64_
     Step step = {.blocks = decoder->blocks, .count = decoder->count, .hidden = decoder->hidden, .rows = rows, .most = most,
                  .ranks = ranks, .table = table, .owner = owner, .held = held, .x = x}, *s = &step;
     Py_ssize_t qkv = 0, attended = 0, wide = 0, low = 0, side = 0, room = 0;
-    s->runs = same_reply(s->owner, s->rows, s->first);
     for (Py_ssize_t i = 0; i < s->count; i++) {
         const Block *b = &s->blocks[i];
         const Layer *layers[] = {&b->qkv, &b->output, &b->wide, &b->down};

@@ -17,9 +17,9 @@ compiled = pytest.mark.skipif(paged_attention.compiled is None, reason="installe
 
 @given(
     known=st.lists(st.integers(0, 40), min_size=1, max_size=4),
-    new=st.integers(1, 4),
+    new=st.integers(1, 18),
     heads=st.integers(1, 3),
-    group=st.integers(1, 4),
+    group=st.sampled_from([1, 2, 3, 4, 5, 16]),
     dim=st.sampled_from([1, 7, 16, 64, 80]),
     window=st.sampled_from([None, 1, 5, 40]),
     scale=st.sampled_from([None, 0.3]),
