@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,14 @@ class SodateError(Exception):
             "code": self.code, "message": str(self.message), "fix": str(self.fix), "param": self.param,
             "file": self.file, "line": self.line,
         }  # fmt: skip
+
+
+def fault(error: BaseException) -> str:
+    """The kind of an exception and the line it came from: what may be told of one that nobody foresaw, whose text may
+    quote what somebody sent."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return type(error).__name__ + place
 
 
 class UsageError(SodateError):

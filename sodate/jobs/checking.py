@@ -17,6 +17,7 @@ from sodate.db.tables import TuningJob
 from sodate.jobs import files, naming, queue, tuning
 
 FEWEST_ROWS = 10
+MOST_TRIES = 5  # workers that may end over a job's files
 SUPERVISED, DPO, REINFORCEMENT = "supervised", "dpo", "reinforcement"
 METHODS = {SUPERVISED: "sft", DPO: "dpo", REINFORCEMENT: "grpo"}
 # OpenAI's names for what a file holds, by the first word of ours.
@@ -40,6 +41,9 @@ def check(claim: queue.Claim) -> None:
         beside = f" and validation file: {job.validation_file}" if job.validation_file else ""
         tuning.tell_once(session, job, f"Validating training file: {job.training_file}{beside}")
     try:
+        if claim.tries > MOST_TRIES:
+            said = f"The workers that looked at the files ended {MOST_TRIES} times over them."
+            raise Refused("worker_crashed", said, "training_file")
         recipe = _recipe(job)
     except Refused as refused:
         with writing() as session:

@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from sodate.api.judging import Judges
-from sodate.core.errors import SodateError
+from sodate.core.errors import SodateError, fault
 from sodate.db.connection import reading
 from sodate.db.tables import Work
 from sodate.jobs import batches, eval_runs, evals, queue, vector_stores, vector_work
@@ -66,6 +66,9 @@ class Desk:
                 log.info("work was taken away")
             except FAULTS as error:
                 log.error("%s: %s", type(error).__name__, getattr(error, "code", ""))
+                self._stopping.wait(2.0)
+            except BaseException as error:  # what nobody foresaw, a panic of native code too: the others wait
+                log.error("work failed: %s", fault(error))
                 self._stopping.wait(2.0)
 
     def _waits(self, kind: str) -> bool:

@@ -241,12 +241,13 @@ def _told(
 ) -> dict[str, Any]:  # fmt: skip
     """A reply for graders, and as an output item tells it."""
     sample = sample or {}
-    choices = sample.get("choices") or [{}]
+    choices = sample.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], Mapping) else {}
     spent = usage or {}
     told = {
         "input": asked if isinstance(asked, list) else [],
         "output": [{"role": "assistant", "content": sample["output_text"]}] if "output_text" in sample else [],
-        "finish_reason": choices[0].get("finish_reason"),
+        "finish_reason": first.get("finish_reason"),
         "model": sample.get("model"),
         "usage": {
             "prompt_tokens": spent.get("prompt_tokens", 0),

@@ -8,13 +8,11 @@ its input is closed: whoever started it is gone, and its job is somebody else's 
 
 from __future__ import annotations
 
-import traceback
-from pathlib import Path
 from typing import Any
 
 from sodate.api.versions import find_version
 from sodate.core import home
-from sodate.core.errors import SodateError
+from sodate.core.errors import SodateError, fault
 from sodate.core.runs import RunFolder
 from sodate.core.text import en
 from sodate.jobs import naming, process
@@ -47,9 +45,7 @@ def main() -> None:
         else:
             say("failed", code=error.code, message=en(error.message), fix=en(error.fix), param=error.param)
     except Exception as error:
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{Path(place.filename).name}:{place.lineno}"
-        say("failed", code="unexpected", message=f"{type(error).__name__} at {where}", fix="", param=None)
+        say("failed", code="unexpected", message=fault(error), fix="", param=None)
 
 
 def _tell_again(run: RunFolder, job: str, say: process.Say) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from sodate.core.errors import SodateError
+from sodate.core.errors import SodateError, fault
 from sodate.db.connection import reading, writing
 from sodate.db.tables import TuningJob
 from sodate.jobs import checking, measuring, queue, results, tuning
@@ -63,6 +63,9 @@ def _loop(kinds: list[str], do: Callable[[queue.Claim], None], stopping: threadi
             log.info("a job was taken over")
         except FAULTS as error:  # the database may come back; until then the job waits, and others may take it over
             log.error("%s: %s", type(error).__name__, getattr(error, "code", ""))
+            stopping.wait(2.0)
+        except Exception as error:  # what nobody foresaw is one job's: the others wait
+            log.error("a job failed: %s", fault(error))
             stopping.wait(2.0)
 
 

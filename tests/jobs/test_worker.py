@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +21,8 @@ from sodate.core.files import sha256_file
 from sodate.core.home import home as sodate_home
 from sodate.db.connection import reading, writing
 from sodate.db.tables import JobEvent, StoredFile, TuningJob, Work
-from sodate.jobs import backup, files, tuning
+from sodate.jobs import backup, checking, files, queue, tuning
+from sodate.jobs import worker as worker_module
 from sodate.library.sources import pull
 from sodate.release.registry import find_version
 from tests.db.test_connection import postgres  # noqa: F401 (a fixture)
@@ -188,3 +191,25 @@ def test_jobs_that_are_cancelled_or_paused_before_they_begin_need_no_worker(plac
     assert tuning.resume(second, "p", "test")["status"] == "queued"
     with writing() as session:
         assert [row.id for row in session.scalars(sa.select(Work))] == [second]
+
+
+def test_a_job_that_meets_what_nobody_foresaw_leaves_the_worker_to_the_others(place: Path) -> None:
+    put_job(1)
+    stopping, tries = threading.Event(), []
+
+    def check(claim: queue.Claim) -> None:
+        tries.append(claim.tries)
+        if len(tries) == 1:
+            raise ZeroDivisionError
+        stopping.set()
+
+    worker_module._loop([tuning.CHECK], check, stopping)
+    assert tries == [1, 2]
+
+
+def test_files_that_workers_end_over_fail_their_job(place: Path) -> None:
+    id = put_job(1)
+    claim = queue.Worker([tuning.CHECK]).claim()
+    assert claim is not None
+    checking.check(dataclasses.replace(claim, tries=checking.MOST_TRIES + 1))
+    assert json.loads(job(id).error or "")["code"] == "worker_crashed"

@@ -10,6 +10,7 @@ from typing import Any
 import openai
 import pytest
 
+from sodate.jobs import eval_runs
 from tests.serve.running import Running
 
 SCHEMA = {"type": "object", "properties": {"question": {"type": "string"}, "answer": {"type": "string"}},
@@ -289,3 +290,28 @@ def test_lines_of_a_file_are_read_as_strictly_as_rows_of_training(client: openai
         run = run_of(client, made.id, {"type": "jsonl", "source": {"type": "file_id", "id": file.id}})
         assert run.status == "failed"
         assert "Line 1" in run.error.message and why in run.error.message
+
+
+@pytest.mark.parametrize("choices", [[1], {"0": 1}, "no", None, [[]]])
+def test_a_sample_of_any_shape_is_graded(client: openai.OpenAI, made: Any, choices: Any) -> None:
+    odd = {"item": {"question": "France?", "answer": "Paris"}, "sample": {"output_text": "Paris", "choices": choices}}
+    run = run_of(client, made.id, rows(odd, item("Japan?", "Tokyo", "Tokyo")))
+    assert (run.status, run.result_counts.passed) == ("completed", 2)
+
+
+def test_a_run_that_meets_what_nobody_foresaw_ends_and_the_next_is_done(
+    client: openai.OpenAI, made: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one project or another: all of them wait for the same desk."""
+    whole = eval_runs.grade
+
+    def grade(criteria: Any, items: Any, judges: Any) -> Any:
+        if any(one.columns["question"] == "odd" for one in items):
+            raise ZeroDivisionError
+        return whole(criteria, items, judges)
+
+    monkeypatch.setattr(eval_runs, "grade", grade)
+    monkeypatch.setattr(eval_runs, "MOST_TRIES", 1)
+    odd = client.evals.runs.create(made.id, data_source=rows(item("odd", "Paris", "Paris")))  # type: ignore[arg-type]
+    assert run_of(client, made.id, rows(item("even", "Paris", "Paris"))).status == "completed"
+    assert ended(lambda: client.evals.runs.retrieve(odd.id, eval_id=made.id)).error.code == "worker_crashed"
