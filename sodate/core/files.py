@@ -110,15 +110,20 @@ def read_json(path: Path) -> Any:
 
 
 @contextlib.contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
-    """A staging folder that becomes `path` in one rename. If `path` exists already, FileExistsError and no change."""
+def atomic_folder(path: Path, private: bool = False) -> Iterator[Path]:
+    """A staging folder that becomes `path` in one rename. If `path` exists already, FileExistsError and no change.
+
+    It is its owner's alone in SODATE_HOME, and elsewhere where `private` says so.
+    """
     stage = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.tmp"
+    private = private or is_private(path)  # of SODATE_HOME itself the stage lies beside it
     try:
         with full_disk_said(path):
-            make_folder(stage)
+            make_folder(stage.parent)
+            stage.mkdir(mode=0o700 if private else 0o777)
             yield stage
             for file in stage.rglob("*"):
-                if is_private(stage) and not file.is_symlink():
+                if private and not file.is_symlink():
                     file.chmod(0o700 if file.is_dir() else 0o600)
                 if file.is_file():
                     with file.open("rb") as handle:

@@ -37,7 +37,7 @@ def backup(folder: Path) -> dict[str, Any]:
     with reading():
         pass  # the database is there, and of this sodate
     root, database = home.home(), database_file()
-    with atomic_folder(folder.absolute()) as stage:
+    with atomic_folder(folder.absolute(), private=True) as stage:  # it holds what SODATE_HOME holds
         files: dict[str, str] = {}
         if database is not None:
             _copy_database(database, stage / "sodate.db")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import os
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -143,9 +144,12 @@ def run(claim: queue.Claim, answer: Answer) -> None:
             source: Path | None = files.path(files.get(session, batch.input_file, claim.project))
         except UsageError:
             source = None
-    wrong = _wrong_lines(source, endpoint) if source is not None else [_complaint("file_missing", "The file is gone.")]
     if claim.tries > MOST_TRIES:
         wrong = [_complaint("worker_crashed", f"The servers that did this batch ended {MOST_TRIES} times over it.")]
+    elif source is None:
+        wrong = [_complaint("file_missing", "The file is gone.")]
+    else:
+        wrong = _wrong_lines(source, endpoint)
     if wrong or source is None:
         _fail(claim, wrong)
         return
@@ -163,7 +167,7 @@ def run(claim: queue.Claim, answer: Answer) -> None:
             ended = "cancelled"
             break
         answers = asyncio.run(_answers(few, answer, claim.project))
-        with kept.open("ab") as handle:
+        with os.fdopen(os.open(kept, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as handle:
             handle.write("".join(json.dumps(one) + "\n" for one in answers).encode())
             handle.flush()
         done |= {one["custom_id"]: _went_well(one) for one in answers}

@@ -25,6 +25,7 @@ from sodate.jobs import backup, checking, files, queue, tuning
 from sodate.jobs import worker as worker_module
 from sodate.library.sources import pull
 from sodate.release.registry import find_version
+from tests.core.test_private import modes
 from tests.db.test_connection import postgres  # noqa: F401 (a fixture)
 from tests.tiny import llama_folder
 
@@ -213,3 +214,17 @@ def test_files_that_workers_end_over_fail_their_job(place: Path) -> None:
     assert claim is not None
     checking.check(dataclasses.replace(claim, tries=checking.MOST_TRIES + 1))
     assert json.loads(job(id).error or "")["code"] == "worker_crashed"
+
+
+def test_a_backup_and_the_home_that_it_becomes_are_their_owners_alone(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = os.umask(0)
+    try:
+        put_job(1)
+        backup.backup(place.parent / "copied")
+        monkeypatch.setenv("SODATE_HOME", str(place.parent / "restored"))
+        backup.restore(place.parent / "copied")
+        assert modes(place.parent / "copied") == modes(place.parent / "restored") == {"700", "600"}
+    finally:
+        os.umask(before)
