@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sodate.core.errors import SodateError, UsageError
@@ -25,6 +25,18 @@ _FAULTS = (
 def check_grader(grader: Mapping[str, Any], place: Place = "tuning", where: str = "grader") -> None:
     """UsageError naming the field in `param` where it is no grader, or one that is not for this place."""
     read(grader, place, parse_grader, where)
+
+
+def settled(grader: Mapping[str, Any], exact: Callable[[str], str]) -> dict[str, Any]:
+    """A checked grader, with what `exact` says instead of the name of each model that it asks."""
+    told = dict(grader)
+    if told.get("type") in ("score_model", "label_model"):
+        told["model"] = exact(told["model"])
+    elif told.get("type") == "multi":
+        parts = told["graders"]
+        one = isinstance(parts.get("type"), str)  # a grader alone, as OpenAI's schema has it
+        told["graders"] = settled(parts, exact) if one else {key: settled(own, exact) for key, own in parts.items()}
+    return told
 
 
 def run_grader(grader: Mapping[str, Any], reply: str, item: Mapping[str, Any], judges: Judges) -> dict[str, Any]:

@@ -1,15 +1,18 @@
-"""What a job may begin with: a tuned model of its project, something that is served, a base model or a version here."""
+"""What a job may begin with, or its grader ask: a tuned model of its project, something that is served, a base model,
+or a version that the project sees (`belonging.py`)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from sodate.api.answering import Served
+from sodate.api.versions import find_version
 from sodate.api.weights import OF_A_JOB, exact_name
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
 from sodate.db.connection import reading
 from sodate.jobs import naming
+from sodate.jobs.belonging import belonging
 
 
 def find(model: str, project: str, served: Mapping[str, Served]) -> str:
@@ -20,7 +23,7 @@ def find(model: str, project: str, served: Mapping[str, Served]) -> str:
                 return naming.find(session, model, project).version
         if model in served:
             return served[model].id
-        if not model.startswith(OF_A_JOB):
+        if not model.startswith(OF_A_JOB) and _sees(project, model):
             return exact_name(model)
     except UsageError:
         pass
@@ -29,3 +32,10 @@ def find(model: str, project: str, served: Mapping[str, Served]) -> str:
            f"モデル {model[:150]} はファインチューニングに使えないか、存在しません。"),
         code="model_not_available", param="model",
     )  # fmt: skip
+
+
+def _sees(project: str, model: str) -> bool:
+    """Whether what a name means is there for the project: base models are for all, versions are not, by their names as
+    little as by an alias."""
+    version = find_version(model)
+    return version is None or belonging(project, False).sees_version(version.id)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from sodate.api.grading import check_grader
+from sodate.api.grading import check_grader, settled
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
 from sodate.db.connection import reading
@@ -28,10 +28,13 @@ _PAIR = re.compile(r"metadata\[(.*)\]")
 @router.post("", response_model=None)
 def created(request: Request, asked: JobRequest) -> JSONResponse:
     """Puts a job into the queue."""
-    project = request.state.project
+    project, served = request.state.project, server_state(request).service.names
     if asked.method is not None and asked.method.reinforcement is not None:
-        check_grader(asked.method.reinforcement.grader, "tuning", "method.reinforcement.grader")
-    base = bases.find(asked.model, project, server_state(request).service.names)
+        given = asked.method.reinforcement
+        check_grader(given.grader, "tuning", "method.reinforcement.grader")
+        # The process that trains knows models of this machine by their own names, and nobody's project.
+        given.grader = settled(given.grader, lambda model: bases.find(model, project, served))
+    base = bases.find(asked.model, project, served)
     return JSONResponse(tuning.create(project, request.state.actor, asked.plain(), base))
 
 
