@@ -50,6 +50,7 @@ def _records(lines: _Lines, name: str, usual: str, undecodable: Undecodable) -> 
         )
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     columns: list[str | None] | None = None
+    named = 0  # columns up to the last that has a name; a row may end behind it
     longer_said = False
     while True:
         line = lines.number + 1
@@ -65,6 +66,7 @@ def _records(lines: _Lines, name: str, usual: str, undecodable: Undecodable) -> 
             continue
         if columns is None:
             columns = _columns(fields, name, line)
+            named = max(index for index, column in enumerate(columns, 1) if column is not None)
             yield from _left_out(fields, columns, name, line)
             continue
         extra = fields[len(columns) :]
@@ -73,20 +75,19 @@ def _records(lines: _Lines, name: str, usual: str, undecodable: Undecodable) -> 
                 longer_said = True
                 yield Problem(name, line, "left-out", (_column(len(columns)), _ENDS_EMPTY))
             fields = fields[: len(columns)]
-        elif not any(columns[len(fields) :]):
-            fields += [""] * (len(columns) - len(fields))
+        fits = named <= len(fields) <= len(columns)  # what a row costs is in proportion to it, not to the header
         joined = "".join(fields)
         if not joined.isascii() and _BAD_BYTES.search(joined):
             problem = undecodable(delimiter.join(fields).encode("utf-8", "surrogateescape"), line)
         elif "\0" in joined:
             problem = Problem(name, line, "nul")
-        elif len(fields) != len(columns):
+        elif not fits:
             problem = Problem(name, line, "wrong-columns", (len(fields), len(columns)))
         else:
             yield from _lost(fields, columns, name, line)
-            yield line, {column: field for column, field in zip(columns, fields, strict=True) if column is not None}
+            yield line, {column: field for column, field in zip(columns, fields, strict=False) if column is not None}
             continue
-        if len(fields) != len(columns):
+        if not fits:
             yield from _broken(problem, lines.record)
         else:
             yield problem
@@ -157,7 +158,7 @@ def _left_out(fields: Sequence[str], columns: Sequence[str | None], name: str, l
 
 def _lost(fields: Sequence[str], columns: Sequence[str | None], name: str, line: int) -> Iterator[Problem]:
     """What a row says in columns that are left out; the numbers of a first one without a name count the rows."""
-    for index, (field, column) in enumerate(zip(fields, columns, strict=True)):
+    for index, (field, column) in enumerate(zip(fields, columns, strict=False)):
         if column is None and not blank(field) and not (index == 0 and field.strip().isdecimal()):
             said = tr(f"{en(_column(index))} of this row", f"この行の{ja(_column(index))}")
             yield Problem(name, line, "left-out", (said, tr(f"it says {field[:40]!r}", f"内容は {field[:40]!r} です")))

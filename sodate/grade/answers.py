@@ -110,9 +110,13 @@ def _holds(text: str, wanted: str) -> bool:
         return any(one.same(sought[0]) for one in clear)
     before = r"(?<!\w)" if _WORD.match(wanted[0]) else ""
     after = r"(?!\w)" if _WORD.match(wanted[-1]) else ""
+    at = 0  # the first number that ends behind the place: places and numbers come in order
     for match in re.finditer(before + re.escape(wanted) + after, text, re.ASCII):
         start, end = match.span()
-        if not any(one.start < start < one.end or one.start < end < one.end for one in found):
+        while at < len(found) and found[at].end <= start:
+            at += 1
+        near = found[at : at + len(wanted) + 1]
+        if not any(one.start < end and (one.start < start or end < one.end) for one in near):
             return True
     return False
 

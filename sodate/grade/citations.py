@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sodate.core import quoted
 from sodate.core.text import Sentence, tr
@@ -45,10 +46,12 @@ def _grade(case: Case) -> Grade:
     for mark in marks:
         wrong = tr(f"there is no passage [{mark}]", f"資料 [{mark}] はありません")
         checked["marks"].append(None if mark in passages else wrong)
+    question, known = quoted.after(asked), dict[tuple[int, ...], _Held]()
     for sentence in _SENTENCE.findall(case.reply):
-        named = [int(mark) for mark in _MARK.findall(sentence)]
-        held = "\n".join(passages[mark] for mark in named or passages if mark in passages)
-        _check(_MARK.sub("", sentence), held, asked, checked)
+        named = tuple(int(mark) for mark in _MARK.findall(sentence)) or tuple(passages)
+        if named not in known:
+            known[named] = _Held.by([passages[mark] for mark in named if mark in passages], question)
+        _check(_MARK.sub("", sentence), known[named], checked)
     wrong_ones = [one for found in checked.values() for one in found if one is not None]
     parts = {
         part: sum(one is None for one in found) / len(found) for part, found in checked.items() if found
@@ -58,23 +61,35 @@ def _grade(case: Case) -> Grade:
     return Grade(1.0, tr("every sentence keeps to its passages", "どの文も資料に基づいている"), parts)
 
 
-def _check(sentence: str, held: str, asked: str, checked: dict[str, list[Sentence | None]]) -> None:
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What sentences are held against: the passages' text without white space, and their numbers and all words with
+    those of the question. Made once for all sentences that name the same passages."""
+
+    text: str
+    figures: list[numbers.Number]
+    words: str
+
+    @classmethod
+    def by(cls, passages: Sequence[str], question: str) -> _Held:
+        held = "\n".join(passages)
+        found = [one for text in (held, question) for one in numbers.find(numbers.normalise(text))]
+        return cls("".join(fold(held).split()), found, fold(held) + fold(question))
+
+
+def _check(sentence: str, held: _Held, checked: dict[str, list[Sentence | None]]) -> None:
     """Notes for each thing the sentence takes from its passages None, or why it is not in them."""
-    text = "".join(fold(held).split())
     for groups in _QUOTATION.findall(sentence):
         quotation = next(filter(None, groups))
         wrong = tr(f"not in the passages: “{clip(quotation)}”", f"資料にない引用:「{clip(quotation)}」")
-        checked["quotations"].append(None if "".join(fold(quotation).split()) in text else wrong)
-    question = quoted.after(asked)
-    given = [*numbers.find(numbers.normalise(held)), *numbers.find(numbers.normalise(question))]
+        checked["quotations"].append(None if "".join(fold(quotation).split()) in held.text else wrong)
     for number in numbers.find(numbers.normalise(sentence)):
         if not number.weak:
             wrong = tr(f"not in the passages: {number.text}", f"資料にない数: {number.text}")
-            checked["numbers"].append(None if any(number.same(one) for one in given) else wrong)
-    known = fold(held) + fold(question)
+            checked["numbers"].append(None if any(number.same(one) for one in held.figures) else wrong)
     first = _BEGIN.match(sentence)
     for match in _NAME.finditer(sentence):
         if first and match.start() < first.end():
             continue  # the first word of an English sentence
         wrong = tr(f"not in the passages: {clip(match[0])}", f"資料にない名前: {clip(match[0])}")
-        checked["names"].append(None if fold(match[0]) in known else wrong)
+        checked["names"].append(None if fold(match[0]) in held.words else wrong)

@@ -37,7 +37,7 @@ _TOKEN = re.compile(
     r"|(?P<plain>\{(?![\d,]*\})|[^\\()\[*+?{])",
     re.DOTALL,
 )
-_NAMES = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|(\((?!\?)|\(\?<(?![=!])([^>]*)>)", re.DOTALL)
+_NAMES = re.compile(r"\\.|\[(?:\\.|[^\]\\])*+\]?|(\((?!\?)|\(\?<([A-Za-z_$][\w$]*)>)", re.DOTALL)
 # How ECMA says what people write who have another language in mind.
 _INSTEAD = (
     (r"\(\?P<", "(?<name>…)"), (r"\(\?P=", r"\k<name>"), (r"\(\?[a-z]+\)", "(?i:…)"), (r"\\A", "^"), (r"\\[zZ]", "$"),

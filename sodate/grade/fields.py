@@ -5,7 +5,7 @@ right when the reference has the same leaf under the same keys. Precision is rig
 per leaf of the reference, F1 their harmonic mean; exact means that both are 1.
 
 Lists are aligned so that most leaves agree. With `order=any` (default) as sets with repetition, with `order=same` in
-sequence; beyond MAX_PAIRS pairs of objects, by position.
+sequence; by position beyond MAX_PAIRS pairs of objects, and where lists before have taken MAX_STEPS.
 Keys must be the same characters, since a program reads them. Strings are the same after `normalise` (NFKC, space).
 1000 is 1000.0 but not "1,000"; with `numbers=loose` a string that reads as a number counts as that number, and with
 `strings=loose` strings are the same that `equality.py` folds into one (和暦, 漢数字, ㈱, 髙); the reason says by what.
@@ -28,6 +28,7 @@ from sodate.grade.strings import clip
 from sodate.grade.structured import NotJsonError, json_graded, read_json
 
 MAX_PAIRS = 10_000
+MAX_STEPS = 20_000_000  # of all alignments together: lists within lists multiply them
 
 Order = Literal["any", "same"]
 Numbers = Literal["strict", "loose"]
@@ -136,10 +137,14 @@ class _Comparison:
         self.order = order
         self.numbers = numbers
         self.strings = strings
+        self._left = MAX_STEPS
+        self._keys: dict[int, Hashable] = {}  # of texts, which are compared with many others; by identity
 
     def chosen(self, expected: list[Any], got: list[Any]) -> list[int | None]:
         """For each expected item the index of the one it shares leaves with, or None."""
-        if len(expected) * len(got) > MAX_PAIRS:
+        pairs = len(expected) * len(got)
+        self._left -= pairs * (min(len(expected), len(got)) if self.order == "any" else 1)
+        if pairs > MAX_PAIRS or self._left < 0:
             return [i if i < len(got) else None for i in range(len(expected))]
         gain = [[self.matched(left, right) for right in got] for left in expected]
         columns = assignment(gain) if self.order == "any" else _in_sequence(gain)
@@ -174,7 +179,11 @@ class _Comparison:
         return 0
 
     def _key(self, leaf: Any) -> Hashable:
-        return _key(leaf, self.numbers, self.strings)
+        if not isinstance(leaf, str):
+            return _key(leaf, self.numbers, self.strings)
+        if id(leaf) not in self._keys:
+            self._keys[id(leaf)] = _key(leaf, self.numbers, self.strings)
+        return self._keys[id(leaf)]
 
     def folded(self, expected: Any, got: Any, path: str = "") -> list[str]:
         """Of strings that are right and written otherwise, where they stand and what was folded to see it."""

@@ -22,7 +22,8 @@ MAX_TEXT = 100_000
 MAX_VALUES = 20
 MAX_ANSWER = 2_000  # characters of a final answer
 _ANSWER = re.compile(
-    r"(?:final answer|answer|答え?|解答|解|正解)\s*(?:is|are|は|を|[:：=＝])+\s*[:：=＝]?\s*([^\n。]+)", re.IGNORECASE
+    r"(?:final answer|answer|答え?|解答|解|正解)\s*(?:is|are|は|を|[:：=＝])+\s*+[:：=＝]?+\s*+([^\n。]+)",
+    re.IGNORECASE,
 )
 _DOLLARS = re.compile(r"\$\$?([^$\n]{1,400})\$\$?|\\\(([^\n]{1,400}?)\\\)|\\\[([^\n]{1,400}?)\\\]")
 _UNIT = re.compile(

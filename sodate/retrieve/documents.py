@@ -30,7 +30,7 @@ SOURCES = (
     *(".php", ".py", ".rb", ".sh", ".tex", ".ts", ".yaml", ".yml"),
 )
 """Read as text where one is named itself; in a folder of documents they are left out."""
-_BY_OTHERS = (".pdf", ".docx")
+_BY_OTHERS = (".pdf", ".docx", ".html", ".htm")
 LARGEST = 200 << 20  # bytes of a document
 SECONDS = 120.0  # that reading one may take
 MEMORY = 4 << 30  # bytes, beyond what the process has
@@ -83,8 +83,8 @@ def read_document(path: Path, note: Note) -> list[Section]:
 
 
 def read_apart(path: Path, note: Note) -> list[Section]:
-    """As `read_document`. A PDF or a Word document, which others' libraries read, is read by a child process with
-    limits: one that makes them run without end, or out of memory, is refused."""
+    """As `read_document`. What others' libraries read (PDF, Word, HTML) is read by a child process with limits: what
+    makes them run without end, or out of memory, is refused."""
     if path.suffix.lower() not in _BY_OTHERS:
         return read_document(path, note)
     import_readers()
@@ -125,7 +125,7 @@ def _text(path: Path) -> str:
         ) from None
 
 
-_HEADING = re.compile(r"(#{1,6})\s+(.+?)\s*#*\s*$")
+_HEADING = re.compile(r"(#{1,6})\s+(\S.*)")
 _FENCE = re.compile(r"\s*(```|~~~)")
 _TABLE_LINE = re.compile(r"\s*\|.*\|\s*$")
 _TABLE_RULE = re.compile(r"[\s|:-]+$")
@@ -148,7 +148,7 @@ def _markdown(path: Path, note: Note) -> Iterator[Section]:
             continue
         yield from section()
         lines, began, level = [], number + 1, len(heading[1])
-        titles = [*[one for one in titles if one[0] < level], (level, heading[2])]
+        titles = [*[one for one in titles if one[0] < level], (level, heading[2].rstrip().rstrip("#").rstrip() or "#")]
     yield from section()
 
 

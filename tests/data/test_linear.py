@@ -19,9 +19,10 @@ from sodate.data import read_rows
 from sodate.data.jsontext import MAX_ROW_BYTES, elements, parse_object
 from sodate.data.ledger import Problem, RowError
 from sodate.grade import parse_grader
-from sodate.grade.ecma import translate
+from sodate.grade.ecma import NotEcmaError, translate
 from sodate.grade.structured import NotJsonError, read_json
 from sodate.render import toolcalls
+from sodate.retrieve.documents import read_document
 
 
 @pytest.fixture(autouse=True)
@@ -87,6 +88,48 @@ def test_a_reply_that_only_begins_calls_is_text(text: str) -> None:
 def test_a_class_of_very_many_characters_is_written_at_once() -> None:
     assert translate("[" + "a-c" * 100_000 + "]") == "[" + "a-c" * 100_000 + "]"
     assert translate(r"[a-c\d-]") == r"[a-c0-9\x{2D}]"
+
+
+@pytest.mark.parametrize("pattern", ["[" * 100_000, "(?<" * 100_000, "(?<a" * 100_000, r"[\\" * 100_000])
+def test_an_expression_that_only_opens_is_none(pattern: str) -> None:
+    with pytest.raises(NotEcmaError):
+        translate(pattern)
+
+
+@pytest.mark.parametrize("space", ["\n", " ", "\n: "])
+def test_an_answer_that_is_announced_and_does_not_come_is_looked_for_once(space: str) -> None:
+    grade = parse_grader("math")
+    assert grade("The answer is:" + space * 30_000, "12", {}).score == 0
+    assert grade("The answer is:" + space * 30 + "12", "12", {}).score == 1
+
+
+def test_a_sign_that_stands_in_very_many_numbers_is_looked_for_in_the_one_it_stands_in() -> None:
+    grade = parse_grader("honest")
+    dates = "2026-01-31 " * 40_000
+    assert grade(dates, "-", {}).score == 0
+    assert grade(dates + " - ", "-", {}).score == 1
+
+
+def test_lists_in_lists_are_aligned_within_bounds() -> None:
+    rows = json.dumps([[[str(number) for number in range(20)] for _ in range(20)] for _ in range(50)])
+    assert parse_grader("fields")(rows, rows, {}).score == 1
+    long = json.dumps([f"{number} " + "x" * 50_000 for number in range(90)])
+    assert parse_grader("fields")(long, long, {}).score == 1
+
+
+def test_rows_of_a_table_cost_their_own_length_and_not_the_headers(tmp_path: Path) -> None:
+    path = tmp_path / "wide.csv"
+    path.write_text("prompt,completion" + "," * 50_000 + "\n" + "a,b\n" * 20_000)
+    assert sum(not isinstance(row, Problem) for row in read_rows(path)) == 20_000
+    path.write_text("prompt,completion," + ",".join(map(str, range(50_000))) + "\n" + "a,b\n" * 20_000)
+    assert codes(path) == ["wrong-columns"] * 20_000
+
+
+def test_a_heading_of_much_white_space_is_read_once(tmp_path: Path) -> None:
+    path = tmp_path / "a.md"
+    path.write_text("# a" + " " * 100_000 + "b\ntext\n" + "# ## C  ##  \nmore\n")
+    found = read_document(path, lambda code, said: None)
+    assert [section.titles[-1] for section in found] == ["a" + " " * 100_000 + "b", "## C"]
 
 
 def test_calls_between_tags_are_found_with_the_text_around_them() -> None:
