@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,7 @@ from sodate.core import home
 from sodate.core.errors import UsageError
 from sodate.core.files import sha256_file, write_json, write_text
 from sodate.core.manifests import SCHEMA_VERSION, ResultManifest, read_kept
-from sodate.core.text import tr
+from sodate.core.text import json_text, tr
 from sodate.data.datasets import count_use, located, wear_said
 from sodate.evaluate.aside import Aside
 from sodate.evaluate.grading import Again
@@ -197,7 +196,7 @@ def evaluate(
         for name, texts in said.items()
         for i, (text, thought) in enumerate(zip(texts, _thoughts(made.get(name), len(texts)), strict=True))
     ]  # fmt: skip
-    write_text(folder / "replies.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    write_text(folder / "replies.jsonl", "".join(json_text(line) + "\n" for line in lines))
     parts = sliced(result, slices)
     digest = sha256_file(file)
     aside = beside.find(result, made, measured, kept, below, file, digest, prices, margin, seed)

@@ -280,7 +280,8 @@ def _answer(line: bytes) -> Answer:
     try:
         said = json.loads(line)
         if "error" in said:
-            return Answer(error=str(said["error"])[:500])
+            # A message may hold half a surrogate pair, which no file and no answer over a wire can.
+            return Answer(error=str(said["error"])[:500].encode("utf-8", "backslashreplace").decode())
         value = literals.literal(said["value"])
         repr(value)  # what can't be written can't be compared or told: a number of many thousand digits
         return Answer(value)

@@ -151,4 +151,6 @@ def _found(path: Path, spaces: Mapping[str, Mapping[str, Any]], hole: str) -> An
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    """As text that can be written: what JSON in a reply may say is half a surrogate pair, too."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

@@ -237,6 +237,7 @@ ENDS = {
     "with what json can't write": "def f(): return {b'a': {1j, (2,)}}",
     "with depth": DEEP,
     "by raising": "raise BaseException('no')",
+    "by raising half a character": "def f(): raise ValueError('\\ud800')",
     "with a status": "import sys\nsys.exit(3)",
     "by closing all": "import os\nos.closerange(0, 64)",
     "with nothing": "",
@@ -249,7 +250,7 @@ def test_however_a_reply_ends_it_scores_zero_and_the_next_is_graded(how: str) ->
     cases = [Case(ENDS[how], (), item), Case("def f(): return 1", (), item)]
     grader = parse_grader("code")
     bad, good = grader.grade(cases)
-    assert (bad.score, good.score) == (0, 1) and bad.reason
+    assert (bad.score, good.score) == (0, 1) and bad.reason.encode()
 
 
 @pytest.mark.parametrize("ends", [

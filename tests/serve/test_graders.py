@@ -83,3 +83,14 @@ def test_what_is_no_grader_is_a_400_that_names_the_field(served: Running, grader
 def test_a_judge_that_is_not_served_is_a_404(served: Running) -> None:
     answer = served.http().post(f"{PATH}/run", json={"grader": {**JUDGE, "model": "gpt-9"}, "model_sample": "x"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
+
+
+def test_half_a_character_in_a_reply_or_an_error_is_graded_and_told(served: Running) -> None:
+    """Neither a tokenizer nor an answer can hold half a surrogate pair; JSON and Python can."""
+    half = r'{"a": "\ud800"}'
+    asked = {**JUDGE, "input": [{"role": "user", "content": "{{sample.output_json.a}}"}]}
+    assert run(served, asked, half)["metadata"]["errors"]["model_grader_server_error"] is False
+    assert run(served, {**CHECK, "input": "{{sample.output_json.a}}", "reference": r"\ud800"}, half)["reward"] == 1
+    raising = {"type": "python", "name": "p", "source": "def grade(sample, item):\n    raise ValueError('\\ud800')"}
+    errors = run(served, raising, half)["metadata"]["errors"]
+    assert errors["python_grader_runtime_error_details"] == r"ValueError: \ud800"
