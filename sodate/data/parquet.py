@@ -21,6 +21,8 @@ from sodate.data.ledger import Problem, RowError, unforeseen
 BATCH = 512  # rows decoded at once
 MAX_GROUP = 4 << 30  # bytes of a row group, as its footer says
 RATIO = 2000  # times its own size that a file's text may come to, beyond what any file may
+ITEM = 8  # bytes that a value in a list counts as: a thousand equal ones take a few in the file
+MAX_ITEMS = MAX_ROW_BYTES // ITEM  # of the lists of a row
 
 Row = dict[str, Any]
 
@@ -49,6 +51,10 @@ def rows(path: Path) -> Iterator[tuple[int, Row] | Problem]:
             groups = range(footer.num_row_groups)
             if (largest := max((footer.row_group(i).total_byte_size for i in groups), default=0)) > MAX_GROUP:
                 raise _too_large(name, tr(f"a row group of {largest >> 30} GiB", f"{largest >> 30} GiB の行グループ"))
+            if any(_crowded(footer.row_group(i)) for i in groups):
+                raise _too_large(
+                    name, tr(f"lists of {MAX_ITEMS} values in a row", f"1 行に {MAX_ITEMS} 個を超えるリスト")
+                )
             left_out = _left_out(table.schema_arrow)
             for index, (column, why) in left_out.items():
                 what = tr(f"Column {index + 1} {column!r}", f"{index + 1} 列目 {column!r}")
@@ -78,6 +84,11 @@ def rows(path: Path) -> Iterator[tuple[int, Row] | Problem]:
             raise _too_large(
                 name, tr(f"more than {unpack.RATIO} times its size", f"元の {unpack.RATIO} 倍を超える大きさ")
             ) from None
+
+
+def _crowded(group: Any) -> bool:
+    """Whether the rows of a group have more than MAX_ITEMS values of one column each, on average."""
+    return any(group.column(i).num_values > MAX_ITEMS * max(1, group.num_rows) for i in range(group.num_columns))
 
 
 def _too_large(name: str, what: Any) -> SodateError:
@@ -110,10 +121,14 @@ def _left_out(schema: Any) -> dict[int, tuple[str, Any]]:
 
 
 def _row(batch: Any, index: int, kept: list[int], name: str, line: int) -> tuple[tuple[int, Row] | Problem, int]:
-    """The row, or why it is none, and the length of its text."""
+    """The row, or why it is none, and the length of its text and lists."""
     try:
-        data = {batch.schema.names[i]: _plain(_value(batch.column(i)[index])) for i in kept}
-        size = sum(map(len, strings(data)))
+        scalars = {batch.schema.names[i]: batch.column(i)[index] for i in kept}
+        size = ITEM * sum(map(_items, scalars.values()))
+        if size > MAX_ROW_BYTES:  # before Python makes an object of each
+            return Problem(name, line, "line-too-long", (MAX_ROW_BYTES >> 20,)), size
+        data = {column: _plain(_value(scalar)) for column, scalar in scalars.items()}
+        size += sum(map(len, strings(data)))
         check_text(data)
         if size > MAX_ROW_BYTES:
             return Problem(name, line, "line-too-long", (MAX_ROW_BYTES >> 20,)), size
@@ -124,6 +139,21 @@ def _row(batch: Any, index: int, kept: list[int], name: str, line: int) -> tuple
         return error.problem(name, line), 0
     except Exception as error:
         return unforeseen(error, name, line), 0
+
+
+def _items(scalar: Any) -> int:
+    """How many values the lists of a cell hold, those of lists within them too."""
+    values = getattr(scalar, "values", None)  # an array, of a list or a map that is not null; a struct has a method
+    if callable(values):
+        return sum(map(_items, values())) if scalar.is_valid else 0
+    return 0 if values is None else _within(values)
+
+
+def _within(values: Any) -> int:
+    if hasattr(values, "value_lengths"):  # an array of lists or maps
+        return len(values) + _within(values.flatten())
+    fields = values.flatten() if hasattr(values, "field") else ()  # of structs
+    return len(values) + sum(map(_within, fields))
 
 
 def _value(scalar: Any) -> Any:
