@@ -12,6 +12,17 @@ from sodate.core.text import Sentence, en, ja, tr
 
 MAX_CHARS = 1_000_000
 MAX_DEPTH = 100  # of values within values
+MAX_DIGITS = 1_000  # of a whole number: 1:1:1… takes time by its square, and Python says none of over 4300 digits
+
+
+class _Loader(yaml.SafeLoader):
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        if len(node.value) > MAX_DIGITS:
+            raise ValueError(tr(f"a number of more than {MAX_DIGITS} digits", f"{MAX_DIGITS} 桁を超える数"))
+        return super().construct_yaml_int(node)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
 
 def yaml_value(text: str) -> Any:
@@ -21,14 +32,18 @@ def yaml_value(text: str) -> Any:
         raise yaml.YAMLError(tr(f"more than {MAX_CHARS} characters", f"{MAX_CHARS} 文字を超えています"))
     try:
         depth = 0
-        for event in yaml.parse(text, yaml.SafeLoader):
+        for event in yaml.parse(text, _Loader):
             if isinstance(event, yaml.AliasEvent):
                 raise yaml.YAMLError(tr("aliases (*name) are not read; write the value out",
                                         "エイリアス (*名前) は使えません。値をそのまま書いてください"))  # fmt: skip
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > MAX_DEPTH:  # the scanner looks at all open levels at each token
                 raise RecursionError
-        return yaml.safe_load(text)
+        loader = _Loader(text)
+        try:
+            return loader.get_single_data()
+        finally:
+            loader.dispose()
     except RecursionError:
         raise yaml.YAMLError(tr("nested too deeply", "入れ子が深すぎます")) from None
     except (ValueError, OverflowError) as error:
