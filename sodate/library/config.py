@@ -192,9 +192,9 @@ def believed(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     for key, value in kept.items():
         for depth, part in walk(value):
             entries += 1
-            number = isinstance(part, int | float) and not isinstance(part, bool) and math.isfinite(part)
+            number = isinstance(part, int | float) and not isinstance(part, bool)
             if (
-                (number and abs(part) > MAX_NUMBER)
+                (number and math.inf > abs(part) > MAX_NUMBER)
                 or (isinstance(part, str) and len(part) > MAX_TEXT)
                 or depth > MAX_DEPTH
                 or entries > MAX_ENTRIES

@@ -66,14 +66,19 @@ def _template(folder: Path, about: Mapping[str, Any]) -> bool:
     """Whether the folder has a chat template. SodateError on one that is not text, or far too long for one."""
     file, named = folder / "chat_template.jinja", about.get("chat_template")
     texts = (
-        [entry.get("template") if isinstance(entry, dict) else entry for entry in named]
+        [entry.get("template") if isinstance(entry, dict) else None for entry in named]
         if isinstance(named, list)
         else [named]
         if named is not None
         else []
     )
     if file.exists():
-        texts.append("x" * file.stat().st_size)
+        if file.stat().st_size > 4 * MAX_TEMPLATE_CHARS:
+            raise unreadable(folder, "its chat template is too long")
+        try:
+            texts.append(file.read_text("utf-8"))
+        except UnicodeDecodeError:
+            raise unreadable(folder, "its chat template is not UTF-8") from None
     if any(not isinstance(text, str) or len(text) > MAX_TEMPLATE_CHARS for text in texts):
         raise unreadable(folder, "its chat template is not a text, or too long")
     return any(texts)

@@ -36,6 +36,7 @@ def soon() -> Any:
     [
         ({"intermediate_size": 1 << 40}, "config.json says intermediate_size = 1099511627776: too much"),
         ({"rope_theta": 1e300}, r"rope_theta = 1e\+300: too much"),
+        ({"rope_theta": 10**400}, "rope_theta = 10+: too much"),
         ({"eos_token_id": [1] * 30_000}, "eos_token_id = .* too much"),
         ({"hidden_act": "x" * 5_000}, "hidden_act = .* too much"),
         ({"hidden_size": "32"}, "describes no valid model"),
@@ -186,6 +187,8 @@ def test_a_tokenizer_that_panics_is_refused(folder: Path, home: Path, monkeypatc
         ({"bos_token": {"content": 7}}, "bos_token is not a text"),
         ({"chat_template": 7}, "chat template is not a text"),
         ({"chat_template": "x" * (tokenizer.MAX_TEMPLATE_CHARS + 1)}, "too long"),
+        ({"chat_template": ["{{ messages }}"]}, "chat template is not a text"),
+        ({"chat_template": [{"name": "default"}]}, "chat template is not a text"),
     ],
 )
 def test_a_tokenizer_configuration_of_the_wrong_kinds_is_refused(
@@ -194,6 +197,12 @@ def test_a_tokenizer_configuration_of_the_wrong_kinds_is_refused(
     file = folder / "tokenizer_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | values))
     with pytest.raises(SodateError, match=said):
+        sources.pull(str(folder))
+
+
+def test_a_template_that_is_not_text_is_refused_before_it_is_rendered(folder: Path) -> None:
+    (folder / "chat_template.jinja").write_bytes(b"\xff\xfe")
+    with pytest.raises(SodateError, match="not UTF-8"):
         sources.pull(str(folder))
 
 
