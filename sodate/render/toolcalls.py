@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from sodate.core.nesting import too_deep
 from sodate.core.types import Message, ToolCall
 
 Tools = Sequence[Mapping[str, Any]]
@@ -20,11 +21,13 @@ _HOW = 'To call one, reply with <tool_call>{"name": …, "arguments": {…}}</to
 
 
 def arguments(call: ToolCall) -> Any:
-    """Arguments as a JSON value; text that is not JSON stays text (the data check has named it by then)."""
+    """Arguments as a JSON value; text that is not JSON stays text (the data check has named it by then), and so does
+    JSON nested deeper than what reads it can follow."""
     try:
-        return json.loads(call.arguments)
-    except ValueError:
+        value = json.loads(call.arguments)
+    except (ValueError, RecursionError):
         return call.arguments
+    return call.arguments if too_deep(value) else value
 
 
 def names_of(tools: Tools) -> set[Any]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sodate.core.errors import UsageError
+from sodate.core.nesting import MAX_DEPTH, too_deep
 from sodate.core.text import tr
 
 MAX_TOKENS = 1_000_000
@@ -34,7 +35,10 @@ class Body(Wire):
                 code="invalid_json",
             )  # fmt: skip
         try:
-            json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+            text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+            text.encode()
+            if text.count("{") + text.count("[") > MAX_DEPTH and too_deep(value):  # by recursion here, or further in
+                raise RecursionError
         except UnicodeEncodeError:
             raise UsageError(
                 tr("A text holds half a surrogate pair.", "文字列に片方だけのサロゲートが含まれています。"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -225,3 +226,14 @@ def test_an_answer_is_not_a_call(family: str) -> None:
 def test_whatever_a_model_writes_it_is_read_without_an_error(family: str, text: str, mark: str) -> None:
     renderer = RENDERERS[family]
     renderer.parse(renderer.tokenizer.encode(mark + text, add_special_tokens=False).ids, TOOLS)
+
+
+@pytest.mark.parametrize("depth", [101, 400, 900, 100_000])
+def test_arguments_that_are_nested_too_deep_to_be_followed_are_text(depth: int) -> None:
+    deep = "[" * depth + "]" * depth
+    assert toolcalls.arguments(ToolCall("a", "f", deep)) == deep
+    assert toolcalls.arguments(ToolCall("a", "f", "[" * 100 + "]" * 100)) != deep
+    turns = [QUESTION, asked(ToolCall("c0", "post", f'{{"text": {deep}}}')), Message("tool", "b", tool_call_id="c0")]
+    for renderer in RENDERERS.values():
+        with contextlib.suppress(TemplateError):  # one wants them key by key, as with any text that is not JSON
+            assert renderer.prompt(turns)

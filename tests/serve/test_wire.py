@@ -117,6 +117,16 @@ def test_numbers_that_are_not_json_are_refused_wherever_they_stand(served: Runni
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_value")
 
 
+@pytest.mark.parametrize("depth", [120, 400, 900, 5_000])
+def test_a_body_that_is_nested_too_deep_is_refused_wherever_it_is(served: Running, depth: int) -> None:
+    deep = '{"a":' * depth + "1" + "}" * depth
+    tool = f'{{"type": "function", "function": {{"name": "f", "parameters": {deep}}}}}'
+    body = f'{{"model": "orders", "messages": {json.dumps(SAID)}, "tools": [{tool}]}}'
+    with served.http() as http:
+        answer = http.post("/v1/chat/completions", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 400, answer.text
+
+
 def test_a_reply_that_was_a_refusal_may_be_sent_back(served: Running) -> None:
     refusal = {"role": "assistant", "content": None, "refusal": "No."}
     part = {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}
