@@ -68,7 +68,9 @@ class Process:
 
     def _wait_until_ready(self) -> None:
         assert self._child.stdout is not None
-        readable, _, _ = select.select([self._child.stdout], [], [], START)
+        waiting = select.poll()  # select.select knows no descriptor above 1023
+        waiting.register(self._child.stdout, select.POLLIN)
+        readable = waiting.poll(1000 * START)
         json.loads(self._child.stdout.readline() if readable else b"")
 
     @property
