@@ -19,6 +19,7 @@ from sodate.evaluate.stats import mean_ci
 
 Floats = NDArray[np.float64]
 BINS = 10
+SPREAD = 1.0  # of log T, before any row is seen: two thirds of models are within a factor of e
 SURE = 0.95  # how often a promise has to hold, over calibrations
 STARTS = (0.25, 0.5, 0.75)  # of the calibration rows: where a search for the threshold begins, if there are enough
 
@@ -32,10 +33,11 @@ def probabilities(logp: Floats, temperature: float = 1.0) -> Floats:
 
 
 def fit_temperature(logp: Floats, right: Sequence[int]) -> float:
-    """The temperature in [0.05, 20] under which the right options are likeliest. Rows whose right answer is no option
-    (-1) say nothing about it; 1 where none says anything.
+    """The temperature T in [0.05, 20] under which the right options are likeliest (Guo et al., 1706.04599), where log T
+    is taken to lie near 0 (normal, SPREAD): a few rows that are all right would ask for no doubt at all, and outvote it
+    only by their number. Rows whose right answer is no option (-1) say nothing about it; 1 where none says anything.
 
-    The loss is convex in 1 / temperature, so that halving finds where its derivative is 0. Guo et al., 1706.04599.
+    Halving finds where the derivative of the loss is 0.
     """
     at = np.flatnonzero(np.asarray(right) >= 0)
     if not len(at):
@@ -46,7 +48,9 @@ def fit_temperature(logp: Floats, right: Sequence[int]) -> float:
     low, high = 1 / 20, 20.0
     for _ in range(60):
         middle = math.sqrt(low * high)
-        slope = ((probabilities(rows, 1 / middle) * rows).sum(axis=1) - own).sum()
+        slope = ((probabilities(rows, 1 / middle) * rows).sum(axis=1) - own).sum() + math.log(
+            middle
+        ) / SPREAD**2 / middle
         low, high = (low, middle) if slope > 0 else (middle, high)
     return 1 / math.sqrt(low * high)
 

@@ -28,6 +28,12 @@ def test_the_fitted_temperature_undoes_the_one_that_was_put_in() -> None:
     # Always right, or always wrong: as sure, or as unsure, as it may be.
     assert fit_temperature(true, true.argmax(1).tolist()) < 0.1
     assert fit_temperature(true, true.argmin(1).tolist()) > 15
+    # Of few rows that is not believed: 30 answers that were all right at .8 could have been right by luck.
+    few = np.log([[0.8, 0.2]] * 30)
+    assert 0.2 < fit_temperature(few, [0] * 30) < 0.6
+    # By hand, of one row right at p = .8: the slope -ln 4 / (1 + 4^b) + ln b / b is 0 at b = 1.2918.
+    found = 1 / fit_temperature(few[:1], [0])
+    assert math.log(found) / found == pytest.approx(math.log(4) / (1 + 4**found), rel=1e-6)
 
 
 def test_brier_and_calibration_error_worked_by_hand() -> None:
