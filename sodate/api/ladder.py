@@ -182,6 +182,7 @@ def _concluded(whole: Ladder, done: Climb, said: Sequence[Sentence]) -> dict[str
     shown = [
         {**rung.to_json(clusters), "label": str(rung.label), "against_best": beside.get(rung.name)} for rung in rungs
     ]
+    spoken = [chosen.because, *said, *(why for _, why in skipped), *(rung.label for rung in rungs)]
     result: dict[str, Any] = {
         "task": whole.given.name,
         "goal": task.goal,
@@ -197,6 +198,7 @@ def _concluded(whole: Ladder, done: Climb, said: Sequence[Sentence]) -> dict[str
         "advice": [str(one) for one in said],
         "skipped": [{"name": name, "because": str(why)} for name, why in skipped],
         "stopped": stopped and str(stopped),
+        "said": _in_both([*spoken, *([] if stopped is None else [stopped])]),
         "n": len(rungs[0].scores),
         "target": task.target,
         "currency": task.currency,
@@ -211,6 +213,11 @@ def _concluded(whole: Ladder, done: Climb, said: Sequence[Sentence]) -> dict[str
         roles=found, currency=task.currency, replay=f"sodate ladder {whole.given.path}", folder=str(whole.given.folder),
     )  # fmt: skip
     return {**result, "report": str(page)}
+
+
+def _in_both(sentences: Sequence[str]) -> dict[str, list[str]]:
+    """Each as the result has it, with its English and its Japanese: who reads it may not be who measured."""
+    return {str(one): [str(en(one)), str(ja(one))] for one in sentences}
 
 
 def _busy(whole: Ladder, rungs: Sequence[Rung]) -> list[Sentence]:

@@ -23,7 +23,8 @@ def ladders() -> list[dict[str, Any]]:
 
 
 def measured_ladder(task: str) -> dict[str, Any]:
-    """What `sodate ladder --json` printed of a task. UsageError where it was not measured."""
+    """What `sodate ladder --json` printed of a task, its sentences in the reader's language. UsageError where it was
+    not measured."""
     path = _path(task)
     if path is None or not path.exists():
         raise UsageError(
@@ -31,7 +32,18 @@ def measured_ladder(task: str) -> dict[str, Any]:
             "sodate ladder TASK.yaml",
             code="not_found", param="task",
         )  # fmt: skip
-    return {key: value for key, value in read_kept(path).items() if key != "schema_version"}
+    about: dict[str, Any] = {key: value for key, value in read_kept(path).items() if key != "schema_version"}
+    both = about.get("said") or {}  # not there in results of before
+
+    def read(text: Any) -> Any:
+        return tr(*both[text]) if text in both else text
+
+    return about | {
+        "rungs": [{**rung, "label": read(rung["label"])} for rung in about["rungs"]],
+        "because": read(about["because"]), "advice": [read(one) for one in about.get("advice") or ()],
+        "skipped": [{**one, "because": read(one["because"])} for one in about.get("skipped") or ()],
+        "stopped": read(about.get("stopped")),
+    }  # fmt: skip
 
 
 def _path(task: str) -> Path | None:

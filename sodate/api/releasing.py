@@ -20,7 +20,7 @@ from sodate.core.text import en, ja, tr
 from sodate.library.store import find
 from sodate.release import aliases
 from sodate.release.canary import Limits
-from sodate.release.gate import believed, hold, measuring, read_gate, same_data
+from sodate.release.gate import believed, hold, measuring, read_gate, reason, same_data
 from sodate.release.lookup import identity, look_up
 from sodate.release.registry import Version, find_version, held, verify
 
@@ -294,12 +294,14 @@ def _not_passed(version: Version, record: Mapping[str, Any] | None) -> SodateErr
             f"sodate gate check {version.id} --gate gate.yaml",
             code="gate_not_passed", param="version",
         )  # fmt: skip
-    failed = " ".join(f"{row['tier']} {row['metric']}: {row['why']}" for row in record["tiers"] if not row["passes"])
+    failed = tr(" ", " ").join(
+        f"{row['tier']} {row['metric']}: " + reason(row) for row in record["tiers"] if not row["passes"]
+    )
     gate, command = spoken(record["gate"]["path"]), record.get("measure")
     measure = tr(f"Measure it first: {command}\n  ", f"まず測定してください: {command}\n  ") if command else tr("", "")
     return SodateError(
-        tr(f"{version.id} did not pass the gate {gate}: {failed}",
-           f"{version.id} はゲート {gate} に合格していません: {failed}"),
+        tr(f"{version.id} did not pass the gate {gate}: ", f"{version.id} はゲート {gate} に合格していません: ")
+        + failed,
         measure
         + tr("To release it all the same: --override REASON --by NAME.",
              "それでも公開する場合は、--override 理由 --by 名前 を指定してください。"),

@@ -23,7 +23,7 @@ from sodate.core.errors import UsageError
 from sodate.core.files import sha256_file
 from sodate.core.home import dataset_of, dataset_rows
 from sodate.core.intervals import wilson
-from sodate.core.text import tr
+from sodate.core.text import en, ja, tr
 from sodate.core.yaml_files import yaml_value
 
 TIERS = ("blocking", "target", "guard")
@@ -60,8 +60,14 @@ class Held:
     def to_json(self) -> dict[str, Any]:
         return {
             "tier": self.tier, "metric": self.metric, "value": self.value, "ci": self.ci and list(self.ci),
-            "passes": self.passes, "why": str(self.why),
+            "passes": self.passes, "why": str(self.why), "said": [en(self.why), ja(self.why)],
         }  # fmt: skip
+
+
+def reason(row: Mapping[str, Any]) -> str:
+    """Why a metric of a record passes or not, in both languages: who reads it may not be who had it checked. Records
+    of before have the language of whoever did."""
+    return tr(*row["said"]) if "said" in row else str(row["why"])
 
 
 def read_gate(path: Path) -> Gate:

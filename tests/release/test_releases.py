@@ -73,7 +73,7 @@ def test_a_version_passes_a_gate_when_every_tier_does(home: Path, tmp_path: Path
     record = check_gate("orders@2", gate(tmp_path / "gate.yaml", baseline="orders@1", **ALL))
     assert record["passes"] and record["version"] == "orders@2" and record["looks"] == 1
     blocking, target, guard = record["tiers"]
-    assert set(blocking) == {"tier", "metric", "value", "ci", "passes", "why"}
+    assert set(blocking) == {"tier", "metric", "value", "ci", "passes", "why", "said"}
     assert blocking["value"] == 0 and blocking["ci"][1] == pytest.approx(3 / 200, rel=0.01)  # the rule of three
     assert "1.5 % (3/n)" in blocking["why"]
     assert target["value"] == pytest.approx(0.06) and guard["ci"] == [0.02, 0.1]
