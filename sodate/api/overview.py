@@ -58,12 +58,13 @@ def _passed(versions: list[Version]) -> list[dict[str, Any]]:
 
 
 def _to_judge() -> list[dict[str, Any]]:
-    return [
-        {"kind": "judge", "study": one["study"], "left": one["rows"] - one["judged"],
-         "what": tr(f"{one['rows'] - one['judged']} pairs are to be judged.",
-                    f"{one['rows'] - one['judged']} 組の評価が残っています。")}
-        for one in ballots.studies() if one["judged"] < one["rows"]
-    ]  # fmt: skip
+    found = []
+    for one in ballots.studies():
+        if left := max(0, one["rows"] - one["judged"]):
+            what = tr("1 pair is to be judged." if left == 1 else f"{left} pairs are to be judged.",
+                      f"{left} 組の評価が残っています。")  # fmt: skip
+            found.append({"kind": "judge", "study": one["study"], "left": left, "what": what})
+    return found
 
 
 def _ended(known: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -162,6 +162,31 @@ def test_a_page_is_in_the_language_that_its_reader_chose(house: tuple[Running, d
         assert words[language] in text and f'<html lang="{language}">' in text
 
 
+def test_what_was_measured_by_somebody_who_reads_english_is_read_in_japanese(
+    house: tuple[Running, dict[str, Any]],
+) -> None:
+    server, made = house
+    client = entered(server, "look")
+    version = f"/versions/{made['versions'][1]}"
+    told = {language: client.get(version, params={"lang": language}).text for language in ("en", "ja")}
+    assert "Better than the baseline." in told["en"] and "基準より改善しています。" in told["ja"]
+    assert "Better than the baseline." not in told["ja"] and "教師あり (sft)" in told["ja"]
+
+
+def test_a_playground_without_a_model_says_what_to_do(house: tuple[Running, dict[str, Any]]) -> None:
+    server, _ = house
+    names = server.service.names
+    before = dict(names)
+    names.clear()  # type: ignore[attr-defined]
+    try:
+        empty = entered(server, "look").get("/play").text
+    finally:
+        names.update(before)  # type: ignore[attr-defined]
+    form = re.compile(r'<form id="play"[^>]* hidden>')
+    assert "sodate serve orders" in empty and form.search(empty)
+    assert not form.search(entered(server, "look").get("/play").text)
+
+
 def test_a_page_and_its_json_and_the_command_line_say_the_same(house: tuple[Running, dict[str, Any]]) -> None:
     server, made = house
     client = entered(server, "own")

@@ -137,6 +137,22 @@ def test_what_is_printed_is_dark_on_white_and_has_no_forms(
         assert not page.locator("form:visible, nav:visible").count()
 
 
+def test_curves_and_times_are_in_the_readers_language_and_a_telephone_is_told_of_no_mouse(
+    house: tuple[Running, dict[str, Any]], opened: Opened
+) -> None:
+    server, made = house
+    page = opened("look", is_mobile=True, has_touch=True, viewport={"width": 390, "height": 800},
+                  timezone_id="Asia/Tokyo")  # fmt: skip
+    form = {"en": r"\d{1,2} \w{3,4} \d{4}, \d\d:\d\d", "ja": r"\d{4}年\d{1,2}月\d{1,2}日 \d\d:\d\d"}
+    loss = {"en": "held-out loss", "ja": "検証損失"}
+    for language in ("en", "ja"):
+        page.goto(f"{server.url}/runs/{made['runs'][0]}?lang={language}")
+        page.wait_for_selector("[data-drawn]")
+        assert loss[language] in (page.locator("figure[data-keys='loss eval_loss']").text_content() or "")
+        assert re.fullmatch(form[language], page.locator("time").first.text_content() or "")
+        assert not page.locator(".for-mouse").is_visible()
+
+
 def test_somebody_judges_by_keys_alone(house: tuple[Running, dict[str, Any]], opened: Opened) -> None:
     page = opened("judge", "賀茂", locale="ja-JP", viewport={"width": 390, "height": 800})
     assert page.url.endswith("/judge") and page.locator("nav a").all_text_contents() == ["人の評価"]
@@ -174,6 +190,7 @@ def test_a_question_is_answered_by_two_versions_with_the_odds_of_each_token(
     server, _ = house
     page = opened("look")
     page.goto(f"{server.url}/play")
+    assert not page.locator(".reply:visible, #hint:visible").count()
     page.get_by_label("Version B").select_option("orders")
     page.get_by_label("Question").fill("twelve apples")
     page.get_by_text("System prompt, sampling, schema").click()
@@ -199,11 +216,12 @@ def test_a_file_is_uploaded_checked_and_its_rows_are_looked_at(
     page = opened("steer")
     page.goto(f"{server.url}/data")
     page.get_by_label("Here is my file").set_input_files(file)
+    assert page.locator("#chosen").text_content() == file.name
     page.get_by_role("button", name="Upload").click()
     page.wait_for_selector("text=rows in =")
     assert faults(page) == [] and page.evaluate("window.canary") is None
     page.get_by_role("link", name="Look at the rows").click()
-    assert page.locator("mark").first.get_attribute("title") == "phone"
+    assert page.locator("mark").first.get_attribute("title") == "phone number"
     assert faults(page) == [] and page.evaluate("window.canary") is None
     page.goto(f"{server.url}/data")
     assert page.evaluate("window.canary") is None and faults(page) == []

@@ -23,7 +23,25 @@ from sodate.core.errors import SodateError
 from sodate.core.text import Sentence, language, reading_in, tr, visible
 from sodate.jobs.files import called
 from sodate.serve import errors, logins
-from sodate.serve.pages.words import day, figure, number, percent, place, points, seconds, size, status_word
+from sodate.serve.pages.row_words import code_word, personal_word
+from sodate.serve.pages.words import (
+    counted,
+    day,
+    document,
+    figure,
+    left,
+    method_word,
+    metric_word,
+    metric_words,
+    number,
+    percent,
+    place,
+    points,
+    seconds,
+    signed,
+    size,
+    status_word,
+)
 from sodate.serve.roles import may
 from sodate.serve.who import Asker
 
@@ -171,10 +189,12 @@ def _environment() -> jinja2.Environment:
             visible(called(str(value))) if isinstance(value, str) and not isinstance(value, Markup) else value
         ),
     )  # fmt: skip
-    environment.globals["tr"] = tr
+    environment.globals |= {"tr": tr, "metric_words": metric_words}
     environment.filters |= {
         "foreign": foreign, "moment": moment, "day": day, "number": number, "percent": percent, "points": points,
-        "span": seconds, "size": size, "figure": figure, "status": status_word, "quoted": quoted, "place": place,
+        "span": seconds, "size": size, "figure": figure, "counted": counted, "left": left,
+        "status": status_word, "quoted": quoted, "place": place, "code": code_word, "personal": personal_word,
+        "method": method_word, "metric": metric_word, "signed": signed, "document": document,
     }  # fmt: skip
     return environment
 

@@ -5,6 +5,8 @@
   if (!place) return;
   const names = place.dataset.curves.split(" ");
   const several = names.length > 1;
+  const words = JSON.parse(place.dataset.names); // of metrics, in the reader's language
+  const called = (key) => words[key] || key;
   const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const drawn = new Map(); // figure → { plot, range }
   let busy = false;
@@ -23,7 +25,7 @@
     told.forEach((one, run) => {
       for (const key of keys) {
         const found = one.series[key];
-        if (found) columns.push({ label: several ? `${names[run]} ${key}` : key, run, x: found.x, y: found.y, bad: found.not_finite });
+        if (found) columns.push({ label: several ? `${names[run]} ${called(key)}` : called(key), key, run, x: found.x, y: found.y, bad: found.not_finite });
       }
     });
     const joined = columns.length ? uPlot.join(columns.map((one) => [one.x, one.y])) : null;
@@ -48,11 +50,11 @@
         scales: { x: { time: false } },
         axes: [axis, { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => (tick && Math.abs(tick) < 0.001 ? tick.toExponential(1) : String(Number(tick.toPrecision(6))))) }],
         series: [
-          { label: "step" },
+          { label: called("step") },
           ...columns.map((one, n) => ({
             label: one.bad.length ? `${one.label} (NaN/∞: ${one.bad.slice(0, 3).join(", ")})` : one.label,
             stroke: style(`--c${n % 8}`), width: 1.5, spanGaps: true, points: { show: one.x.length < 60, size: 4 },
-            dash: one.label.includes("eval") ? [6, 3] : undefined,
+            dash: one.key.startsWith("eval") ? [6, 3] : undefined,
             value: (_, value) => (value === null || value === undefined ? "–" : Number(value).toPrecision(4)),
           })),
         ],
@@ -103,11 +105,11 @@
     figure.className = "chart";
     figure.dataset.key = key;
     const caption = document.createElement("figcaption");
-    caption.textContent = key;
+    caption.textContent = called(key);
     const box = document.createElement("div");
     box.className = "plot";
     box.setAttribute("role", "img");
-    box.setAttribute("aria-label", key);
+    box.setAttribute("aria-label", called(key));
     figure.append(caption, box);
     place.append(figure);
     return figure;

@@ -4,7 +4,8 @@
   const language = document.documentElement.lang;
 
   function localTimes(root) {
-    const form = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });
+    // As the server writes them: 1 Dec 2026, 04:12 and 2026年12月1日 04:12.
+    const form = new Intl.DateTimeFormat(language === "ja" ? "ja" : "en-GB", { year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
     for (const one of root.querySelectorAll("time[datetime]")) {
       const when = new Date(one.getAttribute("datetime"));
       if (!isNaN(when)) {
@@ -90,7 +91,7 @@
     bar.value = now.step;
     bar.max = now.steps;
     box.querySelector(".done").textContent = now.step.toLocaleString(language);
-    box.querySelector(".left").textContent = now.seconds_left === null ? "" : left(now.seconds_left);
+    box.querySelector(".left").textContent = left(now);
   }
 
   // The run that a page is about: curves.js is told, too.
@@ -112,10 +113,16 @@
     }
   }
 
-  function left(seconds) {
-    const [number, unit] = seconds < 60 ? [seconds, "second"] : seconds < 3600 ? [seconds / 60, "minute"] : [seconds / 3600, "hour"];
-    const text = new Intl.NumberFormat(language, { style: "unit", unit, unitDisplay: "short", maximumFractionDigits: unit === "hour" ? 1 : 0 }).format(number);
-    return language === "ja" ? `残り約 ${text}` : `about ${text} left`;
+  // In the words of `left` and `seconds` in words.py, so that a line reads the same before and after it is told anew.
+  function left(now) {
+    const ja = language === "ja";
+    if (now.seconds_left === null) return "";
+    if (now.step >= now.steps) return ja ? "全ステップ完了、仕上げ中" : "all steps done, finishing";
+    const seconds = Math.round(now.seconds_left);
+    const minutes = Math.round(seconds / 60);
+    const hours = Math.floor(minutes / 60);
+    const text = seconds < 60 ? `${seconds} ${ja ? "秒" : "s"}` : seconds < 3600 ? `${minutes} ${ja ? "分" : "min"}` : `${hours} ${ja ? "時間" : "h"} ${minutes % 60} ${ja ? "分" : "min"}`;
+    return ja ? `残り約 ${text}` : `about ${text} left`;
   }
 
   // On a narrow screen a row stands as a list: each cell says the head of its column.
@@ -123,8 +130,11 @@
     for (const table of root.querySelectorAll("table.fold")) {
       const heads = [...table.querySelectorAll("thead th")].map((one) => (one.querySelector(".unseen") ? "" : one.textContent.trim()));
       for (const row of table.tBodies[0] ? table.tBodies[0].rows : []) {
+        // Its name stands for itself, unless that is a number.
+        const name = [...row.cells].find((cell) => !cell.querySelector(":scope > input"));
         [...row.cells].forEach((cell, n) => {
-          if (cell.tagName === "TD" && heads[n] && !cell.querySelector(":scope > input")) cell.dataset.head = heads[n];
+          const itself = cell === name && cell.tagName === "TH" && !cell.classList.contains("number");
+          if (heads[n] && !itself && !cell.querySelector(":scope > input") && cell.textContent.trim()) cell.dataset.head = heads[n];
         });
       }
     }

@@ -85,7 +85,7 @@
           if (line === "[DONE]") continue;
           const event = JSON.parse(line);
           if (event.error) throw new Error(event.error.message);
-          if (event.usage) told.textContent = `${event.usage.completion_tokens} ${page.dataset.tokens} · ${((performance.now() - began) / 1000).toFixed(1)} s · ${version}`;
+          if (event.usage) told.textContent = `${event.usage.completion_tokens} ${page.dataset.tokens} · ${((performance.now() - began) / 1000).toFixed(1)} ${language === "ja" ? "秒" : "s"} · ${version}`;
           for (const choice of event.choices || []) {
             const content = (choice.delta && choice.delta.content) || "";
             const scored = choice.logprobs && choice.logprobs.content;
@@ -139,6 +139,7 @@
     ask.disabled = true;
     stop.hidden = false;
     stops = [];
+    document.getElementById("hint").hidden = false;
     await Promise.all(["A", "B"].map(answer));
     ask.disabled = false;
     stop.hidden = true;

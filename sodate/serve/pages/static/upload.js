@@ -3,6 +3,10 @@
 (function () {
   const form = document.getElementById("upload");
   if (!form) return;
+  // The browser's own button speaks the browser's language, not the page's.
+  form.file.addEventListener("change", () => {
+    if (form.file.files.length) document.getElementById("chosen").textContent = form.file.files[0].name;
+  });
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     const sent = document.getElementById("sent");
