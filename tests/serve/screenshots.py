@@ -3,7 +3,7 @@
     python -m tests.serve.screenshots [FOLDER] [--apart FOLDER]
 
 A sheet for each page: English and Japanese, light and dark, on a desk and on a telephone. `--apart` keeps every picture
-by itself and in its own size, too, to be looked at. The playground is empty: nothing here is computed.
+by itself and in its own size, too, to be looked at. Nobody asks in the playground: nothing here is computed.
 """
 
 from __future__ import annotations
@@ -12,28 +12,60 @@ import argparse
 import base64
 import contextlib
 import itertools
+import json
 import os
 import shutil
 import tempfile
 import threading
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import BrowserContext, Page, Playwright, sync_playwright
 
+from sodate.core import home
+from sodate.core.files import write_json
 from sodate.core.runs import RunFolder
 from tests.serve import filled
 from tests.serve.newcomer import FLAGS
 
 SIZES = {"desk": (1000, 640), "telephone": (390, 780)}
 LANGUAGES, SCHEMES = ("en", "ja"), ("light", "dark")
-NATURAL = ("送料は全国一律 500 円です。", "支払い方法を変更したいです。")  # instead of what tests look for
+# Instead of what tests look for.
+QUESTIONS = {
+    "返品はできますか？": "商品の到着後 7 日以内であれば返品できます。",
+    "送料はいくらですか？": "送料は全国一律 500 円です。",
+    "Where is my order?": "It left our warehouse this morning.",
+    "注文番号はどこで確認できますか？": "注文確認メールの件名に書かれています。",
+    "支払い方法を変更したいです。": "発送前であれば、マイページから変更できます。",
+    "領収書をください。": "マイページの注文履歴から発行できます。",
+}
+NATURAL = {
+    "error": "メモリが足りません。", "reason": "評価で改善を確認", "warning": "", "file": "", "why": "",
+    "wrong": "申し訳ありませんが、分かりません。", "document": "Returns are free within a week.",
+    "note": "7 月分の問い合わせ",
+    "asked": "発送のお知らせ", "by": "鈴木", "failed": "モデルを読み込めませんでした。",
+    "reply": "商品ページをご覧ください。",
+    "goal": "問い合わせへの返答", "because": "It is the first that reaches the target of 75 points.",
+    "advice": "More examples can be expected to make it better still.", "label prompt": "a prompt alone",
+    "label sft": "a trained model",
+}  # fmt: skip
+JAPANESE = {
+    "because": "目標の 75 点に最初に届いた方法です。", "advice": "学習例を増やすと、さらに良くなる見込みがあります。",
+    "label prompt": "プロンプトのみ", "label sft": "学習したモデル",
+}  # fmt: skip
 SHEET = (1492, 728)
 # Four windows on the left, four telephones on the right, each at a fraction of its size.
 STYLE = """body { margin: 0; background: #888; display: grid; gap: 8px; padding: 8px; box-sizing: border-box;
            width: 1492px; grid-template-columns: repeat(2, 550px) repeat(2, 176px); }
            img { width: 100%; display: block; }"""
+
+
+def measured(report: str) -> None:
+    """Lets the replies, which were only recorded, be those of the versions that they are called after."""
+    path = home.reports_dir() / report / "result.json"
+    write_json(path, json.loads(path.read_text("utf-8")) | {"measured": {name: name for name in filled.SIDES}})
 
 
 @contextlib.contextmanager
@@ -43,19 +75,26 @@ def house(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     from sodate.serve import server
     from sodate.serve.settings import Settings
 
-    filled.CANARY, filled.RIGHT_TO_LEFT = NATURAL
-    filled.QUESTIONS[3:5] = NATURAL
-    made = filled.fill(folder / "work", long=40)
-    made["running"] = filled.run("running", "sft", 240)
+    filled.NATURAL.update(NATURAL)
+    filled.IN_BOTH.update({NATURAL[field]: [NATURAL[field], japanese] for field, japanese in JAPANESE.items()})
+    filled.RIGHT_TO_LEFT = NATURAL["reply"]
+    filled.QUESTIONS[:], filled.ANSWERS[:] = list(QUESTIONS), list(QUESTIONS.values())
+    filled.SIDES[:], filled.KINDS[:] = ["support@1", "support@2"], ["返品", "配送"]
+    made = filled.fill(folder / "work", long=0)
+    measured(made["report"])
+    made["running"] = filled.run("running", "sft", 240, of=600)
     settings = Settings(port=0)
     listening = server.bind(settings)
     ready, servers = threading.Event(), []
+    service = Service([], {})
+    for name, version in (("support@production", "support@2"), ("support@1", "support@1")):
+        service.names[name] = types.SimpleNamespace(id=version, text=False, context=2048)  # type: ignore[assignment]
 
     def on_ready(one: Any) -> None:
         servers.append(one)
         ready.set()
 
-    thread = threading.Thread(target=server.run, args=(Service([], {}), settings, listening, on_ready))
+    thread = threading.Thread(target=server.run, args=(service, settings, listening, on_ready))
     thread.start()
     ready.wait(60)
     with RunFolder.find(made["running"]).locked():
@@ -89,7 +128,8 @@ def browser(playwright: Playwright, profile: str, size: str, scheme: str = "ligh
     width, height = SIZES.get(size, SHEET)
     return playwright.chromium.launch_persistent_context(
         profile, executable_path=shutil.which("chromium"), args=FLAGS, viewport={"width": width, "height": height},
-        color_scheme=scheme, locale="ja-JP", timezone_id="Asia/Tokyo",
+        color_scheme=scheme, locale="ja-JP", timezone_id="Asia/Tokyo", has_touch=size == "telephone",
+        is_mobile=size == "telephone",
     )  # fmt: skip
 
 
