@@ -328,6 +328,13 @@ def test_a_report_shows_what_was_mended_and_what_was_spoiled(house: tuple[Runnin
     assert client.get("/reports/none").status_code == 404
 
 
+def test_the_rows_of_a_report_do_not_tell_where_their_file_lies(house: tuple[Running, dict[str, Any]]) -> None:
+    server, made = house
+    asked = {"candidate": "new", "baseline": "old", "grader": "string_check", "kind": "fixed"}
+    page = entered(server, "look").get(f"/reports/{made['report']}/flips", params=asked).text
+    assert ">held.jsonl:" in page and "/work/held.jsonl" not in page
+
+
 def test_a_search_says_which_words_of_the_question_stand_in_a_passage(house: tuple[Running, dict[str, Any]]) -> None:
     from sodate.api.matching import pieces
 
