@@ -178,8 +178,9 @@ def timed(name: str, query: Callable[[], Any]) -> None:
 
 
 def recording(seconds: float, rounds: int) -> float:
-    """Milliseconds of the processor that an exchange takes behind its answer; and what recording costs who answers: the call itself, and how much later the event loop wakes up while exchanges
-    are scrubbed and written behind it; `RATE` a second, by turns with and without."""
+    """Milliseconds of the processor that an exchange takes behind its answer; and what recording costs who answers: the
+    call itself, and how much later the event loop wakes up while exchanges are scrubbed and written behind it; `RATE` a
+    second, by turns with and without."""
     from sodate.core.types import Message
     from sodate.learn import recording as rules
     from sodate.learn.exchange import Exchange
