@@ -332,7 +332,7 @@ def test_the_rows_of_a_report_do_not_tell_where_their_file_lies(house: tuple[Run
     server, made = house
     asked = {"candidate": "new", "baseline": "old", "grader": "string_check", "kind": "fixed"}
     page = entered(server, "look").get(f"/reports/{made['report']}/flips", params=asked).text
-    assert ">held.jsonl:" in page and "/work/held.jsonl" not in page
+    assert ">held.jsonl:" in page and "work/held.jsonl" not in page
 
 
 def test_a_search_says_which_words_of_the_question_stand_in_a_passage(house: tuple[Running, dict[str, Any]]) -> None:
