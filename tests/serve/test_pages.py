@@ -265,6 +265,7 @@ def test_a_judge_sees_neither_names_nor_versions_and_judges_to_the_end(house: tu
     server, made = house
     client = entered(server, "judge", name="青木")
     seen, path = [], f"/judge/{made['study']}"
+    assert f'href="{path}"' in entered(server, "own").get(f"{path}/result").text  # no votes yet: where to give one
     while (page := client.get(path).text) and (row := re.search(r'name="row" value="([^"]+)"', page)):
         seen.append(row[1])
         told = client.get(f"/v1/sodate{path}").text

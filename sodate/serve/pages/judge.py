@@ -59,7 +59,12 @@ def result(request: Request, study: str) -> dict[str, Any]:
     asker: Asker = request.state.asker
     if asker.role == "judge":
         raise SodateError(tr("There is nothing at this address.", "このアドレスには何もありません。"), code="not_found")
-    return judged(study)
+    try:
+        return judged(study)
+    except SodateError as error:
+        if error.code != "no_rows":
+            raise
+        return {"study": study, "rows": 0, "raters": [], "viewpoints": []}
 
 
 def _rater(request: Request) -> str:
