@@ -37,7 +37,7 @@ def why(
     Without `reply` it is the version's own. A `score` is how many nats the row's steps changed it by, to first order,
     as the gradients of the adapter's weights at the run's checkpoints say (TracIn, 2002.08484; LESS, 2402.04333);
     `noise` is the standard deviation of a typical one, from keeping gradients as projections. The first question about
-    a version makes these, which takes about as long as its training did; later ones find them.
+    a version makes these, which takes as long as its training did, or two or three times that; later ones find them.
 
     Raises UsageError for a version that no adapter was trained for with supervised examples, SodateError `changed`
     where its training files are not what they were.
