@@ -163,6 +163,11 @@ def json_text(value: Any, **options: Any) -> str:
     return _IN_JSON.sub(lambda found: json.dumps(found[0])[1:-1], json.dumps(value, ensure_ascii=False, **options))
 
 
+def written(text: str) -> str:
+    r"""A text that any file and any wire takes: halves of surrogate pairs are written out, as `\ud83d`."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
 def json_lines(text: str) -> list[str]:
     """The lines of JSON lines. A text in them may hold U+2028 and its like as they are, where `splitlines` cuts."""
     return text.removesuffix("\n").split("\n") if text else []

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sodate.core.errors import SodateError
-from sodate.core.text import Sentence, tr
+from sodate.core.text import Sentence, tr, written
 from sodate.data.codes import CODES, Severity
 
 MAX_ENTRIES = 10_000  # listed of one code; the others are counted
@@ -54,8 +54,7 @@ def _sayable(part: str | int) -> str | int:
 
 def _quoted(part: str) -> str:
     """What a row says, fit to be quoted: not longer than SAID characters, and without halves of surrogate pairs."""
-    short = part if len(part) <= SAID else part[:SAID] + "…"
-    return short if short.isascii() else short.encode("utf-8", "backslashreplace").decode()
+    return written(part if len(part) <= SAID else part[:SAID] + "…")
 
 
 class RowError(Exception):

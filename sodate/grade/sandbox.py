@@ -23,7 +23,7 @@ from typing import Any
 
 from sodate.core import literals
 from sodate.core.errors import SodateError
-from sodate.core.text import tr
+from sodate.core.text import tr, written
 from sodate.grade import seccomp
 from sodate.grade.cgroup import resource_group
 
@@ -281,7 +281,7 @@ def _answer(line: bytes) -> Answer:
         said = json.loads(line)
         if "error" in said:
             # A message may hold half a surrogate pair, which no file and no answer over a wire can.
-            return Answer(error=str(said["error"])[:500].encode("utf-8", "backslashreplace").decode())
+            return Answer(error=written(str(said["error"])[:500]))
         value = literals.literal(said["value"])
         repr(value)  # what can't be written can't be compared or told: a number of many thousand digits
         return Answer(value)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from sodate.core.errors import SodateError
-from sodate.core.text import tr
+from sodate.core.text import tr, written
 from sodate.grade.base import Case
 
 SAMPLE = ("output_text", "output_json", "output_tools", "choices", "model")
@@ -152,5 +152,4 @@ def _found(path: Path, spaces: Mapping[str, Mapping[str, Any]], hole: str) -> An
 
 def _text(value: Any) -> str:
     """As text that can be written: what JSON in a reply may say is half a surrogate pair, too."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+    return written(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))

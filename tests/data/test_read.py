@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sodate.core.errors import SodateError, UsageError
-from sodate.data import RawRow, check, jsontext, parquet, read, read_rows
+from sodate.data import RawRow, check, jsontext, read, read_rows
 from sodate.data.formats import ROW_KEYS
 from sodate.data.ledger import Problem
 
@@ -375,34 +375,3 @@ def test_a_gigantic_line_is_skipped_in_bounded_memory(
     tracemalloc.stop()
     assert items == ["1", "invalid-csv" if kind == "csv" else "line-too-long", "2"]
     assert peak < 12 << 20  # of the 32 MiB; the first MiB is read to find the encoding
-
-
-def test_lists_of_equal_numbers_in_parquet_are_counted_before_they_are_made(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A few kilobytes on disk may be millions of values, of one row or of one among many."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    path, many = tmp_path / "a.parquet", parquet.MAX_ITEMS + 1
-    numbers = pa.array([0] * many, pa.int32())
-
-    def write(*lengths: int, deep: bool = False) -> None:
-        places = [0]
-        for length in lengths:
-            places.append(places[-1] + length)
-        lists: Any = pa.ListArray.from_arrays(pa.array(places, pa.int32()), numbers)
-        if deep:
-            lists = pa.StructArray.from_arrays([lists], ["b"])
-        pq.write_table(pa.table({"prompt": ["a"] * len(lengths), "a": lists}), path)
-
-    write(many)
-    with pytest.raises(SodateError, match="lists of"):
-        list(read_rows(path))
-    for deep in (False, True):
-        write(many - 100, 100, deep=deep)
-        assert [isinstance(row, RawRow) for row in read_rows(path)] == [True, True]
-        write(100, many - 100, 0, deep=deep)
-        with monkeypatch.context() as smaller:
-            smaller.setattr(parquet, "MAX_ROW_BYTES", parquet.MAX_ROW_BYTES // 2)
-            assert [getattr(row, "code", "") for row in read_rows(path)] == ["", "line-too-long", ""]
