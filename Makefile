@@ -18,7 +18,7 @@ NO_HASH := requirements/ does not have the hash of a file that pip took (see abo
 .venv/.done: pyproject.toml constraints.txt $(wildcard requirements/*.txt) $(wildcard sodate/*/*.[ch])
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "sodate needs Python 3.11 or newer: make setup PYTHON=python3.11"; exit 1; }
-	@echo "Installing into .venv (about 1.5 GB, a few minutes) …"
+	@echo "Installing into .venv (about 6 GB with the libraries of CUDA that PyPI's torch asks for, a few minutes) …"
 	@$(PYTHON) -m venv .venv
 ifeq ($(HASHES),yes)
 	@$(PIP) --require-hashes --no-deps --requirement requirements/lock.txt || { echo "$(NO_HASH)"; exit 1; }

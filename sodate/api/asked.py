@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
 from sodate.core.types import Message
+from sodate.data.datasets import fill
 
 if TYPE_CHECKING:
     from sodate.data.ledger import Problem
@@ -50,7 +51,7 @@ def read_rows(
         found.append(Asked(tuple(prompt), tuple(example.tools), row.row.line, right, task.item if task else {}))
     if not found:
         raise UsageError(
-            tr(f"{data} has no rows.", f"{data} に行がありません。"), code="no_rows", param="data", file=data
+            tr(f"{data} has no rows.", f"{data} に行がありません。"), fill(), code="no_rows", param="data", file=data
         )
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ from sodate.core.errors import SodateError, UsageError
 from sodate.core.recipe import Recipe, RolloutRecipe
 from sodate.core.runs import RunFolder
 from sodate.core.text import en, ja, tr
-from sodate.data.datasets import referred
+from sodate.data.check import stamp_of
+from sodate.data.datasets import located, referred
 from sodate.library.store import find
 from sodate.library.wheels import BUILT_IN
 from sodate.release import aliases
@@ -51,6 +52,32 @@ def check_name(name: str) -> None:
             code="bad_name",
             param="name",
         )
+
+
+def there(files: Iterable[str | Path | None]) -> None:
+    """UsageError for a file of rows, or a dataset, that is not there."""
+    for file in files:
+        if file is not None:
+            stamp_of(located(file))
+
+
+def refuse_recipe(recipe: Recipe) -> None:
+    """UsageError for what is wrong with a recipe and can be said before its model is fetched."""
+    if recipe.name is not None:
+        check_name(recipe.name)
+    there((*recipe.data, recipe.eval))
+
+
+def refuse_measuring(graders: Iterable[str], models: Iterable[str], files: Iterable[str | Path | None]) -> None:
+    """The same of an evaluation."""
+    from sodate.api.judging import LocalJudges
+    from sodate.api.models import refuse_unknown
+    from sodate.grade import parse_grader
+
+    there(files)
+    for one in graders:
+        parse_grader(one, judges=LocalJudges())
+    refuse_unknown(models)
 
 
 def refuse_changes(run: RunFolder, about: dict[str, Any]) -> None:

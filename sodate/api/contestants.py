@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sodate.core.errors import UsageError
+from sodate.core.paths import refusal
 from sodate.core.text import blank, en, ja, tr
 from sodate.core.types import Conversation, Message, Preference
 from sodate.data.datasets import located
@@ -141,8 +142,9 @@ def _prompt(given: str | Path) -> str:
     try:
         text = path.read_text("utf-8-sig") if len(str(given)) < 4096 and path.is_file() else str(given)
     except (OSError, UnicodeDecodeError) as error:
+        why = refusal(error)
         raise UsageError(
-            tr(f"{path} cannot be read: {error}.", f"{path} を読めません: {error}"),
+            tr(f"{path} cannot be read: {en(why)}.", f"{path} を読めません: {ja(why)}"),
             code="file_unreadable", param="prompt", file=path,
         ) from None  # fmt: skip
     if blank(text):

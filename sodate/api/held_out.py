@@ -10,6 +10,7 @@ from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
 from sodate.core.types import Example
 from sodate.data import tasks
+from sodate.data.datasets import fill
 from sodate.evaluate.items import EvalItem
 
 
@@ -39,7 +40,7 @@ def read_items(
         tools.append(tuple(row.example.tools))
     if not items:
         raise UsageError(
-            tr(f"{data} has no rows.", f"{data} に行がありません。"), code="no_rows", param="data", file=data
+            tr(f"{data} has no rows.", f"{data} に行がありません。"), fill(), code="no_rows", param="data", file=data
         )
     return items, tools
 

@@ -14,6 +14,7 @@ from sodate.api.retrieval import answering, opened
 from sodate.core import home, progress
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
+from sodate.data.datasets import fill
 from sodate.data.read import RawRow, read_rows
 from sodate.retrieve import tuning
 from sodate.retrieve.build import encoded, kept_as, reweighted
@@ -205,5 +206,6 @@ def _questions(path: Path) -> list[list[Question]]:
         known = file and str(file), passage and str(passage), row.line
         asked.append([Question(str(one), *known, at > 0) for at, one in enumerate(texts)])
     if not asked:
-        raise UsageError(tr(f"{path} has no rows.", f"{path} に行がありません。"), code="no_rows", file=path)
+        said = tr(f"{path} has no rows.", f"{path} に行がありません。")
+        raise UsageError(said, fill(), code="no_rows", file=path)
     return asked

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sodate.core.errors import SodateError
@@ -77,6 +78,20 @@ def is_here(name: str) -> bool:
     from sodate.release.lookup import is_known
 
     return is_known(name)
+
+
+def may_come(name: str) -> bool:
+    """Whether a person may name on the command line what is not here: it is built in, a folder or a .gguf file."""
+    return is_built_in(name) or Path(name).expanduser().exists()
+
+
+def refuse_unknown(names: Iterable[str]) -> None:
+    """UsageError for a name that is neither here nor can come."""
+    from sodate.release.lookup import look_up
+
+    for name in names:
+        if not is_here(name) and not may_come(name):
+            look_up(name)
 
 
 def name_of(entry: ModelEntry) -> str:

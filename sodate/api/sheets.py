@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.files import write_bytes
+from sodate.core.paths import refusal
 from sodate.core.text import en, ja, tr
 from sodate.data.mask import column_kind
 
@@ -113,7 +114,8 @@ def _read_csv(path: Path) -> list[list[str]]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise wrong(path, None, tr(f"it cannot be read: {error.strerror}.", f"読めません: {error.strerror}")) from None
+        why = refusal(error)
+        raise wrong(path, None, tr(f"it cannot be read: {en(why)}.", f"読めません: {ja(why)}")) from None
     for encoding in ("utf-8-sig", "cp932"):
         try:
             text = data.decode(encoding)

@@ -99,6 +99,7 @@ def data_check(
     as_json: Json = False,
 ) -> None:
     import sodate
+    from sodate.api.checks import there
     from sodate.cli.at_hand import at_hand
     from sodate.core.recipe import given
 
@@ -108,7 +109,7 @@ def data_check(
                "--for には --model (学習を始めるバージョン) が必要です。"),
             code="missing_key", param="model",
         )  # fmt: skip
-    named = at_hand(model, quiet=as_json) if model else None
+    named = at_hand(model, quiet=as_json, first=lambda: there(files)) if model else None
     checked = sodate.check(
         files,
         against=against,
@@ -151,6 +152,7 @@ def data_show(
     from dataclasses import asdict
 
     from sodate.api import data
+    from sodate.api.checks import there
     from sodate.cli.at_hand import at_hand
 
     if rows is None and data.is_dataset(file):
@@ -161,7 +163,7 @@ def data_show(
         print_json(about) if as_json else terminal.print_tree(about)
         return
     lines = line_numbers(rows or "1-3")
-    named = at_hand(model, quiet=as_json)
+    named = at_hand(model, quiet=as_json, first=lambda: there([file]))
     found = data.rows(file, lines, named, template=template, columns=pairs(columns), encoding=encoding)
     if as_json:
         print_json([asdict(row) for row in found])
@@ -231,6 +233,7 @@ def train(
 ) -> None:
     import sodate
     from sodate import terminal
+    from sodate.api.checks import refuse_recipe
     from sodate.api.models import is_built_in
     from sodate.api.seeds import train_seeds
     from sodate.cli.at_hand import at_hand
@@ -259,7 +262,8 @@ def train(
     loaded = load_recipe(Path(files[0]) if files else None, keys)
     # A recipe file may come from anybody: of what it names, only a built-in model, pinned by its hash, is fetched.
     if "model" in keys or is_built_in(loaded.model):
-        loaded = loaded.model_copy(update={"model": at_hand(loaded.model, quiet=as_json)})
+        here = at_hand(loaded.model, quiet=as_json, first=lambda: refuse_recipe(loaded))
+        loaded = loaded.model_copy(update={"model": here})
     with terminal.training(quiet=as_json) as listen:
         one = seeds == 1
         result = sodate.train(loaded, on_event=listen) if one else train_seeds(loaded, seeds=seeds, on_event=listen)

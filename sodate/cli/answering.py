@@ -101,10 +101,16 @@ def evaluate(
 
     import sodate
     from sodate import terminal
+    from sodate.api.checks import refuse_measuring
     from sodate.cli.at_hand import at_hand
 
-    models = [at_hand(model, engine, quiet=as_json) for model in models or ()]
-    baseline = at_hand(baseline, engine, quiet=as_json) if baseline else None
+    named = [*(models or ()), *([baseline] if baseline else ())]
+
+    def first() -> None:
+        refuse_measuring(grader, () if engine.startswith("upstream:") else named, (data, shots))
+
+    models = [at_hand(model, engine, quiet=as_json, first=first) for model in models or ()]
+    baseline = at_hand(baseline, engine, quiet=as_json, first=first) if baseline else None
     with terminal.evaluating(quiet=as_json) as listen:
         done = sodate.evaluate(
             models, data, grader, replies=replies or (), baseline=baseline, limit=limit, shots=shots,

@@ -7,26 +7,31 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
+from collections.abc import Callable
 
 from sodate.core.text import tr, visible
 
 
-def at_hand(name: str, engine: str = "torch", *, quiet: bool = False) -> str:
+def at_hand(
+    name: str, engine: str = "torch", *, quiet: bool = False, first: Callable[[], object] = lambda: None
+) -> str:
     """The name that the verbs know this model by, pulled now if it is built in, a model folder or a .gguf file. What a
     server upstream answers by has its name there.
 
     Any other name is returned as it is: the verb says what it thinks of it. `quiet` leaves out the progress bar.
+    `first` is called where a model will be fetched: it refuses what is wrong with the rest of the command, so that
+    nobody waits for half a gigabyte to be told of a misspelt file.
     """
     from sodate.api import models
 
     if engine.startswith("upstream:"):
         return name
-    if models.is_here(name) or not (models.is_built_in(name) or Path(name).expanduser().exists()):
+    if models.is_here(name) or not models.may_come(name):
         return name
     import sodate
     from sodate import terminal
 
+    first()
     said = tr(f"{name} is not among the models here yet: pulling it.", f"{name} はまだ手元にないため、取り込みます。")
     print(visible(said), file=sys.stderr)
     with terminal.pulling(quiet=quiet) as listen:

@@ -21,12 +21,14 @@ from typer.exceptions import TyperException
 
 from sodate.cli.parser_words import said
 from sodate.core.errors import SodateError, UsageError
-from sodate.core.text import json_text, tr, visible
+from sodate.core.paths import near, refusal
+from sodate.core.text import en, ja, json_text, tr, visible
 
 # What is wrong with a path that somebody gave, not with sodate.
 _OF_A_PATH = {
     errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP,
 }  # fmt: skip
+_MISSING = ("file_missing", "file_unreadable", "bad_path")  # codes of errors about a path
 _results: TextIO | None = None  # where the one JSON document goes, while everything else goes to stderr
 
 
@@ -73,7 +75,7 @@ def run(app: Callable[..., Any], words: list[str]) -> int:
             if type(raised).__name__ == "NoArgsIsHelpError" and not as_json:
                 print(raised, file=sys.stderr)
                 return 2
-            error = _as_error(raised)
+            error = _beside(_as_error(raised))
         if as_json:
             with contextlib.suppress(BrokenPipeError):
                 print_json({"error": error.to_json()})
@@ -104,8 +106,9 @@ def _as_error(raised: BaseException) -> SodateError:
         return _usage(raised)
     if isinstance(raised, OSError) and raised.filename is not None and raised.errno in _OF_A_PATH:
         path = os.fsdecode(raised.filename2 or raised.filename)
+        why = refusal(raised)
         return UsageError(
-            tr(f"{path} can't be used: {raised.strerror}.", f"{path} を使えません: {raised.strerror}"),
+            tr(f"{path} can't be used: {en(why)}.", f"{path} を使えません: {ja(why)}"),
             tr("Check the path, and what stands there.", "パスと、その場所にあるものを確かめてください。"),
             code="bad_path", file=path,
         )  # fmt: skip
@@ -116,6 +119,15 @@ def _as_error(raised: BaseException) -> SodateError:
             "Run again with `sodate --debug …` for the traceback.", "詳しくは `sodate --debug …` で実行してください。"
         ),
     )  # fmt: skip
+
+
+def _beside(error: SodateError) -> SodateError:
+    """Of a file that is not there, the one beside it with nearly that name. The command line alone says it: who
+    asks a server is not told what lies in its folders."""
+    if error.file and error.code in _MISSING and not Path(error.file).exists() and (like := near(error.file)):
+        hint = tr(f"Did you mean {like}?", f"{like} のことですか?")
+        error.fix = tr(f"{en(hint)} {en(error.fix)}".rstrip(), f"{ja(hint)} {ja(error.fix)}".rstrip())
+    return error
 
 
 def _stopped() -> SodateError:

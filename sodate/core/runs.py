@@ -51,10 +51,11 @@ class RunFolder:
         """A run by name; raises UsageError naming the nearest ones."""
         path = home.runs_dir() / home.checked_name(name, tr("Run", "実行"))
         if not (path / "run.json").exists():
-            known = ", ".join(r.name for r in list_runs()[-5:]) or "-"
+            known = ", ".join(r.name for r in list_runs()[-5:])
+            latest = tr(f"The latest are: {known}.", f"最近の実行: {known}")
             raise UsageError(
                 tr(f"There is no run {name!r}.", f"実行 {name!r} はありません。"),
-                tr(f"The latest are: {known}.", f"最近の実行: {known}"),
+                latest if known else tr("There is no run yet.", "実行はまだありません。"),
                 code="run_not_found",
                 param="run",
             )

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from sodate.core.errors import UsageError
+from sodate.core.paths import refusal
 from sodate.core.text import Sentence, en, ja, tr
 
 MAX_CHARS = 1_000_000
@@ -65,9 +66,9 @@ def read_mapping(path: Path, what: Sentence, param: str, *, code: str) -> dict[A
             file=path,
         ) from None
     except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+        why = refusal(error)
         raise UsageError(
-            tr(f"{en(what)} {path} can't be read: {reason}", f"{ja(what)} {path} を読めません: {reason}"),
+            tr(f"{en(what)} {path} can't be read: {en(why)}.", f"{ja(what)} {path} を読めません: {ja(why)}"),
             code="file_unreadable",
             param=param,
             file=path,

@@ -27,7 +27,7 @@ from sodate.core.text import tr
 from sodate.core.types import Example, Judgement, Message, Preference, Ranking
 from sodate.data import examples, pii
 from sodate.data.compare import FirstSeen, all_messages, answer, prompt_text, signature
-from sodate.data.datasets import meant
+from sodate.data.datasets import fill, meant
 from sodate.data.formats import WANTED, NoFormatError
 from sodate.data.leaks import HeldOut, place
 from sodate.data.ledger import Ledger, Problem, unforeseen
@@ -162,8 +162,9 @@ def check(
                     keep(item, outcome)
             if ledger.rows_in == before:
                 raise SodateError(
-                    tr(f"{path} has no rows.", f"{path} に行がありません。"), code="no_rows", param="data", file=path
-                )
+                    tr(f"{path} has no rows.", f"{path} に行がありません。"), fill(), code="no_rows", param="data",
+                    file=path,
+                )  # fmt: skip
         for warning in (*checker.near_duplicates(), *checker.outliers()):
             ledger.add(warning)
     places = {str(path): number for number, path in enumerate(files)}

@@ -95,10 +95,11 @@ def find(reference: str) -> Dataset:
     there = versions(name)
     found = [one for one in there if not number or str(one.number) == number]
     if not found:
-        known = ", ".join(one.id for one in there or newest()) or "-"
+        known = ", ".join(one.id for one in there or newest())
+        others = tr(f"There are: {known}.", f"あるもの: {known}")
         raise UsageError(
             tr(f"There is no dataset {reference}.", f"データセット {reference} はありません。"),
-            tr(f"There are: {known}.", f"あるもの: {known}"),
+            others if known else tr("There is no dataset yet.", "データセットはまだありません。"),
             code="dataset_not_found", param="data",
         )  # fmt: skip
     return found[-1]
@@ -114,6 +115,12 @@ def meant(file: str | Path) -> str:
         known = ", ".join(one.id for one in there)
         return tr(f"Check the path. Datasets: {known}.", f"パスを確かめてください。データセット: {known}")
     return tr("Check the path.", "パスを確かめてください。")
+
+
+def fill() -> str:
+    """What to do about a file without rows."""
+    return tr("Write rows into it: an object a line (JSONL), or column names and then a line for each row (CSV).",
+              "行を書いてください。JSONL なら 1 行に 1 オブジェクト、CSV なら列名の下に 1 件 1 行です。")  # fmt: skip
 
 
 def referred(file: str | Path) -> Dataset | None:

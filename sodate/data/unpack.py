@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from sodate.core.errors import SodateError, UsageError
-from sodate.core.text import tr
+from sodate.core.paths import refusal
+from sodate.core.text import en, ja, tr
 from sodate.data.datasets import meant
 
 if TYPE_CHECKING:
@@ -69,8 +70,9 @@ def _plain(path: Path) -> BinaryIO:
     try:
         return path.open("rb", buffering=1 << 18)
     except OSError as error:
+        why = refusal(error)
         raise SodateError(
-            tr(f"{path} cannot be read: {error.strerror}.", f"{path} を読めません: {error.strerror}"),
+            tr(f"{path} cannot be read: {en(why)}.", f"{path} を読めません: {ja(why)}"),
             code="file_unreadable",
             param="data",
             file=path,

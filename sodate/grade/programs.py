@@ -19,7 +19,8 @@ from typing import Any
 
 from sodate.core import literals
 from sodate.core.errors import SodateError, UsageError
-from sodate.core.text import tr
+from sodate.core.paths import refusal
+from sodate.core.text import en, ja, tr
 from sodate.grade import sandbox
 from sodate.grade.base import CannotGradeError, Case, Grade, GradeFunction, Many
 from sodate.grade.strings import clip
@@ -35,8 +36,9 @@ def python(path: Path) -> GradeFunction:
     try:
         source = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
+        why = refusal(error)
         raise UsageError(
-            tr(f"The grader {path} cannot be read: {error}.", f"採点ファイル {path} を読めません: {error}"),
+            tr(f"The grader {path} cannot be read: {en(why)}.", f"採点ファイル {path} を読めません: {ja(why)}"),
             code="file_unreadable",
             param="grader",
             file=path,

@@ -44,13 +44,15 @@ OpenAI's: {"type": "string_check", "name": "same", "input": "{{sample.output_tex
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sodate.core.errors import UsageError
-from sodate.core.text import tr
+from sodate.core.paths import refusal
+from sodate.core.text import en, ja, tr
 from sodate.grade import answers, programs, reading, sandbox, strings
 from sodate.grade.base import Grader
 from sodate.grade.citations import citations
@@ -150,8 +152,9 @@ def _banned_words(spec: Spec, base: Path) -> Grader:
         try:
             lines = path.read_text("utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
+            why = refusal(error)
             raise refused(
-                tr(f"The word list {path} cannot be read: {error}.", f"語のリスト {path} を読めません: {error}"),
+                tr(f"The word list {path} cannot be read: {en(why)}.", f"語のリスト {path} を読めません: {ja(why)}"),
                 tr("It is UTF-8 with one word a line.", "UTF-8 で 1 行に 1 語のファイルにしてください。"),
             ) from None
         pieces = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
@@ -247,8 +250,9 @@ def _from_file(path: Path, judges: Judges | None) -> Grader:
     try:
         text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
+        why = refusal(error)
         raise UsageError(
-            tr(f"The grader {path} cannot be read: {error}.", f"採点 {path} を読めません: {error}"),
+            tr(f"The grader {path} cannot be read: {en(why)}.", f"採点 {path} を読めません: {ja(why)}"),
             code="file_unreadable", param="grader", file=path,
         ) from None  # fmt: skip
     return parse_grader(read_object(text, str(path)), path.parent, judges)
@@ -290,8 +294,10 @@ def parse_grader(spec: str | Mapping[str, Any], base: Path = Path(), judges: Jud
         return _from_file(base / asked.kind, judges)
     maker = _object if asked.typed and asked.kind in reading.TYPES else KINDS.get(asked.kind)
     if maker is None:
+        close = difflib.get_close_matches(asked.kind, KINDS, 1)
+        meant = tr(f" Did you mean {close[0]}?", f"{close[0]} のことですか?") if close else tr("", "")
         raise refused(
-            tr(f"There is no grader {asked.kind!r}.", f"採点方法 {asked.kind!r} はありません。"),
+            tr(f"There is no grader {asked.kind!r}.{en(meant)}", f"採点方法 {asked.kind!r} はありません。{ja(meant)}"),
             tr("Known graders: ", "使えるもの: ") + ", ".join(KINDS),
         )
     made = maker(asked, base)

@@ -28,6 +28,7 @@ import yaml
 from sodate.api.grading import check_specs
 from sodate.core import home
 from sodate.core.errors import UsageError
+from sodate.core.paths import refusal
 from sodate.core.recipe import load_recipe
 from sodate.core.text import en, ja, tr
 from sodate.core.yaml_files import yaml_value
@@ -110,12 +111,13 @@ def read_cycle(path: str | Path) -> CycleFile:
 def _mapping(file: Path) -> dict[str, Any]:
     try:
         given = yaml_value(file.read_text("utf-8"))
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
+        why = refusal(error)
         raise UsageError(
-            tr(f"{file} can't be read: {error.strerror}.", f"{file} を読めません: {error.strerror}"),
+            tr(f"{file} can't be read: {en(why)}.", f"{file} を読めません: {ja(why)}"),
             code="file_missing", param="cycle", file=file,
         ) from None  # fmt: skip
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except yaml.YAMLError as error:
         raise _refused(file, "", tr(f"it is not YAML: {error}", f"YAML として読めません: {error}")) from None
     if not isinstance(given, dict):
         raise _refused(file, "", tr("it has no keys", "キーがありません"))

@@ -11,7 +11,8 @@ from typing import Any
 from sodate.api import sheets
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.files import write_text
-from sodate.core.text import json_lines, json_text, tr
+from sodate.core.paths import refusal
+from sodate.core.text import en, ja, json_lines, json_text, tr
 from sodate.learn import review
 from sodate.learn.review import DECISIONS, Decision
 
@@ -115,7 +116,8 @@ def _read(path: Path) -> list[tuple[int, dict[str, Any]]]:
     try:
         text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise sheets.wrong(path, None, tr(f"it cannot be read: {error}.", f"読めません: {error}")) from None
+        why = refusal(error)
+        raise sheets.wrong(path, None, tr(f"it cannot be read: {en(why)}.", f"読めません: {ja(why)}")) from None
     if kind == ".json":
         return _annotated(path, _json(path, None, text))
     lines = [(number, line) for number, line in enumerate(json_lines(text), 1) if line.strip()]

@@ -16,7 +16,8 @@ import sqlalchemy as sa
 from sodate.api import grading
 from sodate.core.errors import UsageError
 from sodate.core.home import checked_name
-from sodate.core.text import tr
+from sodate.core.paths import refusal
+from sodate.core.text import en, ja, tr
 from sodate.db.connection import reading, writing
 from sodate.db.exchange_tables import RecordingRow
 
@@ -146,8 +147,9 @@ def word_list(path: Path) -> tuple[str, ...]:
     try:
         data = path.read_bytes()
     except OSError as error:
+        why = refusal(error)
         raise UsageError(
-            tr(f"{path} cannot be read: {error.strerror}.", f"{path} を読めません: {error.strerror}"),
+            tr(f"{path} cannot be read: {en(why)}.", f"{path} を読めません: {ja(why)}"),
             code="file_unreadable", param="words", file=path,
         ) from None  # fmt: skip
     for encoding in ("utf-8-sig", "cp932"):

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from sodate.core.errors import SodateError
-from sodate.core.text import tr
+from sodate.core.paths import refusal
+from sodate.core.text import en, ja, tr
 
 MAX_JSON_BYTES = 16_000_000  # a tokenizer_config.json with every added token written out has 1 to 2 MB
 MAX_DEPTH = 32
@@ -140,7 +141,8 @@ def read_config(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise SodateError(tr(f"{path} is missing.", f"{path} がありません。"), file=path, code="file_missing") from None
     except OSError as error:
-        raise unsound(f"cannot be read: {error.strerror}", f"を読めません: {error.strerror}") from None
+        why = refusal(error)
+        raise unsound(f"cannot be read: {en(why)}", f"を読めません: {ja(why)}") from None
     except RecursionError:
         raise unsound("is nested too deeply", "の入れ子が深すぎます。") from None
     except ValueError as error:

@@ -23,6 +23,7 @@ from sodate.core.errors import UsageError
 from sodate.core.files import sha256_file
 from sodate.core.home import dataset_of, dataset_rows
 from sodate.core.intervals import wilson
+from sodate.core.paths import refusal
 from sodate.core.text import en, ja, tr
 from sodate.core.yaml_files import yaml_value
 
@@ -81,7 +82,9 @@ def read_gate(path: Path) -> Gate:
             param="gate",
             file=path,
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise _refused(path, refusal(error)) from None
+    except yaml.YAMLError as error:
         raise _refused(path, tr(f"it is not YAML: {error}", f"YAML として読めません: {error}")) from None
     return parsed(given, path)
 

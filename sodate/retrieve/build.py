@@ -17,8 +17,9 @@ from sodate.core import home, progress
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.files import atomic_folder, sha256_file, write_json
 from sodate.core.manifests import SCHEMA_VERSION, IndexManifest
+from sodate.core.paths import refusal
 from sodate.core.runs import now
-from sodate.core.text import tr
+from sodate.core.text import en, ja, tr
 from sodate.data import pii
 from sodate.data.similar import NearIndex
 from sodate.retrieve import postings, store, vectors
@@ -81,7 +82,8 @@ def build(paths: Iterable[Path], name: str, encode: Encode | None = None) -> Bui
                 built.set_aside.append({"file": shown, "code": error.code, "message": str(error.message)})
                 continue
             except OSError as error:
-                message = tr(f"{shown} can't be read: {error.strerror}.", f"{shown} を読めません: {error.strerror}")
+                why = refusal(error)
+                message = tr(f"{shown} can't be read: {en(why)}.", f"{shown} を読めません: {ja(why)}")
                 built.set_aside.append({"file": shown, "code": "file_missing", "message": str(message)})
                 continue
             for passage in found:

@@ -20,6 +20,7 @@ from typing import Any
 
 from sodate.core.errors import SodateError
 from sodate.core.limited import limited
+from sodate.core.paths import refusal
 from sodate.core.text import en, ja, tr
 from sodate.data.encodings import NAMES, SAMPLE, detect
 from sodate.data.read import RawRow, read_rows
@@ -74,9 +75,8 @@ def read_document(path: Path, note: Note) -> list[Section]:
             )
         sections = [section for section in read(path, note) if section.text.strip()]
     except OSError as error:
-        raise _refused(
-            path, f"can't be read: {error.strerror}", f"を読めません: {error.strerror}", code="file_missing"
-        ) from None
+        why = refusal(error)
+        raise _refused(path, f"can't be read: {en(why)}", f"を読めません: {ja(why)}", code="file_missing") from None
     if not sections:
         raise _refused(path, "has no text", "に文字がありません", code="empty_document")
     return sections

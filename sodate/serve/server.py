@@ -21,7 +21,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from sodate.api.answering import Service
 from sodate.api.judging import ServedJudges
 from sodate.core.errors import UsageError
-from sodate.core.text import tr
+from sodate.core.paths import refusal
+from sodate.core.text import en, ja, tr
 from sodate.jobs.desk import Desk
 from sodate.serve import app, keys
 from sodate.serve.inside import Inside
@@ -70,9 +71,10 @@ def bind(settings: Settings) -> socket.socket:
         listening.bind((settings.host, settings.port))
     except OSError as error:
         listening.close()
+        why = refusal(error)
         raise UsageError(
-            tr(f"{settings.host}:{settings.port} cannot be listened on: {error.strerror}.",
-               f"{settings.host}:{settings.port} で待ち受けできません: {error.strerror}"),
+            tr(f"{settings.host}:{settings.port} cannot be listened on: {en(why)}.",
+               f"{settings.host}:{settings.port} で待ち受けできません: {ja(why)}"),
             tr("Choose another --port or --host.", "別の --port または --host を指定してください。"),
             param="port",
             code="address_unavailable",

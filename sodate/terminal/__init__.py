@@ -104,7 +104,7 @@ def rows_line(checked: Any) -> str:
     counts = tr(
         f"{rows_in} rows in = {used} used + {aside} set aside", f"入力 {rows_in} 行 = 使用 {used} + 除外 {aside}"
     )
-    return f"{counts}  ({shown(checked.format)})"
+    return f"{counts}  ({shown(checked.format)})" if checked.format else str(counts)
 
 
 # ── progress ─────────────────────────────────────────────────────────────────────────────────────────────────────────

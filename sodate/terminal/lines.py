@@ -75,7 +75,10 @@ class Lines:
             speed = tr(f"{1 / rate:,.1f} s each", f"1 件 {1 / rate:,.1f} 秒")
         if now.total is None:
             return tr(f"{name}: {counted}, {en(speed)}", f"{name}: {counted}、{ja(speed)}")
-        left = duration(max(0.0, (now.total - now.done) / rate - (self._clock() - now.at)))
+        rest = (now.total - now.done) / rate - (self._clock() - now.at)
+        if rest < 1:  # it has become slower: nothing is known of the rest but that there is one
+            return tr(f"{name}: {counted}, {duration(spent)} so far", f"{name}: {counted}、経過 {duration(spent)}")
+        left = duration(rest)
         return tr(f"{name}: {counted}, {en(speed)}, {left} left", f"{name}: {counted}、{ja(speed)}、残り {left}")
 
 

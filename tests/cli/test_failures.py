@@ -154,3 +154,27 @@ def test_the_document_is_in_the_readers_language(tmp_path: Path) -> None:
 def test_a_result_is_valid_json_whatever_is_in_it(capsys: pytest.CaptureFixture[str]) -> None:
     failures.print_json({"loss": float("nan"), "text": "half \ud83d", "path": Path("a"), "both": tr("yes", "はい")})
     assert json.loads(capsys.readouterr().out) == {"loss": None, "text": "half \ud83d", "path": "a", "both": "yes"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("runs show sft-1", "There is no run yet."),
+        ("data show mails@1", "There is no dataset yet."),
+        ("data check empty.jsonl", "Write rows into it"),
+        ("generate M --data empty.jsonl --prompt x", "either --prompt or --data"),
+    ],
+)
+def test_a_beginners_mistake_says_what_to_do(
+    words: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("empty.jsonl").touch()
+    done = worker.run(*words.split(), home=tmp_path)
+    assert done.code in (1, 2) and said in done.err and ": -" not in done.err, done.err
+
+
+def test_rows_of_no_known_format_have_no_empty_brackets(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_bytes("質問,回答\r\n荷物は,配送中です\r\n".encode("cp932"))
+    done = worker.run("data", "check", str(tmp_path / "rows.csv"), home=tmp_path)
+    assert done.code == 1 and "1 rows in = 0 used + 1 set aside\n" in done.out, done.out

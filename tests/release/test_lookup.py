@@ -91,3 +91,28 @@ def test_a_built_in_model_comes_with_the_verb_that_names_it(farm: Farm, home: Pa
     monkeypatch.setattr(sources, "pull", pull)
     assert at_hand("smollm2-135m") in ("smollm2-135m", "smollm2-135m@1") and asked == ["smollm2-135m"]
     assert at_hand("org/name") == "org/name" and at_hand("nothing") == "nothing" and len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("train --model smollm2-135m --data FARM/nosuch.jsonl --name mails", "nosuch.jsonl is not there"),
+        ("train --model smollm2-135m --data ROWS --eval FARM/nosuch.jsonl", "nosuch.jsonl is not there"),
+        ("train --model smollm2-135m --data ROWS --name a/b", "not a usable name"),
+        ("train --model smollm2-135m --data ROWS --name gemma3-270m", "the name of a base model"),
+        ("eval smollm2-135m --data FARM/nosuch.jsonl --grader exact", "nosuch.jsonl is not there"),
+        ("eval smollm2-135m --data ROWS --grader exat", "Did you mean exact?"),
+        ("eval mails --baseline smollm2-135m --data ROWS --grader exact", "'mails' is neither a version"),
+        ("eval smollm2-135m --data ROWS --grader exact --shots FARM/nosuch.jsonl", "nosuch.jsonl is not there"),
+        ("data check FARM/nosuch.jsonl --model smollm2-135m", "nosuch.jsonl is not there"),
+        ("data show FARM/nosuch.jsonl", "nosuch.jsonl is not there"),
+    ],
+)
+def test_what_is_wrong_with_a_command_is_said_before_a_model_is_fetched(
+    words: str, said: str, farm: Farm, home: Path
+) -> None:
+    home.mkdir()
+    at = [word.replace("FARM", str(farm.folder.parent)).replace("ROWS", str(farm.train)) for word in words.split()]
+    done = worker.run(*at, home=home)
+    assert done.code == 2 and said in done.err and "pulling" not in done.err, done.err
+    assert not (home / "models").exists()
