@@ -109,6 +109,12 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_a_link_that_is_called_by_a_file_leads_to_that_file(page: Path) -> None:
+    for text, link in re.findall(r"\[([^\]\s]+\.md)\]\(([^)#]+)[^)]*\)", page.read_text("utf-8")):
+        assert link.endswith(Path(text).name), f"[{text}]({link})"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_every_source_file_named_in_the_text_exists(page: Path) -> None:
     text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
     for name in re.findall(r"`((?:sodate|tests|docs|bench|examples)/[\w./-]*)`", text):
@@ -186,7 +192,9 @@ def test_the_japanese_page_of_commands_names_every_grader() -> None:
     assert named == set(KINDS)
 
 
-TWINS = ["choosing", "data", "errors", "glossary", "graders", "python", "recipe", "security"]
+# The page of commands is made by docs/generate.py, which writes it in both languages.
+TWINS = sorted(page.name.partition(".")[0] for page in ROOT.glob("docs/*.ja.md") if page.name != "cli.ja.md")
+JAPANESE = r"[ぁ-んァ-ヶー一-龠]+"
 
 
 @pytest.mark.parametrize("page", TWINS)
@@ -195,12 +203,19 @@ def test_a_page_in_two_languages_has_the_same_keys_in_its_tables(page: str) -> N
         re.findall(r"^\| (`[^|]*`) \|", (ROOT / "docs" / f"{page}{language}.md").read_text("utf-8"), re.MULTILINE)
         for language in ("", ".ja")
     ]
-    assert [re.findall(r"`[^`]+`", key) for key in keys[0]] == [re.findall(r"`[^`]+`", key) for key in keys[1]]
+    for names, japanese in zip(*keys, strict=True):  # placeholders (NAME, 名前) are in the page's language
+        for name, twin in zip(re.findall(r"`[^`]+`", names), re.findall(r"`[^`]+`", japanese), strict=True):
+            pattern = re.sub(JAPANESE, "[A-Z]+", re.escape(twin))
+            assert name == twin or re.fullmatch(pattern, name), f"{name} {twin}"
 
 
-@pytest.mark.parametrize("page", TWINS)
+@pytest.mark.parametrize("page", [page for page in TWINS if page != "tutorial"])  # which has rows of its own
 def test_a_page_in_two_languages_has_the_same_commands(page: str) -> None:
-    assert commands(ROOT / "docs" / f"{page}.md") == commands(ROOT / "docs" / f"{page}.ja.md")
+    english, japanese = (
+        [re.sub(r"[\"'].*", "", command) for command in commands(ROOT / "docs" / f"{page}{language}.md")]
+        for language in ("", ".ja")
+    )
+    assert english == japanese
 
 
 # ── running what the pages say ───────────────────────────────────────────────────────────────────────────────────────
