@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from pathlib import Path
 from typing import Annotated
@@ -51,7 +50,8 @@ def use(database: str | None) -> None:
 
 
 def _end_with_starter() -> None:
-    while sys.stdin.buffer.read(1):
+    # Not by sys.stdin: a thread that holds its lock when the interpreter ends makes that end a fatal error.
+    while os.read(0, 1):
         pass
     os._exit(1)
 

@@ -34,7 +34,7 @@ def told() -> tuple[dict[str, Any], Say]:
 
 
 def _end_with_parent() -> None:
-    while sys.stdin.readline():
+    while os.read(0, 1):  # not by sys.stdin, whose lock a thread may not hold when the interpreter ends
         pass
     os._exit(1)
 
