@@ -58,7 +58,8 @@ class DecoderStep:
 
     def __init__(self, model: Any, parts: list[block.Parts]) -> None:
         decoder, self._model = model.get_decoder(), model
-        self._embed, self._norm, self._rotations = decoder.embed_tokens, decoder.norm, Rotations(decoder)
+        self._embed, self._rotations = decoder.embed_tokens, Rotations(decoder)
+        self._norm, self._eps = _weight(decoder.norm), decoder.norm.eps
         self._layers = [(a.qkv, a.out, m.wide, m.down) for a, m, _ in parts]
         self._norms = [
             tuple(map(_weight, (*norms, attention_part.q_norm, attention_part.k_norm)))
@@ -83,8 +84,7 @@ class DecoderStep:
         decoder = self._decoder(attend.pool, len(tokens), selection)
         spans = None if selection is None else selection.spans
         compiled.step(decoder, x.numpy(), spans, attend.table, attend.owner, attend.lengths)
-        out: Tensor = self._norm(x)
-        return out
+        return x
 
     def _decoder(self, pool: Holds, count: int, selection: Selection | None) -> Any:
         """The blocks with what such a step reads: weights as so many rows do, what the active versions add."""
@@ -108,7 +108,7 @@ class DecoderStep:
         ]  # fmt: skip
         held = [(pool.keys[n].numpy(), pool.values[n].numpy()) for n in self._numbering]
         columns = (weights, self._norms, self._rotations.tables(), held, self._numbers)
-        return compiled.decoder(list(zip(*columns, strict=True)))
+        return compiled.decoder(list(zip(*columns, strict=True)), self._norm, self._eps)
 
 
 def _eps(norms: Sequence[RMSNorm | None]) -> float:

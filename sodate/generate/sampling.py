@@ -55,9 +55,9 @@ def choose(logits: Tensor, choices: Sequence[TokenChoice]) -> list[ChosenToken]:
     """The token of each row of logits (n, V), which are changed in place."""
     for row, choice in zip(logits, choices, strict=True):
         _adjust(row, choice)
-    heat = torch.tensor([c.sampling.temperature or 1.0 for c in choices], device=logits.device)
-    if bool((heat != 1).any()):
-        logits /= heat[:, None]
+    heat = [c.sampling.temperature or 1.0 for c in choices]
+    if any(one != 1 for one in heat):
+        logits /= torch.tensor(heat, device=logits.device)[:, None]
     logp = torch.log_softmax(logits, -1)  # logsumexp would take twenty times as long
     ids = _likeliest(logp)
     drawn = [i for i, choice in enumerate(choices) if choice.sampling.temperature > 0]

@@ -314,14 +314,16 @@ class TorchEngine:
         """Chooses what follows at every place of the hidden states (N, D), and keeps it as far as drafts were right."""
         if not asked:
             return []
-        places = torch.tensor([place for each in asked for place in each.places], device=hidden.device)
+        places = [place for each in asked for place in each.places]
         choices = []
         for one, _, drafts, allowed in asked:
             said, sampling = one.penalised(), one.request.sampling
             for k, mask in enumerate(allowed):
                 uniform = one.stream[one.said + k] if sampling.temperature else 0.0
                 choices.append(TokenChoice(sampling, uniform, [*said, *drafts[:k]] if said else said, mask))
-        chosen = iter(choose(self.head.logits(hidden[places]), choices))
+        if places != list(range(len(hidden))):  # a reply's only row, mostly
+            hidden = hidden[torch.tensor(places, device=hidden.device)]
+        chosen = iter(choose(self.head.logits(hidden), choices))
         events: list[Event] = []
         for each in asked:
             events += self._kept(each, [next(chosen) for _ in each.places])

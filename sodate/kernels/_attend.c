@@ -168,8 +168,7 @@ static void soften(float *row, Py_ssize_t first, Py_ssize_t last, Py_ssize_t str
     for (Py_ssize_t t = first; t < last; t++)
         highest = row[t] > highest ? row[t] : highest;
     for (Py_ssize_t t = first; t < last; t++) {
-        const float score = row[t];
-        row[t] = is_nan(score) ? score : exponential(score - highest);
+        row[t] = either(is_nan(row[t]), row[t], exponential(row[t] - highest));
         sum += row[t];
     }
     for (Py_ssize_t t = first; t < last; t++)

@@ -1,26 +1,27 @@
-/* Attention of up to 16 queries that see the same tokens (rows of one reply, by the heads that share a key head), with AVX-512.
+/* Attention of up to 16 queries that see the same tokens (rows of one reply, by the heads that share a key head), with AVX-512 or AVX2.
  *
- * Queries lie side by side in a register and a key's or value's number meets all of them in one instruction: nothing is added up across
- * a register, as it must be where a register holds one query's numbers (_attend.c). It pays from 12 queries on.
+ * Queries lie side by side in a register (with AVX2, two) and a key's or value's number meets all of them in one instruction: nothing is
+ * added up across a register, as it must be where a register holds one query's numbers (_attend.c). It pays from 12 queries on.
  */
 #include <string.h>
 
 #include "_compiled.h"
 #include "_vector.h"
 
-enum { LANES = 16, PART = 16 /* numbers of a value whose sums stay in registers */ };
+enum { LANES = 16, PART = 16 /* numbers of a value whose sums stay in registers */, SIX = 6 };
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
 #define OWN512 __attribute__((target("avx512f")))
+#define OWN256 __attribute__((target("avx2,fma")))
 
 int attends_in_lanes(Py_ssize_t queries, Py_ssize_t size, Py_ssize_t dim)
 {
-    return queries >= 12 && queries <= LANES && size == LANES && dim % PART == 0 && __builtin_cpu_supports("avx512f");
+    return queries >= 12 && queries <= LANES && size == LANES && dim % PART == 0 && product_takes_float32();
 }
 
 /* weights (16 tokens, 16) of a block's keys and side (dim, 16) */
-OWN512 static void score(const float *side, const float *keys, float *weights, Py_ssize_t dim)
+OWN512 static void score512(const float *side, const float *keys, float *weights, Py_ssize_t dim)
 {
     __m512 sum[LANES];
     for (int t = 0; t < LANES; t++)
@@ -35,7 +36,7 @@ OWN512 static void score(const float *side, const float *keys, float *weights, P
 }
 
 /* made (dim, 16) += values and weights (count, 16) */
-OWN512 static void add_up(const float *weights, const float *values, float *made, Py_ssize_t dim, Py_ssize_t count)
+OWN512 static void add_up512(const float *weights, const float *values, float *made, Py_ssize_t dim, Py_ssize_t count)
 {
     for (Py_ssize_t d = 0; d < dim; d += PART) {
         __m512 sum[PART];
@@ -50,6 +51,47 @@ OWN512 static void add_up(const float *weights, const float *values, float *made
             _mm512_storeu_ps(made + (d + i) * LANES, sum[i]);
     }
 }
+
+/* The same for `some` numbers of the values, at most SIX: as many as there are registers for. */
+OWN256 static inline __attribute__((always_inline)) void add_some256(const float *weights, const float *values, float *made, Py_ssize_t dim,
+                                                                     Py_ssize_t count, const int some)
+{
+    __m256 sum[SIX][2];
+    _Pragma("GCC unroll 6") for (int i = 0; i < some; i++)
+        sum[i][0] = _mm256_loadu_ps(made + i * LANES), sum[i][1] = _mm256_loadu_ps(made + i * LANES + LANES / 2);
+    for (Py_ssize_t t = 0; t < count; t++) {
+        const __m256 low = _mm256_loadu_ps(weights + t * LANES), high = _mm256_loadu_ps(weights + t * LANES + LANES / 2);
+        _Pragma("GCC unroll 6") for (int i = 0; i < some; i++) {
+            const __m256 value = _mm256_broadcast_ss(values + t * dim + i);
+            sum[i][0] = _mm256_fmadd_ps(low, value, sum[i][0]);
+            sum[i][1] = _mm256_fmadd_ps(high, value, sum[i][1]);
+        }
+    }
+    _Pragma("GCC unroll 6") for (int i = 0; i < some; i++)
+        _mm256_storeu_ps(made + i * LANES, sum[i][0]), _mm256_storeu_ps(made + i * LANES + LANES / 2, sum[i][1]);
+}
+
+OWN256 static void add_up256(const float *weights, const float *values, float *made, Py_ssize_t dim, Py_ssize_t count)
+{
+    Py_ssize_t d = 0;
+    for (; d + SIX <= dim && dim - d != 8; d += SIX)
+        add_some256(weights, values + d, made + d * LANES, dim, count, SIX);
+    for (; d < dim; d += 4) /* dim is a multiple of 16 */
+        add_some256(weights, values + d, made + d * LANES, dim, count, 4);
+}
+
+static void score(const float *side, const float *keys, float *weights, Py_ssize_t dim)
+{
+    if (__builtin_cpu_supports("avx512f"))
+        score512(side, keys, weights, dim);
+    else
+        product_float32(keys, side, weights, LANES, dim, LANES);
+}
+
+static void add_up(const float *weights, const float *values, float *made, Py_ssize_t dim, Py_ssize_t count)
+{
+    (__builtin_cpu_supports("avx512f") ? add_up512 : add_up256)(weights, values, made, dim, count);
+}
 #else
 int attends_in_lanes(Py_ssize_t queries, Py_ssize_t size, Py_ssize_t dim) { return 0; }
 static void score(const float *side, const float *keys, float *weights, Py_ssize_t dim) {}
@@ -63,20 +105,26 @@ static void soften(float *weights, Py_ssize_t tokens, const int32_t *first, cons
     float highest[LANES], sum[LANES] = {0};
     for (int l = 0; l < LANES; l++)
         highest[l] = -3.4e38f;
-    for (int32_t t = 0; t < tokens; t++)
-        for (int l = 0; l < LANES; l++) {
-            const float score = weights[t * LANES + l];
-            highest[l] = t >= first[l] && t < last[l] && score > highest[l] ? score : highest[l];
+    for (int32_t t = 0; t < tokens; t++) {
+        const float *row = weights + t * LANES;
+        _Pragma("omp simd") for (int l = 0; l < LANES; l++) { /* unrolled first, it would not become one of vectors */
+            const float score = (t >= first[l]) & (t < last[l]) ? row[l] : -3.4e38f;
+            highest[l] = score > highest[l] ? score : highest[l];
         }
-    for (int32_t t = 0; t < tokens; t++)
-        for (int l = 0; l < LANES; l++) {
-            const float score = weights[t * LANES + l], made = is_nan(score) ? score : exponential(score - highest[l]);
-            weights[t * LANES + l] = t >= first[l] && t < last[l] ? made : 0;
-            sum[l] += weights[t * LANES + l];
+    }
+    for (int32_t t = 0; t < tokens; t++) {
+        float *row = weights + t * LANES;
+        _Pragma("omp simd") for (int l = 0; l < LANES; l++) {
+            const float made = either(is_nan(row[l]), row[l], exponential(row[l] - highest[l]));
+            row[l] = either((t >= first[l]) & (t < last[l]), made, 0);
+            sum[l] += row[l];
         }
-    for (int32_t t = 0; t < tokens; t++)
-        for (int l = 0; l < LANES; l++)
-            weights[t * LANES + l] = t >= first[l] && t < last[l] ? weights[t * LANES + l] / sum[l] : 0;
+    }
+    for (int32_t t = 0; t < tokens; t++) {
+        float *row = weights + t * LANES;
+        _Pragma("omp simd") for (int l = 0; l < LANES; l++)
+            row[l] /= sum[l]; /* each lane sees some token, an unused one those of the first row */
+    }
 }
 
 void attend_lanes(const Queries *query, const Held *held, float *out, Py_ssize_t out_row, float *room, Py_ssize_t rows, Py_ssize_t group,

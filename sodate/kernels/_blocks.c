@@ -1,9 +1,9 @@
 /* The blocks of a decoder as a step goes through them (_step.c), read once from Python's arrays.
  *
- *     decoder(blocks) -> what `step` takes; it holds the arrays, and sees what is written into them
+ *     decoder(blocks, norm (D,), eps) -> what `step` takes; it holds the arrays, and sees what is written into them
  *     step(decoder, x (n, D), ranks (n, 2) int64 or None, table (replies, most) int64, owner (n,) int64, held (n,) int64)
  *
- * x, at most 16 rows, goes in as embeddings and comes out as what the last block makes of it. Each of `blocks` is
+ * x, at most 16 rows, goes in as embeddings and comes out as the last hidden states, normed by `norm`. Each of `blocks` is
  *     (layers, norms, (cos (P, d), sin (P, d)), (keys, values), (heads, groups, inner, window, gate, scale, eps))
  *     layers: of query-key-value, output, gate-and-up and down each (weight, bias (out,) or None, lora or None)
  *         weight float32 (out, in), bfloat16 as the uint16 of its bits for up to 4 rows, or bytes as `few` takes them;
@@ -142,8 +142,12 @@ static void free_decoder(Held_decoder *held)
 
 static void capsule_gone(PyObject *capsule) { free_decoder(PyCapsule_GetPointer(capsule, NAME)); }
 
-static PyObject *decoder(PyObject *Py_UNUSED(self), PyObject *blocks)
+static PyObject *decoder(PyObject *Py_UNUSED(self), PyObject *args)
 {
+    PyObject *blocks, *norm;
+    float eps;
+    if (!PyArg_ParseTuple(args, "OOf", &blocks, &norm, &eps))
+        return NULL;
     if (!PyList_Check(blocks) || !few_works())
         return PyErr_Format(PyExc_ValueError, "decoder: a list of blocks is wanted, on a processor that has code for them");
     Held_decoder *held = calloc(1, sizeof(Held_decoder));
@@ -157,6 +161,12 @@ static PyObject *decoder(PyObject *Py_UNUSED(self), PyObject *blocks)
             free_decoder(held);
             return NULL;
         }
+    d->eps = eps;
+    if ((d->norm = take(&held->taken, norm, 1, 'f', d->count ? d->hidden : -1, 0)) == NULL) {
+        free_decoder(held);
+        return NULL;
+    }
+    d->hidden = last(&held->taken)->shape[0];
     PyObject *capsule = PyCapsule_New(held, NAME, capsule_gone);
     if (capsule == NULL)
         free_decoder(held);
@@ -213,7 +223,7 @@ static PyObject *step(PyObject *Py_UNUSED(self), PyObject *args)
     if (x == NULL)
         goto done;
     const Py_ssize_t rows = last(&taken)->shape[0], hidden = last(&taken)->shape[1];
-    if (rows < 1 || rows > (d->narrow ? VERY_FEW : STEP_ROWS) || (d->count && hidden != d->hidden)) {
+    if (rows < 1 || rows > (d->narrow ? VERY_FEW : STEP_ROWS) || hidden != d->hidden) {
         refused("this many rows are not taken, or not so wide ones");
         goto done;
     }
@@ -245,6 +255,6 @@ done:
     Py_RETURN_NONE;
 }
 
-PyMethodDef STEP_METHODS[] = {{"decoder", decoder, METH_O, "All blocks of a decoder, ready for steps of few rows."},
+PyMethodDef STEP_METHODS[] = {{"decoder", decoder, METH_VARARGS, "All blocks of a decoder, ready for steps of few rows."},
                               {"step", step, METH_VARARGS, "All blocks of a decoder for few rows."},
                               {NULL, NULL, 0, NULL}};

@@ -24,8 +24,8 @@ int weight_of(const Py_buffer *array, Py_ssize_t k, Py_ssize_t rows, Weight *to)
 void weight_rows(const Weight *weight, Py_ssize_t at, const float *x, Py_ssize_t rows, float *out);
 void side_by_side(const float *x, Py_ssize_t rows, Py_ssize_t k, Py_ssize_t from, Py_ssize_t to, float *side);
 
-/* The same of a panel of this size, for 1, 2, 3 or 4 rows of x, `stride` numbers from each other, or 8 or 16 side by side, in rows of
- * `stride`. */
+/* The same of a panel of this size, for 1, 2, 3 or 4 rows of x, `stride` numbers from each other, or 5 to 16 side by side, in rows of
+ * `stride`; there is room for 16 in `out`, and what is put there beyond `rows` means nothing. */
 void panel_rows(const uint8_t *panel, const float *x, Py_ssize_t stride, float *out, Py_ssize_t k, Py_ssize_t rows, int size);
 
 /* out = act(gate) · up, of `size` numbers, on one thread. */

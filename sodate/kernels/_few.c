@@ -184,7 +184,7 @@ static int in_panels(const Weight *w) { return w->size == PANEL4 || w->size == P
 /* A panel with more rows of x than FEW, side by side in rows of `lanes`: out (rows, ROWS_AT_ONCE), and room for up to 16. */
 static void panel(const Weight *w, Py_ssize_t at, const float *x, Py_ssize_t lanes, Py_ssize_t rows, float *out)
 {
-    const Py_ssize_t taken = rows <= LANES / 2 ? LANES / 2 : LANES;
+    const Py_ssize_t taken = rows <= FEW ? FEW + 1 : rows < LANES ? rows : LANES; /* few would be one behind the other */
     panel_rows(w->at + at / ROWS_AT_ONCE * w->bytes, x, lanes, out, w->k, taken, w->size);
 }
 

@@ -11,7 +11,7 @@
 
 #include "_compiled.h"
 
-enum { ROWS = 16, BLOCK = 32, HALVES = 2 * ROWS /* bytes */, WORD = 8 /* columns */, FEW = 4, MOST = 16, LINE = 64 };
+enum { ROWS = 16, BLOCK = 32, HALVES = 2 * ROWS /* bytes */, WORD = 8 /* columns */, FEW = 4, MOST = 16, SIX = 6, PIECE = 128 /* columns */, LINE = 64 };
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
@@ -62,34 +62,113 @@ OWN512 INSIDE void panel512(const uint8_t *p, const float *x, Py_ssize_t stride,
     }
 }
 
-OWN256 INSIDE void panel256(const uint8_t *p, const float *x, Py_ssize_t stride, float *out, Py_ssize_t k, const int bits, const int rows)
+/* The same with registers of 8 numbers: a column is two of them. */
+typedef struct { __m256 at[2]; } Column;
+
+OWN256 INSIDE Column halves256(const uint8_t *p)
 {
-    const __m256i lowest = _mm256_set1_epi32(15);
-    for (int side = 0; side < 2; side++) { /* 8 of the 16 rows at a time */
-        __m256 sum[8];
-        for (int r = 0; r < rows; r++)
-            sum[r] = _mm256_setzero_ps();
-        const uint8_t *own = p;
-        for (Py_ssize_t at = 0; at < k; at += BLOCK, own += SIZE(bits)) {
-            const __m256 d = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(own + side * ROWS)));
-            const __m256 m = bits == 4 ? _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(own + HALVES + side * ROWS))) : d;
-            const uint8_t *q = own + (bits == 4 ? 2 * HALVES + side * 2 * ROWS : HALVES + side * ROWS / 2);
-            for (int g = 0; g < BLOCK; g += WORD, q += WORD * ROWS * bits / 8) {
-                const __m256i words = bits == 4 ? _mm256_loadu_si256((const __m256i *)q) : lowest;
-                _Pragma("GCC unroll 8") for (int j = 0; j < WORD; j++) {
-                    __m256 weight;
-                    if (bits == 4)
-                        weight = _mm256_fmadd_ps(_mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srli_epi32(words, 4 * j), lowest)), d, m);
-                    else
-                        weight = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(q + j * ROWS)))), d);
-                    const Py_ssize_t i = at + g + j;
-                    for (int r = 0; r < rows; r++)
-                        sum[r] = _mm256_fmadd_ps(weight, _mm256_set1_ps(X(i, r)), sum[r]);
+    const Column to = {{_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)), _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p + 1))}};
+    return to;
+}
+
+/* Column j of the eight whose q begin at `q`. */
+OWN256 INSIDE Column column256(const uint8_t *q, const int j, const Column d, const Column m, const int bits)
+{
+    Column to;
+    for (int side = 0; side < 2; side++)
+        if (bits == 4) {
+            const __m256i words = _mm256_srli_epi32(_mm256_loadu_si256((const __m256i *)q + side), 4 * j);
+            to.at[side] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(_mm256_and_si256(words, _mm256_set1_epi32(15))), d.at[side], m.at[side]);
+        } else {
+            const __m256i bytes = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(q + j * ROWS + side * ROWS / 2)));
+            to.at[side] = _mm256_mul_ps(_mm256_cvtepi32_ps(bytes), d.at[side]);
+        }
+    return to;
+}
+
+OWN256 INSIDE void panel256(const uint8_t *p, const float *x, Py_ssize_t stride, float *out, Py_ssize_t k, const int bits, const int rows,
+                            const int ways)
+{
+    __m256 sum[FEW][4][2];
+    _Pragma("GCC unroll 4") for (int r = 0; r < rows; r++)
+        for (int w = 0; w < ways; w++)
+            sum[r][w][0] = sum[r][w][1] = _mm256_setzero_ps();
+    for (Py_ssize_t at = 0; at < k; at += BLOCK, p += SIZE(bits)) {
+        const Column d = halves256(p), m = bits == 4 ? halves256(p + HALVES) : d;
+        const uint8_t *q = p + (bits == 4 ? 2 * HALVES : HALVES);
+        for (int line = 0; line < SIZE(bits); line += LINE)
+            _mm_prefetch((const char *)(p + AHEAD(bits) + line), _MM_HINT_T0);
+        for (int g = 0; g < BLOCK; g += WORD, q += WORD * ROWS * bits / 8)
+            _Pragma("GCC unroll 8") for (int j = 0; j < WORD; j++) {
+                const Column weight = column256(q, j, d, m, bits);
+                _Pragma("GCC unroll 4") for (int r = 0; r < rows; r++) {
+                    const __m256 own = _mm256_broadcast_ss(x + r * stride + at + g + j);
+                    for (int side = 0; side < 2; side++)
+                        sum[r][j % ways][side] = _mm256_fmadd_ps(weight.at[side], own, sum[r][j % ways][side]);
                 }
             }
+    }
+    _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++)
+        _Pragma("GCC unroll 2") for (int side = 0; side < 2; side++) {
+            for (int w = 1; w < ways; w++)
+                sum[r][0][side] = _mm256_add_ps(sum[r][0][side], sum[r][w][side]);
+            _mm256_storeu_ps(out + r * ROWS + side * ROWS / 2, sum[r][0][side]);
         }
-        for (int r = 0; r < rows; r++)
-            _mm256_storeu_ps(out + r * ROWS + side * ROWS / 2, sum[r]);
+}
+
+/* out (rows, 16) += what these rows of x, side by side, make of the numbers (columns, 16). */
+OWN256 INSIDE void add256(const float *numbers, const float *x, Py_ssize_t stride, float *out, Py_ssize_t columns, const int rows)
+{
+    __m256 sum[SIX][2];
+    _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++)
+        _Pragma("GCC unroll 2") for (int side = 0; side < 2; side++)
+            sum[r][side] = _mm256_loadu_ps(out + r * ROWS + side * ROWS / 2);
+    for (Py_ssize_t i = 0; i < columns; i++) {
+        const __m256 low = _mm256_load_ps(numbers + i * ROWS), high = _mm256_load_ps(numbers + i * ROWS + ROWS / 2);
+        _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
+            const __m256 own = _mm256_broadcast_ss(x + i * stride + r);
+            sum[r][0] = _mm256_fmadd_ps(low, own, sum[r][0]);
+            sum[r][1] = _mm256_fmadd_ps(high, own, sum[r][1]);
+        }
+    }
+    _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++)
+        _Pragma("GCC unroll 2") for (int side = 0; side < 2; side++)
+            _mm256_storeu_ps(out + r * ROWS + side * ROWS / 2, sum[r][side]);
+}
+
+OWN256 static void four256(const float *numbers, const float *x, Py_ssize_t stride, float *out, Py_ssize_t columns)
+{
+    add256(numbers, x, stride, out, columns, FEW);
+}
+OWN256 static void six256(const float *numbers, const float *x, Py_ssize_t stride, float *out, Py_ssize_t columns)
+{
+    add256(numbers, x, stride, out, columns, SIX);
+}
+
+/* More rows than FEW: registers hold the sums of six, so that a few blocks are made numbers first, for all to meet. */
+OWN256 INSIDE void many256(const uint8_t *p, const float *x, Py_ssize_t stride, float *out, Py_ssize_t k, const int bits, Py_ssize_t rows)
+{
+    float numbers[PIECE * ROWS] __attribute__((aligned(LINE)));
+    memset(out, 0, MOST * ROWS * sizeof(float));
+    for (Py_ssize_t at = 0; at < k; at += PIECE) {
+        const Py_ssize_t columns = k - at < PIECE ? k - at : PIECE;
+        for (Py_ssize_t i = 0; i < columns; i += BLOCK, p += SIZE(bits)) {
+            const Column d = halves256(p), m = bits == 4 ? halves256(p + HALVES) : d;
+            const uint8_t *q = p + (bits == 4 ? 2 * HALVES : HALVES);
+            for (int line = 0; line < SIZE(bits); line += LINE)
+                _mm_prefetch((const char *)(p + AHEAD(bits) + line), _MM_HINT_T0);
+            for (int g = 0; g < BLOCK; g += WORD, q += WORD * ROWS * bits / 8)
+                _Pragma("GCC unroll 8") for (int j = 0; j < WORD; j++) {
+                    const Column made = column256(q, j, d, m, bits);
+                    _mm256_store_ps(numbers + (i + g + j) * ROWS, made.at[0]);
+                    _mm256_store_ps(numbers + (i + g + j) * ROWS + ROWS / 2, made.at[1]);
+                }
+        }
+        for (Py_ssize_t r = 0, left = rows; left > 0;) {
+            const int most = left <= FEW || left == 7 || left == 8 ? FEW : SIX; /* 5 are one time six, 7 two times four */
+            (most == SIX ? six256 : four256)(numbers, x + at * stride + r, stride, out + r * ROWS, columns);
+            r += most, left -= most;
+        }
     }
 }
 
@@ -101,21 +180,18 @@ OWN512 INSIDE void wide(GIVEN, Py_ssize_t rows, const int bits)
     case 2: panel512(p, x, stride, out, k, bits, 2, 2); break;
     case 3: panel512(p, x, stride, out, k, bits, 3, 2); break;
     case 4: panel512(p, x, stride, out, k, bits, 4, 1); break;
-    case 8: panel512(p, x, stride, out, k, bits, 8, 1); break;
+    case 5: case 6: case 7: case 8: panel512(p, x, stride, out, k, bits, 8, 1); break;
     default: panel512(p, x, stride, out, k, bits, 16, 1);
     }
 }
 OWN256 INSIDE void narrow(GIVEN, Py_ssize_t rows, const int bits)
 {
     switch (rows) {
-    case 1: panel256(p, x, stride, out, k, bits, 1); break;
-    case 2: panel256(p, x, stride, out, k, bits, 2); break;
-    case 3: panel256(p, x, stride, out, k, bits, 3); break;
-    case 4: panel256(p, x, stride, out, k, bits, 4); break;
-    case 8: panel256(p, x, stride, out, k, bits, 8); break;
-    default:
-        panel256(p, x, stride, out, k, bits, 8);
-        panel256(p, x + 8, stride, out + 8 * ROWS, k, bits, 8);
+    case 1: panel256(p, x, stride, out, k, bits, 1, 4); break;
+    case 2: panel256(p, x, stride, out, k, bits, 2, 2); break;
+    case 3: panel256(p, x, stride, out, k, bits, 3, 1); break;
+    case 4: panel256(p, x, stride, out, k, bits, 4, 1); break;
+    default: many256(p, x, stride, out, k, bits, rows);
     }
 }
 OWN512 static void wide4(GIVEN, Py_ssize_t rows) { wide(p, x, stride, out, k, rows, 4); }

@@ -35,7 +35,7 @@ enum { LANES = 16, MOST = 64, TOGETHER = 8 /* rows of a weight that a thread tak
 #define SUM_AVX2(sum, w, x) _mm256_fmadd_ps(_mm256_set1_ps(w), _mm256_loadu_ps(x), sum)
 
 /* `rows` rows of the weight, k numbers each, against 16 rows of x; of bfloat16, k counts pairs. */
-#define DOTS(name, own, number, Vec, zero, store, registers, most, plus)                                               \
+#define DOTS(name, own, number, Vec, zero, store, registers, most, fewer, plus)                                        \
     own static INSIDE void name(const number *w, const number *x, float *out, Py_ssize_t k, Py_ssize_t lanes,          \
                                 const int rows)                                                                        \
     {                                                                                                                  \
@@ -65,16 +65,19 @@ enum { LANES = 16, MOST = 64, TOGETHER = 8 /* rows of a weight that a thread tak
                                  Py_ssize_t lanes)                                                                     \
     {                                                                                                                  \
         Py_ssize_t j = 0;                                                                                              \
-        for (; j + (most) <= count; j += (most))                                                                       \
+        for (; j + (most) <= count && count - j != 2 * (fewer); j += (most))                                           \
             for (Py_ssize_t c = 0; c < lanes; c += LANES)                                                              \
                 name(w + j * k, x + c, out + j * lanes + c, k, lanes, most);                                           \
+        for (; j + (fewer) <= count; j += (fewer))                                                                     \
+            for (Py_ssize_t c = 0; c < lanes; c += LANES)                                                              \
+                name(w + j * k, x + c, out + j * lanes + c, k, lanes, fewer);                                          \
         for (; j < count; j++)                                                                                         \
             for (Py_ssize_t c = 0; c < lanes; c += LANES)                                                              \
                 name(w + j * k, x + c, out + j * lanes + c, k, lanes, 1);                                              \
     }
-DOTS(dots_f32, OWN_F32, float, __m512, _mm512_setzero_ps, _mm512_storeu_ps, 1, 8, SUM_F32)
-DOTS(dots_bf16, OWN_BF16, int32_t, __m512, _mm512_setzero_ps, _mm512_storeu_ps, 1, 8, SUM_BF16)
-DOTS(dots_avx2, OWN_AVX2, float, __m256, _mm256_setzero_ps, _mm256_storeu_ps, 2, 4, SUM_AVX2)
+DOTS(dots_f32, OWN_F32, float, __m512, _mm512_setzero_ps, _mm512_storeu_ps, 1, 8, 8, SUM_F32)
+DOTS(dots_bf16, OWN_BF16, int32_t, __m512, _mm512_setzero_ps, _mm512_storeu_ps, 1, 8, 8, SUM_BF16)
+DOTS(dots_avx2, OWN_AVX2, float, __m256, _mm256_setzero_ps, _mm256_storeu_ps, 2, 6, 4, SUM_AVX2)
 
 static int has_avx512(void) { return __builtin_cpu_supports("avx512f") != 0; }
 int product_takes_float32(void) { return has_avx512() || (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")); }

@@ -22,6 +22,8 @@ enum { LINE = 16 /* floats */, AT_ONCE = 256 /* numbers that a thread gates */, 
 /* What a step is of, and the room that its threads share. */
 typedef struct {
     const Block *blocks;
+    const float *norm; /* after all blocks */
+    float eps;
     Py_ssize_t count, hidden, rows, most;
     const int64_t *ranks, *table, *owner, *held;
     float *x, *qkv, *attended, *y, *wide, *gated, *low, *side, *own; /* own: each thread's, `own_size` floats */
@@ -214,7 +216,7 @@ static void run(const Step *s)
             add(s, x, s->y, b->after_mlp, h, b->eps);
         }
 #pragma omp master
-        memcpy(s->x, x, s->rows * s->hidden * sizeof(float)); /* which all have read long ago */
+        norm_rows(s, x, s->norm, s->x, s->eps); /* which all have read long ago */
     }
 }
 
@@ -224,7 +226,7 @@ static Py_ssize_t lines(Py_ssize_t floats) { return (floats + LINE - 1) / LINE *
 int step_through(const Decoder *decoder, float *x, Py_ssize_t rows, const int64_t *ranks, const int64_t *table, Py_ssize_t most,
                  const int64_t *owner, const int64_t *held)
 {
-    Step step = {.blocks = decoder->blocks, .count = decoder->count, .hidden = decoder->hidden, .rows = rows, .most = most,
+    Step step = {.blocks = decoder->blocks, .norm = decoder->norm, .eps = decoder->eps, .count = decoder->count, .hidden = decoder->hidden, .rows = rows, .most = most,
                  .ranks = ranks, .table = table, .owner = owner, .held = held, .x = x}, *s = &step;
     Py_ssize_t qkv = 0, attended = 0, wide = 0, low = 0, side = 0, room = 0;
     for (Py_ssize_t i = 0; i < s->count; i++) {

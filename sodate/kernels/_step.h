@@ -21,10 +21,10 @@ typedef struct {
     float scale, eps;
 } Block;
 
-/* `count` blocks of a decoder of this hidden size; `narrow`: some weight takes few rows only. */
-typedef struct { Block *blocks; Py_ssize_t count, hidden; int narrow; } Decoder;
+/* `count` blocks of a decoder of this hidden size, and the norm after them; `narrow`: some weight takes few rows only. */
+typedef struct { Block *blocks; Py_ssize_t count, hidden; const float *norm; float eps; int narrow; } Decoder;
 
-/* x (rows, hidden) through all blocks. Of R ranks of versions row r has those from ranks[r][0] to ranks[r][1], all if NULL. Whether
+/* x (rows, hidden) through all blocks and the last norm. Of R ranks of versions row r has those from ranks[r][0] to ranks[r][1], all if NULL. Whether
  * there was memory enough. */
 int step_through(const Decoder *decoder, float *x, Py_ssize_t rows, const int64_t *ranks, const int64_t *table, Py_ssize_t most,
                  const int64_t *owner, const int64_t *held);

@@ -16,6 +16,15 @@ static inline int is_nan(float x)
     return (own.bits & 0x7fffffff) > 0x7f800000;
 }
 
+/* `yes` or `no`, chosen by bits: a branch would keep a loop from being made of vectors. */
+static inline float either(int which, float yes, float no)
+{
+    union { float value; uint32_t bits; } a = {yes}, b = {no};
+    const uint32_t keep = -(uint32_t)(which != 0);
+    a.bits = (a.bits & keep) | (b.bits & ~keep);
+    return a.value;
+}
+
 /* e^x for x <= 0, to 2 units in the last place, in operations that compilers make vectors of: 2^n · e^r, |r| <= ln 2 / 2. */
 static inline float exponential(float x)
 {

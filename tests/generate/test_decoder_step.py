@@ -160,7 +160,8 @@ def call(
 ) -> Any:
     assert compiled is not None
     x, spans = np.ones((n, 8), np.float32), None if ranks is None else np.array([ranks] * n)
-    compiled.step(compiled.decoder([made]), x, spans, np.array(table), np.full(n, owner), np.full(n, held))
+    decoder = compiled.decoder([made], np.ones(8, np.float32), 0.0)
+    compiled.step(decoder, x, spans, np.array(table), np.full(n, owner), np.full(n, held))
     return x
 
 
