@@ -179,14 +179,15 @@ def load_together(
         from sodate.api.engines import load_by
 
         return load_by(engine, names)
-    from sodate.generate.torch_engine import TorchEngine
 
     def base(name: str) -> str | None:
         """The folder of the weights that the name could share, if it could."""
         files, version = look_up(name), find_version(name)
         return str(files.folder) if shares(files) and (version is None or version.head is None) else None
 
-    folders = [base(name) for name in names]
+    folders = [base(name) for name in names]  # what is not known is said before torch is imported
+    from sodate.generate.torch_engine import TorchEngine
+
     ready: dict[str, Model] = {}
     models = []
     for name, folder in zip(names, folders, strict=True):

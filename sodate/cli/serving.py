@@ -72,11 +72,6 @@ def serve(
     settings = Settings(host=host, port=port, auth=not no_auth, allowed_hosts=names)
     server.check(settings)
     listening = server.bind(settings)
-    try:
-        service = open_service(versions or (), alias or (), engine, index)
-    except BaseException:
-        listening.close()
-        raise
     where = address.of(host, listening.getsockname()[1])
 
     def ready(_server: server.Server) -> None:
@@ -90,11 +85,13 @@ def serve(
 
     files.sweep()
     uploads.sweep()
-    crew = Crew(workers)
+    crew = Crew(workers)  # begun before the models are read: a worker's start would slow down the first replies
     try:
+        service = open_service(versions or (), alias or (), engine, index)
         with address.told(names[0] if names else host, listening.getsockname()[1]):
             server.run(service, settings, listening, ready)
     finally:
+        listening.close()
         crew.end()
 
 
