@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +34,6 @@ def one_document(done: worker.Ended) -> Any:
     """stdout is one JSON document and a line break, nothing else."""
     assert done.out.endswith("\n") and done.out.count("\n") == 1
     return json.loads(done.out)
-
-
-def test_help_comes_at_once() -> None:
-    times = []
-    for _ in range(3):
-        started = time.perf_counter()
-        subprocess.run([Path(sys.executable).with_name("sodate"), "--help"], check=True, stdout=subprocess.DEVNULL)
-        times.append(time.perf_counter() - started)
-    assert min(times) < 1.0
 
 
 @pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["runs", "list"], ["versions", "list", "--json"]])
