@@ -25,6 +25,15 @@ class Watch:
         self.most = self.threads = most
         self._look = look or look_around
         self._last = self._look() if most > 1 else None
+        self._left = time.monotonic()
+
+    def enter(self) -> None:
+        """Computing begins. What others took while nobody computed says nothing of what they take now."""
+        if self._last is not None and time.monotonic() - self._left > EVERY:
+            self._last = self._look()
+
+    def leave(self) -> None:
+        self._left = time.monotonic()
 
     def adapt(self) -> None:
         """Gives this thread's products as many threads, and looks around first if it is time."""
@@ -62,8 +71,12 @@ def adapting(watch: Watch | None) -> Iterator[None]:
     before = torch.get_num_threads()
     _watch, _decided = watch, True
     try:
+        if watch is not None:
+            watch.enter()
         adapt()
         yield
     finally:
+        if watch is not None:
+            watch.leave()
         _watch, _decided = None, False
         torch.set_num_threads(before)

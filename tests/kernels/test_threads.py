@@ -58,6 +58,26 @@ def test_the_second_thread_comes_back_when_the_core_is_free_again() -> None:
     assert watch.threads == 2
 
 
+def test_what_others_took_while_nobody_computed_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that another program's burst came before begins its next reply with all cores."""
+    now = 0.0
+    monkeypatch.setattr(threads.time, "monotonic", lambda: now)
+    busy = 0.0
+    watch = Watch(2, lambda: Look(now, busy, 0.0))
+    now, busy = 10.0, 20.0  # both cores, for ten seconds
+    with threads.adapting(watch):
+        assert torch.get_num_threads() == 2
+        now, busy = 10.6, 20.0
+        threads.adapt()
+        assert torch.get_num_threads() == 2
+        now, busy = 11.2, 20.6  # beside us
+        threads.adapt()
+        assert torch.get_num_threads() == 1
+    now, busy = 11.3, 20.7
+    with threads.adapting(watch):  # no pause to speak of: what was seen counts on
+        assert torch.get_num_threads() == 1
+
+
 def test_what_other_programs_take_is_read_for_the_cores_we_may_use(tmp_path: Path) -> None:
     stat = tmp_path / "stat"
     # user nice system idle iowait irq softirq steal guest guest_nice
