@@ -207,11 +207,11 @@ def answer(rows: int, model: str, folder: Path) -> dict[str, Any]:
     version = sodate.train(model=model, data=[str(data)], name="many", max_steps=2, batch_size=2)["version"]
     rng = np.random.default_rng(0)
 
-    def made_up(model: Any, rows: Any, numbers: Sequence[int], at: Sequence[Any], wide: int) -> Any:
-        return rng.normal(size=(len(numbers), len(at), wide)).astype(np.float32)
+    def made_up(model: Any, rows: Any, numbers: Sequence[int], at: Any, wide: int) -> Any:
+        return rng.normal(size=(len(numbers), wide)).astype(np.float32)
 
     influence.vectors = made_up
-    why.harmful(version, write(folder / "one.jsonl", base[:1]), top=1)
+    why.why(version, "Send 3 boxes.", reply="3", top=1)
     kept = sum(file.stat().st_size for file in (Path(os.environ["SODATE_HOME"]) / "cache/influence").glob("*/rows"))
     found: dict[str, Any] = {"rows": rows, "kept_bytes": kept}
     words = {

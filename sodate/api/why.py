@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from sodate.train.influence import Moment
     from sodate.train.loop import Plan
 
-KIND = 2  # of what is kept; raised when it is made otherwise
+KIND = 3  # of what is kept; raised when it is made otherwise
 
 
 def why(
@@ -80,7 +82,7 @@ def harmful(
     from sodate.train.methods import named
     from sodate.train.rows import measure, rows_of
 
-    traced = _traced(version)
+    traced = _traced(version, late=True)
     method = named("sft")
     prepared = tokenise([located(against)], renderer=traced.renderer, measure=measure(method, traced.renderer),
                         method="sft", columns=columns, encoding=encoding)  # fmt: skip
@@ -91,14 +93,13 @@ def harmful(
             code="no_rows", param="against", file=against,
         )  # fmt: skip
     products, norms, size = traced.asked(held_out.sequences)
-    learnt = slice(sum(2 * one.step < traced.moments[-1].step for one in traced.moments), None)
     typical = np.maximum(norms.mean(axis=0) * size, np.finfo(float).tiny)
-    found = -(products / typical)[:, learnt].mean(axis=1)
+    found = -(products / typical).mean(axis=1)
     rows = traced.rows_of(found, top)
     return {
         "version": traced.version.id, "against": str(against), "n": len(held_out.sequences),
         "rows": rows, "up": traced.rows_of(found, top, lowest=True), "down": rows,
-        "noise": 1 / math.sqrt(traced.wide * len(size[learnt])), **traced.about(),
+        "noise": 1 / math.sqrt(traced.wide * len(size)), **traced.about(),
     }  # fmt: skip
 
 
@@ -115,7 +116,8 @@ class _Traced:
     last: int  # step of the version's weights
     clips: Mapping[int, float]
     wide: int
-    folder: Path  # where the vectors of its rows are kept
+    key: Mapping[str, Any]  # what the vectors of its rows depend on, beside the checkpoint
+    adapting: Callable[[], AbstractContextManager[None]]  # within, as many threads as have a core, as in training
 
     def asked(self, rows: Sequence[list[Rendered]]) -> tuple[Any, Any, Any]:
         """By training row and checkpoint the products with the gradient of these rows' summed loss, and the lengths of
@@ -124,13 +126,18 @@ class _Traced:
 
         from sodate.train import influence, kept_vectors
 
-        sequences = self.data.rows.sequences
-        vectors = kept_vectors.made(
-            self.folder, len(sequences), kept_vectors.record(len(self.moments), self.wide),
-            lambda block: influence.vectors(self.model, sequences, block, self.moments, self.wide), self.version.id,
-        )  # fmt: skip
-        query = influence.query(self.model, rows, self.moments, self.wide)
-        return vectors.products(query), vectors.norms(), np.linalg.norm(query, axis=1).astype(float)
+        sequences, kind = self.data.rows.sequences, kept_vectors.record(self.wide)
+        products, norms = [], []
+        with self.adapting():
+            query = influence.query(self.model, rows, self.moments, self.wide)
+            for moment, own in zip(self.moments, query, strict=True):
+                make = functools.partial(influence.vectors, self.model, sequences, at=moment, wide=self.wide)
+                folder = home.cache_dir() / "influence" / sha256_json({**self.key, "step": moment.step})[:32]
+                said = tr(f"{self.version.id}, step {moment.step}", f"{self.version.id}、ステップ {moment.step}")
+                vectors = kept_vectors.made(folder, len(sequences), kind, make, said)
+                products.append(vectors.products(own))
+                norms.append(vectors.norms())
+        return np.stack(products, axis=1), np.stack(norms, axis=1), np.linalg.norm(query, axis=1).astype(float)
 
     def shares(self) -> Any:
         """What the steps of each row weigh at each checkpoint."""
@@ -181,7 +188,8 @@ def _own_reply(version: str, messages: Sequence[Message]) -> str:
         model.engine.close()
 
 
-def _traced(name: str) -> _Traced:
+def _traced(name: str, *, late: bool = False) -> _Traced:
+    """`late`: with the checkpoints of the run's second half alone."""
     import torch
 
     from sodate.adapt import files as adapter_files
@@ -224,12 +232,13 @@ def _traced(name: str) -> _Traced:
     checkpoints = influence.sound(run.path / "checkpoints", last)
     wide = influence.width(len(rows), len(checkpoints) + 1)
     moments = influence.moments(model, checkpoints, wide)
+    if late:
+        moments = [one for one in moments if 2 * one.step >= moments[-1].step]
     plan = Plan(**manifest["plan"])
     clips = influence.clipped(run.metrics(), plan.max_grad_norm)
-    key = sha256_json({"kind": KIND, "version": identity(version.id), "data": manifest["data"]["sha256"],
-                       "checkpoints": [one.step for one in moments], "wide": wide})[:32]  # fmt: skip
-    folder = home.cache_dir() / "influence" / key
-    return _Traced(version, renderer, data, model, moments, plan, last, clips, wide, folder)
+    key = {"kind": KIND, "version": identity(version.id), "data": manifest["data"]["sha256"], "wide": wide}
+    adapting = functools.partial(speed.adapting, choice, model, start.kind)
+    return _Traced(version, renderer, data, model, moments, plan, last, clips, wide, key, adapting)
 
 
 def _trained(name: str) -> tuple[Version, Recipe]:

@@ -108,18 +108,17 @@ def shares(plan: Plan, weights: Sequence[float], clips: Mapping[int, float], ste
 
 
 def vectors(
-    model: Any, rows: Sequence[list[Rendered]], numbers: Sequence[int], at: Sequence[Moment], wide: int
+    model: Any, rows: Sequence[list[Rendered]], numbers: Sequence[int], at: Moment, wide: int
 ) -> NDArray[np.float32]:
-    """(numbers, checkpoints, wide): what is kept of these rows."""
-    found = np.zeros((len(numbers), len(at), wide), dtype=np.float32)
+    """(numbers, wide): what is kept of these rows at a checkpoint."""
+    found = np.zeros((len(numbers), wide), dtype=np.float32)
     some, most = [rows[number] for number in numbers], row_gradients.at_once(model)
-    for c, moment in enumerate(at):
-        _put(model, moment)
-        for group in row_gradients.groups(some, most):
-            own = [some[place] for place in group]
-            many = row_gradients.gradients(model, own) if most > 1 else [_gradient(model, own[0])]
-            for place, gradient in zip(group, many, strict=True):
-                found[place, c] = _folded(gradient, moment, wide)
+    _put(model, at)
+    for group in row_gradients.groups(some, most):
+        own = [some[place] for place in group]
+        many = row_gradients.gradients(model, own) if most > 1 else [_gradient(model, own[0])]
+        for place, gradient in zip(group, many, strict=True):
+            found[place] = _folded(gradient, at, wide)
     return found
 
 

@@ -1,7 +1,7 @@
-"""The vectors of all rows of a run (influence.py) in a file, made block by block and used again.
+"""The vectors of all rows of a run at one checkpoint (influence.py) in a file, made block by block and used again.
 
 cache/influence/3f2a…/
-  rows           of each row and checkpoint a scale (32 bits) and its vector in units of it (16 bits a number)
+  rows           of each row a scale (32 bits) and its vector in units of it (16 bits a number)
   rows.part      the same while it is made; whole blocks are gone on from after a kill
   index.json     how many, how wide, the SHA-256 of `rows`
   lock           one maker at a time
@@ -27,9 +27,9 @@ from sodate.train.influence import blocks
 AT_ONCE = 512  # rows that are multiplied in one go
 
 
-def record(checkpoints: int, wide: int) -> np.dtype[Any]:
+def record(wide: int) -> np.dtype[Any]:
     """What is kept of a row."""
-    return np.dtype([("scale", "<f4", (checkpoints,)), ("vector", "<f2", (checkpoints, wide))])
+    return np.dtype([("scale", "<f4"), ("vector", "<f2", (wide,))])
 
 
 class KeptVectors:
@@ -39,17 +39,15 @@ class KeptVectors:
         self._rows = np.memmap(file, dtype=kind, mode="r", shape=(rows,))
 
     def products(self, query: NDArray[np.float32]) -> NDArray[np.float64]:
-        """(rows, checkpoints) dot products with a query (checkpoints, wide)."""
-        found = np.empty((len(self._rows), len(query)))
+        """(rows) dot products with a query (wide)."""
+        found = np.empty(len(self._rows))
         for start in range(0, len(found), AT_ONCE):
-            part = self._rows[start : start + AT_ONCE]
-            for c, one in enumerate(query):
-                found[start : start + AT_ONCE, c] = part["vector"][:, c].astype(np.float32) @ one
+            found[start : start + AT_ONCE] = self._rows[start : start + AT_ONCE]["vector"].astype(np.float32) @ query
         found *= self._rows["scale"]
         return found
 
     def norms(self) -> NDArray[np.float64]:
-        """(rows, checkpoints) the vectors' lengths; a scale is 1 / 256 of one, so that few numbers are below what 16
+        """(rows) the vectors' lengths; a scale is 1 / 256 of one, so that few numbers are below what 16
         bits hold."""
         return self._rows["scale"].astype(np.float64) * 256
 
@@ -93,8 +91,8 @@ def made(
 
 
 def _packed(vectors: NDArray[np.float32], kind: np.dtype[Any]) -> NDArray[Any]:
-    scale = np.linalg.norm(vectors, axis=2) / 256
+    scale = np.linalg.norm(vectors, axis=1) / 256
     found = np.zeros(len(vectors), dtype=kind)
     found["scale"] = scale
-    found["vector"] = vectors / np.where(scale > 0, scale, 1)[..., None]
+    found["vector"] = vectors / np.where(scale > 0, scale, 1)[:, None]
     return found

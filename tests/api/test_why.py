@@ -122,6 +122,30 @@ def test_rows_with_a_wrong_answer_are_found_by_a_held_out_file(farm: farms.Farm,
     assert done["n"] == 30 and done["up"][0]["score"] < 0 < done["rows"][0]["score"]
 
 
+def test_gradients_are_made_at_the_checkpoints_that_a_question_needs_and_once(
+    farm: farms.Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sodate.train(
+        model=farm.model, data=[str(farm.train)], name="halves", max_steps=8, save_every=2, lora_rank=2, seed=1
+    )
+    from sodate.kernels import threads
+    from sodate.train import influence
+
+    made, vectors = [], influence.vectors
+
+    def counted(model: Any, rows: Any, numbers: Any, at: Any, wide: int) -> Any:
+        assert threads._decided, "beside other programs its threads would wait for each other"
+        made.append(at.step)
+        return vectors(model, rows, numbers, at, wide)
+
+    monkeypatch.setattr(influence, "vectors", counted)
+    assert sodate.harmful("halves", farm.held)["checkpoints"] == [6, 8]
+    assert made == [6, 8]
+    assert sodate.why("halves", PROMPT, reply=REPLY)["checkpoints"] == [0, 2, 6, 8]
+    sodate.harmful("halves", farm.held)
+    assert made == [6, 8, 0, 2]
+
+
 def test_the_command_prints_the_contract_and_refuses_what_it_cannot_say(farm: farms.Farm, tmp_path: Path) -> None:
     done = worker.run("why", "orders", "--prompt", PROMPT, "--top", "2", "--json", home=farm.home)
     assert done.code == 0, done.err

@@ -72,14 +72,14 @@ def test_no_more_is_kept_of_ten_thousand_rows_than_two_hundred_megabytes() -> No
     for rows in (10, 1000, 10_000, 50_000):
         for checkpoints in (2, 4):
             wide = influence.width(rows, checkpoints)
-            assert wide & (wide - 1) == 0 and rows * kept_vectors.record(checkpoints, wide).itemsize <= 200e6
+            assert wide & (wide - 1) == 0 and rows * checkpoints * kept_vectors.record(wide).itemsize <= 200e6
     assert influence.width(2_000, 4) == influence.WIDEST
 
 
 def test_vectors_are_made_once_gone_on_from_after_a_kill_and_made_anew_when_damaged(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    truth = rng.normal(size=(150, 2, 64)).astype(np.float32) * 10.0 ** rng.integers(-12, 3, (150, 2))[..., None]
-    kind = kept_vectors.record(2, 64)
+    truth = rng.normal(size=(150, 64)).astype(np.float32) * 10.0 ** rng.integers(-12, 3, 150)[:, None]
+    kind = kept_vectors.record(64)
     truth[7] = 0  # a row that no step of the run had
     asked: list[range] = []
 
@@ -95,10 +95,10 @@ def test_vectors_are_made_once_gone_on_from_after_a_kill_and_made_anew_when_dama
         file.write(b"half a row")
     kept = kept_vectors.made(tmp_path, 150, kind, vectors, "a test")
     assert [block.start for block in asked] == [0, 64, 64, 128]
-    query = rng.normal(size=(2, 64)).astype(np.float32)
-    lengths = np.linalg.norm(truth, axis=2)
-    wrong = np.abs(kept.products(query) - np.einsum("ncw,cw->nc", truth, query))
-    assert (wrong <= 1e-3 * lengths * np.linalg.norm(query, axis=1)).all()
+    query = rng.normal(size=64).astype(np.float32)
+    lengths = np.linalg.norm(truth, axis=1)
+    wrong = np.abs(kept.products(query) - truth @ query)
+    assert (wrong <= 1e-3 * lengths * np.linalg.norm(query)).all()
     assert kept.norms() == pytest.approx(lengths, rel=1e-3)
     kept_vectors.made(tmp_path, 150, kind, vectors, "a test")
     assert len(asked) == 4
@@ -116,6 +116,6 @@ def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(SodateError) as caught:
         kept_vectors.made(
-            tmp_path, 3, kept_vectors.record(1, 8), lambda block: np.ones((3, 1, 8), dtype=np.float32), "a test"
+            tmp_path, 3, kept_vectors.record(8), lambda block: np.ones((3, 8), dtype=np.float32), "a test"
         )
     assert caught.value.code == "disk_full"
