@@ -77,7 +77,7 @@ class DecoderStep:
     def __call__(self, tokens: Tensor, attend: DecodeAttention) -> Tensor:
         """(n, D) of n tokens, whose keys and values are put in the pool."""
         assert compiled is not None
-        x = self._embed(tokens).clone()
+        x: Tensor = self._embed(tokens).clone()
         self._rotations.reach(int(attend.lengths.max()))
         versions = getattr(self._model, "sodate_versions", None)
         selection = versions.selection if versions is not None and versions.selection.active else None
