@@ -44,11 +44,13 @@ def read_rows(path: Path, encoding: str | None = None) -> Iterator[RawRow | Prob
     not UTF-8. Raises UsageError for a missing file, an unknown kind or encoding, SodateError for a file that cannot be
     read as its kind at all, or in which it is unclear what the rows are.
     """
-    total = _lines(path) if progress.listened() else None
+    total, done = _lines(path) if progress.listened() else None, 0
     for done, row in enumerate(_read(path, encoding), 1):
         if done % 100 == 0:
             progress.report("rows", done, total, path.name)
         yield row
+    if done >= 100:  # else what follows would be waited for under its name
+        progress.report("rows", done, done, path.name)
 
 
 def _lines(path: Path) -> int | None:

@@ -14,6 +14,7 @@ from sodate import cli
 from sodate.core import progress
 from sodate.core.progress import Progress, report, told_to
 from sodate.core.text import reading_in
+from sodate.data import RawRow, read_rows
 from sodate.terminal import lines
 from tests.farm import Farm, order, plant, write_rows
 
@@ -44,6 +45,17 @@ def test_a_line_says_done_total_rate_and_time_left() -> None:
     assert after(55, steps(0, 10), steps(2, 31), steps(4, 50)).line() == "Training steps: 4/20, 10.0 s each, 2:35 left"
     with reading_in("ja"):
         assert str(after(55, steps(0, 10), steps(4, 50)).line()) == "学習ステップ: 4/20、1 件 10.0 秒、残り 2:35"
+
+
+@pytest.mark.parametrize("count", [99, 100, 140])
+def test_rows_that_were_all_read_are_under_way_no_more(tmp_path: Path, count: int) -> None:
+    made, said = lines.Lines(), list[str]()
+    rows = write_rows(tmp_path / "rows.jsonl", [{"n": n} for n in range(count)])
+    with told_to(made):
+        for row in read_rows(rows):
+            said += [made.line() or ""] if isinstance(row, RawRow) and row.line == 101 else []
+    assert made.line() is None and len(said) == (count > 101)
+    assert not any(said) or said[0].startswith("Rows read (rows.jsonl): 100/140")
 
 
 @pytest.mark.parametrize(
