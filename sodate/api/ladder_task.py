@@ -63,6 +63,7 @@ class Task(BaseModel):
     training: dict[str, Any] = {}
     rows: PositiveInt | None = None
     heldout_rows: PositiveInt | None = None
+    max_tokens: PositiveInt | None = None
     seed: int = Field(default=0, ge=0, lt=2**31)
 
     requests_per_month: PositiveInt = 10_000

@@ -67,7 +67,8 @@ class Ladder:
         task = self.given.task
         graders = [word for one in self.graders for word in ("--grader", one)]
         cluster = ["--cluster", task.cluster] if task.cluster else []
-        more = (*more, "--seed", str(task.seed), "--no-baselines")  # every rung is one
+        longest = ["--max-tokens", str(task.max_tokens)] if task.max_tokens else []
+        more = (*more, *longest, "--seed", str(task.seed), "--no-baselines")  # every rung is one
         words = ["eval", model, "--data", str(data), *graders, *cluster, *more]
         return self.shop.done(words, [model, *needs], ladder_rows.kept_replies)
 

@@ -135,6 +135,16 @@ def test_it_stops_at_the_first_rung_that_reaches_the_target_and_writes_what_each
     assert again["results"][0]["ci"] == base["quality"]["ci"]
 
 
+def test_a_task_may_say_how_long_replies_are_at_most(task: Path, commands: Commands, farm: farms.Farm) -> None:
+    def base(longest: int) -> dict[str, Any]:
+        (rung,) = ladder(write(task, model=farm.model, target=0.0, max_tokens=longest))["rungs"]
+        assert f"--max-tokens {longest}" in rung["command"]
+        return rung
+
+    short, long = base(1), base(4)  # the prompts are the same
+    assert 0 < long["tokens_per_request"] - short["tokens_per_request"] <= 3
+
+
 def test_a_schema_and_documents_add_rungs_and_replies_that_fit_already_are_not_asked_again(
     task: Path, commands: Commands, farm: farms.Farm
 ) -> None:
