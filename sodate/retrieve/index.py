@@ -117,12 +117,12 @@ class Index:
         else:
             assert self.encode is not None, "an index with vectors is opened with what encodes its questions"
             pool = self.pool(query, self.encode([query])[0])
-            found = self._word_for_word(fused(pool, encoder["text"], encoder["vector"]), query)[:k]
+            found = self._word_for_word(fused(pool, encoder["text"], encoder["vector"]), query, k)
         return [Found(one.number, one.score, self.passages[one.number], one.share) for one in found]
 
     def candidates(self, query: str, k: int) -> list[Candidate]:
         """The k best by BM25, those that hold what is quoted first."""
-        return self._word_for_word(self._by_words(query, k), query)[:k]
+        return self._word_for_word(self._by_words(query, k), query, k)
 
     def _by_words(self, query: str, k: int) -> list[Candidate]:
         together = [pairs(phrase) for phrase in phrases_of(query)]
@@ -143,8 +143,8 @@ class Index:
             for number, score, cosine in zip(numbers, scores, cosines, strict=True)
         ]
 
-    def _word_for_word(self, found: list[Candidate], query: str) -> list[Candidate]:
-        return word_for_word(found, phrases_of(query), lambda one: self.passages[one.number])
+    def _word_for_word(self, found: list[Candidate], query: str, k: int) -> list[Candidate]:
+        return word_for_word(found, phrases_of(query), k, lambda one: self.passages[one.number])
 
 
 def fused(pool: Sequence[Candidate], text: float, vector: float) -> list[Candidate]:
@@ -164,8 +164,19 @@ def phrases_of(query: str) -> list[str]:
     return [folded(phrase) for phrase in _PHRASE.findall(query)]
 
 
-def word_for_word(found: list[Hit], phrases: Sequence[str], passage: Callable[[Hit], Passage]) -> list[Hit]:
-    """Those first that hold most of the phrases."""
+def word_for_word(
+    found: Sequence[Hit], phrases: Sequence[str], k: int, passage: Callable[[Hit], Passage]
+) -> list[Hit]:  # fmt: skip
+    """The first k, those ahead that hold most of the phrases. None overtakes one that holds all of them, so that no
+    passage is read beyond the k-th such one."""
     if not phrases:
-        return found
-    return sorted(found, key=lambda one: -sum(phrase in folded(passage(one).text) for phrase in phrases))
+        return list(found[:k])
+    read: list[tuple[int, Hit]] = []
+    whole = 0  # passages with all of them
+    for one in found:
+        if whole >= k:
+            break
+        text = folded(passage(one).text)
+        read.append((sum(phrase in text for phrase in phrases), one))
+        whole += read[-1][0] == len(phrases)
+    return [one for _, one in sorted(read, key=lambda held: -held[0])[:k]]

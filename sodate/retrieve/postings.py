@@ -29,6 +29,8 @@ LEVELS = 255
 BATCH = 4096  # passages whose postings are held in memory while an index is made
 LONG = 4096  # postings of a term from which it pays to ask whether they can still change what is best …
 SHARE = 32  # … or, where that is more, as many as this part of all passages
+LOOKED_UP = 16  # postings that are read in the time that one passage takes to be looked up among them
+SURE = 1.00001  # of what can be added: sums of float32 are rounded
 CANDIDATES = 200  # passages of which a phrase is looked for that has no terms to look it up by …
 SPARE = 20  # … and those beyond what was asked for where it has: they may hold its terms and not the phrase
 FILES = ("terms.u64", "starts.i64", "passages.i32", "weights.u8")
@@ -152,8 +154,12 @@ class Postings:
         there = [int(at) if at < len(codes) and codes[at] == one else -1 for at, one in zip(places, asked, strict=True)]
         return [(0, 0) if at < 0 else (int(starts[at]), int(starts[at + 1])) for at in there]
 
-    def best(self, spans: Sequence[Span], k: int, allowed: NDArray[np.bool_] | None) -> list[tuple[int, float]]:
-        """(number, score) of the k best passages above 0, among those that are allowed; of equal ones the first.
+    def best(
+        self, spans: Sequence[Span], k: int, allowed: NDArray[np.bool_] | None,
+        beside: Sequence[tuple[NDArray[np.int64], int]] = (),
+    ) -> list[tuple[int, float]]:  # fmt: skip
+        """(number, score) of the k best passages above 0, among those that are allowed; of equal ones the first. Then
+        for each of `beside`, passages in order and how many of them are wanted, the best of these.
 
         Rare terms come first. Once the k best so far are further ahead than all that is left can add, the postings that
         are left are looked up for those that are still in reach alone, and not read (MaxScore: Turtle & Flood 1995).
@@ -166,11 +172,27 @@ class Postings:
         for at, span in enumerate(ordered):
             left = sum(tops[at:])
             if span.end - span.start >= long and (near := self._in_reach(scores, k, left, allowed)) is not None:
-                totals = scores[near] + self._added(ordered[at:], near)
-                return _ranked(near, totals, k)
+                sets = [(near, k), *((_within(numbers, scores, most, left), most) for numbers, most in beside)]
+                if LOOKED_UP * sum(len(numbers) for numbers, _ in sets) <= span.end - span.start:
+                    rest = list(zip(ordered[at:], tops[at:], strict=True))
+                    return [one for numbers, most in sets for one in self._finished(scores, numbers, most, rest)]
             scores[owners[span.start : span.end]] += np.float32(span.factor) * levels[span.start : span.end]
         near = np.flatnonzero(scores if allowed is None else np.where(allowed, scores, 0))
-        return _ranked(near, scores[near], k)
+        return [one for numbers, most in ((near, k), *beside) for one in _ranked(numbers, scores[numbers], most)]
+
+    def _finished(
+        self, scores: NDArray[np.float32], numbers: NDArray[np.int64], k: int, rest: Sequence[tuple[Span, float]]
+    ) -> list[tuple[int, float]]:
+        """The k best of some passages, whose scores have all but the rest of the terms, each with the most it can add.
+        What can add most is looked up first: after it fewer are in reach."""
+        totals, left = scores[numbers], sum(top for _, top in rest)
+        for span, top in sorted(rest, key=lambda one: -one[1]):
+            totals = totals + self._added([span], numbers)
+            left -= top
+            if len(numbers) > 2 * k:
+                kept = _reaching(totals, k, left)
+                numbers, totals = numbers[kept], totals[kept]
+        return _ranked(numbers, totals, k)
 
     def _in_reach(
         self, scores: NDArray[np.float32], k: int, left: float, allowed: NDArray[np.bool_] | None
@@ -184,7 +206,7 @@ class Postings:
             return None
         best = scores[ahead]
         bound = np.partition(best, len(best) - k)[len(best) - k]
-        near = np.flatnonzero(scores >= max(bound - 1.00001 * left, np.finfo(np.float32).tiny))  # sums of float32 round
+        near = np.flatnonzero(scores >= max(bound - SURE * left, np.finfo(np.float32).tiny))
         return near if allowed is None else near[allowed[near]]
 
     def _added(self, spans: Sequence[Span], numbers: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -217,6 +239,18 @@ class Postings:
     def scores_of(self, spans: Sequence[Span], numbers: NDArray[np.int64]) -> list[float]:
         """The scores of the passages of these numbers, which are in order."""
         return [float(score) for score in self._added(spans, numbers)]
+
+
+def _reaching(totals: NDArray[np.float32], k: int, left: float) -> NDArray[np.bool_]:
+    """Which of more than k can still be among the k best, where none grows by more than `left`."""
+    bound = np.partition(totals, len(totals) - k)[len(totals) - k]
+    kept: NDArray[np.bool_] = totals >= bound - SURE * left
+    return kept
+
+
+def _within(numbers: NDArray[np.int64], scores: NDArray[np.float32], k: int, left: float) -> NDArray[np.int64]:
+    """Those of some passages that can still be among the k best of them."""
+    return numbers[_reaching(scores[numbers], k, left)] if len(numbers) > k else numbers
 
 
 def _ranked(numbers: NDArray[np.int64], scores: NDArray[np.float32], k: int) -> list[tuple[int, float]]:
@@ -256,12 +290,9 @@ def search(
     for at, (part, own) in enumerate(zip(parts, spans, strict=True)):
         among = allowed[at] if allowed else None
         first = k if all(together) else max(k, CANDIDATES)
-        best = part.best(own, first, among)
-        for wanted in together:
-            numbers = part.holding(wanted)
-            numbers = numbers if among is None else numbers[among[numbers]]
-            best += _ranked(numbers, np.array(part.scores_of(own, numbers)), k + SPARE)
-        found |= {(at, number): score for number, score in best}
+        holding = [part.holding(wanted) for wanted in together]
+        beside = [(some if among is None else some[among[some]], k + SPARE) for some in holding]
+        found |= {(at, number): score for number, score in part.best(own, first, among, beside)}
     hits = sorted((Hit(at, number, score) for (at, number), score in found.items()), key=_first)
     return hits if together else hits[:k], whole
 

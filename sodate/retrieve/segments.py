@@ -112,5 +112,5 @@ def search(segments: Sequence[Segment], query: str, k: int, among: Collection[in
 
     return [
         (segments[hit.part].document(hit.number), Found(n, hit.score, passage(hit), share(hit.score, whole)))
-        for n, hit in enumerate(word_for_word(hits, phrases, passage)[:k])
+        for n, hit in enumerate(word_for_word(hits, phrases, k, passage))
     ]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sodate.api import retrieval
 from sodate.core.errors import SodateError, UsageError
 from sodate.retrieve import build as building
-from sodate.retrieve import catalogue, postings, segments
+from sodate.retrieve import catalogue, postings, segments, store
 from sodate.retrieve.build import build
 from sodate.retrieve.passages import Passage
 from sodate.retrieve.terms import terms
@@ -95,6 +95,32 @@ def test_what_cannot_change_the_best_is_not_read_and_the_best_are_the_same(
     assert looked_up and max(looked_up) < 100
 
 
+@pytest.mark.parametrize("dear", [0, 10**9])  # looking up costs nothing, so that it is done; or too much
+def test_the_best_of_those_with_a_phrase_are_the_same_read_and_looked_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dear: int
+) -> None:
+    draw = random.Random(4)
+    texts = [[f"t{min(int(draw.expovariate(0.3)), 30)}" for _ in range(20)] for _ in range(400)]
+    query, phrase, k = ["t0", "t1", "t2", "t9", "t25"], ["t1", "t4"], 3
+    every = dict(ranked(texts, query, 400, tmp_path))
+    holding = [number for number in every if set(phrase) <= set(texts[number])]
+    wanted = {*list(every)[:k], *holding[: k + postings.SPARE]}  # both are in the order of their scores
+    monkeypatch.setattr(postings, "LONG", 1)
+    monkeypatch.setattr(postings, "SHARE", 1000)
+    monkeypatch.setattr(postings, "LOOKED_UP", dear)
+    looked_up: list[int] = []
+    real = postings.Postings._added
+    monkeypatch.setattr(
+        postings.Postings, "_added", lambda self, spans, near: looked_up.append(len(near)) or real(self, spans, near)
+    )
+    hits, _ = postings.search([postings.Postings(tmp_path / "0", 400, 0.9)], query, k, together=[phrase])
+    assert {hit.number: hit.score for hit in hits} == {
+        number: pytest.approx(every[number], rel=1e-5) for number in wanted
+    }
+    assert len(holding) > 100 and bool(looked_up) == (dear == 0)
+    assert not looked_up or min(looked_up) < len(holding) // 2  # who is out of reach is not looked up again
+
+
 @pytest.mark.parametrize(
     ("asked", "written"),
     [("ＡＢＣ１２", "abc12"), ("ｶﾞｿﾘﾝ", "ガソリン"), ("Straße", "STRASSE"), ("髙", "髙"), ("x", "x"), ("あ", "あ")],
@@ -160,6 +186,17 @@ def test_a_quoted_phrase_is_found_however_far_behind_it_stands_and_is_no_sum_of_
     first, *others = index.search("「送料は無料」", 3)
     assert first.passage.file == "y.txt" and len(others) == 2
     assert index.search("『ありがとう』", 1)[0].passage.file == "z.txt"  # grammar alone: no pairs to look it up by
+
+
+def test_of_many_passages_with_a_quoted_phrase_no_more_are_read_than_are_wanted(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build([write(tmp_path / "docs", **{f"m{n}_txt": f"{n}番でも送料は無料です。" for n in range(60)})], "faq")
+    read: list[int] = []
+    real = store.Passages.__getitem__
+    monkeypatch.setattr(store.Passages, "__getitem__", lambda self, number: read.append(number) or real(self, number))
+    assert len(catalogue.find("faq").search("「送料は無料」", 3)) == 3
+    assert len(set(read)) == 3
 
 
 def test_a_quoted_phrase_comes_first_over_segments_too_among_the_documents_that_are_searched(tmp_path: Path) -> None:
