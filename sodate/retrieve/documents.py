@@ -13,8 +13,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from html.parser import HTMLParser
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,8 @@ from sodate.core.paths import refusal
 from sodate.core.text import en, ja, tr
 from sodate.data.encodings import NAMES, SAMPLE, detect
 from sodate.data.read import RawRow, read_rows
+from sodate.retrieve.hypertext import Page
+from sodate.retrieve.sections import Section
 
 KINDS = (".md", ".markdown", ".txt", ".html", ".htm", ".csv", ".tsv", ".jsonl", ".pdf", ".docx")
 SOURCES = (
@@ -40,18 +41,6 @@ TEXTS = ("text", "content", "body", "本文", "内容", "answer", "回答")
 EXTRA = tr(
     "Install the extra: pip install 'sodate[documents]'", "追加機能を入れてください: pip install 'sodate[documents]'"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """Text under the headings `titles`, outermost first. `place` is where it begins: `line 12`, `page 3`, `row 5`.
-    `whole`: not to be cut between sentences, as a table's row."""
-
-    text: str
-    place: str
-    titles: tuple[str, ...] = ()
-    whole: bool = False
-    id: str = ""  # the row's own, where it has one
 
 
 Note = Callable[[str, str], None]
@@ -97,7 +86,7 @@ def read_apart(path: Path, note: Note) -> list[Section]:
     found, notes = limited(work, path.name, seconds=SECONDS, memory=MEMORY, output=LARGEST)
     for code, english, japanese in notes:
         note(code, tr(english, japanese))
-    return [Section(**(one | {"titles": tuple(one["titles"])})) for one in found]
+    return [Section(**(one | {key: tuple(one[key]) for key in ("titles", "lines")})) for one in found]
 
 
 def import_readers() -> None:
@@ -162,10 +151,12 @@ def _with_tables(lines: list[str], began: int, titles: tuple[str, ...]) -> Itera
             end += 1
         if not table:
             first = next((n for n in range(at, end) if lines[n].strip()), at)
-            yield Section("\n".join(lines[first:end]), f"line {began + first}", titles)
+            own = range(began + first, began + end)
+            yield Section("\n".join(lines[first:end]), f"line {began + first}", titles, lines=own)
         else:
-            header, *rows = [line for line in lines[at:end] if not _TABLE_RULE.match(line)] or [""]
-            yield Section("\n".join([header, *rows]), f"line {began + at}", titles, whole=True)
+            kept = [n for n in range(at, end) if not _TABLE_RULE.match(lines[n])]
+            text = "\n".join(lines[n] for n in kept)
+            yield Section(text, f"line {began + at}", titles, whole=True, lines=[began + n for n in kept])
         at = end
 
 
@@ -192,65 +183,15 @@ def _plain(path: Path, note: Note) -> Iterator[Section]:
             part.append(line)
             continue
         if part:
-            yield Section("\n".join(part), f"line {number - len(part)}", titles)
+            own = range(number - len(part), number)
+            yield Section("\n".join(part), f"line {own[0]}", titles, lines=own)
             part = []
         if heading is not None:
             titles = (next(filter(None, heading.groups())).strip(),)
 
 
-class _Page(HTMLParser):
-    """The text of a page under its headings; scripts, styles and what is hidden are no text."""
-
-    SILENT = ("script", "style", "noscript", "template", "svg", "head", "nav")
-    BLOCKS = ("p", "div", "li", "tr", "br", "section", "article", "table", "ul", "ol", "dd", "dt", "pre", "blockquote")
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.sections: list[Section] = []
-        self.titles: list[tuple[int, str]] = []
-        self.text: list[str] = []
-        self.silent: list[str] = []  # elements without text that are open
-        self.heading: int | None = None
-        self.began = 1
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if "head" in self.silent and (tag == "body" or tag in self.BLOCKS or re.fullmatch("h[1-6]", tag)):
-            self.silent.clear()  # its end may be left out
-        if tag in self.SILENT:
-            self.silent.append(tag)
-        elif re.fullmatch("h[1-6]", tag):
-            self.flush()
-            self.heading = int(tag[1])
-        elif tag in ("td", "th"):
-            self.text.append(" | ")
-        elif tag in self.BLOCKS:
-            self.text.append("\n")
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in self.silent:
-            self.silent.remove(tag)
-        elif self.heading is not None and tag == f"h{self.heading}":
-            title = " ".join("".join(self.text).split())
-            self.titles = [*[one for one in self.titles if one[0] < self.heading], (self.heading, title)]
-            self.text, self.heading = [], None
-            self.began = self.getpos()[0]
-        elif tag in self.BLOCKS:
-            self.text.append("\n")
-
-    def handle_data(self, data: str) -> None:
-        if not self.silent:
-            self.text.append(data)
-
-    def flush(self) -> None:
-        lines = (" ".join(line.split()) for line in "".join(self.text).split("\n"))
-        text = "\n".join(line for line in lines if line)
-        if text:
-            self.sections.append(Section(text, f"line {self.began}", tuple(title for _, title in self.titles)))
-        self.text, self.began = [], self.getpos()[0]
-
-
 def _html(path: Path, note: Note) -> Iterator[Section]:
-    page = _Page()
+    page = Page()
     page.feed(_text(path))
     page.close()
     page.flush()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from sodate.retrieve.documents import Section
+from sodate.retrieve.sections import Section
 
 WIDTH = 1000  # columns of a passage at most, a wide character counting two: 500 Japanese ones, or 180 English words
 _END = re.compile(r"[。！？]+[」』）]*|[!?]+(?=\s)|(?<=[a-z0-9)])\.(?=\s+[A-Z])|\n+")  # of a sentence
@@ -62,42 +63,70 @@ def _cut(file: str, sections: list[Section], most: int, overlap: int) -> Iterato
         return
     first = sections[0]
     text = "\n".join(section.text.strip("\n") for section in sections)
-    for piece in _rows(text, most) if first.whole else _sentences(text, most, overlap):
-        yield Passage(file, first.place, first.titles, piece, first.id)
+    starts: list[int] = []  # of the lines of the text, and the place of each: made where there is more than one piece
+    places: list[str] = []
+    for at, piece in _rows(text, most) if first.whole else _sentences(text, most, overlap):
+        if at and not starts:
+            starts, places = _places(sections)
+        place = places[bisect_right(starts, at) - 1] if at else first.place
+        yield Passage(file, place, first.titles, piece, first.id)
 
 
-def _rows(text: str, most: int) -> Iterator[str]:
-    """A table whole, or where it is too long its rows, each part under the header."""
+def _places(sections: list[Section]) -> tuple[list[int], list[str]]:
+    """Where each line of the sections' text begins, and its place; all of a section where that is all one knows."""
+    starts: list[int] = []
+    places: list[str] = []
+    at = 0
+    for section in sections:
+        above = len(section.text) - len(section.text.lstrip("\n"))
+        for number, line in enumerate(section.text.strip("\n").split("\n"), above):
+            starts.append(at)
+            places.append(f"line {section.lines[number]}" if section.lines else section.place)
+            at += len(line) + 1
+    return starts, places
+
+
+def _rows(text: str, most: int) -> Iterator[tuple[int, str]]:
+    """A table whole, or where it is too long its rows, each part under the header; with where its rows begin."""
     header, *rows = text.split("\n")
     part: list[str] = []
+    began, at = 0, len(header) + 1
     for row in rows:
         if part and width("\n".join([header, *part, row])) > most:
-            yield "\n".join([header, *part])
-            part = []
+            yield began, "\n".join([header, *part])
+            part, began = [], at
         part.append(row)
-    yield "\n".join([header, *part])
+        at += len(row) + 1
+    yield began, "\n".join([header, *part])
 
 
-def _sentences(text: str, most: int, overlap: int) -> Iterator[str]:
-    """Whole sentences, as many as fit; one that is too long alone is cut where it is."""
+def _sentences(text: str, most: int, overlap: int) -> Iterator[tuple[int, str]]:
+    """Whole sentences, as many as fit, with where they begin; one that is too long alone is cut where it is."""
     if 2 * len(text) <= most or width(text) <= most:
         if whole := text.strip():
-            yield whole
+            yield 0, whole
         return
     part: list[tuple[str, int]] = []  # sentences with their columns
     held, new = 0, False  # columns of the part, and whether it has more than what the one before it has
+    end = 0  # of the part within the text
+
+    def made() -> tuple[int, str]:
+        whole = "".join(some for some, _ in part)
+        return end - len(whole.lstrip()), whole.strip()
+
     for sentence in _split(text):
         for piece in _too_long(sentence, most):
             own = width(piece)
             if new and held + (own if piece == piece.rstrip() else width(piece.rstrip())) > most:
-                yield "".join(some for some, _ in part).strip()
+                yield made()
                 part = _end(part, min(overlap, most - own))
                 held, new = sum(columns for _, columns in part), False
             part.append((piece, own))
+            end += len(piece)
             held += own
             new = new or bool(piece.strip())
     if new:
-        yield "".join(some for some, _ in part).strip()
+        yield made()
 
 
 def _split(text: str) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +14,9 @@ from hypothesis import strategies as st
 from sodate.core.errors import SodateError
 from sodate.core.text import tr
 from sodate.retrieve import documents
-from sodate.retrieve.documents import Section, read_document
+from sodate.retrieve.documents import read_document
 from sodate.retrieve.passages import WIDTH, passages, width
+from sodate.retrieve.sections import Section
 
 
 def read(path: Path) -> list[tuple[str, tuple[str, ...], str]]:
@@ -47,6 +49,46 @@ def test_html_is_read_without_scripts_and_styles_in_whatever_encoding(tmp_path: 
     found = read(file)
     assert [titles for _, titles, _ in found] == [("会社概要",), ("会社概要", "沿革")]
     assert found[0][2] == "所在地は東京です。\n| 電話 | なし" and found[1][2] == "創業は昭和。"
+
+
+SENTENCES = [f"{n}番の窓口は{n * 7}号室にあります。" for n in range(100)]
+
+
+def _hard_wrapped() -> str:
+    return "案内\n\n" + "\n".join(SENTENCES) + "\n"
+
+
+def _chapters() -> str:
+    return "# 章\n\n" + "\n\n".join("".join(SENTENCES[n : n + 5]) for n in range(0, 100, 5)) + "\n"
+
+
+def _table() -> str:
+    return "前置き。\n\n| 番号 | 窓口 |\n|---|---|\n" + "\n".join(f"| {n} | {one} |" for n, one in enumerate(SENTENCES))
+
+
+def _page() -> str:
+    return "<html><body>\n<h1>章</h1>\n<p>\n" + "</p>\n\n<p>".join(f"<b>{one[:2]}</b>{one[2:]}" for one in SENTENCES)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("a.txt", _hard_wrapped()), ("a.md", _chapters()), ("b.md", _table()), ("a.html", _page())],
+)
+@pytest.mark.parametrize("overlap", [0, 60])
+def test_every_passage_of_a_long_section_has_the_line_that_its_text_begins_on(
+    tmp_path: Path, name: str, text: str, overlap: int
+) -> None:
+    (tmp_path / name).write_text(text)
+    sections = read_document(tmp_path / name, lambda code, said: pytest.fail(said))
+    lines = [re.sub("<[^>]*>", "", line) for line in text.split("\n")]
+    made = list(passages(name, sections, 400, overlap))
+    places = [int(one.place.removeprefix("line ")) for one in made]
+    assert len(made) > 8 and places == sorted(set(places))  # each its own
+    for one, place in zip(made[2:], places[2:], strict=True):  # those before begin under the heading or the header
+        own = next(line for line in one.text.split("\n") if "号室" in line)
+        first = own.split("。")[0]
+        assert first in lines[place - 1]
+    assert all(any(sentence in one.text for one in made) for sentence in SENTENCES)
 
 
 def test_text_in_shift_jis_is_read_by_paragraph(tmp_path: Path) -> None:
@@ -258,11 +300,11 @@ def test_formulas_in_cells_are_text_like_any_other(tmp_path: Path) -> None:
 def test_a_document_that_its_reader_never_ends_with_is_refused_and_the_next_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def spins(path: Path, note: documents.Note) -> Iterator[documents.Section]:
+    def spins(path: Path, note: documents.Note) -> Iterator[Section]:
         while path.stem == "odd":
             pass
         note("odd", tr("seen", "見た"))
-        yield documents.Section("text", "page 1", ("title",))
+        yield Section("text", "page 1", ("title",))
 
     monkeypatch.setitem(documents._READERS, ".pdf", spins)
     monkeypatch.setattr(documents, "SECONDS", 0.3)
@@ -272,5 +314,5 @@ def test_a_document_that_its_reader_never_ends_with_is_refused_and_the_next_is_r
         documents.read_apart(tmp_path / "odd.pdf", lambda code, said: None)
     notes: list[tuple[str, str]] = []
     (section,) = documents.read_apart(tmp_path / "even.pdf", lambda code, said: notes.append((code, said)))
-    assert section == documents.Section("text", "page 1", ("title",))
+    assert section == Section("text", "page 1", ("title",))
     assert notes == [("odd", "seen")]
