@@ -62,11 +62,14 @@ class Ladder:
         """The held-out rows with these prompts, as a file."""
         return self.shop.file(ladder_rows.written(self.rows.heldout, prompt))
 
-    def measure(self, model: str, data: Path, *more: str, needs: Sequence[str] = ()) -> Done:
-        """What `sodate eval` says of a model on a file of prompts."""
+    def measure(
+        self, model: str, data: Path, *more: str, needs: Sequence[str] = (), deciding: bool = True
+    ) -> Done:  # fmt: skip
+        """What `sodate eval` says of a model on a file of prompts; they are held-out rows where they are `deciding`.
+        Of others only the mean is used, and they need no column that says which of them are related."""
         task = self.given.task
         graders = [word for one in self.graders for word in ("--grader", one)]
-        cluster = ["--cluster", task.cluster] if task.cluster else []
+        cluster = ["--cluster", task.cluster] if task.cluster and deciding else []
         longest = ["--max-tokens", str(task.max_tokens)] if task.max_tokens else []
         more = (*more, *longest, "--seed", str(task.seed), "--no-baselines")  # every rung is one
         words = ["eval", model, "--data", str(data), *graders, *cluster, *more]
@@ -123,7 +126,7 @@ def choose_prompt(whole: Ladder) -> tuple[Candidate, tuple[Done, ...]]:
     tried = []
     for one in candidates:
         data = whole.shop.file(ladder_rows.written(develop, one.prompt))
-        tried.append(whole.measure(whole.model, data))
+        tried.append(whole.measure(whole.model, data, deciding=False))
     first = tried[0].result["results"][0]["grader"]
     means = [mean([one[first] for one in done.kept["scores"]]) for done in tried]
     best = max(range(len(means)), key=lambda n: (means[n], -n))

@@ -135,6 +135,17 @@ def test_it_stops_at_the_first_rung_that_reaches_the_target_and_writes_what_each
     assert again["results"][0]["ci"] == base["quality"]["ci"]
 
 
+def test_only_the_rows_that_decide_need_the_column_of_what_is_related(
+    task: Path, commands: Commands, farm: farms.Farm
+) -> None:
+    rows = [row(n, what) | {"day": f"day {n}"} for n in (20, 21) for what in WHAT]
+    farms.write_rows(task.parent / "heldout.jsonl", rows)
+    found = ladder(write(task, model=farm.model, cluster="day", rows=8), every=True)
+    assert found["skipped"] == [] and found["rungs"][-1]["name"] == "sft-8"
+    assert all("--cluster day" in one["command"] for one in found["rungs"])
+    assert not any("--cluster" in words for words in commands.ran if "--alone" not in words)
+
+
 def test_a_task_may_say_how_long_replies_are_at_most(task: Path, commands: Commands, farm: farms.Farm) -> None:
     def base(longest: int) -> dict[str, Any]:
         (rung,) = ladder(write(task, model=farm.model, target=0.0, max_tokens=longest))["rungs"]
