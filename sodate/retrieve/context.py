@@ -32,6 +32,7 @@ JAPANESE = (
 
 
 CITE = "[*]"
+_GONE = re.compile(r"^\[\*\][ \t]*|[ \t]*\[\*\]", re.MULTILINE)
 
 
 def question(messages: Sequence[Message]) -> str:
@@ -52,8 +53,9 @@ def with_passages(messages: Sequence[Message], passages: Sequence[Passage]) -> l
 
 
 def cited(text: str, number: int | None) -> str:
-    """A reply in which CITE stands for the passage it rests on, with that passage's number; without one, it goes."""
-    return text.replace(CITE, "" if number is None else f"[{number}]")
+    """A reply in which CITE stands for the passage it rests on, with that passage's number; without one, it goes, and
+    the space that parted it from the word before."""
+    return _GONE.sub("", text) if number is None else text.replace(CITE, f"[{number}]")
 
 
 def without_passages(messages: Sequence[Message]) -> list[Message]:

@@ -17,7 +17,7 @@ from sodate.core.errors import SodateError, UsageError
 from sodate.core.types import Message
 from sodate.release import aliases, registry
 from sodate.retrieve import build, catalogue
-from sodate.retrieve.context import with_passages
+from sodate.retrieve.context import cited, with_passages
 from sodate.retrieve.index import Found, Weights
 from sodate.retrieve.passages import Passage
 from tests.tiny import llama_folder
@@ -185,6 +185,19 @@ def test_answers_and_evaluations_see_what_training_saw(
     done = sodate.evaluate(entry.id, file, "exact", index=faq, max_new_tokens=2)
     assert [list(one) for one in seen] == [expected]
     assert json.loads((done.report.parent / "result.json").read_text())["data"]["index"] == "faq@1"
+
+
+@pytest.mark.parametrize(
+    ("reply", "without", "third"),
+    [
+        ("It is 3 pounds [*].", "It is 3 pounds.", "It is 3 pounds [3]."),
+        ("[*] It is free.\n[*] Always [*]", "It is free.\nAlways", "[3] It is free.\n[3] Always [3]"),
+        ("送料は無料です[*]。", "送料は無料です。", "送料は無料です[3]。"),
+        ("See [*] and [*], too.", "See and, too.", "See [3] and [3], too."),
+    ],
+)
+def test_a_mark_that_goes_leaves_no_space_before_what_follows(reply: str, without: str, third: str) -> None:
+    assert cited(reply, None) == without and cited(reply, 3) == third
 
 
 def test_a_mark_in_a_reply_becomes_the_number_of_the_passage_that_answers(faq: str, tmp_path: Path) -> None:
