@@ -123,11 +123,13 @@ def _check(paths: Sequence[Path], outputs: tuple[Path, Path], by: By, share: flo
             file=wrong,
         )
     resolved = [path.resolve() for path in (*paths, *outputs)]
-    if len(set(resolved)) != len(resolved):
+    if twice := next((path for path in resolved if resolved.count(path) > 1), None):
         raise UsageError(
+            tr(f"{twice} is named twice.", f"{twice} が二度指定されています。"),
             tr("Every input and output must be a different file.", "入力と出力はすべて別のファイルにしてください。"),
             code="bad_value",
             param="train",
+            file=twice,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -213,7 +214,7 @@ def test_wrong_split_commands_are_usage_errors(tmp_path: Path) -> None:
     for wrong in ({"share": 1.5}, {"by": "group"}, {"column": "x"}):
         with pytest.raises(UsageError):
             split([path], other, tmp_path / "c.jsonl", **wrong)
-    with pytest.raises(UsageError, match="different file"):
+    with pytest.raises(UsageError, match=re.escape(f"{path.resolve()} is named twice")):
         split([path], path, other)
 
 
