@@ -179,7 +179,8 @@ def log_probabilities(loaded: Model, rows: Sequence[Asked], chosen: Sequence[str
         progress.report("replies", start, len(prompts), loaded.files.name)
         engine.versions.select(loaded.version)
         try:
-            found += likelihoods(loaded.model, prompts[start : start + 256], ids, FLOOR)
+            with engine.adapting():
+                found += likelihoods(loaded.model, prompts[start : start + 256], ids, FLOOR)
         finally:
             engine.versions.select("")
     return np.array([one.logp for one in found]), np.array([one.exact for one in found])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -112,8 +113,12 @@ class TorchEngine:
         self.requests.running.append(RunningRequest(request, root, most, stream, matcher))
 
     def step(self) -> list[Event]:
-        with threads.adapting(self._watch):
+        with self.adapting():
             return self._step()
+
+    def adapting(self) -> AbstractContextManager[None]:
+        """Within, this thread's products have as many threads as have a core to themselves."""
+        return threads.adapting(self._watch)
 
     @torch.inference_mode()
     def _step(self) -> list[Event]:

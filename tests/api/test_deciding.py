@@ -17,6 +17,8 @@ from sodate.api import deciding
 from sodate.api.loading import load
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.types import Message
+from sodate.generate import branches
+from sodate.kernels.threads import Watch
 from sodate.library.store import find
 from sodate.release.registry import find_version, register, verify
 from tests import farm as farms
@@ -70,6 +72,26 @@ def test_probabilities_are_those_of_the_whole_replies(farm: farms.Farm, tmp_path
         assert list(one["probabilities"].values()) == pytest.approx(expected.tolist(), abs=2e-3)
         assert one["answer"] == OPTIONS[int(expected.argmax())] and one["line"] == n + 1
         assert one["confidence"] == max(one["probabilities"].values()) and not one["handed_over"]
+
+
+def test_beside_a_busy_program_a_decision_takes_the_threads_that_have_a_core(
+    farm: farms.Farm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    had: list[int] = []
+    whole, before = branches.likelihoods, torch.get_num_threads()
+
+    def seen(*given: Any) -> Any:
+        had.append(torch.get_num_threads())
+        return whole(*given)
+
+    monkeypatch.setattr(branches, "likelihoods", seen)
+    monkeypatch.setattr(Watch, "adapt", lambda watch: torch.set_num_threads(1))  # as if all others were taken
+    torch.set_num_threads(2)
+    try:
+        sodate.decide(farm.model, rows(tmp_path / "data.jsonl", 1, OPTIONS), options=OPTIONS)
+        assert had == [1] and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_too_few_rows_say_how_many_it_takes(farm: farms.Farm, tmp_path: Path) -> None:
