@@ -8,12 +8,11 @@
 #include "_compiled.h"
 #include "_vector.h"
 
-enum { LANES = 16, PART = 16 /* numbers of a value whose sums stay in registers */, SIX = 6 };
+enum { LANES = 16, PART = 16 /* numbers of a value whose sums stay in registers */ };
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
 #define OWN512 __attribute__((target("avx512f")))
-#define OWN256 __attribute__((target("avx2,fma")))
 
 int attends_in_lanes(Py_ssize_t queries, Py_ssize_t size, Py_ssize_t dim)
 {
@@ -52,34 +51,6 @@ OWN512 static void add_up512(const float *weights, const float *values, float *m
     }
 }
 
-/* The same for `some` numbers of the values, at most SIX: as many as there are registers for. */
-OWN256 static inline __attribute__((always_inline)) void add_some256(const float *weights, const float *values, float *made, Py_ssize_t dim,
-                                                                     Py_ssize_t count, const int some)
-{
-    __m256 sum[SIX][2];
-    _Pragma("GCC unroll 6") for (int i = 0; i < some; i++)
-        sum[i][0] = _mm256_loadu_ps(made + i * LANES), sum[i][1] = _mm256_loadu_ps(made + i * LANES + LANES / 2);
-    for (Py_ssize_t t = 0; t < count; t++) {
-        const __m256 low = _mm256_loadu_ps(weights + t * LANES), high = _mm256_loadu_ps(weights + t * LANES + LANES / 2);
-        _Pragma("GCC unroll 6") for (int i = 0; i < some; i++) {
-            const __m256 value = _mm256_broadcast_ss(values + t * dim + i);
-            sum[i][0] = _mm256_fmadd_ps(low, value, sum[i][0]);
-            sum[i][1] = _mm256_fmadd_ps(high, value, sum[i][1]);
-        }
-    }
-    _Pragma("GCC unroll 6") for (int i = 0; i < some; i++)
-        _mm256_storeu_ps(made + i * LANES, sum[i][0]), _mm256_storeu_ps(made + i * LANES + LANES / 2, sum[i][1]);
-}
-
-OWN256 static void add_up256(const float *weights, const float *values, float *made, Py_ssize_t dim, Py_ssize_t count)
-{
-    Py_ssize_t d = 0;
-    for (; d + SIX <= dim && dim - d != 8; d += SIX)
-        add_some256(weights, values + d, made + d * LANES, dim, count, SIX);
-    for (; d < dim; d += 4) /* dim is a multiple of 16 */
-        add_some256(weights, values + d, made + d * LANES, dim, count, 4);
-}
-
 static void score(const float *side, const float *keys, float *weights, Py_ssize_t dim)
 {
     if (__builtin_cpu_supports("avx512f"))
@@ -90,7 +61,10 @@ static void score(const float *side, const float *keys, float *weights, Py_ssize
 
 static void add_up(const float *weights, const float *values, float *made, Py_ssize_t dim, Py_ssize_t count)
 {
-    (__builtin_cpu_supports("avx512f") ? add_up512 : add_up256)(weights, values, made, dim, count);
+    if (__builtin_cpu_supports("avx512f"))
+        add_up512(weights, values, made, dim, count);
+    else
+        add_products(weights, values, dim, made, count, dim); /* dim is a multiple of 16, which sixes and fours make up */
 }
 #else
 int attends_in_lanes(Py_ssize_t queries, Py_ssize_t size, Py_ssize_t dim) { return 0; }

@@ -28,6 +28,10 @@ void side_by_side(const float *x, Py_ssize_t rows, Py_ssize_t k, Py_ssize_t from
  * `stride`; there is room for 16 in `out`, and what is put there beyond `rows` means nothing. */
 void panel_rows(const uint8_t *panel, const float *x, Py_ssize_t stride, float *out, Py_ssize_t k, Py_ssize_t rows, int size);
 
+/* out (rows, 16) += numbers (columns, 16) times x, of which a column's `rows` numbers lie side by side, `stride` from the next column's;
+ * with AVX2, which needs room for the next multiple of 4 or 6 rows. */
+void add_products(const float *numbers, const float *x, Py_ssize_t stride, float *out, Py_ssize_t columns, Py_ssize_t rows);
+
 /* out = act(gate) · up, of `size` numbers, on one thread. */
 void gate_of(const float *gate, const float *up, float *out, Py_ssize_t size, int kind);
 

@@ -71,17 +71,30 @@ OWN256 INSIDE Column halves256(const uint8_t *p)
     return to;
 }
 
-/* Column j of the eight whose q begin at `q`. */
-OWN256 INSIDE Column column256(const uint8_t *q, const int j, const Column d, const Column m, const int bits)
+/* A block: its d and m, and where the q of its next eight columns begin. */
+typedef struct { Column d, m; const uint8_t *q; } Scaled;
+
+OWN256 INSIDE Scaled block256(const uint8_t *p, const int bits)
+{
+    const Column d = halves256(p);
+    const Scaled to = {d, bits == 4 ? halves256(p + HALVES) : d, p + (bits == 4 ? 2 * HALVES : HALVES)};
+    for (int line = 0; line < SIZE(bits); line += LINE)
+        _mm_prefetch((const char *)(p + AHEAD(bits) + line), _MM_HINT_T0);
+    return to;
+}
+
+/* Column j of these eight. */
+OWN256 INSIDE Column column256(const Scaled *block, const int j, const int bits)
 {
     Column to;
     for (int side = 0; side < 2; side++)
         if (bits == 4) {
-            const __m256i words = _mm256_srli_epi32(_mm256_loadu_si256((const __m256i *)q + side), 4 * j);
-            to.at[side] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(_mm256_and_si256(words, _mm256_set1_epi32(15))), d.at[side], m.at[side]);
+            const __m256i words = _mm256_srli_epi32(_mm256_loadu_si256((const __m256i *)block->q + side), 4 * j);
+            const __m256 found = _mm256_cvtepi32_ps(_mm256_and_si256(words, _mm256_set1_epi32(15)));
+            to.at[side] = _mm256_fmadd_ps(found, block->d.at[side], block->m.at[side]);
         } else {
-            const __m256i bytes = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(q + j * ROWS + side * ROWS / 2)));
-            to.at[side] = _mm256_mul_ps(_mm256_cvtepi32_ps(bytes), d.at[side]);
+            const __m256i bytes = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(block->q + j * ROWS + side * ROWS / 2)));
+            to.at[side] = _mm256_mul_ps(_mm256_cvtepi32_ps(bytes), block->d.at[side]);
         }
     return to;
 }
@@ -94,13 +107,10 @@ OWN256 INSIDE void panel256(const uint8_t *p, const float *x, Py_ssize_t stride,
         for (int w = 0; w < ways; w++)
             sum[r][w][0] = sum[r][w][1] = _mm256_setzero_ps();
     for (Py_ssize_t at = 0; at < k; at += BLOCK, p += SIZE(bits)) {
-        const Column d = halves256(p), m = bits == 4 ? halves256(p + HALVES) : d;
-        const uint8_t *q = p + (bits == 4 ? 2 * HALVES : HALVES);
-        for (int line = 0; line < SIZE(bits); line += LINE)
-            _mm_prefetch((const char *)(p + AHEAD(bits) + line), _MM_HINT_T0);
-        for (int g = 0; g < BLOCK; g += WORD, q += WORD * ROWS * bits / 8)
+        Scaled block = block256(p, bits);
+        for (int g = 0; g < BLOCK; g += WORD, block.q += WORD * ROWS * bits / 8)
             _Pragma("GCC unroll 8") for (int j = 0; j < WORD; j++) {
-                const Column weight = column256(q, j, d, m, bits);
+                const Column weight = column256(&block, j, bits);
                 _Pragma("GCC unroll 4") for (int r = 0; r < rows; r++) {
                     const __m256 own = _mm256_broadcast_ss(x + r * stride + at + g + j);
                     for (int side = 0; side < 2; side++)
@@ -116,7 +126,7 @@ OWN256 INSIDE void panel256(const uint8_t *p, const float *x, Py_ssize_t stride,
         }
 }
 
-/* out (rows, 16) += what these rows of x, side by side, make of the numbers (columns, 16). */
+/* `add_products` for few rows, whose sums registers hold. */
 OWN256 INSIDE void add256(const float *numbers, const float *x, Py_ssize_t stride, float *out, Py_ssize_t columns, const int rows)
 {
     __m256 sum[SIX][2];
@@ -124,7 +134,7 @@ OWN256 INSIDE void add256(const float *numbers, const float *x, Py_ssize_t strid
         _Pragma("GCC unroll 2") for (int side = 0; side < 2; side++)
             sum[r][side] = _mm256_loadu_ps(out + r * ROWS + side * ROWS / 2);
     for (Py_ssize_t i = 0; i < columns; i++) {
-        const __m256 low = _mm256_load_ps(numbers + i * ROWS), high = _mm256_load_ps(numbers + i * ROWS + ROWS / 2);
+        const __m256 low = _mm256_loadu_ps(numbers + i * ROWS), high = _mm256_loadu_ps(numbers + i * ROWS + ROWS / 2);
         _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
             const __m256 own = _mm256_broadcast_ss(x + i * stride + r);
             sum[r][0] = _mm256_fmadd_ps(low, own, sum[r][0]);
@@ -145,6 +155,15 @@ OWN256 static void six256(const float *numbers, const float *x, Py_ssize_t strid
     add256(numbers, x, stride, out, columns, SIX);
 }
 
+void add_products(const float *numbers, const float *x, Py_ssize_t stride, float *out, Py_ssize_t columns, Py_ssize_t rows)
+{
+    for (Py_ssize_t r = 0; r < rows;) {
+        const Py_ssize_t left = rows - r, most = left <= FEW || left == 7 || left == 8 ? FEW : SIX; /* 5 are one time six, 7 two times four */
+        (most == SIX ? six256 : four256)(numbers, x + r, stride, out + r * ROWS, columns);
+        r += most;
+    }
+}
+
 /* More rows than FEW: registers hold the sums of six, so that a few blocks are made numbers first, for all to meet. */
 OWN256 INSIDE void many256(const uint8_t *p, const float *x, Py_ssize_t stride, float *out, Py_ssize_t k, const int bits, Py_ssize_t rows)
 {
@@ -153,22 +172,15 @@ OWN256 INSIDE void many256(const uint8_t *p, const float *x, Py_ssize_t stride, 
     for (Py_ssize_t at = 0; at < k; at += PIECE) {
         const Py_ssize_t columns = k - at < PIECE ? k - at : PIECE;
         for (Py_ssize_t i = 0; i < columns; i += BLOCK, p += SIZE(bits)) {
-            const Column d = halves256(p), m = bits == 4 ? halves256(p + HALVES) : d;
-            const uint8_t *q = p + (bits == 4 ? 2 * HALVES : HALVES);
-            for (int line = 0; line < SIZE(bits); line += LINE)
-                _mm_prefetch((const char *)(p + AHEAD(bits) + line), _MM_HINT_T0);
-            for (int g = 0; g < BLOCK; g += WORD, q += WORD * ROWS * bits / 8)
+            Scaled block = block256(p, bits);
+            for (int g = 0; g < BLOCK; g += WORD, block.q += WORD * ROWS * bits / 8)
                 _Pragma("GCC unroll 8") for (int j = 0; j < WORD; j++) {
-                    const Column made = column256(q, j, d, m, bits);
+                    const Column made = column256(&block, j, bits);
                     _mm256_store_ps(numbers + (i + g + j) * ROWS, made.at[0]);
                     _mm256_store_ps(numbers + (i + g + j) * ROWS + ROWS / 2, made.at[1]);
                 }
         }
-        for (Py_ssize_t r = 0, left = rows; left > 0;) {
-            const int most = left <= FEW || left == 7 || left == 8 ? FEW : SIX; /* 5 are one time six, 7 two times four */
-            (most == SIX ? six256 : four256)(numbers, x + at * stride + r, stride, out + r * ROWS, columns);
-            r += most, left -= most;
-        }
+        add_products(numbers, x + at * stride, stride, out, columns, rows);
     }
 }
 
@@ -208,4 +220,5 @@ void panel_rows(GIVEN, Py_ssize_t rows, int size)
 }
 #else
 void panel_rows(const uint8_t *p, const float *x, Py_ssize_t stride, float *out, Py_ssize_t k, Py_ssize_t rows, int size) {}
+void add_products(const float *numbers, const float *x, Py_ssize_t stride, float *out, Py_ssize_t columns, Py_ssize_t rows) {}
 #endif
