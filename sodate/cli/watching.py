@@ -30,11 +30,11 @@ def overview(as_json: Json = False) -> None:
 
 @runs_app.command("show", help=tr("How far a run is, and what it decided.", "学習の進み具合と、決めたこと。"))
 def runs_show(run: str, as_json: Json = False) -> None:
-    from sodate import terminal
     from sodate.api.runs import run as told
+    from sodate.terminal.runs import print_run
 
     found = told(run)
-    print_json(found) if as_json else terminal.print_tree(found)
+    print_json(found) if as_json else print_run(found)
 
 
 @runs_app.command(

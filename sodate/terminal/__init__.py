@@ -107,6 +107,12 @@ def rows_line(checked: Any) -> str:
     return f"{counts}  ({shown(checked.format)})" if checked.format else str(counts)
 
 
+def decision_line(key: str, value: Any, reason: str) -> str:
+    """What `auto` became, and why, as print takes it."""
+    said = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return f"  [dim]auto[/] {key} = {shown(said)}  [dim]{shown(reason)}[/]"
+
+
 # ── progress ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -132,14 +138,15 @@ def training(quiet: bool) -> Iterator[Callable[[str, Any], None]]:
                 ledger = data.ledger
                 bar.console.print(rows_line(data))
                 for problem in islice(ledger.set_aside, SHOWN):
-                    bar.console.print(f"  {shown(problem.file)}:{problem.line} {shown(problem.message)}")
+                    bar.console.print(
+                        f"  {shown(problem.file)}:{problem.line} {shown(problem.message)}", soft_wrap=True
+                    )
             elif kind == "run":
-                bar.console.print(f"[dim]{shown(str(data.path))}[/]")
+                bar.console.print(f"[dim]{shown(str(data.path))}[/]", soft_wrap=True)
                 bar.update(task, description=tr("Preparing", "準備中"))
             elif kind == "decisions":
                 for one in data:
-                    value = ", ".join(one.value) if isinstance(one.value, tuple) else one.value
-                    bar.console.print(f"  [dim]auto[/] {one.key} = {shown(str(value))}  [dim]{shown(one.reason)}[/]")
+                    bar.console.print(decision_line(one.key, one.value, one.reason), soft_wrap=True)
             elif kind == "warning":
                 bar.console.print(f"[yellow]{shown(data)}[/]", soft_wrap=True)
             elif kind == "step":

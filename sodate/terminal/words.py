@@ -15,6 +15,7 @@ WORDS: Mapping[str, str] = {
     "architecture": tr("architecture", "アーキテクチャ"),
     "base": tr("base model", "ベースモデル"),
     "created_at": tr("created", "作成日時"),
+    "data": tr("data", "データ"),
     "id": tr("id", "ID"),
     "licence": tr("licence", "ライセンス"),
     "method": tr("method", "手法"),

@@ -96,7 +96,10 @@ def decisions(choice: SpeedChoice, products: str) -> tuple[Decision, ...]:
         reason = tr("to fit in memory, though float32 is faster here", "メモリに収めるため (速さは float32 が上)")
     found = [Decision("dtype", products, reason)]
     if choice.rates:
-        rates = ", ".join(f"{name} {rate:.0f}" for name, rate in choice.rates.items())
-        said = tr(f"tried on this machine, GFLOP/s: {rates}", f"このマシンで測定 (GFLOP/s): {rates}")
+        tried = [(*name.split(), f"{rate:.0f}") for name, rate in choice.rates.items()]
+        english = ", ".join(f"{kind} by {library} on {threads}: {rate}" for kind, library, threads, rate in tried)
+        japanese = "、".join(f"{kind} {library} {threads} スレッド {rate}" for kind, library, threads, rate in tried)
+        said = tr(f"tried on this machine, GFLOP/s by type, library and threads: {english}",
+                  f"このマシンで測定 (GFLOP/s): {japanese}")  # fmt: skip
         found += [Decision("products", choice.kind.library, said), Decision("threads", choice.kind.threads, said)]
     return tuple(found)
