@@ -41,6 +41,7 @@ from sodate.api.asked import read_rows
 from sodate.api.deciding import log_probabilities
 from sodate.api.loading import load
 from sodate.cli.at_hand import at_hand
+from sodate.core.files import sha256_json
 from sodate.core.intervals import clopper_pearson
 from sodate.release.registry import find_version
 from sodate.train.gain import chance
@@ -165,9 +166,10 @@ def by_training_again(
     without += [set(random.Random(n).sample(range(len(rows)), count)) for n in range(given.random)]
     before = said(version, asked, replies)
     fell = []  # by training and question
-    for n, gone in enumerate(without):
+    for gone in without:
         left = [row for number, row in enumerate(rows) if number not in gone]
-        after = said(trained(left, folder, given.model, f"{name}-{n}", given.epochs), asked, replies)
+        without_these = f"{name}-without-{sha256_json(sorted(gone))[:8]}"
+        after = said(trained(left, folder, given.model, without_these, given.epochs), asked, replies)
         fell.append([a - b for a, b in zip(before, after, strict=True)])
     of_top = [fell[n][n] for n in range(len(asked))]
     others = fell[len(asked) :]

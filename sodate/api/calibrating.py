@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from sodate.core import home
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.files import read_json, write_json
@@ -18,8 +20,10 @@ from sodate.evaluate.calibration import (
     SURE,
     ConfidenceMap,
     calibration_error,
+    calibration_error_by_chance,
     calibration_error_ci,
     fit_map,
+    folds,
     risk_coverage,
     rows_needed,
     threshold,
@@ -29,7 +33,6 @@ from sodate.release.registry import find_version
 if TYPE_CHECKING:
     from sodate.api.loading import Model
 
-FIT = 3  # every third calibration row is for temperature and map; the others are for the promise
 PROMISE = 0.95
 
 
@@ -74,44 +77,55 @@ def check_promise(promise: float | None) -> None:
 def check_enough(rows: int, promise: float) -> None:
     """SodateError saying how many calibration rows the promise takes, where there are fewer."""
     needed = rows_needed(promise)
-    at_least = next(n for n in range(needed, 2 * needed + FIT) if n - (n + FIT - 1) // FIT >= needed)
-    if rows < at_least:
-        left = rows - (rows + FIT - 1) // FIT
-        most = math.floor(100 * (1 - SURE) ** (1 / left)) / 100 if left else 0.0
+    if rows < needed:
+        most = math.floor(100 * (1 - SURE) ** (1 / rows)) / 100 if rows else 0.0
         fix = tr("Give more rows.", "行を増やしてください。")
         if most >= 0.5:
             fix = tr(f"Give more rows, or promise less: with {rows} it is --promise {most:g} at most.",
                      f"行を増やすか、約束を下げてください。{rows} 行では --promise {most:g} までです。")  # fmt: skip
         raise SodateError(
-            tr(f"To promise {100 * promise:g} % takes {at_least} calibration rows at least; there are {rows}.",
-               f"{100 * promise:g}% を約束するには、較正用の行が {at_least} 行以上必要です。今は {rows} 行です。"),
+            tr(f"To promise {100 * promise:g} % takes {needed} calibration rows at least; there are {rows}.",
+               f"{100 * promise:g}% を約束するには、較正用の行が {needed} 行以上必要です。今は {rows} 行です。"),
             fix,
             code="too_few_rows", param="calibrate",
         )  # fmt: skip
 
 
-def promised(confidence: Sequence[float], hits: Sequence[bool], promise: float, kinds: Sequence[str]) -> Calibrated:
-    """What these rows say: a map of one of the `kinds` from every third, the promise from the others."""
-    mapped = fit_map(confidence[::FIT], hits[::FIT], kinds)
-    rest = [n for n in range(len(hits)) if n % FIT]
-    sure, right = mapped([confidence[n] for n in rest]), [hits[n] for n in rest]
-    least = threshold(sure, right, promise)
+def promised(
+    confidence: Sequence[float], hits: Sequence[bool], promise: float, kinds: Sequence[str],
+    unseen: Sequence[float] | None = None,
+) -> Calibrated:  # fmt: skip
+    """What these rows say: a map of one of the `kinds`, and from where on the promise holds.
+
+    `confidence` orders the rows without a look at their answers, or with one number fitted to all of them, and no map
+    changes that order: so the same rows may say how sure one may be, and from where on. How far confidence is then from
+    being right is told of rows that had no part in it: for each fifth the map is fitted on the others, to `unseen`,
+    the confidence of each row as rows of other fifths make it (none: as it is).
+    """
+    mapped = fit_map(confidence, hits, kinds)
+    sure = mapped(confidence)
+    least = threshold(sure, hits, promise)
+    given, right = np.asarray(confidence if unseen is None else unseen), np.asarray(hits)
+    told = np.empty(len(right))
+    for own, rest in folds(len(right)):
+        told[own] = fit_map(given[rest].tolist(), right[rest].tolist(), kinds)(given[own].tolist())
     about = {
         "n": len(hits),
-        "fitted_on": len(hits) - len(rest),
         "map": mapped.kind,
-        "accuracy": sum(right) / len(right),
+        "accuracy": sum(hits) / len(hits),
         "coverage": 0.0 if least is None else sum(one >= least for one in sure) / len(sure),
-        **figures(sure, right),
+        **figures(told.tolist(), hits),
     }
     return Calibrated(1.0, promise, least, about, mapped)
 
 
 def figures(confidence: Sequence[float], hits: Sequence[bool]) -> dict[str, Any]:
-    """How far confidence is from being right, and what share is wrong where only the surest are answered."""
+    """How far confidence is from being right, how far it would seem to be on so few rows if it were exact, and what
+    share is wrong where only the surest are answered."""
     return {
         "ece": calibration_error(confidence, hits),
         "ece_ci": calibration_error_ci(confidence, hits),
+        "ece_by_chance": calibration_error_by_chance(confidence),
         "risk_coverage": risk_coverage(confidence, hits),
     }
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from sodate.api import generated
 from sodate.api.asked import Asked, plain, read_rows
 from sodate.api.calibrating import (
-    FIT,
     PROMISE,
     Calibrated,
     check_enough,
@@ -53,9 +52,9 @@ def decide(
     """Decides every row of `data` between `options`: a list, text with commas, or a file of lines or a JSON list.
     Without them the answers of `calibrate`, or of `data`, are the options.
 
-    `calibrate` is a file of rows with their answers, which the model did not learn from. Of every third a temperature
-    is fitted, and an isotonic map where that is better; the others say from which confidence on at least `promise`
-    (default 0.95) of the answers are right. That is kept with the version, for its options, and used again. What lies
+    `calibrate` is a file of rows with their answers, which the model did not learn from. A temperature is fitted to
+    them, and an isotonic map where that is better, and they say from which confidence on at least `promise` (default
+    0.95) of the answers are right. That is kept with the version, for its options, and used again. What lies
     below is `handed_over`. Without any calibration nothing is, and the threshold is null.
 
     With `generate` there are no options: replies are generated, held to the JSON Schema of the file `schema`, and are
@@ -63,6 +62,8 @@ def decide(
 
     Raises UsageError for fewer than two options, and SodateError `too_few_rows`, which says how many it takes.
     """
+    import numpy as np
+
     from sodate.evaluate import calibration
 
     check_promise(promise)
@@ -85,7 +86,9 @@ def decide(
     chosen = _options(options, known or rows)
     loaded = load(model)
     if known:
-        found = _calibrated(loaded, known, chosen, promise or PROMISE)
+        found = calibrated(
+            log_probabilities(loaded, known, chosen)[0], np.asarray(_right(known, chosen)), promise or PROMISE
+        )
         found = replace(found, about={"data": made_of, "options": chosen, **(found.about or {})})
         keep(loaded, _key(chosen), found.to_json())
     else:
@@ -115,6 +118,7 @@ def decide(
         "coverage": sum(not one["handed_over"] for one in results) / len(results),
         "temperature": found.temperature,
         "ece": kept.get("ece"),
+        "ece_by_chance": kept.get("ece_by_chance"),
         "brier": kept.get("brier"),
         **measured,
         "calibration": dict(kept) or None,
@@ -192,18 +196,20 @@ def _right(rows: Sequence[Asked], chosen: Sequence[str]) -> list[int]:
     return [-1 if row.answer is None else number.get(row.answer, -1) for row in rows]
 
 
-def _calibrated(loaded: Model, rows: Sequence[Asked], chosen: Sequence[str], promise: float) -> Calibrated:
+def calibrated(logp: Any, right: Any, promise: float) -> Calibrated:
+    """What (n, options) log-probabilities and which option is right (-1: none) say of confidence and the promise."""
+    import numpy as np
+
     from sodate.evaluate import calibration
 
-    logp, _ = log_probabilities(loaded, rows, chosen)
-    right = _right(rows, chosen)
-    temperature = calibration.fit_temperature(logp[::FIT], right[::FIT])
-    table = calibration.probabilities(logp, temperature)
-    hits = (table.argmax(axis=1) == right).tolist()
-    found = promised(table.max(axis=1).tolist(), hits, promise, ("identity", "isotonic"))
-    rest = [n for n in range(len(rows)) if n % FIT]
-    about = {**(found.about or {}), **_brier(table[rest], [right[n] for n in rest])}
-    return replace(found, temperature=temperature, about=about)
+    temperature = calibration.fit_temperature(logp, right)
+    hits = (logp.argmax(axis=1) == right).tolist()
+    unseen = np.empty_like(logp)  # each fifth with the temperature of the others
+    for own, rest in calibration.folds(len(logp)):
+        unseen[own] = calibration.probabilities(logp[own], calibration.fit_temperature(logp[rest], right[rest]))
+    sure = [table.max(axis=1).tolist() for table in (calibration.probabilities(logp, temperature), unseen)]
+    found = promised(sure[0], hits, promise, ("identity", "isotonic"), sure[1])
+    return replace(found, temperature=temperature, about={**(found.about or {}), **_brier(unseen, right.tolist())})
 
 
 def _brier(table: Any, right: Sequence[int]) -> dict[str, Any]:

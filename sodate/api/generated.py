@@ -104,6 +104,7 @@ def decide(
         "coverage": sum(not one["handed_over"] for one in results) / len(results),
         "calibrated": found.reply is not None,
         "ece": about.get("ece"),
+        "ece_by_chance": about.get("ece_by_chance"),
         "brier": about.get("brier"),
         **measured,
         "calibration": dict(about) or None,
@@ -150,7 +151,7 @@ def _calibrated(
     right = [confidence.values(row.answer or "") for row in rows]
     for name in dict.fromkeys(name for one in right for name in one):
         with_it = [n for n, one in enumerate(right) if name in one]
-        if len(with_it) * 2 // 3 >= rows_needed(promise):
+        if len(with_it) >= rows_needed(promise):
             raw = [said[n].fields.get(name, 0.0) for n in with_it]
             hits = [confidence.values(said[n].text).get(name) == right[n][name] for n in with_it]
             fields[name] = promised(raw, hits, promise, KINDS)

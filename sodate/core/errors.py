@@ -44,6 +44,11 @@ class SodateError(Exception):
     def __str__(self) -> str:
         return f"{self.message}\n  {self.fix}" if self.fix else str(self.message)
 
+    def in_one_line(self) -> str:
+        """What is wrong and what to do, for where there is one line; after 「。」 stands no space."""
+        message, fix = str(self.message), str(self.fix)
+        return f"{message}{'' if message.endswith('。') else ' '}{fix}".rstrip()
+
     def to_json(self) -> dict[str, Any]:
         """The error as programs read it, its sentences in the reader's language."""
         return {

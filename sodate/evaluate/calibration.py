@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,8 @@ from sodate.evaluate.stats import mean_ci
 
 Floats = NDArray[np.float64]
 BINS = 10
+FOLDS = 5  # parts of the calibration rows; what is said of a part was fitted on the others
+TILT = 1e-6
 SPREAD = 1.0  # of log T, before any row is seen: two thirds of models are within a factor of e
 SURE = 0.95  # how often a promise has to hold, over calibrations
 STARTS = (0.25, 0.5, 0.75)  # of the calibration rows: where a search for the threshold begins, if there are enough
@@ -32,7 +34,7 @@ def probabilities(logp: Floats, temperature: float = 1.0) -> Floats:
     return found
 
 
-def fit_temperature(logp: Floats, right: Sequence[int]) -> float:
+def fit_temperature(logp: Floats, right: Sequence[int] | NDArray[np.int64]) -> float:
     """The temperature T in [0.05, 20] under which the right options are likeliest (Guo et al., 1706.04599), where log T
     is taken to lie near 0 (normal, SPREAD): a few rows that are all right would ask for no doubt at all, and outvote it
     only by their number. Rows whose right answer is no option (-1) say nothing about it; 1 where none says anything.
@@ -58,19 +60,23 @@ def fit_temperature(logp: Floats, right: Sequence[int]) -> float:
 @dataclass(frozen=True, slots=True)
 class ConfidenceMap:
     """How often an answer of some confidence is right: knots joined by lines ("isotonic"), or the logistic function of
-    a · logit + b with `x` = (a,) and `y` = (b,) ("logistic"); "identity" changes nothing. None changes an order."""
+    a · logit + b with `x` = (a,) and `y` = (b,) ("logistic"); "identity" changes nothing.
+
+    None changes an order: where a map is flat, a trace of the confidence itself (TILT) keeps rows apart, so that what
+    is promised from a row on does not hang on which rows the answers made equal.
+    """
 
     kind: str = "identity"
     x: tuple[float, ...] = ()
     y: tuple[float, ...] = ()
 
     def __call__(self, confidence: Sequence[float]) -> list[float]:
-        given = np.asarray(confidence, dtype=np.float64)
+        given = mapped = np.asarray(confidence, dtype=np.float64)
         if self.kind == "isotonic":
-            given = np.interp(given, self.x, self.y)
+            mapped = np.interp(given, self.x, self.y)
         elif self.kind == "logistic":
-            given = _sigmoid(self.x[0] * _logit(given) + self.y[0])
-        found: list[float] = given.tolist()
+            mapped = _sigmoid(self.x[0] * _logit(given) + self.y[0])
+        found: list[float] = (mapped + TILT * (given - mapped)).tolist()
         return found
 
 
@@ -111,7 +117,13 @@ _FITS: Mapping[str, Callable[[Any, Any], ConfidenceMap]] = {
     "logistic": fit_logistic,
     "identity": lambda *_: ConfidenceMap(),
 }
-FOLDS = 5
+
+
+def folds(n: int) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+    """For each of FOLDS parts of n rows, which rows are in it, and which are not, to fit on."""
+    part = np.arange(n) % FOLDS
+    for one in range(min(FOLDS, n)):
+        yield part == one, part != one
 
 
 def fit_map(confidence: Sequence[float], right: Sequence[bool], kinds: Sequence[str]) -> ConfidenceMap:
@@ -120,12 +132,11 @@ def fit_map(confidence: Sequence[float], right: Sequence[bool], kinds: Sequence[
     sure, hits = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=bool)
     if len(sure) < 10 * FOLDS:
         return _FITS[kinds[0]](confidence, right)
-    part = np.arange(len(sure)) % FOLDS
     errors = {kind: np.empty(len(sure)) for kind in kinds}
-    for kind in kinds:
-        for fold in range(FOLDS):
-            rest, own = part != fold, part == fold
-            errors[kind][own] = (np.asarray(_FITS[kind](sure[rest], hits[rest])(sure[own])) - hits[own]) ** 2
+    for own, rest in folds(len(sure)):
+        for kind in kinds:
+            told = np.array(_FITS[kind](sure[rest], hits[rest])(sure[own].tolist()))
+            errors[kind][own] = (told - hits[own]) ** 2
     best = kinds[0]
     for kind in kinds[1:]:
         gain = errors[best] - errors[kind]
@@ -158,7 +169,7 @@ def brier(table: Floats, right: Sequence[int]) -> list[float]:
     return found
 
 
-def calibration_error(confidence: Sequence[float], right: Sequence[bool]) -> float:
+def calibration_error(confidence: Sequence[float], right: Sequence[bool] | NDArray[np.bool_]) -> float:
     """The mean distance of confidence from the share that is right, over BINS equally wide groups (ECE)."""
     sure, hits = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=np.float64)
     group = np.minimum((sure * BINS).astype(int), BINS - 1)
@@ -181,6 +192,13 @@ def calibration_error_ci(confidence: Sequence[float], right: Sequence[bool], *, 
     return float(max(0.0, 2 * found - high)), float(max(found, min(1.0, 2 * found - low)))
 
 
+def calibration_error_by_chance(confidence: Sequence[float], *, seed: int = 0) -> float:
+    """The calibration error that these rows would show on average if every confidence were exactly right."""
+    sure, rng = np.asarray(confidence, dtype=np.float64), np.random.default_rng(seed)
+    drawn = [calibration_error(confidence, rng.random(len(sure)) < sure) for _ in range(200)]
+    return float(np.mean(drawn))
+
+
 def brier_ci(table: Floats, right: Sequence[int]) -> Interval | None:
     """95 % interval of the Brier score."""
     return mean_ci(np.clip(brier(table, right), 0.0, 1.0).tolist())
@@ -195,7 +213,7 @@ def threshold(confidence: Sequence[float], right: Sequence[bool], promise: float
     """The least confidence from which on at least `promise` of the answers are right; None where none can be promised.
 
     With probability `sure` over the calibration rows this holds for rows to come, whatever the model, provided that
-    more confidence does not mean more errors. The confidences must not have been made with these answers.
+    more confidence does not mean more errors. Which row is surer than which must not come from these answers.
 
     Rows are gone through from the most confident one down. At each the exact (Clopper–Pearson) bound of the errors so
     far is held against what may be wrong; the first that does not pass ends the search, so that looking many times

@@ -48,7 +48,7 @@ def run(claim: queue.Claim, answer: Answer, judges: Judges) -> None:
     except SodateError as error:
         if error.code == "shutting_down":
             raise
-        _end(claim, "failed", {"code": error.code, "message": f"{error.message} {error.fix}".rstrip()})
+        _end(claim, "failed", {"code": error.code, "message": error.in_one_line()})
     else:
         _end(claim, "completed", None)
 

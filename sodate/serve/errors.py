@@ -78,7 +78,7 @@ def response(status: int, message: str, code: str | None, param: str | None = No
 def known(error: SodateError) -> tuple[int, dict[str, Any]]:
     """(status, envelope) of an error of ours. One that names a file of this machine is told to the log alone."""
     status = STATUS.get(error.code, 400)
-    sentence = f"{error.message} {error.fix}".rstrip()
+    sentence = error.in_one_line()
     if error.file is not None or str(home.home()) in sentence:
         log.error("%s", error)
         return 500, body(500, _unknown(), "internal_error")

@@ -83,4 +83,12 @@ def print_decisions(done: Mapping[str, Any]) -> None:
                   "(20 回の較正のうち 19 回で成り立ちます)。")  # fmt: skip
     out.print(said, style="bold", soft_wrap=True)
     if done["ece"] is not None:
-        out.print(f"ECE {done['ece']:.3f}  Brier {done['brier']:.3f}", style="dim")
+        out.print(f"ECE {done['ece']:.3f}{_by_chance(done)}  Brier {done['brier']:.3f}", style="dim")
+
+
+def _by_chance(done: Mapping[str, Any]) -> str:
+    """What exact confidences would show on so few rows."""
+    chance = done.get("ece_by_chance")
+    if chance is None:
+        return ""
+    return str(tr(f" ({chance:.3f} by chance alone)", f" (偶然だけでも {chance:.3f})"))

@@ -74,7 +74,7 @@ def test_a_promise_for_replies_and_one_for_each_field(
     with pytest.raises(UsageError) as caught:
         sodate.decide("orders@1", data, generate=True, promise=0.99)
     assert caught.value.code == "not_calibrated"
-    with pytest.raises(SodateError, match="takes 89 calibration rows"):
+    with pytest.raises(SodateError, match="takes 59 calibration rows"):
         sodate.decide("orders@1", data, generate=True, calibrate=rows(tmp_path / "few.jsonl", 20))
 
 

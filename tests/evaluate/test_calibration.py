@@ -102,12 +102,52 @@ def test_the_promise_holds_in_nineteen_of_twenty_calibrations(n: int, kind: str)
     assert kind != "steps" or n < 400 or answered > 700
 
 
+@pytest.mark.parametrize("sure", [0.4, 3.0])
+@pytest.mark.parametrize("flat", [False, True])
+def test_the_promise_holds_where_the_temperature_is_of_the_same_rows(sure: float, flat: bool) -> None:
+    """Four options whose true probabilities are known, told too surely or not surely enough; or a model that is right
+    in 949 of 1,000 wherever it is asked, so that any promise of 95 % is broken."""
+    rng = np.random.default_rng(int(10 * sure))
+
+    def drawn(n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Log-probabilities as the model tells them, and the true probability that its answer is right."""
+        logit = rng.normal(0, 8, (n, 4))
+        p = probabilities(logit)
+        return sure * logit, np.full(n, 0.949) if flat else p.max(axis=1)
+
+    everywhere, truth = drawn(20_000)
+    broken = answered = 0
+    for _ in range(1000):
+        logp, true = drawn(200)
+        hits = rng.random(200) < true
+        answers = np.where(hits, logp.argmax(axis=1), logp.argmin(axis=1))
+        temperature = fit_temperature(logp, answers)
+        found = threshold(probabilities(logp, temperature).max(axis=1).tolist(), hits.tolist(), 0.95)
+        if found is None:
+            continue
+        answered += 1
+        broken += truth[probabilities(everywhere, temperature).max(axis=1) >= found].mean() < 0.95
+    assert broken <= (50 + 2 * math.sqrt(1000 * 0.05 * 0.95) if flat else 50)
+    assert answered > (0 if flat else 500)
+
+
+def test_no_map_changes_which_row_is_surer_and_chance_alone_has_an_error() -> None:
+    rng = np.random.default_rng(4)
+    sure = np.sort(rng.uniform(size=300))
+    for kind in ("isotonic", "logistic"):
+        found = calibration.fit_map(sure, rng.uniform(size=300) < 0.5, (kind,))
+        assert (np.diff(found(sure)) > 0).all()
+    # One group of 100 rows at .5: the mean distance of a share of 100 from .5 is .5 · √(2 / (100 π)) = .0399.
+    assert calibration.calibration_error_by_chance([0.5] * 100) == pytest.approx(0.04, abs=0.004)
+    assert calibration.calibration_error_by_chance([1.0] * 100) == 0
+
+
 def test_isotonic_pools_neighbours_that_fall_and_is_never_surer_than_its_rows() -> None:
     found = calibration.fit_isotonic([0.1, 0.2, 0.3, 0.4, 0.9, 0.9], [False, True, False, True, True, True])
     # .2 and .3 are pooled, half right, at .25; the last three are right. One or three rows say little: .5 / 2, .5 / 4.
     assert found.x == pytest.approx((0.1, 0.25, 2.2 / 3))
     assert found.y == pytest.approx((0.25, 0.5, 0.875))
-    assert found([0.0, 0.25, (0.25 + 2.2 / 3) / 2, 1.0]) == pytest.approx([0.25, 0.5, 0.6875, 0.875])
+    assert found([0.0, 0.25, (0.25 + 2.2 / 3) / 2, 1.0]) == pytest.approx([0.25, 0.5, 0.6875, 0.875], abs=1e-6)
 
 
 def test_a_map_is_taken_where_answers_it_was_not_fitted_on_say_so() -> None:
