@@ -55,7 +55,7 @@ def _order(written: str, text: str, count: int) -> list[list[str]]:
         return [[one for one in letters if ranks[one] == rank] for rank in sorted(set(ranks.values()))]
     if re.search(rf"[^{LETTERS}\s,、>=]", text) or not re.search("[A-Z]", text):
         raise BadVoteError(_not_a_vote(written, count))
-    groups = [re.findall("[A-Z]", part) for part in re.split(r"[>\s,、]+", re.sub(r"\s*=\s*", "=", text))]
+    groups = [re.findall("[A-Z]", part) for part in re.split(r"[>\s,、]+", re.sub(r"(?<!\s)\s*=\s*", "=", text))]
     if not re.search(r"[>\s,、=]", text):  # BAC
         groups = [[letter] for letter in text]
     groups = [group for group in groups if group]

@@ -19,7 +19,7 @@ LISTS = frozenset(("messages", "conversations", "tools", "functions", "history",
 # What graders read, as JSON or as any other text. A reference stays text: how it is written may count.
 _FOR_GRADERS = frozenset(("tests", "reference_answer"))
 _ROLE = re.compile(rf"""["'](?:role|from)["']\s*:\s*["'](?:{"|".join(SHAREGPT_ROLES)})["']""", re.IGNORECASE)
-_OPENING = re.compile(r"""\s*\[?\s*\{\s*["'](?:role|from|content|value)["']\s*:""")
+_OPENING = re.compile(r"""\s*(?:\[\s*)?\{\s*["'](?:role|from|content|value)["']\s*:""")
 _MESSAGE = frozenset(("role", "from", "content", "value", "name", "weight", "tool_calls", "tool_call_id"))
 
 

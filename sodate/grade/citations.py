@@ -20,7 +20,7 @@ from sodate.grade.normalise import fold
 from sodate.grade.strings import clip
 
 _MARK = re.compile(r"[\[［](\d{1,3})[\]］]")
-_SENTENCE = re.compile(r"(?:[^。！？!?.\n]|\.(?=\S))+[。！？!?.\n]*(?:\s*[\[［]\d{1,3}[\]］])*")
+_SENTENCE = re.compile(r"(?:[^。！？!?.\n]|\.(?=\S))+[。！？!?.\n]*(?:\s{0,4}[\[［]\d{1,3}[\]］])*")
 _QUOTATION = re.compile(r"「([^「」]{4,})」|『([^『』]{4,})』|“([^“”]{4,})”|\"([^\"\n]{4,})\"")
 _NAME = re.compile(r"[ァ-ヶー]{3,}|(?<![A-Za-z])[A-Z][A-Za-z]{2,}")
 _BEGIN = re.compile(r"\W*[A-Z]")

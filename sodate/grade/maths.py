@@ -110,7 +110,7 @@ def _closes_at_the_end(text: str) -> bool:
 
 def _apart(text: str) -> list[str]:
     """Split at commas, "and", または outside brackets; a comma within a number (1,234) is none."""
-    text = re.sub(r"\s+(?:and|or)\s+|または|及び|、|;|；", " , ", text)
+    text = re.sub(r"(?<!\s)\s+(?:and|or)\s+|または|及び|、|;|；", " , ", text)
     pieces, depth, begin = [], 0, 0
     for place, character in enumerate(text):
         depth += 1 if character in "([{" else -1 if character in ")]}" else 0

@@ -32,7 +32,7 @@ JAPANESE = (
 
 
 CITE = "[*]"
-_GONE = re.compile(r"^\[\*\][ \t]*|[ \t]*\[\*\]", re.MULTILINE)
+_GONE = re.compile(r"^\[\*\][ \t]*|(?<![ \t])[ \t]*\[\*\]", re.MULTILINE)
 
 
 def question(messages: Sequence[Message]) -> str:

@@ -24,7 +24,7 @@ from sodate.retrieve.vectors import Encode, Vectors
 
 Hit = TypeVar("Hit")
 POOL = 100  # passages that are looked at by words, and as many by vectors
-_PHRASE = re.compile(r"[\"“「『]([^\"”」』]{2,})[\"”」』]")
+_PHRASE = re.compile(r"[\"“「『]([^\"”」』]{2,200})[\"”」』]")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sodate.retrieve.sections import Section
 
 WIDTH = 1000  # columns of a passage at most, a wide character counting two: 500 Japanese ones, or 180 English words
-_END = re.compile(r"[。！？]+[」』）]*|[!?]+(?=\s)|(?<=[a-z0-9)])\.(?=\s+[A-Z])|\n+")  # of a sentence
+_END = re.compile(r"[。！？]+[」』）]*|(?<![!?])[!?]+(?=\s)|(?<=[a-z0-9)])\.(?=\s+[A-Z])|\n+")  # of a sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,10 @@ def _end(part: list[tuple[str, int]], columns: int) -> list[tuple[str, int]]:
 
 
 def _too_long(sentence: str, most: int) -> Iterator[str]:
-    while width(sentence) > most:
-        yield sentence[: most // 2]
-        sentence = sentence[most // 2 :]
-    yield sentence
+    """The sentence in pieces of so many columns at most. A character has one at least, so that only what is left at the
+    end has to be counted."""
+    at = 0
+    while len(sentence) - at > most or width(sentence[at:]) > most:
+        yield sentence[at : at + most // 2]
+        at += most // 2
+    yield sentence[at:]

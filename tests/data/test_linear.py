@@ -16,13 +16,18 @@ from typing import Any
 import pytest
 
 from sodate.data import read_rows
+from sodate.data.cells import unfolded
 from sodate.data.jsontext import MAX_ROW_BYTES, elements, parse_object
 from sodate.data.ledger import Problem, RowError
 from sodate.grade import parse_grader
 from sodate.grade.ecma import NotEcmaError, translate
+from sodate.grade.maths import answers
 from sodate.grade.structured import NotJsonError, read_json
 from sodate.render import toolcalls
+from sodate.retrieve.context import cited
 from sodate.retrieve.documents import read_document
+from sodate.retrieve.index import folded, phrases_of
+from sodate.retrieve.passages import Section, passages
 
 
 @pytest.fixture(autouse=True)
@@ -137,3 +142,20 @@ def test_calls_between_tags_are_found_with_the_text_around_them() -> None:
     text = f"a \n<tool_call> {json.dumps(quoting)}\n</tool_call>b <tool_call>{{}}"
     content, (call,) = toolcalls.parse(text)
     assert content == "ab <tool_call>{}" and json.loads(call.arguments) == {"text": "</tool_call>"}
+
+
+@pytest.mark.parametrize("mark", ["山", "!", "。", "a", " \t"])
+def test_a_sentence_that_does_not_end_is_cut_as_it_goes(mark: str) -> None:
+    text = mark * 500_000
+    made = list(passages("long.txt", [Section(text, "")]))
+    assert "".join(one.text for one in made) == text.strip()
+
+
+def test_marks_quotations_and_cells_of_much_white_space_are_looked_for_once() -> None:
+    assert cited("\t" * 1_000_000 + "x", None) == "\t" * 1_000_000 + "x"
+    assert cited("so it is \t [*].", None) == "so it is."
+    assert phrases_of("「" * 60_000) == []
+    assert phrases_of("「返品は30日」") == [folded("返品は30日")]
+    assert unfolded({"prompt": " " * 1_000_000, "chosen": "x"})["chosen"] == "x"
+    assert answers("\\boxed{1}" + " " * 300_000 + "and 2")
+    assert parse_grader("citations")(" \n" * 300_000 + "[1]", "", {}).score == 0
