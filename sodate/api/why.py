@@ -72,9 +72,11 @@ def harmful(
 ) -> dict[str, Any]:  # fmt: skip
     """The training rows that pull away from the rows of `against`: the list to look at first when data is bad.
 
-    A `score` is how far the row's gradient reaches against that of the loss on `against`, in lengths of a typical row's
-    gradient, as a mean over the checkpoints of the run's second half. The weights before say less of it: there all
-    rows pull alike, towards the task itself.
+    A `score` is the length of the row's gradient and how far it reaches against that of the loss on `against`, both in
+    lengths of a typical row's gradient, as a mean over the checkpoints of the run's second half: a row that is broken
+    pulls hard at the end still (its influence on itself, 2002.08484, section 4.1), and not towards what is right. The
+    weights before say less of it: there all rows pull alike, towards the task itself. `up` are the rows that reach
+    furthest along with `against`; their score is that alone.
     """
     import numpy as np
 
@@ -93,12 +95,13 @@ def harmful(
             code="no_rows", param="against", file=against,
         )  # fmt: skip
     products, norms, size = traced.asked(held_out.sequences)
-    typical = np.maximum(norms.mean(axis=0) * size, np.finfo(float).tiny)
-    found = -(products / typical).mean(axis=1)
-    rows = traced.rows_of(found, top)
+    typical, tiny = norms.mean(axis=0), np.finfo(float).tiny
+    against_it = -(products / np.maximum(typical * size, tiny)).mean(axis=1)
+    lengths = (norms / np.maximum(typical, tiny)).mean(axis=1)
+    rows = traced.rows_of(lengths + against_it, top)
     return {
         "version": traced.version.id, "against": str(against), "n": len(held_out.sequences),
-        "rows": rows, "up": traced.rows_of(found, top, lowest=True), "down": rows,
+        "rows": rows, "up": traced.rows_of(against_it, top, lowest=True), "down": rows,
         "noise": 1 / math.sqrt(traced.wide * len(size)), **traced.about(),
     }  # fmt: skip
 
