@@ -9,8 +9,9 @@ Each is a stranger's job: no default was chosen on it, and held-out and fresh qu
 training row names. `sodate ladder --every` measures every rung on the held-out ones. Then the same task is given with
 the fresh ones: what was built stays, only the measuring is done again. Said are each rung's mean on both; whether the
 recommended rung is the best on the fresh ones, or can't be told from it (paired, as the ladder compares); whether each
-number comes again from the command beside it; and of the recommended rung's citations how many lead to a passage with
-the answer. With --keep the folder stays, and what is done is not done again.
+number comes again from the command beside it; of `tools` how many of the recommended rung's citations lead to a passage
+with the answer; and of `labels` whether its version keeps the promise that `decide` makes after 200 other rows. With
+--keep the folder stays, and what is done is not done again.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ MAKERS = ["Brask", "Tolvo", "Emmer", "Quint", "Halde", "Norvik", "Sabel", "Orlow
 KINDS = ["drill", "saw", "sander", "ladder", "mixer", "pump", "heater", "mower", "grinder", "winch"]
 SYSTEM = "Answer for the tool library from its notes. Say that you don't know what they do not tell."
 UNKNOWN = "I don't know."
+CALIBRATION, DECIDED, PROMISE = 200, 400, 0.8
 ASKED = {
     "price": ["What does the {} cost a day?", "How much is the {} per day?"],
     "deposit": ["How much deposit is asked for the {}?", "What deposit do I leave for the {}?"],
@@ -102,11 +104,16 @@ def tools(folder: Path, rows: int, held: int, fresh: int) -> dict[str, Any]:
 
 
 def labels(folder: Path, rows: int, held: int, fresh: int) -> dict[str, Any]:
-    write(
-        folder / "train.jsonl", [reward_tasks.conversation(row) for row in reward_tasks.rows("labels", rows, False, 5)]
-    )
-    others = reward_tasks.rows("labels", held + fresh, True, 5)
-    for part, some in (("held", others[:held]), ("fresh", others[held:])):
+    others = reward_tasks.rows("labels", held + fresh + CALIBRATION + DECIDED, True, 5)
+    taught, rest = reward_tasks.rows("labels", rows, False, 5), others[held + fresh :]
+    parts = {
+        "train": taught,
+        "held": others[:held],
+        "fresh": others[held : held + fresh],
+        "calibration": rest[:CALIBRATION],
+        "decided": rest[CALIBRATION:],
+    }
+    for part, some in parts.items():
         write(folder / f"{part}.jsonl", [reward_tasks.conversation(row) for row in some])
     return {"goal": "Say how polite the sentence is.", "wrong": ["accuracy"], "knowledge": "never", "grader": ["label"]}
 
@@ -156,6 +163,21 @@ def citations(folder: Path, rung: dict[str, Any], heldout: str) -> tuple[int, in
     return led, right
 
 
+def promised(folder: Path, rung: dict[str, Any]) -> None:
+    """Whether the rung's version keeps a promise on rows that it has not seen."""
+    version = shlex.split(rung["command"])[2]
+    found = sodate(folder, "decide", version, "--data", "decided.jsonl", "--options", ",".join(reward_tasks.LEVELS),
+                   "--calibrate", "calibration.jsonl", "--promise", str(PROMISE))  # fmt: skip
+    print(
+        f"promised {PROMISE:.0%} after {CALIBRATION} rows: of {found['n']} fresh ones {found['coverage']:.1%} answered"
+    )
+    if found["answered_right"] is not None:
+        low, high = found["answered_right_ci"]
+        print(f"right of these: {found['answered_right']:.1%} ({low:.1%}–{high:.1%}); of all: {found['accuracy']:.1%}")
+    low, high = found["ece_ci"]
+    print(f"ECE {found['ece']:.3f} [{low:.3f}, {high:.3f}], {found['ece_by_chance']:.3f} by chance alone")
+
+
 def played(name: str, folder: Path, given: argparse.Namespace) -> None:
     make = {"tools": tools, "labels": labels}[name]
     task = make(folder, given.rows, given.held, given.fresh) | {"model": given.model}
@@ -177,6 +199,8 @@ def played(name: str, folder: Path, given: argparse.Namespace) -> None:
         low, high = (100 * end for end in beside["ci"])
         print(f"recommended - best on fresh questions: {100 * beside['diff']:+.1f} [{low:+.1f}, {high:+.1f}], "
               f"{beside['verdict']}")  # fmt: skip
+    if name == "labels":
+        promised(folder, chosen)
     if "documents" in task and "--index" in chosen["command"]:
         led, right = citations(folder, chosen, "fresh.jsonl")
         low, high = wilson(led, right)

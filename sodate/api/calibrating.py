@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sodate.api.loading import Model
 
 PROMISE = 0.95
+KINDS = ("logistic", "isotonic")  # of maps: what a model says of its answers is no share of right ones yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,23 +93,22 @@ def check_enough(rows: int, promise: float) -> None:
 
 
 def promised(
-    confidence: Sequence[float], hits: Sequence[bool], promise: float, kinds: Sequence[str],
-    unseen: Sequence[float] | None = None,
-) -> Calibrated:  # fmt: skip
-    """What these rows say: a map of one of the `kinds`, and from where on the promise holds.
+    confidence: Sequence[float], hits: Sequence[bool], promise: float, unseen: Sequence[float] | None = None
+) -> Calibrated:
+    """What these rows say: a map of the confidence, and from where on the promise holds.
 
     `confidence` orders the rows without a look at their answers, or with one number fitted to all of them, and no map
     changes that order: so the same rows may say how sure one may be, and from where on. How far confidence is then from
     being right is told of rows that had no part in it: for each fifth the map is fitted on the others, to `unseen`,
     the confidence of each row as rows of other fifths make it (none: as it is).
     """
-    mapped = fit_map(confidence, hits, kinds)
+    mapped = fit_map(confidence, hits, KINDS)
     sure = mapped(confidence)
     least = threshold(sure, hits, promise)
     given, right = np.asarray(confidence if unseen is None else unseen), np.asarray(hits)
     told = np.empty(len(right))
     for own, rest in folds(len(right)):
-        told[own] = fit_map(given[rest].tolist(), right[rest].tolist(), kinds)(given[own].tolist())
+        told[own] = fit_map(given[rest].tolist(), right[rest].tolist(), KINDS)(given[own].tolist())
     about = {
         "n": len(hits),
         "map": mapped.kind,

@@ -53,8 +53,8 @@ def decide(
     Without them the answers of `calibrate`, or of `data`, are the options.
 
     `calibrate` is a file of rows with their answers, which the model did not learn from. A temperature is fitted to
-    them, and an isotonic map where that is better, and they say from which confidence on at least `promise` (default
-    0.95) of the answers are right. That is kept with the version, for its options, and used again. What lies
+    them and a map of the confidence, logistic or isotonic, and they say from which confidence on at least `promise`
+    (default 0.95) of the answers are right. That is kept with the version, for its options, and used again. What lies
     below is `handed_over`. Without any calibration nothing is, and the threshold is null.
 
     With `generate` there are no options: replies are generated, held to the JSON Schema of the file `schema`, and are
@@ -208,7 +208,7 @@ def calibrated(logp: Any, right: Any, promise: float) -> Calibrated:
     for own, rest in calibration.folds(len(logp)):
         unseen[own] = calibration.probabilities(logp[own], calibration.fit_temperature(logp[rest], right[rest]))
     sure = [table.max(axis=1).tolist() for table in (calibration.probabilities(logp, temperature), unseen)]
-    found = promised(sure[0], hits, promise, ("identity", "isotonic"), sure[1])
+    found = promised(sure[0], hits, promise, sure[1])
     return replace(found, temperature=temperature, about={**(found.about or {}), **_brier(unseen, right.tolist())})
 
 

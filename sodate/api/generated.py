@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from sodate.api.loading import Model
     from sodate.core.engine import Sampling
 
-KINDS = ("logistic", "isotonic")  # of maps: the probabilities of tokens alone are no share of right replies
 LONGEST = 256  # tokens of a reply where no row has an answer
 
 
@@ -146,7 +145,7 @@ def _calibrated(
     loaded: Model, rows: Sequence[Asked], promise: float, grader: str, made_of: Mapping[str, str], schema: Any
 ) -> Known:
     said = replies(loaded, rows, schema)
-    whole = promised([one.confidence for one in said], _hits(rows, said, grader), promise, KINDS)
+    whole = promised([one.confidence for one in said], _hits(rows, said, grader), promise)
     fields = {}
     right = [confidence.values(row.answer or "") for row in rows]
     for name in dict.fromkeys(name for one in right for name in one):
@@ -154,7 +153,7 @@ def _calibrated(
         if len(with_it) >= rows_needed(promise):
             raw = [said[n].fields.get(name, 0.0) for n in with_it]
             hits = [confidence.values(said[n].text).get(name) == right[n][name] for n in with_it]
-            fields[name] = promised(raw, hits, promise, KINDS)
+            fields[name] = promised(raw, hits, promise)
     about = {**(whole.about or {}), "data": dict(made_of), "grader": grader}
     whole = Calibrated(whole.temperature, whole.promise, whole.threshold, about, whole.map)
     of_fields = {name: one.to_json() for name, one in fields.items()}

@@ -115,7 +115,6 @@ def fit_logistic(confidence: Sequence[float], right: Sequence[bool]) -> Confiden
 _FITS: Mapping[str, Callable[[Any, Any], ConfidenceMap]] = {
     "isotonic": fit_isotonic,
     "logistic": fit_logistic,
-    "identity": lambda *_: ConfidenceMap(),
 }
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import sodate
-from sodate.api import generated
+from sodate.api import calibrating, generated
 from sodate.api.asked import read_rows
 from sodate.api.generated import Known, Said
 from sodate.api.loading import load
@@ -64,7 +64,7 @@ def test_a_promise_for_replies_and_one_for_each_field(
     kept = [one for one in done["results"] if not one["handed_over"]]
     assert all(one["confidence"] >= done["threshold"] for one in kept)
     assert done["answered_right"] >= 0.95 and done["ece"] < 0.15 and 0.45 < done["accuracy"] < 0.65
-    assert done["calibration"]["map"] in generated.KINDS and done["calibration"]["n"] == 400
+    assert done["calibration"]["map"] in calibrating.KINDS and done["calibration"]["n"] == 400
     first = done["results"][1]
     assert first["fields"]["product"]["calibrated"] and not first["fields"]["product"]["handed_over"]
     assert first["fields"]["product"]["confidence"] > 0.95  # always right, and now it says so

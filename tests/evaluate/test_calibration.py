@@ -154,11 +154,11 @@ def test_a_map_is_taken_where_answers_it_was_not_fitted_on_say_so() -> None:
     rng = np.random.default_rng(0)
     sure = rng.uniform(size=900)
     right = rng.uniform(size=900) < sure
-    assert calibration.fit_map(sure, right, ("identity", "isotonic")).kind == "identity"
+    assert calibration.fit_map(sure, right, ("logistic", "isotonic")).kind == "logistic"
     stepped = rng.uniform(size=900) < np.where(sure < 0.7, 0.1, 0.9)
-    found = calibration.fit_map(sure, stepped, ("identity", "isotonic"))
+    found = calibration.fit_map(sure, stepped, ("logistic", "isotonic"))
     assert found.kind == "isotonic" and found([0.5])[0] < 0.25 and found([0.85])[0] > 0.8
-    assert calibration.fit_map(sure[:20], stepped[:20], ("identity", "isotonic")).kind == "identity"  # too few to say
+    assert calibration.fit_map(sure[:20], stepped[:20], ("logistic", "isotonic")).kind == "logistic"  # too few to say
     fresh = rng.uniform(size=4000)
     hits = rng.uniform(size=4000) < np.where(fresh < 0.7, 0.1, 0.9)
     assert calibration_error(found(fresh), hits) < 0.08 < 0.2 < calibration_error(fresh, hits)
