@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import re
 import shlex
@@ -26,7 +25,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -34,8 +32,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 import reward_tasks
+from why import home_of_its_own, write
 
 from sodate.api.retrieval import PASSAGES, search_index
+from sodate.cli.at_hand import at_hand
 from sodate.core.intervals import wilson
 
 MAKERS = ["Brask", "Tolvo", "Emmer", "Quint", "Halde", "Norvik", "Sabel", "Orlow", "Pitt", "Zeman", "Lutra", "Varga"]
@@ -118,16 +118,11 @@ def labels(folder: Path, rows: int, held: int, fresh: int) -> dict[str, Any]:
     return {"goal": "Say how polite the sentence is.", "wrong": ["accuracy"], "knowledge": "never", "grader": ["label"]}
 
 
-def write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
-
-
 def climbed(folder: Path, name: str, heldout: str, task: dict[str, Any]) -> Any:
     """What `sodate ladder --every` says of the task with these held-out rows."""
     file = folder / f"{heldout}.yaml"
-    file.write_text(
-        json.dumps({"name": name, "train": "train.jsonl", "heldout": f"{heldout}.jsonl", **task})
-    )  # is YAML
+    given = {"name": name, "train": "train.jsonl", "heldout": f"{heldout}.jsonl", **task}
+    file.write_text(json.dumps(given), "utf-8")  # JSON is YAML
     return sodate(folder, "ladder", file.name, "--every")
 
 
@@ -141,7 +136,7 @@ def sodate(folder: Path, *words: str) -> Any:
 
 def again(folder: Path, rung: dict[str, Any]) -> float:
     """The rung's number by the command beside it."""
-    found = sodate(folder, *(word for word in shlex.split(rung["command"])[1:] if word != "--json"))
+    found = sodate(folder, *shlex.split(rung["command"])[1:])
     return float(found["results"][0]["mean"])
 
 
@@ -218,14 +213,11 @@ def main() -> None:
     parser.add_argument("--fresh", type=int, default=120)
     parser.add_argument("--keep")
     given = parser.parse_args()
-    home = Path(os.environ.get("SODATE_HOME") or Path.home() / ".sodate")
+    given.model = at_hand(given.model)
     with tempfile.TemporaryDirectory() if given.keep is None else nullcontext(given.keep) as name:
         for task in given.tasks:
             folder = Path(name).absolute() / task
-            (folder / "home").mkdir(parents=True, exist_ok=True)
-            if not (folder / "home" / "models").exists():
-                (folder / "home" / "models").symlink_to(home / "models")
-            os.environ["SODATE_HOME"] = str(folder / "home")
+            home_of_its_own(folder)
             played(task, folder, given)
 
 

@@ -41,6 +41,7 @@ from sodate.api.asked import read_rows
 from sodate.api.deciding import log_probabilities
 from sodate.api.loading import load
 from sodate.cli.at_hand import at_hand
+from sodate.core import home
 from sodate.core.files import sha256_json
 from sodate.core.intervals import clopper_pearson
 from sodate.release.registry import find_version
@@ -89,6 +90,15 @@ def lines(path: Path, count: int, field: str = "") -> list[dict[str, Any]]:
 def write(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
     return path
+
+
+def home_of_its_own(folder: Path) -> None:
+    """From here on SODATE_HOME is in this folder, with the models that there are."""
+    models, own = home.models_dir(), folder / "home"
+    own.mkdir(parents=True, exist_ok=True)
+    if not (own / "models").exists():
+        (own / "models").symlink_to(models.absolute())
+    os.environ["SODATE_HOME"] = str(own)
 
 
 def broken(rows: list[dict[str, Any]], rng: random.Random) -> set[int]:
@@ -247,7 +257,6 @@ def main() -> None:
     given = parser.parse_args()
     model = at_hand(given.model)
     given.model = model
-    home = Path(os.environ.get("SODATE_HOME") or Path.home() / ".sodate")
     results: dict[str, Any] = {}
     for file in given.files:
         results |= json.loads(Path(file).read_text())
@@ -257,10 +266,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() if given.keep is None else nullcontext(given.keep) as name:
         folder = Path(name).absolute()
-        (folder / "home").mkdir(parents=True, exist_ok=True)
-        if not (folder / "home" / "models").exists():
-            (folder / "home" / "models").symlink_to(home / "models")
-        os.environ["SODATE_HOME"] = str(folder / "home")
+        home_of_its_own(folder)
         if given.answer:
             results["answer"] = answer(given.answer, model, folder)
         else:

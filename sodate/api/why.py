@@ -78,9 +78,8 @@ def harmful(
     weights before say less of it: there all rows pull alike, towards the task itself. `up` are the rows that reach
     furthest along with `against`; their score is that alone.
     """
-    import numpy as np
-
     from sodate.data.tokenise import tokenise
+    from sodate.train import influence
     from sodate.train.methods import named
     from sodate.train.rows import measure, rows_of
 
@@ -95,9 +94,7 @@ def harmful(
             code="no_rows", param="against", file=against,
         )  # fmt: skip
     products, norms, size = traced.asked(held_out.sequences)
-    typical, tiny = norms.mean(axis=0), np.finfo(float).tiny
-    against_it = -(products / np.maximum(typical * size, tiny)).mean(axis=1)
-    lengths = (norms / np.maximum(typical, tiny)).mean(axis=1)
+    lengths, against_it = influence.pulls(products, norms, size)
     rows = traced.rows_of(lengths + against_it, top)
     return {
         "version": traced.version.id, "against": str(against), "n": len(held_out.sequences),

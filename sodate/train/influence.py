@@ -165,3 +165,15 @@ def _folded(gradient: Tensor, moment: Moment, wide: int) -> NDArray[np.float32]:
     signed: Tensor = _padded(gradient, wide).mul_(moment.signed)
     folded: NDArray[np.float32] = signed.view(-1, wide).sum(0).cpu().numpy()
     return folded
+
+
+def pulls(products: Any, norms: Any, size: Any) -> tuple[Any, Any]:
+    """Of each row the length of its gradient, and how far it reaches against the gradient of a question, both (rows,)
+    in lengths of a typical row's gradient, as means over the checkpoints.
+
+    `products` (rows, checkpoints) are those of both gradients, `norms` the rows' lengths, `size` (checkpoints,) those
+    of the question's.
+    """
+    typical, tiny = norms.mean(axis=0), np.finfo(float).tiny
+    against = -(products / np.maximum(typical * size, tiny)).mean(axis=1)
+    return (norms / np.maximum(typical, tiny)).mean(axis=1), against

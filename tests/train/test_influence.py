@@ -119,3 +119,14 @@ def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             tmp_path, 3, kept_vectors.record(8), lambda block: np.ones((3, 8), dtype=np.float32), "a test"
         )
     assert caught.value.code == "disk_full"
+
+
+def test_a_row_is_as_suspect_as_it_pulls_and_as_it_pulls_against_the_question() -> None:
+    # Three rows, two checkpoints; the typical lengths are 2 and 4, the question's 1 and 10.
+    products = np.array([[2.0, 0.0], [-1.0, 40.0], [0.0, -40.0]])
+    norms = np.array([[2.0, 0.0], [1.0, 4.0], [3.0, 8.0]])
+    lengths, against = influence.pulls(products, norms, np.array([1.0, 10.0]))
+    assert lengths.tolist() == [0.5, 0.75, 1.75]
+    assert against.tolist() == [-0.5, -0.25, 0.5]
+    none, nor_this = influence.pulls(0 * products, 0 * norms, np.zeros(2))
+    assert not none.any() and not nor_this.any()
