@@ -27,9 +27,11 @@ _POSTAL = re.compile(
     r"(?:〒\s?|郵便番号[:は]?\s?)[0-9]{3}[-ー]?[0-9]{4}(?![0-9])|(?<![0-9\-ー])[0-9]{3}[-ー][0-9]{4}(?=\s?[一-鿿])"
 )
 
-# What streets and last lines have in them, which is looked for sooner than they are.
+# What each of them has in it, which is looked for sooner than it is.
 _CAPITAL = re.compile("[A-Z][a-z]")
 _CODE = re.compile("[A-Z] ?[0-9]|Box ")
+_SEVEN = re.compile("[0-9][0-9]{2}[-ー]?[0-9]{4}")
+_NUMBERED = re.compile("[-ー丁番](?:[0-9目]|(?<=番))")
 _STATES = (
     "AL AK AZ AR CA CO CT DE FL GA HI ID IL IN IA KS KY LA ME MD MA MI MN MS MO MT NE NV NH NJ NM NY NC ND OH OK OR "
     "PA RI SC SD TN TX UT VT VA WA WV WI WY DC"
@@ -51,8 +53,8 @@ _LAST_LINE = re.compile(
 
 def addresses(folded: str) -> Iterator[tuple[int, int]]:
     """Spans of postal addresses and postal codes, not overlapping, a code and its address as one."""
-    spans = [*_japanese(folded), *(m.span() for m in _POSTAL.finditer(folded))]
-    for cue, pattern in ((_CAPITAL, _STREET), (_CODE, _LAST_LINE)):
+    spans = list(_japanese(folded)) if _NUMBERED.search(folded) else []
+    for cue, pattern in ((_SEVEN, _POSTAL), (_CAPITAL, _STREET), (_CODE, _LAST_LINE)):
         if cue.search(folded):
             spans += [m.span() for m in pattern.finditer(folded)]
     merged: list[tuple[int, int]] = []

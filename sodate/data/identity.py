@@ -81,11 +81,12 @@ _BORN_AFTER = re.compile(rf"(?P<n>{_DATE}) ?(?:\([^)\n]{{1,12}}\) ?)?(?:生ま�
 
 
 _CUES = tuple(dict.fromkeys(cue for _, cues, _ in _LABELLED for cue in cues))
+_CUE = re.compile("|".join(map(re.escape, _CUES)))  # none is in most texts
 
 
 def labelled(folded: str) -> Iterator[Span]:
     """What a word before it announces, and what looks like nothing else."""
-    there = {cue for cue in _CUES if cue in folded}  # none in most texts
+    there = {cue for cue in _CUES if cue in folded} if _CUE.search(folded) else set()
     for kind, cues, pattern in _LABELLED if there else ():
         if not there.isdisjoint(cues):
             for m in pattern.finditer(folded):
@@ -96,9 +97,13 @@ def labelled(folded: str) -> Iterator[Span]:
             for group in ("symbol", "n", "branch"):
                 if m[group]:
                     yield "bank-account" if bank else "health-insurance", *m.span(group)
-    if not _LONG.search(folded):
-        yield from _birthdays(folded)
-        return
+    if _LETTERED.search(folded):
+        yield from _lettered(folded)
+    yield from _birthdays(folded)
+
+
+def _lettered(folded: str) -> Iterator[Span]:
+    """Numbers with capital letters, which their form alone gives away."""
     for m in _RESIDENCE.finditer(folded):
         yield "residence-card", *m.span()
     for m in _MACHINE.finditer(folded):
@@ -110,14 +115,11 @@ def labelled(folded: str) -> Iterator[Span]:
     for m in _INVOICE.finditer(folded):
         if corporate_valid(re.sub("[^0-9]", "", m[0])):
             yield INVOICE, *m.span()
-    yield from _birthdays(folded)
 
 
-_LONG = re.compile(
-    "[0-9][-ー・. ]{0,3}[0-9][-ー・. ]{0,3}[0-9][-ー・. ]{0,3}[0-9]|<<"
-)  # what all of these numbers have
+_LETTERED = re.compile(f"[A-Z<]{_SEP}[0-9]|<<")  # what all of these numbers have
 # What the two patterns have in them, which is looked for sooner than they are.
-_BIRTH = re.compile("生年月日|誕生日|[Bb]irth|[Bb]orn|dob|DOB|BIRTH|BORN")
+_BIRTH = re.compile("生年月日|誕生日|birth|Birth|born|Born|dob|DOB|BIRTH|BORN")
 _AFTER = re.compile("[0-9元〇一二三四五六七八九十日)] {0,2}(?:生|うまれ)")
 
 

@@ -20,11 +20,11 @@ _KATAKANA_ROLES = words(
     リーダー テナント サンタ ベビー ペット ホスト クライアント エンドユーザー パートナー ワンコ ネコ ウサギ クマ"""
 )
 # What comes before a name: 営業部の桜木, お客様 桜木花道様, 友人の桜木くん. Ends of words.
-_LEADS = (
-    "様|さま|名|客|者|員|長|当|人|主|氏|士|師|手|妻|夫|父|母|親|兄|姉|弟|妹|息子|娘|男|女|孫|友|僚|司|輩|任|"
-    "部|課|係|室|店|社|局|院|所|校|科|班|組|宛|殿"
+_LEADS = words(
+    """様 さま 名 客 者 員 長 当 人 主 氏 士 師 手 妻 夫 父 母 親 兄 姉 弟 妹 息子 娘 男 女 孫 友 僚 司 輩 任
+    部 課 係 室 店 社 局 院 所 校 科 班 組 宛 殿"""
 )
-_LEAD_END = re.compile(f"(?:{_LEADS})の?$")
+_LEAD_END = re.compile(f"(?:{'|'.join(sorted(_LEADS))})の?$")
 # Words that stand where a name would, and are none.
 _NOT_JA = words(
     """担当 窓口 各位 関係 家族 不要 必要 本人 代理 事務 同僚 旦那 保険 証券 会計 経理 総務 人事 営業 広報 受付
@@ -40,17 +40,19 @@ _PLACES_JA = words(
     """千葉 石川 福島 宮崎 山口 長野 福井 富山 岡山 秋田 山形 宮城 福岡 大分 香川 徳島 三重 奈良 滋賀 上野 品川
     渋谷 目黒 大宮 川崎"""
 )
-_TITLED = re.compile(
-    f"(?<![{_KANJI}])(?P<name>[{_KANJI}]{{1,4}} ?[{_KANJI}]{{0,3}}?)"
-    "(?=課長|部長|係長|社長|専務|常務|主任|店長|室長|次長|所長|支店長|院長|教授|選手|監督|議員|弁護士|医師|看護師|主査)"
+_POSTS = (
+    "課長|部長|係長|社長|専務|常務|主任|店長|室長|次長|所長|支店長|院長|教授|選手|監督|議員|弁護士|医師|看護師|主査"
 )
+_TITLED = re.compile(f"(?<![{_KANJI}])(?P<name>[{_KANJI}]{{1,4}} ?[{_KANJI}]{{0,3}}?)(?={_POSTS})")
 _LABELLED = re.compile(
     "(?:客様|会員|契約者|申込者|申し込み者|予約者|注文者|購入者|依頼者|受取人|名義人|患者|担当者?|代表者?)"
     "(?:様|さま|名) "
     f"(?P<name>[{_KANJI}]{{1,4}} ?[{_KANJI}]{{0,4}})(?=[、。,()/\\s]|$)"
 )
-_SAID = re.compile(  # 私は桜木です, 営業部の桜木です, 妻の花子が
-    f"(?:私は|わたしは|わたくしは|僕は|俺は|(?:{_LEADS})の|(?:株式|有限|合同)会社[^\\s、。]{{1,12}}の)"
+# 私は桜木です, 営業部の桜木です, 妻の花子が. Alternatives that begin with a letter are looked for quickly.
+_SAID = re.compile(
+    f"(?:私は|わたしは|わたくしは|僕は|俺は|{'|'.join(f'{lead}の' for lead in sorted(_LEADS))}"
+    "|株式会社[^\\s、。]{1,12}の|有限会社[^\\s、。]{1,12}の|合同会社[^\\s、。]{1,12}の)"
     f"(?P<name>[{_KANJI}]{{1,4}} ?[{_KANJI}]{{0,3}})(?=です|でし|でござ|と申|と言|といい|より|に代|[がはもと、])"
 )
 _ALONE = re.compile(f"(?:^|[。、!?\\n] ?)(?P<name>[{_KANJI}]{{2,4}} ?[{_KANJI}]{{0,3}})です(?=[。、\\n]|が|けど|$)")
@@ -73,11 +75,13 @@ _IN_CHARGE = re.compile(
 # Each with what it needs in a text: looking for that first is quicker.
 _ANNOUNCED = (
     (_SELF_JA, re.compile("ます")), (_IN_CHARGE, re.compile("担当")),
-    (_SAID, re.compile("[私僕俺]は|わた|の")), (_TITLED, re.compile("[長務任授手督員士師査]")),
+    (_SAID, re.compile("[私僕俺]は|わた|の")), (_TITLED, re.compile(_POSTS)),
 )  # fmt: skip
 _FIRST = frozenset(name[0] for name in JA_SURNAMES)
+# Where a surname with a given name after it can begin, by the letters that each of them has at its places.
 _SURNAME_START = re.compile(
-    "[" + "".join(sorted(_FIRST)) + "](?=.{0,3}[" + "".join(sorted({n[0] for n in JA_GIVEN})) + "])"
+    f"[{''.join(sorted(_FIRST))}](?=[{''.join(sorted({letter for name in JA_SURNAMES for letter in name[1:]}))}]{{0,2}}"
+    f" ?[{''.join(sorted({name[0] for name in JA_GIVEN}))}])"
 )
 _JAPANESE = re.compile("[一-鿿]|[ァ-ヴ]{2}")
 

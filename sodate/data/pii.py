@@ -115,9 +115,10 @@ def _fold_one(match: re.Match[str]) -> str:
     return "-" if char in _HYPHENS else unicodedata.normalize("NFKC", char)
 
 
-# So many digits near one another, as all numbers that are looked for have.
-_LONG = re.compile(r"(?:[0-9][^0-9\n]{0,3}){12}")
-_SOME = re.compile(r"(?:[0-9][^0-9]{0,3}){8}")
+# So many digits near one another, as all numbers that are looked for have. (A pattern that begins with a digit, and not
+# with a repeated group, is looked for three times as quickly.)
+_LONG = re.compile(r"[0-9](?:[^0-9\n]{0,3}[0-9]){11}")
+_SOME = re.compile(r"[0-9](?:[^0-9]{0,3}[0-9]){7}")
 _DIGITS = re.compile("[0-9]|丁目|生年|誕生|生まれ|日生")
 # The number is called something else right before it.
 _OTHER_NUMBER = re.compile(
