@@ -17,7 +17,7 @@ def test_the_rows_of_retention_are_balanced_and_every_question_has_an_answer() -
     for language in ("en", "ja"):
         kinds = [one.kind for one in probes() if one.language == language]
         assert {kind: kinds.count(kind) for kind in retention.KINDS} == {
-            "answers": 24, "refusals": 10, "perplexity": 10
+            "answers": 48, "refusals": 16, "perplexity": 20
         }  # fmt: skip
     assert all(one.accept for one in probes() if one.kind == "answers")
 
@@ -44,10 +44,10 @@ def test_what_was_forgotten_is_named_and_what_these_rows_cannot_tell_is_not() ->
             after[n] += 0.5 + 0.01 * (n % 3)
     found = {(one.kind, one.language): one for one in retained("new", "old", after, before, 0.03)}
     assert {key for key, one in found.items() if one.verdict == "worse"} == {("answers", "ja"), ("perplexity", "ja")}
-    assert found["answers", "ja"].diff == pytest.approx(-0.5) and found["answers", "ja"].n == 24
+    assert found["answers", "ja"].diff == pytest.approx(-0.5) and found["answers", "ja"].n == 48
     assert found["perplexity", "ja"].diff == pytest.approx(-0.51, abs=0.01)
     assert found["perplexity", "en"].verdict == "equivalent"  # not a token was worse
-    assert found["answers", "en"].verdict == "inconclusive"  # 24 rows without a flip don't show 3 points
+    assert found["answers", "en"].verdict == "inconclusive"  # 48 rows without a flip don't show 3 points
     lines = Aside(tuple(found.values())).lines()
     assert lines[0].startswith("Forgotten (new since old): easy questions, Japanese: 100 % → 50 %")
 
