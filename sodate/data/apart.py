@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from sodate.core.text import Sentence, tr
 from sodate.core.types import Example
-from sodate.data.compare import prompts, said
-from sodate.data.leaks import bare
+from sodate.data.compare import answered, prompts, said
+from sodate.data.leaks import LongAnswers, bare
 from sodate.data.similar import NearIndex, jaccard, shingles
 
 NEAR = 0.6  # Jaccard of letters and digits: すみません、 before a short question leaves it the same one
@@ -41,6 +41,8 @@ class OtherSide:
         self._without = stack.enter_context(closing(NearIndex(NEAR)))  # questions without a number
         self._with = stack.enter_context(closing(NearIndex(NEAR)))
         self._by_numbers: dict[int, list[tuple[int, str]]] = {}  # of those with: question and its text
+        self._long = LongAnswers()
+        self._answered: list[int] = []  # rows of the answers in `_long`
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -57,6 +59,9 @@ class OtherSide:
             (self._with if numbers else self._without).add(question, prompt)
             if numbers and len(group := self._by_numbers.setdefault(hash(tuple(numbers)), [])) < _GROUP:
                 group.append((question, prompt))
+        for prompt, given in dict.fromkeys(answered(example)):
+            self._long.add(len(self._answered), prompt, given)
+            self._answered.append(number)
 
     def like(self, example: Example) -> Alike | None:
         """The row of the other side that this one is, or is almost; None where there is none."""
@@ -66,6 +71,12 @@ class OtherSide:
                 return Alike(*self._rows[row], tr("the same question", "同じ質問"))
             if (question := self._nearly(prompt, answer)) is not None:
                 return Alike(*self._rows[self._asked[question][0]], tr("almost the same question", "ほぼ同じ質問"))
+        for prompt, given in answered(example):
+            if (place := self._long.same(prompt, given)) is not None:
+                what = tr(
+                    "the same long answer to a question within another", "長い答えが同じで、質問も一方が他方を含む"
+                )
+                return Alike(*self._rows[self._answered[place]], what)
         return None
 
     def _nearly(self, prompt: str, answer: int) -> int | None:

@@ -211,9 +211,9 @@ CODES: Mapping[str, Code] = {
         "評価用の {0}{1}。学習に使うと評価の意味がなくなります。",
     ),
     "near-leak": _warn(
-        "The prompt is almost that of the held-out {0}, with another answer. It is kept; look whether the held-out "
-        "file is really new to the model.",
-        "評価用の {0}と質問がほとんど同じです（答えは違います）。"
+        "The prompt is almost that of the held-out {0}, or one is within the other, with another answer. It is "
+        "kept; look whether the held-out file is really new to the model.",
+        "評価用の {0}と質問がほとんど同じか、一方が他方を含みます（答えは違います）。"
         "行は使いますが、評価用ファイルが本当に未知の問題か確かめてください。",
     ),
     "held-out-unreadable": _warn(

@@ -123,8 +123,10 @@ def answered(example: Example) -> Iterator[tuple[str, str]]:
 
 
 def said(example: Example) -> str:
-    """The answer in the form compared with held-out answers."""
+    """The answer in the form compared with held-out answers; of a task its reference answer, as if it were a reply."""
     if isinstance(example, TaskItem):
+        if isinstance(reference := example.item.get("reference_answer"), str):
+            return comparable(signature([Message("assistant", reference)]))
         return comparable(answer(example, example.prompt))
     reply = example.reply if isinstance(example, Conversation) else replies_of(example)[0][-1]
     return comparable(signature([reply])) if reply else ""

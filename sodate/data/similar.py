@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -214,6 +214,12 @@ class NearIndex:
         bands, skim = self._signature(text)
         return self._first(text, skim[0], self._postings.settled(bands)[0] | self._postings.fresh(bands[0].tolist()))
 
+    def query_all(self, text: str) -> Iterator[int]:
+        """The keys of all added texts that are near duplicates, as far as `POSTINGS` lets them be found."""
+        text = comparable(text)
+        bands, skim = self._signature(text)
+        return self._found(text, skim[0], self._postings.settled(bands)[0] | self._postings.fresh(bands[0].tolist()))
+
     def query_add(self, keys: Sequence[int], texts: Sequence[str]) -> list[int | None]:
         """Queries each text and adds those without a near duplicate, in turn: as one by one, but quicker.
 
@@ -243,20 +249,23 @@ class NearIndex:
 
     def _first(self, text: str, skim: _U8, candidates: set[int]) -> int | None:
         """The key of the first candidate that the exact similarity confirms."""
+        return next(self._found(text, skim, candidates), None)
+
+    def _found(self, text: str, skim: _U8, candidates: set[int]) -> Iterator[int]:
+        """The keys of the candidates that the exact similarity confirms, in order."""
         if not candidates:
-            return None
+            return
         rows = np.array(sorted(candidates))
         alike = (self._skims.numpy().reshape(-1, _SKIM)[rows] == skim).sum(axis=1) >= self._agree
         mine: frozenset[str] | None = None
         for row in rows[alike].tolist():
             other = self._spool[row]
             key: int = self._keys[row]
-            if other == text:
-                return key
-            mine = mine or shingles(text)
-            if jaccard(mine, shingles(other)) >= self._threshold:
-                return key
-        return None
+            if other != text:
+                mine = mine or shingles(text)
+                if jaccard(mine, shingles(other)) < self._threshold:
+                    continue
+            yield key
 
 
 class _Sketch:

@@ -112,6 +112,14 @@ def test_an_id_survives_a_correction_and_an_exchange_is_one_row() -> None:
         datasets.located("support@1")
 
 
+def test_the_same_long_answer_to_a_question_within_another_never_crosses() -> None:
+    long = "返品は到着から十四日以内に、注文番号を添えてフォームからお申し込みください。送料は当店が負担いたします。"
+    api.add(write("held.jsonl", pair("返品の方法", long), pair("交換", "できます。")), "held", role="held-out")
+    asked = write("asked.jsonl", pair("教えてください。返品の方法", long), pair("教えてください。交換", "できます。"))
+    made = api.add(asked, "support")
+    assert [(p.line, p.code) for p in made.ledger.set_aside] == [(1, "held-out-row")] and made.added == 1
+
+
 def test_held_out_rows_and_training_rows_never_meet_in_either_order() -> None:
     api.add(write("test.jsonl", *QUESTIONS, pair("りんごを3個ください。", "{}")), "support-test", role="held-out")
     given = [

@@ -56,11 +56,37 @@ def test_the_first_of_many_with_one_answer_does_not_hide_the_others(tmp_path: Pa
     ("prompt", "reply"),
     [
         ("教えてください。交換の方法は？", CANNED),  # another question, one set phrase
-        ("教えてください。返品の方法は？", LONG + "以上です。"),  # another answer
+        ("教えてください。返品の方法は？", LONG.replace("十四日", "14日")),  # other numbers: another answer
+        ("教えてください。返品の方法は？", CANNED + LONG),
     ],
 )
 def test_a_set_phrase_alone_or_a_likely_prompt_alone_is_no_leak(tmp_path: Path, prompt: str, reply: str) -> None:
     assert codes(tmp_path, [row("返品の方法は？", LONG), row("見積もりの件", CANNED)], row(prompt, reply)) == []
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        LONG + "以上です。",
+        LONG.replace("お申し込みください", "お申し込みいただけます"),
+        LONG.replace("、", "，"),
+        LONG.replace("送料", "なお、送料"),
+    ],
+)
+def test_almost_the_same_long_answer_to_a_prompt_within_another_is_named(tmp_path: Path, reply: str) -> None:
+    held = [row(f"{n}番の商品は返品できますか", LONG) for n in range(5)] + [row("返品の方法は？", LONG)]
+    assert codes(tmp_path, held, row("教えてください。返品の方法は？", reply)) == ["near-leak"]
+
+
+def test_line_breaks_within_the_answer_hide_nothing(tmp_path: Path) -> None:
+    broken = LONG.replace("。", "。\n")
+    assert codes(tmp_path, [row("返品の方法は？", LONG)], row("教えてください。返品の方法は？", broken)) == ["leak"]
+
+
+def test_the_reference_answer_of_a_held_out_task_counts_as_its_reply(tmp_path: Path) -> None:
+    held = {"prompt": "返品の方法は？", "reference_answer": LONG, "kind": "returns"}
+    assert codes(tmp_path, [held], row("教えてください。返品の方法は？", LONG)) == ["leak"]
+    assert codes(tmp_path, [held], row("返品の方法はね？", LONG)) == ["leak"]
 
 
 def test_short_answers_are_shared_by_chance(tmp_path: Path) -> None:
