@@ -16,7 +16,6 @@ from sodate.data.marks import nth
 Row = Mapping[str, Any]
 Notes = list[tuple[str, tuple[str | int, ...]]]  # warnings found while parsing: (code, args)
 _KNOWN = frozenset(("id", "type", "function", "index"))
-_KNOWN_FUNCTION = frozenset(("name", "arguments"))
 
 
 def tools_of(row: Row) -> tuple[Mapping[str, Any], ...]:
@@ -44,9 +43,15 @@ def _listed(value: object, key: str) -> object:
 
 
 def _wrapped(tool: object) -> object:
-    """A bare function (`{"name": …, "parameters": …}`) as a tool."""
-    bare = isinstance(tool, dict) and "function" not in tool and isinstance(tool.get("name"), str)
-    return {"type": "function", "function": tool} if bare else tool
+    """A tool: a bare function (`{"name": …, "parameters": …}`) becomes one, and parameters that are text are read."""
+    if isinstance(tool, dict) and "function" not in tool and isinstance(tool.get("name"), str):
+        tool = {"type": "function", "function": {key: value for key, value in tool.items() if key != "type"}}
+    function = tool.get("function") if isinstance(tool, dict) else None
+    if not isinstance(tool, dict) or not isinstance(function, dict) or not isinstance(function.get("parameters"), str):
+        return tool
+    name, text = function.get("name"), function["parameters"]
+    read = {} if nothing(text) else {"parameters": json_text(text, tr(f"tools, {name}", f"tools の {name}"))}
+    return {**tool, "function": {**{key: function[key] for key in function if key != "parameters"}, **read}}
 
 
 def _is_tool(tool: object) -> bool:
@@ -84,8 +89,11 @@ class Calls:
         calls = item.get("tool_calls")
         if isinstance(calls, str) and not nothing(calls):
             calls = json_text(calls, nth(index) + ", tool_calls")
-        if nothing(calls) and not nothing(item.get("function_call")):
-            calls = [{"function": item["function_call"]}]
+        if nothing(calls):
+            called = item.get("function_call")
+            if isinstance(called, str) and not nothing(called):
+                called = json_text(called, nth(index) + ", function_call")
+            calls = None if nothing(called) else [{"function": called}]
         if nothing(calls):
             return ()
         if not isinstance(calls, list):
@@ -109,10 +117,11 @@ class Calls:
         function = call.get("function") if isinstance(call, dict) else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str) or nothing(function["name"]):
             raise _bad_call(index, tr("a tool call needs function.name", "ツール呼び出しには function.name が必要です"))
-        if unknown := [*(call.keys() - _KNOWN), *(function.keys() - _KNOWN_FUNCTION)]:
+        key = "arguments" if "arguments" in function else "parameters"  # as Llama's models call them
+        if unknown := [*(call.keys() - _KNOWN), *(function.keys() - {"name", key})]:
             where = tr(f"{en(nth(index))}, tool call", f"{ja(nth(index))}のツール呼び出し")
             self._notes.append(("unknown-key", (where, ", ".join(sorted(unknown)))))
-        name, arguments = function["name"], function.get("arguments")
+        name, arguments = function["name"], function.get(key)
         if nothing(arguments):
             return name, "{}"
         if isinstance(arguments, dict):  # Qwen-style sets and Parquet write the object itself
@@ -177,6 +186,8 @@ class Calls:
         """An id as text; None for one that is missing, blank or no id at all."""
         if isinstance(value, bool) or not isinstance(value, str | int | float) or nothing(value):
             return None
+        if isinstance(value, float) and value.is_integer():  # a whole number in a column that has gaps
+            value = int(value)
         if not isinstance(value, str) and not self._numbers_said:
             self._numbers_said = True
             number = tr(

@@ -16,6 +16,7 @@ from sodate.data.ledger import RowError
 from sodate.data.messages import SHAREGPT_ROLES
 
 LISTS = frozenset(("messages", "conversations", "tools", "functions", "history", "replies", "ranks"))
+_OF_OBJECTS = frozenset(("tools", "functions"))
 # What graders read, as JSON or as any other text. A reference stays text: how it is written may count.
 _FOR_GRADERS = frozenset(("tests", "reference_answer"))
 _ROLE = re.compile(rf"""["'](?:role|from)["']\s*:\s*["'](?:{"|".join(SHAREGPT_ROLES)})["']""", re.IGNORECASE)
@@ -27,13 +28,20 @@ def unfolded(row: Row, *, strict: bool = True) -> Row:
     """The row with JSON text as what it says. Where it is broken, RowError, or it stays text if not `strict`."""
     found: dict[str, Any] = {}
     for key, value in row.items():
-        if isinstance(value, str) and value and (value[0] in "[{n" or value[0].isspace()):
-            try:
-                found[key] = _unfolded(key, value, isinstance(row.get("preferred_output"), str | list))
-            except RowError:
-                if strict:
-                    raise
+        try:
+            if isinstance(value, str) and value and (value[0] in "[{n" or value[0].isspace()):
+                found[key] = value = _unfolded(key, value, isinstance(row.get("preferred_output"), str | list))
+            if isinstance(value, list) and value and isinstance(value[0], str):
+                found[key] = [_inner(key, item) if isinstance(item, str) else item for item in value]
+        except RowError:
+            if strict:
+                raise
     return {**row, **found} if found else row
+
+
+def _inner(key: str, text: str) -> Any:
+    """One of a list of texts: a tool, or what it would be as a column of no name that is known."""
+    return _unfolded(key if key in _OF_OBJECTS else "", text, False)
 
 
 def _unfolded(key: str, text: str, preference: bool) -> Any:

@@ -21,6 +21,8 @@ TARGETS = (
     *("messages", "conversations", "tools", "system", "prompt", "completion", "instruction", "input", "output"),
     *("chosen", "rejected", "margin", "label", "replies", "ranks", "text", "reference_answer"),
 )
+# Columns that say which row it is, not what it is about.
+IDS = frozenset(("id", "key", "metadata", "source", "created", "timestamp", "date", "origin"))
 ANSWERED_BY = ("file", "passage")  # what a row says of the document that answers it (`data with-context`)
 # Columns suggested for --columns when detection fails, likeliest first.
 _PROMPT_LIKE = r"prompt|question|query|instruction|input|source|質問|問い|入力|依頼|本文|問"
@@ -97,10 +99,17 @@ def pair(row: Row) -> tuple[str, str] | None:
     names = {name: _folded(name) for name in row}
     prompts = [name for name, plain in names.items() if plain in _PROMPTS]
     answers = [name for name, plain in names.items() if plain in _REPLIES and not isinstance(row[name], bool)]
-    if len(prompts) != 1 or len(answers) != 1 or _CONTEXTS & set(names.values()) or "reference_answer" in row:
+    history = row.get("history")  # earlier turns, which are read; under this name any text would be lost
+    contexts = _CONTEXTS - ({"history"} if isinstance(history, list) or nothing(history) else set())
+    if len(prompts) != 1 or len(answers) != 1 or contexts & set(names.values()) or "reference_answer" in row:
         return None
     both = _is_said(row[prompts[0]]) and _is_said(row[answers[0]])
     return (prompts[0], answers[0]) if both else None
+
+
+def prompt_names(row: Row) -> list[str]:
+    """Columns whose name says that they hold the prompt, or the messages before a reply."""
+    return [name for name in row if _folded(name) in _PROMPTS or name in ("messages", "conversations")]
 
 
 def _is_said(value: object) -> bool:

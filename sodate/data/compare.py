@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from sodate.core.types import Conversation, Example, Judgement, Message, Preference, Ranking, TaskItem
-from sodate.data.formats import IDS
+from sodate.data.columns import IDS
 from sodate.data.ondisk import Column
 from sodate.data.similar import comparable
 

@@ -17,6 +17,7 @@ from sodate.data import supervised
 from sodate.data.calls import Notes, Row
 from sodate.data.cells import LISTS, unfolded
 from sodate.data.columns import (
+    IDS,
     JUDGED,
     TARGETS,
     advice,
@@ -30,15 +31,15 @@ from sodate.data.columns import (
     wanted,
     with_system_named,
 )
-from sodate.data.jsontext import MAX_DEPTH
+from sodate.data.compare import all_messages
+from sodate.data.fields import has_history
+from sodate.data.jsontext import MAX_DEPTH, nothing
 from sodate.data.ledger import RowError
-from sodate.data.marks import marks_not_known, row_is_left_out, verdict
+from sodate.data.marks import marks_not_known, reasoning_of, row_is_left_out, verdict
 from sodate.data.preferences import preference_openai, preference_trl, ranking, unpaired, wanted_parser
 
 SNIFF_ROWS = 50
 WANTED = "preference-wanted"
-# Columns that say which row it is, not what it is about.
-IDS = frozenset(("id", "key", "metadata", "source", "created", "timestamp", "date", "origin"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,11 +268,22 @@ def parse(row: Row, form: Format, source: Source, notes: Notes) -> Example:
         if not isinstance(example, TaskItem):
             if row_is_left_out(row):
                 raise RowError("all-weights-zero")
-            if unknown := marks_not_known(row):
+            if unknown := [*marks_not_known(row), *_lost(row, example)]:
                 notes.append(("unknown-key", (tr("The row", "この行"), ", ".join(unknown))))
         return supervised.with_item(example, given)
     except RecursionError:
         raise RowError("too-deep", MAX_DEPTH) from None
+
+
+def _lost(row: Row, example: Example) -> list[str]:
+    """Columns that other formats read and that are in no message of this row: what was thought, or said before."""
+    messages = all_messages(example)
+    thought, keys = reasoning_of(row)
+    lost = sorted(keys) if thought and not any(thought == message.reasoning for message in messages) else []
+    if not nothing(row.get("history")):
+        first = row["history"][0][0] if has_history(row) and row["history"][0] else None
+        lost += [] if any(message.content == first for message in messages) else ["history"]
+    return lost
 
 
 def _other_format(row: Row, form: Format) -> RowError:

@@ -38,7 +38,7 @@ _PART_KEYS = frozenset(("type", "text", "refusal", "thinking", "annotations"))
 
 
 def openai_messages(items: object, notes: Notes, ids: bool = True) -> tuple[Message, ...]:
-    """OpenAI chat messages. Raises RowError; what is odd but usable goes into `notes`.
+    """OpenAI chat messages, or ShareGPT's turns. Raises RowError; what is odd but usable goes into `notes`.
 
     `ids` is whether the format gives ids to tool calls: where it gives none, none is missed.
     """
@@ -48,6 +48,8 @@ def openai_messages(items: object, notes: Notes, ids: bool = True) -> tuple[Mess
         raise RowError("bad-type", "messages", tr("a list", "リスト"), kind(items))
     if not items:
         raise RowError("no-messages")
+    if isinstance(items[0], dict) and "from" in items[0] and "role" not in items[0]:
+        return sharegpt_messages(items, notes)
     messages: list[Message] = []
     calls = Calls(notes, ids)
     for index, item in enumerate(items):
@@ -117,6 +119,12 @@ def sharegpt_messages(items: object, notes: Notes) -> tuple[Message, ...]:
         known = SHAREGPT_ROLES.get(role.lower(), role) if isinstance(role, str) else role
         converted.append({**rest, "role": known, "content": said})
     return openai_messages(converted, notes, ids=any("tool_calls" in item for item in items))
+
+
+def is_reply(item: Row) -> bool:
+    """Whether a message, of whichever form, is the assistant's."""
+    role = item.get("role", item.get("from"))
+    return isinstance(role, str) and SHAREGPT_ROLES.get(role.lower()) == "assistant"
 
 
 def check_order(messages: Sequence[Message], notes: Notes) -> None:

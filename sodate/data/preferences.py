@@ -10,13 +10,13 @@ from typing import Any
 from sodate.core.text import blank, seen, tr
 from sodate.core.types import Example, Judgement, Message, Preference, Ranking, Source
 from sodate.data.calls import Notes, Row, tools_of
-from sodate.data.columns import wanted
-from sodate.data.fields import asked, is_asked, with_system
+from sodate.data.columns import prompt_names, wanted
+from sodate.data.fields import asked, instructed, is_asked, with_system
 from sodate.data.jsontext import kind, nothing
 from sodate.data.ledger import RowError
-from sodate.data.marks import verdict
+from sodate.data.marks import reasoning_of, verdict
 from sodate.data.messages import check_order, message_list, openai_messages
-from sodate.data.supervised import checked
+from sodate.data.supervised import checked, learnt
 
 _INPUT = frozenset(("messages", "tools", "functions", "parallel_tool_calls"))
 _NUMBER = re.compile(r"[0-9]{1,30}(\.[0-9]{1,30})?")
@@ -73,8 +73,8 @@ def preference_openai(row: Row, source: Source, notes: Notes) -> Example:
         if nothing(value):
             raise RowError("missing-column", f"{side}_output")
         replies.append(_reply(value, f"{side}_output", notes))
-    prompt = openai_messages(given["messages"], notes)
-    return _preference(prompt, replies[0], replies[1], tools_of(given), source, notes)
+    prompt = with_system(row, openai_messages(given["messages"], notes))
+    return _preference(prompt, replies[0], replies[1], tools_of(given) or tools_of(row), source, notes)
 
 
 def preference_trl(row: Row, source: Source, notes: Notes) -> Example:
@@ -82,9 +82,8 @@ def preference_trl(row: Row, source: Source, notes: Notes) -> Example:
         if nothing(row.get(key)):
             raise RowError("missing-column", key)
     chosen, rejected = (_reply(row[key], key, notes) for key in ("chosen", "rejected"))
-    if not nothing(row.get("prompt")):
-        prompt = asked(row, "prompt", notes)
-    else:
+    prompt = _before_both(row, notes)
+    if not prompt:
         # Both replies are whole conversations: what they share is the prompt.
         shared = 0
         while shared < min(len(chosen), len(rejected)) - 1 and chosen[shared] == rejected[shared]:
@@ -95,6 +94,15 @@ def preference_trl(row: Row, source: Source, notes: Notes) -> Example:
     return _preference(with_system(row, prompt), chosen, rejected, tools_of(row), source, notes, _margin(row))
 
 
+def _before_both(row: Row, notes: Notes) -> tuple[Message, ...]:
+    """What two replies answer, under `prompt` or another name for it; () where none has it."""
+    if nothing(row.get("prompt")) and not nothing(row.get("instruction")):
+        return instructed(row)
+    names = [name for name in prompt_names(row) if not nothing(row[name])]
+    key = "prompt" if "prompt" in names else names[0] if len(names) == 1 else None
+    return () if key is None else asked(row, key, notes)
+
+
 def wanted_parser(row: Row, source: Source, notes: Notes) -> Example:
     """A prompt with the reply that is wanted, and one that is not where the row has it: a pair, or a conversation."""
     asks, good, bad = wanted(row)
@@ -102,9 +110,10 @@ def wanted_parser(row: Row, source: Source, notes: Notes) -> Example:
         if column is None or nothing(row[column]):
             raise RowError("missing-column", column or name)
     assert asks is not None and good is not None
-    prompt, chosen = asked(row, asks, notes), _reply(row[good], good, notes)
+    prompt = asked(row, asks, notes)
     if bad is None or nothing(row[bad]):
-        return checked((*prompt, *chosen), tools_of(row), source, notes)
+        return checked((*prompt, *learnt(row, good, notes)), tools_of(row), source, notes)
+    chosen = _reply(row[good], good, notes)
     pair = _preference(prompt, chosen, _reply(row[bad], bad, notes), tools_of(row), source, notes)
     return replace(pair, wanted=True)
 
@@ -115,6 +124,8 @@ def unpaired(row: Row, source: Source, notes: Notes) -> Example:
     if desirable is None:
         raise RowError("bad-type", '"label"', tr("true or false", "true か false"), kind(row.get("label")))
     reply = _reply(row.get("completion"), "completion", notes)
+    if isinstance(row.get("completion"), str):
+        reply = (replace(reply[0], reasoning=reasoning_of(row)[0]),)
     prompt = _prompt(row, notes)
     return Judgement(prompt, reply, desirable, tools_of(row), source)
 

@@ -10,11 +10,10 @@ from sodate.core.text import blank, tr
 from sodate.core.types import Conversation, Example, Message, Source, TaskItem
 from sodate.data.calls import Notes, Row, check_calls, tools_of
 from sodate.data.columns import turns
-from sodate.data.fields import asked, system_of, text_of, with_system
-from sodate.data.jsontext import json_text, kind, nothing
+from sodate.data.fields import asked, instructed, text_of, with_system
 from sodate.data.ledger import RowError
 from sodate.data.marks import nth, reasoning_of, verdict
-from sodate.data.messages import check_order, message_list, openai_messages, sharegpt_messages
+from sodate.data.messages import check_order, is_reply, message_list, openai_messages, sharegpt_messages
 
 NOT_ITEM = frozenset(("messages", "prompt", "system", "tools", "functions", "parallel_tool_calls"))
 
@@ -52,14 +51,14 @@ def sharegpt(row: Row, source: Source, notes: Notes) -> Example:
 
 
 def refuse_verdict(row: Row) -> None:
-    if verdict(row.get("label")) is not None:
+    if verdict(row.get("label")) is not None or verdict(row.get("kto_tag")) is not None:  # LLaMA-Factory's name for it
         raise RowError("unpaired-preference")
 
 
 def refuse_true_or_false(row: Row) -> None:
     """A verdict beside a whole conversation. 0 and 1 may be classes there, and stay."""
-    if not str(row.get("label")).strip().removesuffix(".0").isdecimal():
-        refuse_verdict(row)
+    number = str(row.get("label")).strip().removesuffix(".0").isdecimal()
+    refuse_verdict({**row, "label": None} if number else row)
 
 
 def learnt(row: Row, key: str, notes: Notes) -> tuple[Message, ...]:
@@ -100,33 +99,15 @@ def context(messages: Any) -> Any:
     """The messages, with a weight of 0 at replies that have no mark of their own."""
     listed = messages if isinstance(messages, list) else [messages]
     return [
-        {**m, "weight": 0} if isinstance(m, dict) and m.get("role") == "assistant" and m.get("weight") is None else m
-        for m in listed
+        {**m, "weight": 0} if isinstance(m, dict) and is_reply(m) and m.get("weight") is None else m for m in listed
     ]
 
 
 def alpaca(row: Row, source: Source, notes: Notes) -> Example:
     refuse_true_or_false(row)
-    instruction, extra = text_of(row, "instruction"), row.get("input")
-    prompt = instruction if nothing(extra) else f"{instruction}\n\n{text_of(row, 'input')}"
-    messages = (*system_of(row), *_history(row), Message("user", prompt), *learnt(row, "output", notes))
-    return checked(messages, tools_of(row), source, notes)
-
-
-def _history(row: Row) -> tuple[Message, ...]:
-    """Earlier turns, [question, answer] each: context, so that the row trains its own answer only."""
-    history = row.get("history")
-    if nothing(history):
-        return ()
-    if isinstance(history, str):
-        history = json_text(history, "history")
-    turns: list[Message] = []
-    for turn in history if isinstance(history, list) else [history]:
-        if not isinstance(turn, list) or len(turn) != 2 or not all(isinstance(text, str) for text in turn):
-            pairs = tr("a list of [question, answer] pairs", "[質問, 答え] の組のリスト")
-            raise RowError("bad-type", '"history"', pairs, kind(turn))
-        turns += [Message("user", turn[0]), Message("assistant", turn[1], weight=0.0)]
-    return tuple(turns)
+    if row.get("instruction") is None:
+        raise RowError("missing-column", "instruction")
+    return checked((*instructed(row), *learnt(row, "output", notes)), tools_of(row), source, notes)
 
 
 def plain_text(row: Row, source: Source, notes: Notes) -> Example:

@@ -11,6 +11,8 @@ import pytest
 from sodate.core.types import Conversation
 from sodate.data import Checked, check
 
+QUESTION = {"role": "user", "content": "q"}
+
 
 def two_calls(ids: list[Any], answers: list[Any]) -> dict[str, Any]:
     """Calls of f and g with these ids, answered by messages with those; `...` leaves the key out."""
@@ -72,7 +74,9 @@ def test_where_no_id_tells_the_order_does_and_it_is_said(tmp_path: Path, ids: li
     assert {p.code for p in found.ledger.warnings} == {"tool-ids"}
 
 
-@pytest.mark.parametrize(("ids", "answers"), [([7, 8], [8, 7]), ([7, 8], ["8", "7"]), (["7", "8"], [8, 7])])
+@pytest.mark.parametrize(
+    ("ids", "answers"), [([7, 8], [8, 7]), ([7, 8], ["8", "7"]), (["7", "8"], [8, 7]), ([7.0, 8.0], [8, "7"])]
+)
 def test_numbers_are_ids_too_and_it_is_said(tmp_path: Path, ids: list[Any], answers: list[Any]) -> None:
     found = checked(tmp_path, two_calls(ids, answers))
     assert answered(found) == ["g", "f"]
@@ -126,3 +130,29 @@ def test_a_key_within_a_call_is_named(tmp_path: Path) -> None:
     row["messages"][1]["tool_calls"][0]["function"]["argumnets"] = "{}"
     (warning,) = checked(tmp_path, row).ledger.warnings
     assert warning.code == "unknown-key" and "argumnets" in warning.message
+
+
+def test_arguments_may_be_called_parameters_and_a_call_may_be_text(tmp_path: Path) -> None:
+    given = {"name": "f", "parameters": {"a": 1}}
+    for message in (
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "x", "function": given}]},
+        {"role": "assistant", "content": None, "function_call": given},
+        {"role": "assistant", "content": None, "function_call": json.dumps(given)},
+        {"from": "function_call", "value": json.dumps(given)},
+    ):
+        path = tmp_path / "a.jsonl"
+        key, asks = ("conversations", {"from": "human", "value": "q"}) if "from" in message else ("messages", QUESTION)
+        path.write_text(json.dumps({key: [asks, message]}) + "\n", "utf-8")
+        found = check([path])
+        (example,) = found.examples
+        (made,) = example.messages[1].tool_calls  # type: ignore[union-attr]
+        assert (made.name, json.loads(made.arguments)) == ("f", {"a": 1}) and not found.ledger.warnings
+
+
+@pytest.mark.parametrize("blank", ["null", "[]", "", " ", None])
+def test_a_blank_function_call_is_none(tmp_path: Path, blank: Any) -> None:
+    path = tmp_path / "a.jsonl"
+    reply = {"role": "assistant", "content": "a", "function_call": blank}
+    path.write_text(json.dumps({"messages": [QUESTION, reply]}) + "\n", "utf-8")
+    found = check([path])
+    assert found.examples[0].messages[1].tool_calls == ()  # type: ignore[union-attr]

@@ -205,9 +205,65 @@ def test_blank_tools_are_no_tools(tmp_path: Path, nothing: Any) -> None:
 
 
 def test_tools_are_read_from_text_and_from_bare_functions(tmp_path: Path) -> None:
-    for tools in (json.dumps([TOOL]), [TOOL["function"]], json.dumps([TOOL["function"]])):
+    bare = TOOL["function"]
+    as_text = {"type": "function", "function": {**bare, "parameters": json.dumps(bare["parameters"])}}
+    forms = (json.dumps([TOOL]), [bare], json.dumps([bare]), [{"type": "function", **bare}], [json.dumps(TOOL)])
+    for tools in (*forms, [as_text], json.dumps([as_text])):
         (example,) = jsonl(tmp_path, {"messages": [U, A], "tools": tools}).examples
         assert example.tools == (TOOL,)
+
+
+@pytest.mark.parametrize(("text", "code"), [BROKEN[0], BROKEN[3], BROKEN[7]])
+def test_parameters_of_a_tool_that_are_text_are_read_strictly(tmp_path: Path, text: str, code: str) -> None:
+    tool = {"type": "function", "function": {"name": "post", "parameters": text}}
+    for tools in ([tool], json.dumps([tool])):
+        found = jsonl(tmp_path, {"messages": [U, A], "tools": tools})
+        assert codes(found) == [code] and "post" in found.ledger.set_aside[0].message
+
+
+def test_messages_within_a_list_of_texts_are_messages(tmp_path: Path) -> None:
+    texts = [json.dumps([A]), json.dumps([B])]
+    ranked = {"prompt": "U", "replies": texts, "ranks": [1, 2]}
+    for found in (jsonl(tmp_path, ranked), table(tmp_path, ranked)):
+        (example,) = found.examples
+        assert isinstance(example, Ranking)
+        assert [reply[0].content for reply in example.replies] == ["A", "B"]
+    (example,) = jsonl(tmp_path, {"messages": [json.dumps(U), json.dumps(A)]}).examples
+    assert isinstance(example, Conversation) and [one.content for one in example.messages] == ["U", "A"]
+    (example,) = jsonl(tmp_path, {**ranked, "replies": ['["a"]', "b"]}).examples
+    assert isinstance(example, Ranking) and example.replies[0][0].content == '["a"]'
+
+
+def test_turns_of_sharegpt_are_read_in_every_column(tmp_path: Path) -> None:
+    asks, good, bad = ({"from": who, "value": text} for who, text in (("human", "U"), ("gpt", "A"), ("gpt", "B")))
+    pairs: list[dict[str, Any]] = [
+        {"prompt": [asks], "chosen": [good], "rejected": [bad]},
+        {"conversations": [asks], "chosen": good, "rejected": bad},
+        {"chosen": [asks, good], "rejected": [asks, bad]},
+        {"input": "U", "wanted": [good], "unwanted": [bad]},
+    ]
+    for row in pairs:
+        for found in (jsonl(tmp_path, row), table(tmp_path, row)):
+            (pair,) = found.examples
+            assert isinstance(pair, Preference)
+            assert (pair.prompt[0].content, pair.chosen[0].content, pair.rejected[0].content) == ("U", "A", "B")
+    (talk,) = jsonl(tmp_path, {"prompt": [asks, bad, asks], "completion": [good]}).examples
+    assert isinstance(talk, Conversation) and [one.weight for one in talk.messages if one.role == "assistant"] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("asks", "text"),
+    [
+        ({"instruction": "U", "input": ""}, "U"),
+        ({"instruction": "U", "input": "X"}, "U\n\nX"),
+        ({"question": "U"}, "U"),
+        ({"質問": "U"}, "U"),
+        ({"messages": [U]}, "U"),
+    ],
+)
+def test_the_prompt_of_two_replies_may_have_another_name(tmp_path: Path, asks: dict[str, Any], text: str) -> None:
+    (pair,) = jsonl(tmp_path, {"system": "S", **asks, "chosen": "A", "rejected": "B"}).examples
+    assert isinstance(pair, Preference) and [one.content for one in pair.prompt] == ["S", text]
 
 
 def test_blank_is_nothing_in_every_optional_column(tmp_path: Path) -> None:
@@ -216,6 +272,8 @@ def test_blank_is_nothing_in_every_optional_column(tmp_path: Path) -> None:
     first, second = check([path]).examples
     assert isinstance(first, Preference) and isinstance(second, Preference)
     assert (first.margin, len(first.prompt)) == (0.5, 2) and (second.margin, len(second.prompt)) == (0.0, 1)
+    (example,) = jsonl(tmp_path, {"instruction": "", "input": "X", "output": "A"}).examples
+    assert example.messages[0].content == "X"  # type: ignore[union-attr]
     path.write_text("instruction,input,output,history\nU,　,A, \nU,X,B,[]\nU,X,C,null\n", "utf-8")
     assert [example.messages[0].content for example in check([path]).examples] == ["U", "U\n\nX", "U\n\nX"]  # type: ignore[union-attr]
 
@@ -234,7 +292,10 @@ def test_a_row_s_own_system_text_is_never_lost(tmp_path: Path) -> None:
     for row in rows:
         (example,) = jsonl(tmp_path, {"system": "S", **row}).examples
         assert isinstance(example, Conversation) and example.messages[0] == system and len(example.messages) == 3, row
-    for row in (PAIR, {"chosen": [U, A], "rejected": [U, B]}, {"prompt": [U], "reference_answer": "A"}):
+    of_openai = {"input": {"messages": [U]}, "preferred_output": [A], "non_preferred_output": [B]}
+    (example,) = jsonl(tmp_path, {**of_openai, "tools": [TOOL]}).examples
+    assert example.tools == (TOOL,)
+    for row in (PAIR, of_openai, {"chosen": [U, A], "rejected": [U, B]}, {"prompt": [U], "reference_answer": "A"}):
         (example,) = jsonl(tmp_path, {"system": "S", **row}).examples
         assert example.prompt[0] == system and len(example.prompt) == 2
     assert codes(jsonl(tmp_path, {"system": ["S"], "prompt": "U", "completion": "A"})) == ["bad-type"]

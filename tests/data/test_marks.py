@@ -12,7 +12,7 @@ import pytest
 from sodate.api import contestants, evaluation
 from sodate.core.types import Conversation, Message, Preference, TaskItem
 from sodate.data import Checked, check, tasks
-from sodate.data.compare import said
+from sodate.data.compare import all_messages, said
 from sodate.train import dpo, rollout_setup, sft
 
 A, A0 = Message("assistant", "A"), Message("assistant", "A", weight=0.0)
@@ -124,6 +124,47 @@ def test_what_was_thought_stands_apart_in_parts_and_in_columns_too(tmp_path: Pat
     thinks = {"role": "assistant", "content": "A", "reasoning": "hm"}
     (pair,) = checked(tmp_path, {"prompt": "U", "chosen": [thinks], "rejected": "B"}).examples
     assert isinstance(pair, Preference) and pair.chosen == (Message("assistant", "A", reasoning="hm"),)
+
+
+COLUMNS: list[dict[str, Any]] = [
+    {"prompt": "U", "completion": "A"}, {"question": "U", "answer": "A"}, {"instruction": "U", "output": "A"},
+    {"user": "U", "assistant": "A"}, {"input": "U", "wanted": "A", "unwanted": ""},
+    {"prompt": "U", "completion": "A", "label": True},
+]  # fmt: skip
+OTHERS: list[dict[str, Any]] = [
+    {"prompt": "U", "chosen": "A", "rejected": "B"}, {"input": "U", "wanted": "A", "unwanted": "B"},
+    {"prompt": "U", "replies": ["A", "B"], "ranks": [1, 2]},
+    {"messages": [{"role": "user", "content": "U"}, {"role": "assistant", "content": "A"}]},
+    {"conversations": [{"from": "human", "value": "U"}, {"from": "gpt", "value": "A"}]},
+]  # fmt: skip
+
+
+def test_a_column_of_thoughts_is_read_or_named_in_every_format(tmp_path: Path) -> None:
+    for row in COLUMNS:
+        found = checked(tmp_path, {**row, "thinking": "hm"})
+        assert [one.reasoning for one in all_messages(found.examples[0])] == ["", "hm"] and not found.ledger.warnings
+    for row in OTHERS:
+        (warning,) = checked(tmp_path, {**row, "thinking": "hm"}).ledger.warnings
+        assert warning.code == "unknown-key" and "thinking" in warning.message
+
+
+def test_a_history_is_context_or_named_in_every_format(tmp_path: Path) -> None:
+    for row in (*COLUMNS, *OTHERS[:3]):
+        for history in ([["H", "I"]], '[["H", "I"]]'):
+            found = checked(tmp_path, {**row, "history": history})
+            said = [one.content for one in all_messages(found.examples[0])]
+            assert said[:4] == ["H", "I", "U", "A"] and not found.ledger.warnings
+    for row in OTHERS[3:]:
+        (warning,) = checked(tmp_path, {**row, "history": [["H", "I"]]}).ledger.warnings
+        assert warning.code == "unknown-key" and "history" in warning.message
+    (warning,) = checked(tmp_path, {**COLUMNS[0], "history": "a customer since 2010"}).ledger.warnings
+    assert "history" in warning.message
+
+
+@pytest.mark.parametrize("good", [True, False, "true", 1])
+def test_a_verdict_under_another_name_is_never_trained_as_if_it_were_good(tmp_path: Path, good: Any) -> None:
+    for row in (*COLUMNS[:4], *OTHERS[3:]):
+        assert [p.code for p in checked(tmp_path, {**row, "kto_tag": good}).ledger.set_aside] == ["unpaired-preference"]
 
 
 def test_a_mark_on_a_turn_that_is_never_trained_may_only_say_so(tmp_path: Path) -> None:
