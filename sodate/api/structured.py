@@ -19,7 +19,7 @@ from sodate.core.errors import UsageError
 from sodate.core.text import tr
 from sodate.core.types import Message, ToolCall
 from sodate.generate.grammar import misread
-from sodate.grade.schemas import bounded, breach
+from sodate.grade.schemas import bounded, breach, read_schema, unwrapped
 from sodate.render.renderer import Renderer
 
 MAX_DEPTH = 64
@@ -61,9 +61,16 @@ def json_constraint(schema: Any, param: str) -> Constraint:
 
 
 def schema_in(path: Path) -> Any:
-    """The JSON schema that replies are held to. UsageError where the file is not there, or is no JSON."""
+    """The JSON schema that replies are held to, without a wrapper as APIs want it.
+
+    UsageError where the file is not there or is no JSON, and where it is no schema, asks for nothing, or says what
+    nobody would check: all of it would pass unenforced.
+    """
     try:
-        return json.loads(path.read_text("utf-8-sig"))
+        document = unwrapped(json.loads(path.read_text("utf-8-sig")))
+        unchecked = read_schema(document, str(path)).notes
+    except UsageError as error:
+        raise UsageError(error.message, error.fix, code=error.code, param="schema", file=path) from None
     except FileNotFoundError:
         raise UsageError(
             tr(f"The schema {path} is missing.", f"スキーマ {path} がありません。"),
@@ -74,6 +81,9 @@ def schema_in(path: Path) -> Any:
             tr(f"{path} is no JSON: {error}", f"{path} は JSON として読めません: {error}"),
             code="bad_schema", param="schema", file=path,
         ) from None  # fmt: skip
+    if unchecked:
+        raise _not_enforced(unchecked[0], "schema")
+    return document
 
 
 def reply_constraint(schema: Any, param: str, renderer: Renderer) -> Constraint:

@@ -24,20 +24,20 @@ _CLASSES: dict[str, Ranges] = {
 _CONTROLS = {"t": 9, "n": 10, "v": 11, "f": 12, "r": 13}
 
 _ESCAPE = (
-    r"\\(?:[dDwWsSbB]|[tnvfr]|c[A-Za-z]|0(?!\d)|x[0-9A-Fa-f]{2}|k<[A-Za-z_$][\w$]*>|[1-9]\d{0,2}|[^0-9A-Za-z]"
+    r"\\(?:[dDwWsSbB]|[tnvfr]|c[A-Za-z]|0(?!\d)|x[0-9A-Fa-f]{2}|k<(?!\d)[\w$]+>|[1-9]\d{0,2}|[^0-9A-Za-z]"
     r"|u[Dd][89ABab][0-9A-Fa-f]{2}\\u[Dd][C-Fc-f][0-9A-Fa-f]{2}|u(?![Dd][89A-Fa-f])[0-9A-Fa-f]{4}"
     r"|u\{0*(?:10|[0-9A-Fa-f])?[0-9A-Fa-f]{1,4}\}|[pP]\{[A-Za-z_]+(?:=[A-Za-z_0-9]+)?\})"
 )
 _TOKEN = re.compile(
     rf"(?P<escape>{_ESCAPE})"
-    r"|(?P<open>\((?:(?!\?)|\?(?:[:=!]|<[=!]|<[A-Za-z_$][\w$]*>|(?=[ims-]+:)[ims]*(?:-[ims]+)?:)))"
+    r"|(?P<open>\((?:(?!\?)|\?(?:[:=!]|<[=!]|<(?!\d)[\w$]+>|(?=[ims-]+:)[ims]*(?:-[ims]+)?:)))"
     r"|(?P<close>\))"
     r"|(?P<class>\[(?:\\.|[^\]\\])*\])"
     r"|(?P<many>[*+?]\??|\{\d{1,4}(?:,\d{0,4})?\}\??)"
     r"|(?P<plain>\{(?![\d,]*\})|[^\\()\[*+?{])",
     re.DOTALL,
 )
-_NAMES = re.compile(r"\\.|\[(?:\\.|[^\]\\])*+\]?|(\((?!\?)|\(\?<([A-Za-z_$][\w$]*)>)", re.DOTALL)
+_NAMES = re.compile(r"\\.|\[(?:\\.|[^\]\\])*+\]?|(\((?!\?)|\(\?<((?!\d)[\w$]+)>)", re.DOTALL)
 # How ECMA says what people write who have another language in mind.
 _INSTEAD = (
     (r"\(\?P<", "(?<name>…)"), (r"\(\?P=", r"\k<name>"), (r"\(\?[a-z]+\)", "(?i:…)"), (r"\\A", "^"), (r"\\[zZ]", "$"),

@@ -46,20 +46,11 @@ _SOMETIMES = {
     **dict.fromkeys(("const", "contains", "propertyNames"), ("draft-06", "2020-12")),
     **dict.fromkeys(("if", "then", "else"), ("draft-07", "2020-12")),
     **dict.fromkeys(("contentEncoding", "contentMediaType"), ("draft-06", "draft-07")),
-    **dict.fromkeys(
-        (
-            "dependentRequired",
-            "dependentSchemas",
-            "unevaluatedItems",
-            "unevaluatedProperties",
-            "minContains",
-            "maxContains",
-        ),
-        ("2019-09", "2020-12"),
-    ),
+    **dict.fromkeys(("dependentRequired", "dependentSchemas", "unevaluatedItems", "unevaluatedProperties",
+                     "minContains", "maxContains"), ("2019-09", "2020-12")),
     "$recursiveRef": ("2019-09", "2019-09"),
     **dict.fromkeys(("prefixItems", "$dynamicRef"), ("2020-12", "2020-12")),
-}
+}  # fmt: skip
 # What says something about a schema without asking for anything.
 _ANNOTATIONS = {
     "$schema", "$id", "id", "$anchor", "$dynamicAnchor", "$recursiveAnchor", "$defs", "definitions", "$comment",
@@ -77,6 +68,8 @@ _ONE = {
 _LISTS = {"allOf", "anyOf", "oneOf", "prefixItems", "items"}
 _NAMED = {"properties", "patternProperties", "dependentSchemas", "dependencies", "$defs", "definitions"}
 _DEFINITIONS = {"$defs", "definitions"}
+_CHOICE = {"if", "then", "else"}
+_TYPES = {"object", "array", "string", "number", "boolean", "null"}  # an integer is a number
 
 # Members of an object that only carries a schema, as APIs want it; the schema is under one of the second.
 _WRAPPER = {"name", "strict", "description", "type", "title"}
@@ -258,7 +251,8 @@ def _named_draft(document: Any) -> str | None:
 def _nodes(document: Any, definitions: bool = True) -> Iterator[dict[str, Any] | bool]:
     """The schemas of a document, the outermost first, each object once; `$ref`s into odd places are followed.
 
-    Without `definitions`, only those that a value meets: definitions that nothing refers to are left out.
+    Without `definitions`, only those that a value meets: definitions that nothing refers to are left out, and an `if`
+    that nothing follows from.
     """
     waiting, seen = deque([document]), set[int]()
     while waiting:
@@ -270,6 +264,8 @@ def _nodes(document: Any, definitions: bool = True) -> Iterator[dict[str, Any] |
         seen.add(id(node))
         yield node
         for key, value in node.items():
+            if not definitions and key in _CHOICE and ("if" not in node or len(_CHOICE & node.keys()) < 2):
+                continue
             if key in _LISTS and isinstance(value, list):
                 waiting += value
             elif key in _ONE:
@@ -312,6 +308,8 @@ def _asks(node: dict[str, Any] | bool, draft: str) -> bool:
     for key, value in node.items():
         holds = key in _ONE | _LISTS | _NAMED and key not in ("not", "contains")
         here = isinstance(value, str) and value.startswith("#") and key == "$ref"  # where it leads is asked, too
+        if key == "type" and isinstance(value, list) and set(value) >= _TYPES:
+            continue
         if _checked_in(key, draft) and not holds and not here and (key not in _NOTHING or value != _NOTHING[key]):
             return True
         if key == "dependencies" and isinstance(value, dict) and any(isinstance(one, list) for one in value.values()):
@@ -331,6 +329,9 @@ def _unchecked(node: dict[str, Any], draft: str) -> Iterator[str]:
         elif "$ref" in node and before_2019 and key != "$ref":
             yield tr(f"{key!r} is not checked: {draft} ignores what is beside $ref",
                      f"{draft} では $ref と並ぶ {key!r} は無視され、検査されません")  # fmt: skip
+        elif key == "if" and not {"then", "else"} & node.keys():
+            yield tr("'if' is not checked: it says nothing without 'then' or 'else'",
+                     "'if' は 'then' か 'else' がないと意味を持たず、検査されません")  # fmt: skip
         elif key in _PARTNERS and _PARTNERS[key] not in node:
             yield tr(f"{key!r} is not checked: it says nothing without {_PARTNERS[key]!r}",
                      f"{key!r} は {_PARTNERS[key]!r} がないと意味を持たず、検査されません")  # fmt: skip

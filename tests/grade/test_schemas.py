@@ -119,7 +119,9 @@ def test_a_keyword_is_checked_or_said_not_to_be(keyword: str, argument: Any, val
 
 @pytest.mark.parametrize(("schema", "named"), [
     ({"type": "string", "nullable": True}, "nullable"), ({"type": "string", "minlength": 3}, "minlength"),
-    ({"type": "object", "then": {"required": ["a"]}}, "then"), ({"type": "array", "minContains": 2}, "minContains"),
+    ({"type": "object", "then": {"required": ["a"]}}, "then"),
+    ({"type": "object", "if": {"required": ["a"]}}, "if"),
+    ({"type": "array", "minContains": 2}, "minContains"),
     ({"$schema": URIS["draft-07"], "type": "array", "additionalItems": False}, "additionalItems"),
     ({"$schema": URIS["draft-07"], "$ref": "#/definitions/a", "minLength": 3, "definitions": {"a": {"type": "string"}}},
      "minLength"),
@@ -198,6 +200,8 @@ def test_a_property_called_schema_is_no_wrapper() -> None:
     {"allOf": [{}, True]},
     {"$ref": "#/$defs/a", "$defs": {"a": {"title": "a"}}}, {"minLength": 0, "required": []}, {"description": "A mail"},
     {"name": "a", "schema": {"title": "b"}}, {"type": "json_schema", "json_schema": {"name": "a", "schema": {}}},
+    {"if": {"type": "string"}}, {"then": {"type": "string"}, "else": {"minLength": 3}},
+    {"type": ["object", "array", "string", "number", "integer", "boolean", "null"]},
 ])  # fmt: skip
 def test_a_document_that_asks_for_nothing_is_refused(document: Any, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="asks for nothing"):
@@ -208,6 +212,7 @@ def test_a_document_that_asks_for_nothing_is_refused(document: Any, tmp_path: Pa
     {"properties": {"a": False}}, {"additionalProperties": False}, {"const": 0}, {"enum": [None]}, {"maxItems": 0},
     {"not": {}},
     {"properties": {"a": {"minimum": 0}}}, {"$ref": "#/$defs/a", "$defs": {"a": {"type": "string"}}}, False,
+    {"if": {"type": "string"}, "then": {"minLength": 3}}, {"type": ["object", "array", "string", "number", "null"]},
     {"dependencies": {"a": ["b"]}}, {"allOf": [{}, {"required": ["a"]}]},
 ])  # fmt: skip
 def test_little_is_not_nothing(document: Any) -> None:
