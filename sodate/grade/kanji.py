@@ -75,6 +75,8 @@ def standing(text: str, start: int, end: int) -> str:
     in_word = _HAN.match(after) and after not in _COUNTERS
     if (before and before in "数何幾") or set(token) <= {"〇"} or token in FORMAL:
         return "word"
+    if after == "割":  # 打率三割: tenths, whatever stands before them
+        return "number"
     if len(token) == 1 and (in_word or (_HAN.match(before) and before not in _BEFORE)):
         return "word"
     return "weak" if in_word or (len(token) == 1 and _IDIOM.match(text, start)) else "number"

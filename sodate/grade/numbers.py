@@ -132,9 +132,13 @@ _SUFFIX = re.compile(
     re.ASCII,
 )
 _SCALE = re.compile(
-    rf"\s?(?P<percent>%|パーセント|ぱーせんと|per\s?cent|pct(?![a-z]))|\s?(?P<mille>‰)|割(?:(?P<hundredths>[\d{_K}])分)?",
+    rf"\s?(?P<percent>%|パーセント|ぱーせんと|per\s?cent|pct(?![a-z]))|\s?(?P<mille>‰)"
+    r"|\s?(?P<times>thousand|million|billion|trillion)s?(?![a-z])|(?P<kilo>k)(?![a-z0-9])"
+    rf"|(?P<tenth>割)(?:(?P<b>[\d{_K}])分)?(?:(?P<c>[\d{_K}])厘)?|分(?P<d>[\d{_K}])厘",
     re.IGNORECASE,
 )
+_TIMES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_AND = re.compile(rf"\s?と\s?(?P<under>\d{{1,40}}|[{_K}]{{1,40}})分の\s?(?P<over>\d{{1,40}}|[{_K}]{{1,40}})", re.ASCII)
 _MINUS = re.compile(
     r"(?:(?<![A-Za-z0-9_)\]}%.])-|(?:^|(?<=[\s(\[{=:、。「]))[—ー]|(?<![A-Za-z0-9_)\]}%])(?<![A-Za-z0-9_)\]}%]\s)−\s?"
     r"|(?<==)-\s|(?<==\s)-\s|(?:マイナス|まいなす)\s?|\b(?:minus|negative)\s|負の|[△▲]\s?)(?:US)?[$€£¥₩₹]?$",
@@ -161,7 +165,7 @@ def _read(text: str, match: re.Match[str]) -> Iterator[Number]:
         yield _signed(text, Number(start, end, match[0], Fraction(int(match[0], 16))))
     elif match["mixed"] and int(match["over"]) < int(match["under"]):
         fraction = Fraction(int(match["over"]), int(match["under"]))
-        yield _signed(text, Number(start, end, match[0], int(match["ones"]) + fraction))
+        yield _complete(text, Number(start, end, match[0], int(match["ones"]) + fraction))
     elif match["kanji"]:
         standing = kanji.standing(text, start, end) if set(match[0]) <= set(_K) else "number"
         number = kanji.value(match[0], arabic)
@@ -219,7 +223,11 @@ def _signed(text: str, number: Number) -> Number:
 
 
 def _complete(text: str, number: Number) -> Number:
-    """With the exponent, divisor or scale after the number, and its sign."""
+    """With the fraction, exponent, divisor or scale after the number, and its sign."""
+    if number.value is not None and (match := _AND.match(text, number.end)):  # 二と三分の一
+        over, under = (kanji.value(match[part], arabic) for part in ("over", "under"))
+        value = number.value + over / under if over is not None and under else None
+        number = replace(number, end=match.end(), text=text[number.start : match.end()], value=value)
     match = _SUFFIX.match(text, number.end)
     if match and number.value is not None:
         number = replace(
@@ -227,13 +235,19 @@ def _complete(text: str, number: Number) -> Number:
         )
     match = _SCALE.match(text, number.end)
     if match and number.value is not None:
-        value = number.value / (100 if match["percent"] else 1000 if match["mille"] else 10)
-        hundredths = match["hundredths"] and kanji.value(match["hundredths"], arabic)
-        value += (hundredths or 0) * Fraction(1, 100)
-        number = replace(
-            number, end=match.end(), text=text[number.start : match.end()], value=value, figure=number.value
-        )
+        value, written = _scaled(number.value, match), text[number.start : match.end()]
+        number = replace(number, end=match.end(), text=written, value=value, figure=number.value)
     return _signed(text, number)
+
+
+def _scaled(value: Fraction, match: re.Match[str]) -> Fraction:
+    """`value` in the scale that `_SCALE` found after it: 3割5分2厘 is 0.352, 1.5 million 1500000."""
+    if match["times"] or match["kilo"]:
+        return value * _TIMES[(match["times"] or "thousand").lower()]
+    value /= 1000 if match["mille"] else 10 if match["tenth"] else 100
+    for part, share in (("b", 100), ("c", 1000), ("d", 1000)):
+        value += (kanji.value(match[part], arabic) or 0) * Fraction(1, share) if match[part] else 0
+    return value
 
 
 def _with(value: Fraction, match: re.Match[str]) -> Fraction | None:
