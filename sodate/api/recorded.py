@@ -73,13 +73,26 @@ def _in_order(path: Path, texts: list[str], count: int, some: bool) -> list[str]
 
 
 def _text(path: Path, at: int, data: dict[str, Any]) -> str:
-    """The reply as graders see it: text, a message, or any other JSON value as text."""
+    """The reply as graders see it: text, a message, or any other JSON value as text; never what was thought before."""
+    from sodate.data.ledger import RowError
+    from sodate.data.messages import openai_messages
+    from sodate.data.tasks import reply_text
+    from sodate.render.reasoning import answer
+
     value = data.get(REPLY)
-    if isinstance(value, dict) and isinstance(value.get("content"), str) and "role" in value:
-        value = value["content"]
+    if (
+        isinstance(value, dict)
+        and "role" in value
+        and (value.get("tool_calls") or isinstance(value.get("content"), str))
+    ):
+        try:
+            (message,) = openai_messages([{**value, "role": "assistant"}], [])
+        except RowError as error:
+            raise _wrong(path, at, error.problem(str(path), at).message) from None
+        value = reply_text(message)
     if value is None:
         raise _wrong(path, at, tr("the row has no reply.", "この行に reply がありません。"))
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return answer(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def check_names(names: Sequence[str], models: Sequence[str]) -> None:

@@ -42,6 +42,26 @@ def _tagged(text: str, space: str | None = None) -> tuple[str, str]:
     return thought.strip(space), answer.lstrip(space) if closed else ""
 
 
+# How models of other families mark a thought, where no template of theirs is at hand to learn it from.
+_ELSEWHERE = (
+    (_OPEN, _CLOSE), ("<thinking>", "</thinking>"), ("<thought>", "</thought>"), ("<reasoning>", "</reasoning>"),
+    ("<seed:think>", "</seed:think>"), ("[THINK]", "[/THINK]"), ("◁think▷", "◁/think▷"),
+    ("<|channel|>analysis<|message|>", "<|channel|>final<|message|>"),
+)  # fmt: skip
+
+
+def answer(text: str) -> str:
+    """A reply that was made elsewhere without the thought at its head, "" where that never ends.
+
+    Its first mark may be missing: then the generation prompt had it.
+    """
+    for opening, close in _ELSEWHERE:
+        thought, closed, rest = text.partition(close)
+        if text.lstrip().startswith(opening) or (closed and opening not in thought):
+            return rest.strip()
+    return text
+
+
 def left_open(prompt: str) -> str:
     """How to end the thought that a generation prompt's last tags begin; "" where they begin none."""
     opened: list[str] = []

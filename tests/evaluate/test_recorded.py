@@ -11,7 +11,8 @@ import pytest
 import sodate
 from sodate.api import recorded
 from sodate.core.errors import SodateError, UsageError
-from sodate.core.types import Source
+from sodate.core.types import Message, Source, ToolCall
+from sodate.data.tasks import reply_text
 from sodate.evaluate.items import EvalItem
 from tests import tiny
 
@@ -95,6 +96,38 @@ def test_the_first_items_take_the_first_replies_or_those_of_their_lines() -> Non
     assert recorded.read(Path(written("a.jsonl", rows)), ITEMS, None, some=True) == ["a", "b", "c"]
     rows = [{"line": str(n), "reply": {"role": "assistant", "content": f"r{n}"}} for n in (9, 4, 2, 1)]
     assert recorded.read(Path(written("b.jsonl", rows)), ITEMS, None, some=True) == ["r1", "r2", "r4"]
+
+
+def read_one(reply: Any) -> str:
+    (text,) = recorded.read(Path(written("r.jsonl", [{"reply": reply}])), ITEMS[:1], None)
+    return text
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "<think>\nhm\n</think>\n\nbilling",
+        "hm\n</think>\n\nbilling",  # the generation prompt had the first mark
+        "<thinking>hm</thinking>billing",
+        "[THINK]hm[/THINK]billing",
+        "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>billing",
+        {"role": "assistant", "content": "billing", "reasoning_content": "hm"},
+        {"role": "assistant", "content": "<think>hm</think>billing"},
+    ],
+)
+def test_the_answer_is_graded_and_not_what_was_thought_before_it(reply: Any) -> None:
+    assert read_one(reply) == "billing"
+
+
+def test_a_thought_without_an_end_has_no_answer_and_marks_within_an_answer_stay() -> None:
+    for reply, answer in (("<think>hm", ""), ("Write <think> first.", "Write <think> first."), (" a < b", " a < b")):
+        assert read_one(reply) == answer
+
+
+def test_a_recorded_call_is_graded_as_references_have_it() -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "post", "arguments": '{"text": "hi"}'}}
+    message = {"role": "assistant", "content": None, "tool_calls": [call]}
+    assert read_one(message) == reply_text(Message("assistant", "", (ToolCall("c", "post", '{"text": "hi"}'),)))
 
 
 def test_a_name_is_what_follows_the_last_colon_unless_that_is_the_file(tmp_path: Path) -> None:
