@@ -24,8 +24,8 @@ _STEERING = (
 )
 _CONTROLS = re.compile(_STEERING + r"|\r(?!\n)")
 _IN_JSON = re.compile(_STEERING)  # all others of C0 are escaped by the json module already
-# Nothing to see: white space, format characters, and the letters, marks and symbols that draw nothing.
-_EMPTY = frozenset(("Cf", "Zs", "Zl", "Zp"))
+# Nothing to see: white space, control and format characters, and the letters, marks and symbols that draw nothing.
+_EMPTY = frozenset(("Cc", "Cf", "Zs", "Zl", "Zp"))
 _UNSEEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
 )

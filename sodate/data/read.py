@@ -165,7 +165,7 @@ def _jsonl(stream: BinaryIO, name: str, codec: str) -> Iterator[RawRow | Problem
             data = data[3:]
             yield Problem(name, line, "bom")
         data = data.strip()
-        if data and (data[0] < 0x80 or not _blank(data)):
+        if data and (0x20 < data[0] < 0x7F or b"\0" in data or not _blank(data)):
             yield from _parsed(data, name, line, codec)
 
 

@@ -25,7 +25,7 @@ UNSEEN = [
     "\u3164",
     "\u200b\ufeff \u3000",
 ]
-UNSEEN += ["\u200e", "\U000e0020", "\ufe0f", "\u034f", "\u2028"]
+UNSEEN += ["\u200e", "\U000e0020", "\ufe0f", "\u034f", "\u2028", "\x1a", "\x7f", "\x08", "\x85"]
 
 
 @pytest.mark.parametrize("text", UNSEEN)
@@ -96,3 +96,13 @@ def test_replies_that_differ_in_nothing_one_can_see_are_the_same(tmp_path: Path,
     messages = [{"role": "assistant", "content": f"は{text}い"}]
     for rejected in (f"は{text}い", messages):
         assert codes(tmp_path, {"prompt": "U", "chosen": "はい", "rejected": rejected}) == ["same-replies"]
+
+
+def test_the_end_mark_of_an_old_file_is_no_row_but_zeros_are_a_broken_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"prompt": "U", "completion": "A"}\n\x1a')
+    ledger = check([path]).ledger
+    assert (ledger.rows_in, ledger.rows_used) == (1, 1)
+    path.write_bytes(b'{"prompt": "U", "completion": "A"}\n\0\0\0\n')
+    ledger = check([path]).ledger
+    assert (ledger.rows_in, ledger.rows_used) == (2, 1)

@@ -25,6 +25,10 @@ from sodate.data.mask import mask
             "𠮷田",
             "⻑田",
             "\ufa19田",
+            "礒部",
+            "\U0002123d屋",
+            "緖方",
+            "薗部",
         ),
     ],
 )
