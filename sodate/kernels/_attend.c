@@ -280,7 +280,7 @@ static int fits(const Py_buffer *a, Py_ssize_t window)
     }
     const Py_ssize_t *q = a[QUERY].shape, *k = a[KEY].shape, *v = a[VALUE].shape, *c = a[KEYS].shape;
     const Py_ssize_t *d = a[VALUES].shape, *t = a[TABLE].shape, *o = a[OUT].shape, n = q[1], dim = q[2];
-    const int same = k[0] > 0 && q[0] % k[0] == 0 && k[1] == n && k[2] == dim && v[0] == k[0] && v[1] == n &&
+    const int same = k[0] > 0 && q[0] > 0 && q[0] % k[0] == 0 && k[1] == n && k[2] == dim && v[0] == k[0] && v[1] == n &&
                      v[2] == dim && c[1] == k[0] && c[2] > 0 && c[3] == dim && d[0] == c[0] && d[1] == c[1] &&
                      d[2] == c[2] && d[3] == dim && a[OWNER].shape[0] == n && a[HELD].shape[0] == n && o[0] == n &&
                      o[1] == q[0] && o[2] == dim;

@@ -182,12 +182,13 @@ static int is_trie(const Py_buffer *a)
     if (a[ENDS].shape[0] != segments || a[PATH_AT].shape[0] != segments + 1 || path_at[0] != 0 || path_at[segments] != a[PATH].shape[0])
         return 0;
     for (Size s = 0, at = 0; s < segments; at = ends[s++]) {
-        int64_t depth = 0;
+        int64_t depth = 0, before = -1;
         if (starts[s] != at || ends[s] <= at || ends[s] > tokens || path_at[s + 1] < path_at[s] || path_at[s + 1] > a[PATH].shape[0])
             return 0;
         for (int64_t i = path_at[s]; i < path_at[s + 1]; i++) {
-            if (path[i] < 0 || path[i] >= s)
+            if (path[i] <= before || path[i] >= s) /* each once, or there would be more ranges than room for them */
                 return 0;
+            before = path[i];
             depth += ends[path[i]] - starts[path[i]];
         }
         for (int64_t n = starts[s]; n < ends[s]; n++)

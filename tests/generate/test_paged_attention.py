@@ -99,6 +99,14 @@ def test_arrays_that_do_not_fit_are_refused(name: str, array: np.ndarray, said: 
 
 
 @compiled
+def test_no_query_heads_at_all_are_refused() -> None:
+    assert paged_attention.compiled is not None
+    none = {"query": np.zeros((0, 2, 16), dtype=np.float32), "out": np.zeros((2, 0, 16), dtype=np.float32)}
+    with pytest.raises(ValueError, match="shapes"):
+        paged_attention.compiled.attend(*(arrays() | none).values(), 1.0, 0)
+
+
+@compiled
 def test_scores_of_any_size_give_finite_weights() -> None:
     """Softmax by hand: scores 0 and -200 are weights 1 and e^-200 = 0; equal scores share."""
     assert paged_attention.compiled is not None

@@ -150,6 +150,8 @@ def changed(place: int, value: Any) -> list[Any]:
         (changed(8, WIDEST + 8), "shapes"),
         (with_plan(path=[1]), "trie"),  # its own ancestor
         (with_plan(path=[-1]), "trie"),
+        # An ancestor more than once: its ranges would be more than there are segments.
+        (with_plan(path=[0] * 4, path_at=[0, 0, 4], positions=[0, 1, 2, 12, 13]), "trie"),
         (with_plan(path_at=[0, 0, 2]), "trie"),
         (with_plan(path_at=[0, 5, 1]), "trie"),
         (with_plan(ends=[3, 9]), "trie"),
