@@ -56,7 +56,8 @@ def tokenizer_metadata(folder: Path, rows: int, template: str, stops: Sequence[i
     found["ggml.add_bos_token"] = ids["bos"] is not None and whole[:1] == [ids["bos"]] and whole != plain
     found["ggml.add_eos_token"] = False
     if bytes_apart:
-        found["ggml.add_space_prefix"] = tokenizer.encode("a", add_special_tokens=False).tokens[0].startswith("▁")
+        spelt = tokenizer.encode("a", add_special_tokens=False).tokens  # none, if a normaliser takes the letter away
+        found["ggml.add_space_prefix"] = bool(spelt) and spelt[0].startswith("▁")
     return {**found, "chat_template": template}
 
 
@@ -74,10 +75,10 @@ def _tokens(described: dict[str, Any], rows: int, bytes_apart: bool) -> tuple[li
         if number < rows:
             is_byte = bytes_apart and len(text) == 6 and text.startswith("<0x") and text.endswith(">")
             texts[number], kinds[number] = text, BYTE if is_byte else NORMAL
-    unknown = described["model"].get("unk_token")
-    if bytes_apart and unknown in described["model"]["vocab"]:
-        kinds[described["model"]["vocab"][unknown]] = UNKNOWN
-    for token in described["added_tokens"]:
+    unknown = described["model"]["vocab"].get(described["model"].get("unk_token"), rows)
+    if bytes_apart and unknown < rows:
+        kinds[unknown] = UNKNOWN
+    for token in described.get("added_tokens") or ():
         number = token["id"]
         if number < rows and kinds[number] != UNKNOWN:
             texts[number], kinds[number] = token["content"], CONTROL if token["special"] else USER_DEFINED
@@ -89,7 +90,7 @@ def _splitting(described: dict[str, Any], folder: Path) -> str:
     from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
 
     outer = described.get("pre_tokenizer") or {}
-    steps = outer.get("pretokenizers", [outer])
+    steps = outer.get("pretokenizers", [outer]) or [{}]
     kinds = [step.get("type") for step in steps]
     last = steps[-1]
     if kinds[-1] != "ByteLevel" or last.get("add_prefix_space"):

@@ -15,6 +15,7 @@ from sodate.core.errors import SodateError, UsageError
 from sodate.library import gguf_architectures, gguf_write
 from sodate.library.convert import convert_gguf
 from sodate.library.gguf_file import read_gguf
+from sodate.library.gguf_tokenizer import tokenizer_metadata
 from sodate.library.weights import read_tensors, write_tensors
 from tests import tiny
 
@@ -91,6 +92,23 @@ def test_a_splitting_that_llama_cpp_cannot_name_is_refused(tmp_path: Path) -> No
     with pytest.raises(SodateError, match="no tokenizer that splits text as this one does") as caught:
         written(folder, tmp_path / "model.gguf")
     assert caught.value.code == "export_unsupported" and not (tmp_path / "model.gguf").exists()
+
+
+def test_a_tokenizer_with_less_in_it_than_most_is_refused_or_written(tmp_path: Path) -> None:
+    """No step of splitting, no added tokens, no token for a letter, and an unknown token without a row: all may be."""
+    folder = tiny.llama_folder(tmp_path / "own")
+    file = folder / "tokenizer.json"
+    described = json.loads(file.read_text("utf-8"))
+    file.write_text(json.dumps(described | {"pre_tokenizer": {"type": "Sequence", "pretokenizers": []}}), "utf-8")
+    with pytest.raises(SodateError, match="no tokenizer that splits text as this one does"):
+        tokenizer_metadata(folder, 8, TEMPLATE, [4])
+    del described["added_tokens"], described["pre_tokenizer"]
+    described["normalizer"] = {"type": "Replace", "pattern": {"String": "a"}, "content": ""}
+    described["model"] |= {"byte_fallback": True, "unk_token": "<unk>"}
+    described["model"]["vocab"]["<unk>"] = 5000
+    file.write_text(json.dumps(described), "utf-8")
+    found = tokenizer_metadata(folder, 8, TEMPLATE, [4])
+    assert len(found["ggml.tokens"]) == 8 and found["ggml.add_space_prefix"] is False
 
 
 @pytest.mark.parametrize(
