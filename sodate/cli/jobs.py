@@ -17,6 +17,7 @@ from sodate.cli.parser_words import Verbs
 from sodate.cli.serving import need_extra
 from sodate.core.text import tr
 
+MOST_JOBS = 1_000_000  # of a quota
 projects_app = Verbs()
 app.add_typer(projects_app, name="projects", help=tr("Quotas and audit log.", "プロジェクトの上限と監査記録。"))
 Database = Annotated[
@@ -60,8 +61,8 @@ def _end_with_starter() -> None:
 def quota(
     project: str,
     disk: Annotated[str | None, typer.Option(help=tr("Of its files, e.g. 10GB.", "ファイルの合計。例: 10GB"))] = None,
-    running: Annotated[int | None, typer.Option(min=0, help=tr("Jobs at once.", "同時に実行するジョブ。"))] = None,
-    waiting: Annotated[int | None, typer.Option(min=0, help=tr("Jobs that wait.", "待機できるジョブ。"))] = None,
+    running: Annotated[int | None, typer.Option(min=0, max=MOST_JOBS, help=tr("Jobs at once.", "同時に実行するジョブ。"))] = None,
+    waiting: Annotated[int | None, typer.Option(min=0, max=MOST_JOBS, help=tr("Jobs that wait.", "待機できるジョブ。"))] = None,
     as_json: Json = False,
 ) -> None:
     need_extra()
@@ -83,7 +84,7 @@ def quota(
 @projects_app.command("audit", help=tr("Who did what.", "誰が何をしたかの記録。"))
 def audit(
     project: Annotated[str | None, typer.Argument(help=tr("Default: all.", "既定はすべて。"))] = None,
-    limit: Annotated[int, typer.Option(min=1)] = 1000,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000)] = 1000,
     as_json: Json = False,
 ) -> None:
     need_extra()

@@ -18,7 +18,7 @@ from sodate.core.text import tr
 
 learn_app = Verbs()
 app.add_typer(learn_app, name="learn", help=tr("Failures, clusters, review.", "失敗の分析と、人による確認。"))
-Days = Annotated[int | None, typer.Option(min=1, help=tr("Of the last N days.", "直近の日数。"))]
+Days = Annotated[int | None, typer.Option(min=1, max=100_000, help=tr("Of the last N days.", "直近の日数。"))]
 
 
 def _since(days: int | None) -> int | None:

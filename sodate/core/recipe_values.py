@@ -14,14 +14,15 @@ def amount_bytes(text: str | None) -> int | None:
         return None
     units = {"MB": 10**6, "GB": 10**9, "TB": 10**12, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
     found = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*([MGT]I?B)", text.strip().upper(), re.ASCII)
-    if found is None or not float(found[1]):
+    amount = 0.0 if found is None else float(found[1]) * units[found[2]]
+    if not 0 < amount < 2**63:
         raise UsageError(
             tr(f"memory = {text!r} is not an amount of memory.", f"memory = {text!r} はメモリ量ではありません。"),
             tr("Write it like 4GB or 800MB.", "4GB や 800MB のように書いてください。"),
             code="bad_value",
             param="memory",
         )
-    return int(float(found[1]) * units[found[2]])
+    return int(amount)
 
 
 def column_pairs(text: str) -> dict[str, str]:

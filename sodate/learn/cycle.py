@@ -44,7 +44,7 @@ from sodate.learn.stock import reviewed_rows, take_stock, written_rows
 STEPS = ("stock", "propose", "fresh", "continued", "compare", "gate", "promote")
 SIDE = "cycle_rows"  # the field that says of a held-out row whether it came with this cycle
 Listener = Callable[[str, Any], None]
-_MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
+_MONTH = re.compile(r"(?!0000)[0-9]{4}-(0[1-9]|1[0-2])")
 
 
 def cycle(

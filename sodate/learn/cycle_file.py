@@ -66,7 +66,7 @@ def read_cycle(path: str | Path) -> CycleFile:
     given = _mapping(file)
     if unknown := [key for key in given if key not in KEYS]:
         raise _refused(file, str(unknown[0]), tr("there is no such key", "そのようなキーはありません"))
-    if missing := [key for key in _NEEDED if key not in given]:
+    if missing := [key for key in _NEEDED if given.get(key) is None]:
         raise _refused(file, missing[0], tr("it is missing", "ありません"))
 
     def text(key: str, default: str | None = None) -> Any:
@@ -141,7 +141,10 @@ def _grader(file: Path, spec: str) -> str:
 
 def _gate(file: Path, given: Any) -> Mapping[str, Any]:
     """What the gate asks for: keys of `release.gate`, of which baseline and data are the cycle's."""
-    where, own = (file.parent / given, _mapping(file.parent / given)) if isinstance(given, str) else (file, given)
+    where = file.parent / given if isinstance(given, str) else file
+    if not where.is_file():
+        raise _refused(file, "gate", tr(f"there is no file {where}", f"ファイル {where} がありません"))
+    own = _mapping(where) if isinstance(given, str) else given
     if not isinstance(own, dict) or not any(own.get(tier) for tier in _TIERS):
         raise _refused(file, "gate", tr("it asks for nothing", "条件が一つもありません"))
     asked: dict[str, Any] = {tier: [_grader(where, one) for one in _texts(where, own, tier)] for tier in _TIERS[:2]}

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from sodate.core.errors import SodateError
 from sodate.core.files import write_text
-from sodate.core.text import tr
+from sodate.core.text import json_text, tr
 from sodate.db.connection import reading, writing
 from sodate.db.exchange_tables import ExchangeRow, ExchangeUseRow, ReviewRow
 from sodate.learn import keeping
@@ -55,7 +55,7 @@ def write(
         for start in range(0, len(uses), _AT_ONCE):
             noted = keeping.inserting(session, ExchangeUseRow).values(uses[start : start + _AT_ONCE])
             session.execute(noted.on_conflict_do_nothing())
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_text(path, "".join(json_text(row) + "\n" for row in rows))
     return {"file": str(path), "rows": len(rows), "kind": kind, "left": left}
 
 

@@ -17,6 +17,8 @@ from sodate.learn import feedback, logs, review
 from sodate.learn.logs import DROPPED
 from sodate.learn.reasons import REASONS
 
+_LAST = 2**63 - 1  # a database knows no number beyond
+
 
 def failures(
     project: str = "default",
@@ -105,8 +107,11 @@ def _read(after: str | None) -> tuple[float, int] | None:
         return None
     try:
         severity, number = json.loads(base64.urlsafe_b64decode(after + "=" * (-len(after) % 4)))
-        return float(severity), int(number)
-    except (ValueError, TypeError):
+        number = int(number)
+        if not 0 <= number <= _LAST:
+            raise ValueError
+        return float(severity), number
+    except (ValueError, TypeError, OverflowError, RecursionError):
         raise UsageError(
             tr("That is not where a page ended.", "ページの続きを示す値ではありません。"),
             code="bad_value",

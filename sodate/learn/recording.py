@@ -25,6 +25,7 @@ Mode = Literal["off", "sampled", "on"]
 Stored = Literal["scrubbed", "raw", "off"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 KEEP_DAYS = 90
+MOST_DAYS = 100_000
 MAX_WORDS = 10_000
 
 
@@ -113,8 +114,9 @@ def _checked(rules: Rules) -> Rules:
         raise _wrong("stored", tr("It is scrubbed, raw or off.", "scrubbed、raw、off のどれかにしてください。"))
     if not 0 < rules.share <= 1:
         raise _wrong("share", tr("A share lies between 0 and 1.", "割合は 0 より大きく 1 以下にしてください。"))
-    if rules.keep_days is not None and rules.keep_days < 1:
-        raise _wrong("keep_days", tr("Exchanges stay for a day at least.", "保存期間は 1 日以上にしてください。"))
+    if rules.keep_days is not None and not 1 <= rules.keep_days <= MOST_DAYS:
+        raise _wrong("keep_days", tr(f"Exchanges stay for 1 to {MOST_DAYS} days, or for good.",
+                                     f"保存期間は 1〜{MOST_DAYS} 日か、無期限にしてください。"))  # fmt: skip
     if rules.slow_ms < 1:
         raise _wrong("slow_ms", tr("It is a number of milliseconds above 0.", "1 ミリ秒以上にしてください。"))
     if not 0 <= rules.confidence <= 1:

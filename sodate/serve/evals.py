@@ -33,6 +33,7 @@ After = Annotated[str | None, Query(max_length=100)]
 Limit = Annotated[int, Query(ge=1, le=100)]
 Order = Annotated[str, Query(pattern="^(asc|desc)$")]
 Name = Annotated[str, Field(max_length=1000)]
+Second = Annotated[int, Field(ge=-(2**63), lt=2**63)]  # a database knows no other numbers
 
 
 class CreateEval(Body):
@@ -55,8 +56,8 @@ class Source(Wire):
     id: str | None = None
     metadata: Metadata | None = None
     model: str | None = None
-    created_after: int | None = None
-    created_before: int | None = None
+    created_after: Second | None = None
+    created_before: Second | None = None
     limit: int | None = Field(default=None, ge=1)
 
 

@@ -24,6 +24,7 @@ from sodate.serve.roles import DEFAULT_ROLE, checked_role
 _KEY = re.compile(r"sk-sodate-([0-9a-f]{12})-([0-9A-Za-z_-]{43})")
 _PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 PER_MINUTE = 6000  # requests of a project, where its key does not say otherwise
+MOST_PER_MINUTE = 1_000_000
 _NOBODY = "0" * 64  # what the secret of an unknown id is compared with, so that both take as long
 
 
@@ -59,6 +60,12 @@ def checked_project(project: str) -> str:
 def create(project: str, per_minute: int = PER_MINUTE, role: str = DEFAULT_ROLE) -> tuple[str, Key]:
     """A new key, whole this once, and what is kept of it."""
     checked_project(project)
+    if not 1 <= per_minute <= MOST_PER_MINUTE:
+        raise UsageError(
+            tr(f"Requests a minute are 1 to {MOST_PER_MINUTE}.",
+               f"1 分あたりのリクエスト数は 1〜{MOST_PER_MINUTE} にしてください。"),
+            code="bad_value", param="per_minute",
+        )  # fmt: skip
     id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
     row = ApiKey(
         id=id, project=project, digest=_digest(secret), per_minute=per_minute, created_at=int(time.time()),

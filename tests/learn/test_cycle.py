@@ -142,11 +142,17 @@ def test_a_cycle_started_twice_is_refused_and_a_clock_that_jumped_back_is_named(
         cycle(place / "cycle.yaml", month="2026-02")
 
 
+def test_a_year_that_no_calendar_has_is_no_month(place: Path) -> None:
+    with pytest.raises(UsageError, match="is not a month"):
+        cycle(place / "cycle.yaml", month="0000-05")
+
+
 @pytest.mark.parametrize(
     ("keys", "param"),
     [({"gate": {}}, "gate"), ({"held_out": "orders"}, "held_out"), ({"colour": 1}, "colour"),
      ({"graders": []}, "graders"), ({"gate": {"target": 5}}, "target"), ({"gate": {"guard": 5}}, "guard"),
      ({"gate": {"guard": {"exact": "high"}}}, "guard"),
+     ({"recipe": None}, "recipe"), ({"name": None}, "name"), ({"gate": "a\0b"}, "gate"),
      ({"held_out_share": 1}, "held_out_share"), ({"new": ["gone.jsonl"]}, "new"), ({"promote": "yes"}, "promote")],
 )  # fmt: skip
 def test_a_file_that_is_not_understood_names_the_key(place: Path, keys: dict[str, Any], param: str) -> None:

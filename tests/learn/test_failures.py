@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,15 @@ def test_the_worst_come_first_and_pages_meet_without_gap_or_overlap(database: st
     assert [one["id"] for one in failures(reason="slow", limit=2)["failures"]] == ["chatcmpl-29", "chatcmpl-27"]
 
 
-@pytest.mark.parametrize("after", ["x", "!!!", "bnVsbA", "WzEsMl0gIA=="])
+def place(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    "after",
+    ["x", "!!!", "bnVsbA", "WzEsMl0gIA==", place(f"[1, {10**30}]"), place("[1, 1e999]"), place(f"[{10**400}, 1]"),
+     place("[" * 50_000)],
+)  # fmt: skip
 def test_a_place_that_no_page_ended_at_is_refused_or_empty(home: Path, after: str) -> None:
     keep(exchange("chatcmpl-1"))
     try:

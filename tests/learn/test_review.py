@@ -13,6 +13,7 @@ import pytest
 
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.intervals import wilson
+from sodate.core.text import visible
 from sodate.core.types import Message
 from sodate.learn import examples, feedback, handing, logs, review, stock
 from sodate.terminal.reviewing import one_after_another
@@ -143,6 +144,15 @@ def test_reviewed_rows_say_where_they_came_from_and_train_on_nothing_else(home: 
     }  # fmt: skip
     assert second["messages"][-1]["content"] == "Ten euros; ask EMAIL_1."
     assert second["origin"]["proposed_by"] == "big@1"
+
+
+def test_characters_that_are_not_seen_are_escaped_in_rows(home: Path, tmp_path: Path) -> None:
+    keep(exchange("chatcmpl-1", "Price\u202e?\x9b", "Two days.\u2028"))
+    review.decide("chatcmpl-1", "aoki", "accept")
+    examples.write(tmp_path / "rows.jsonl")
+    text = (tmp_path / "rows.jsonl").read_text("utf-8")
+    assert text == visible(text) and text.count("\n") == 1
+    assert [one["content"] for one in json.loads(text)["messages"]] == ["Price\u202e?\x9b", "Two days.\u2028"]
 
 
 def test_corrections_are_preferences_over_what_was_served(home: Path, tmp_path: Path) -> None:

@@ -197,6 +197,7 @@ def test_a_model_that_is_not_served_fails_the_run_with_the_reason(client: openai
         ({"type": "jsonl", "source": {"type": "file_content"}}, "content is missing"),
         ({"type": "jsonl", "source": {"type": "file_id", "id": "file-" + "x" * 24}}, "No such File"),
         ({"type": "jsonl", "source": {"type": "responses"}}, "is one of file_content, file_id"),
+        ({"type": "responses", "source": {"type": "responses", "created_after": 10**30}}, "created_after"),
         ({"type": "completions", "source": {"type": "file_content", "content": [item("a", "b")]}, "model": "orders"},
          "input_messages is missing"),
         ({"type": "completions", "source": {"type": "file_content", "content": [item("a", "b")]}, "model": "orders",

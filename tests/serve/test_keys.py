@@ -46,6 +46,13 @@ def test_a_key_is_told_once_and_only_its_hash_is_kept(home: Path) -> None:
     assert len(digest) == 64
 
 
+@pytest.mark.parametrize("per_minute", [0, 10**30])
+def test_a_rate_that_no_database_holds_is_refused(home: Path, per_minute: int) -> None:
+    with pytest.raises(UsageError, match="minute") as refused:
+        keys.create("shop", per_minute)
+    assert refused.value.param == "per_minute"
+
+
 def test_a_key_passes_until_it_is_revoked(home: Path) -> None:
     made = make()
     assert keys.check(made["key"]).project == "default"
