@@ -61,8 +61,12 @@ def _end_with_starter() -> None:
 def quota(
     project: str,
     disk: Annotated[str | None, typer.Option(help=tr("Of its files, e.g. 10GB.", "ファイルの合計。例: 10GB"))] = None,
-    running: Annotated[int | None, typer.Option(min=0, max=MOST_JOBS, help=tr("Jobs at once.", "同時に実行するジョブ。"))] = None,
-    waiting: Annotated[int | None, typer.Option(min=0, max=MOST_JOBS, help=tr("Jobs that wait.", "待機できるジョブ。"))] = None,
+    running: Annotated[
+        int | None, typer.Option(min=0, max=MOST_JOBS, help=tr("Jobs at once.", "同時に実行するジョブ。"))
+    ] = None,
+    waiting: Annotated[
+        int | None, typer.Option(min=0, max=MOST_JOBS, help=tr("Jobs that wait.", "待機できるジョブ。"))
+    ] = None,
     as_json: Json = False,
 ) -> None:
     need_extra()

@@ -87,7 +87,9 @@ def logs_list(
     user: Annotated[str | None, typer.Option(help=tr("A name or its hash.", "利用者の名前かハッシュ。"))] = None,
     version: Annotated[str | None, typer.Option(help=tr("NAME@N", "名前@番号"))] = None,
     failed: Annotated[bool, typer.Option("--failed", help=tr("Failures only.", "失敗だけ。"))] = False,
-    before: Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help=tr("Where a page ended.", "前のページの終わり。"))] = None,
+    before: Annotated[
+        int | None, typer.Option(min=0, max=2**63 - 1, help=tr("Where a page ended.", "前のページの終わり。"))
+    ] = None,
     limit: Page = 20,
     as_json: Json = False,
 ) -> None:
@@ -134,7 +136,8 @@ def logs_forget(
 @logs_app.command("sweep", help=tr("Delete what is older than it is kept.", "保存期間を過ぎた記録を消す。"))
 def logs_sweep(
     older_than: Annotated[
-        int | None, typer.Option(min=0, max=100_000, help=tr("Days, whatever is set; needs --project.", "日数。設定より優先。"))
+        int | None,
+        typer.Option(min=0, max=100_000, help=tr("Days, whatever is set; needs --project.", "日数。設定より優先。")),
     ] = None,
     project: Annotated[str | None, typer.Option(help=tr("Whose, with --older-than.", "--older-than の対象。"))] = None,
     as_json: Json = False,

@@ -100,7 +100,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise SodateError(tr(f"{path} is missing.", f"{path} がありません。"), code="file_missing", file=path) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SodateError(
             tr(f"{path} is damaged: {error}.", f"{path} が壊れています: {error}"),
             code="damaged",

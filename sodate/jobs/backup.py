@@ -7,6 +7,7 @@ whole one by who reads them. A PostgreSQL server has backups of its own; its URL
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -17,8 +18,8 @@ from typing import Any
 
 from sodate.core import home
 from sodate.core.errors import SodateError, UsageError
-from sodate.core.files import CHUNK, atomic_folder, read_json, sha256_file, write_json, write_text
-from sodate.core.manifests import SCHEMA_VERSION
+from sodate.core.files import CHUNK, atomic_folder, sha256_file, write_json, write_text
+from sodate.core.manifests import SCHEMA_VERSION, read_manifest
 from sodate.core.runs import now
 from sodate.core.text import json_text, tr
 from sodate.db.connection import database_file, reading
@@ -57,10 +58,7 @@ def backup(folder: Path) -> dict[str, Any]:
 
 def restore(folder: Path) -> dict[str, Any]:
     """Makes SODATE_HOME what a backup holds, every file checked. Refused where SODATE_HOME holds something already."""
-    manifest = read_json(folder / MANIFEST)
-    if manifest.get("schema_version", 0) > SCHEMA_VERSION:
-        said = tr(f"{folder} was made by a newer sodate.", f"{folder} はより新しい sodate で作られています。")
-        raise SodateError(said, tr("Update sodate.", "sodate を更新してください。"), code="too_new", file=folder)
+    manifest = _manifest(folder / MANIFEST)
     root = home.home()
     if root.exists() and any(root.iterdir()):
         raise UsageError(
@@ -74,13 +72,30 @@ def restore(folder: Path) -> dict[str, Any]:
     with atomic_folder(root) as stage:
         for name, sha256 in manifest["files"].items():
             source = folder / name
-            if not source.resolve().is_relative_to(folder.resolve()) or not _copy(source, stage / name):
-                raise _damaged(source)
-            if sha256_file(stage / name) != sha256:
+            inside = source.is_file() and source.resolve().is_relative_to(folder.resolve())
+            if not inside or not _copy(source, stage / name) or sha256_file(stage / name) != sha256:
                 raise _damaged(source)
         if manifest["home"] != str(root):
-            _move(stage, f"{manifest['home']}/", f"{root}/")
+            try:
+                _move(stage, f"{manifest['home']}/", f"{root}/")
+            except (UnicodeDecodeError, sqlite3.Error):  # the bytes that were backed up, but not what their names say
+                raise _damaged(folder) from None
     return {"home": str(root), "files": len(manifest["files"]), "created_at": manifest["created_at"]}
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    """What a backup says of itself. SodateError where it is not whole, or a name in it is none of a file inside."""
+    manifest: dict[str, Any] = read_manifest(path)
+    files = manifest.get("files")
+    texts = [manifest.get("home"), manifest.get("created_at"), *(files.values() if isinstance(files, dict) else [None])]
+    if not all(isinstance(text, str) for text in texts) or not all(map(_is_plain, files or ())):
+        raise _damaged(path)
+    return manifest
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name leads into a folder, whatever lies there: the folder that is restored lies elsewhere."""
+    return "\0" not in name and not {"", ".", ".."} & set(name.split("/"))
 
 
 def _move(stage: Path, before: str, after: str) -> None:
@@ -88,11 +103,9 @@ def _move(stage: Path, before: str, after: str) -> None:
     for file in stage.glob("runs/*/run.json"):
         write_text(file, file.read_text("utf-8").replace(json_text(before)[:-1], json_text(after)[:-1]))
     if (stage / "sodate.db").exists():
-        database = sqlite3.connect(stage / "sodate.db")
-        with database:
+        with contextlib.closing(sqlite3.connect(stage / "sodate.db")) as database, database:
             moved = "UPDATE tuning_jobs SET recipe = replace(recipe, ?, ?)"
             database.execute(moved, (json.dumps(before)[:-1], json.dumps(after)[:-1]))
-        database.close()
 
 
 def _damaged(file: Path) -> SodateError:

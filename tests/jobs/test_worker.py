@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import signal
@@ -13,10 +14,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from sodate.core.errors import SodateError
 from sodate.core.files import sha256_file
 from sodate.core.home import home as sodate_home
 from sodate.db.connection import reading, writing
@@ -183,6 +186,46 @@ def test_a_backup_that_was_changed_is_not_restored(place: Path, monkeypatch: pyt
     with pytest.raises(Exception, match="is not empty"):
         backup.restore(copied)
     assert list(place.iterdir())
+
+
+def _leave_by_a_link(copied: Path, about: dict[str, Any]) -> None:
+    (copied / "deep" / "er").mkdir(parents=True)
+    (copied / "link").symlink_to(copied / "deep" / "er")
+    (copied / "note").write_bytes(b"hi")
+    about["files"] = {"link/../../note": hashlib.sha256(b"hi").hexdigest()}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _leave_by_a_link,
+        lambda copied, about: about.update(files={f"../{copied.name}/sodate.db": about["files"]["sodate.db"]}),
+        lambda copied, about: about.update(files={str(copied / "sodate.db"): about["files"]["sodate.db"]}),
+        lambda copied, about: about.update(files={"a\0b": "x"}),
+        lambda copied, about: about.update(files=["sodate.db"]),
+        lambda copied, about: about.pop("files"),
+        lambda copied, about: about.pop("home"),
+        lambda copied, about: (
+            (copied / "sodate.db").write_bytes(b"hi"),
+            about.update(files={"sodate.db": hashlib.sha256(b"hi").hexdigest()}, home="/elsewhere"),
+        ),
+    ],
+)
+def test_a_backup_that_names_files_elsewhere_or_is_not_whole_is_refused_and_stays_as_it_is(
+    place: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path, dict[str, Any]], object]
+) -> None:
+    copied = place.parent / "copy"
+    backup.backup(copied)
+    about = json.loads((copied / "backup.json").read_text("utf-8"))
+    change(copied, about)
+    (copied / "backup.json").write_text(json.dumps(about), "utf-8")
+    (place.parent / "under").mkdir()
+    monkeypatch.setenv("SODATE_HOME", str(place.parent / "under" / "after"))
+    before = (copied / "sodate.db").read_bytes()
+    with pytest.raises(SodateError) as refused:
+        backup.restore(copied)
+    assert refused.value.code == "damaged" and not any((place.parent / "under").iterdir())
+    assert (copied / "sodate.db").read_bytes() == before
 
 
 def test_jobs_that_are_cancelled_or_paused_before_they_begin_need_no_worker(place: Path) -> None:

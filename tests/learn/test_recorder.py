@@ -209,7 +209,8 @@ def test_the_same_user_has_another_hash_in_another_project_and_home(
 
 
 @pytest.mark.parametrize(
-    "changes", [{"mode": "maybe"}, {"share": 0.0}, {"keep_days": 0}, {"keep_days": 10**30}, {"confidence": 2.0}, {"slow_ms": 0}]
+    "changes",
+    [{"mode": "maybe"}, {"share": 0.0}, {"keep_days": 0}, {"keep_days": 10**30}, {"confidence": 2.0}, {"slow_ms": 0}],
 )
 def test_rules_that_mean_nothing_are_refused(home: Path, changes: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
