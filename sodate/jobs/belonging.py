@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from sodate.api.weights import OF_A_JOB
+from sodate.core.errors import SodateError
+from sodate.core.runs import RunFolder
 from sodate.db.connection import reading
 from sodate.db.tables import TunedModel, TuningJob
 
@@ -23,7 +25,8 @@ class Belonging:
     versions: dict[str, str]  # version → project
 
     def sees_run(self, run: str) -> bool:
-        return self.everything or self.runs.get(run, (COMMAND_LINE,))[0] == self.project
+        """A run of a job that nobody has noted yet is the owner's alone, like one that is not there."""
+        return self.everything or (self.runs[run][0] if run in self.runs else _of_no_job(run)) == self.project
 
     def sees_version(self, version: str) -> bool:
         """Versions of jobs that nobody has any more are the owner's alone."""
@@ -38,6 +41,14 @@ class Belonging:
     def job_of(self, run: str) -> str | None:
         found = self.runs.get(run)
         return None if found is None else found[1]
+
+
+def _of_no_job(run: str) -> str:
+    try:
+        name = RunFolder.find(run).kept.get("recipe", {}).get("name")
+    except SodateError:
+        return ""
+    return "" if str(name).startswith(OF_A_JOB) else COMMAND_LINE
 
 
 def belonging(project: str, everything: bool) -> Belonging:

@@ -15,8 +15,10 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from sodate.core.runs import RunFolder
 from sodate.db.connection import writing
 from sodate.db.tables import TunedModel
+from sodate.jobs.naming import version_name
 from sodate.release import aliases
 from sodate.serve import keys, pages
 from tests.serve import filled
@@ -191,6 +193,19 @@ def test_a_project_moves_no_alias_and_the_house_sees_no_version_of_a_project(sho
     assert other not in house.get("/v1/sodate/reports/new").text
     assert house.get(f"/versions/{version}").status_code == 200
     assert aliases.moves("support@production") == before
+
+
+def test_a_run_whose_job_is_not_noted_yet_is_nobodys_and_no_refusal_names_the_runs_of_others(shop: Shop) -> None:
+    run = RunFolder.create({"recipe": {"method": "sft", "name": version_name("ftjob-x")}}).name
+    own = shop.house["runs"][0]
+    assert shop.default.get(f"/v1/sodate/runs/{own}").status_code == 200
+    listed = shop.default.get("/v1/sodate/runs")
+    assert own in listed.text and run not in listed.text
+    for name in (run, "sft-20200101-000000-0000", "..", "\u202e"):
+        for path in ("", "/curve"):
+            answer = shop.default.get(f"/v1/sodate/runs/{quote(name, safe='')}{path}")
+            assert answer.status_code == 404 and own not in answer.text, (name, answer.text)
+            assert run == name or run not in answer.text
 
 
 def test_every_list_of_another_project_is_empty_and_no_page_begins_at_what_is_not_its_own(shop: Shop) -> None:
