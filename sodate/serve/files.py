@@ -27,7 +27,7 @@ async def created(request: Request) -> JSONResponse:
     """Uploads a file: multipart with `purpose` and `file`."""
     project, actor = request.state.project, request.state.actor
     announced = request.headers.get("content-length", "")
-    if announced.isdigit():
+    if announced.isdecimal() and len(announced) < 19:
         await run_in_threadpool(quotas.check_disk_of, project, int(announced))
     fields, name, content = await forms.read(request, _FIELDS, "file", files.MOST_BYTES, files.written)
     kept = await run_in_threadpool(_kept, fields, name, content, project, actor)

@@ -13,6 +13,7 @@ from sodate.core.text import tr
 
 MAX_TOKENS = 1_000_000
 MAX_STOPS = 16  # OpenAI has 4; evaluation harnesses send more
+MAX_STOP_CHARS = 1000  # its beginnings are looked for at the end of a reply after every token
 
 
 class Wire(BaseModel):
@@ -163,11 +164,12 @@ class Choosing(Body):
     user: str | None = None
 
     def stops(self) -> tuple[str, ...]:
-        """The stop strings, as a tuple; UsageError where there are too many."""
+        """The stop strings, as a tuple; UsageError where there are too many, or one is very long."""
         given = [self.stop] if isinstance(self.stop, str) else self.stop or []
-        if len(given) > MAX_STOPS:
+        if len(given) > MAX_STOPS or max(map(len, given), default=0) > MAX_STOP_CHARS:
             raise UsageError(
-                tr(f"At most {MAX_STOPS} stop strings.", f"stop は {MAX_STOPS} 個までです。"),
+                tr(f"At most {MAX_STOPS} stop strings of {MAX_STOP_CHARS} characters.",
+                   f"stop は {MAX_STOP_CHARS} 文字以内のものを {MAX_STOPS} 個までです。"),
                 code="invalid_value", param="stop",
             )  # fmt: skip
         return tuple(stop for stop in given if stop)

@@ -152,6 +152,7 @@ def test_more_requests_than_may_wait_are_told_to_come_again(slow: Running) -> No
 @pytest.mark.parametrize("changes", [
     {"n": 129}, {"n": 128, "max_tokens": 1000}, {"max_tokens": 10**12}, {"max_tokens": 5000}, {"top_logprobs": 21},
     {"top_logprobs": 3}, {"messages": [{"role": "user", "content": "word " * 9000}]}, {"stop": ["x"] * 99},
+    {"stop": "x" * 1001},
     {"logit_bias": {str(n): 1 for n in range(2000)}}, {"temperature": 9}, {"metadata": {"k" * 65: "v"}}, {"n": True},
     {"seed": "7"}, {"messages": "hi"}, {"model": 7}, {"stream_options": {"x": 1}},
     {"stream_options": {"include_usage": True}},

@@ -36,6 +36,8 @@ def test_two_people_who_promote_the_same_alias_are_told_of_each_other(house: tup
     stale = second.post(path, data=form | {"csrf": token(second), "seen": [f"{moved - 1}:two@production"]})
     fresh = second.post(path, data=form | {"csrf": token(second), "seen": [f"{moved}:two@production"]})
     assert (stale.status_code, fresh.status_code) == (409, 303)
+    none = second.post(path, data=form | {"csrf": token(second), "seen": ["9" * 5000 + ":two@production"]})
+    assert none.status_code == 409
     back = {"alias": "two@production", "seen": str(moved), "reason": "worse", "csrf": token(first)}
     assert first.post("/versions/rollback", data=back).status_code == 409
 

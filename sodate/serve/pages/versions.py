@@ -152,7 +152,7 @@ def _seen(alias: str, shown: list[str]) -> int:
     """How many moves of `alias` the page showed, which says so of each: `3:support@production`."""
     counts = {of: count for count, _, of in (one.partition(":") for one in shown)}
     count = counts.get(alias, "0")
-    return int(count) if count.isdecimal() else 0
+    return int(count) if count.isdecimal() and len(count) < 10 else 0
 
 
 def _check_reason(reason: str) -> None:
