@@ -137,6 +137,13 @@ def test_a_heading_of_much_white_space_is_read_once(tmp_path: Path) -> None:
     assert [section.titles[-1] for section in found] == ["a" + " " * 100_000 + "b", "## C"]
 
 
+def test_elements_within_elements_of_a_page_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "a.html"
+    path.write_text("<p>text" + "<svg>" * 300_000 + "<p>drawn" + "</svg>" * 300_000 + "<p>more")
+    (section,) = read_document(path, lambda code, said: None)
+    assert section.text == "text\nmore"
+
+
 def test_calls_between_tags_are_found_with_the_text_around_them() -> None:
     quoting: dict[str, Any] = {"name": "say", "arguments": {"text": "</tool_call>"}}
     text = f"a \n<tool_call> {json.dumps(quoting)}\n</tool_call>b <tool_call>{{}}"

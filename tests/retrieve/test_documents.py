@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Iterator
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -289,6 +290,25 @@ def test_a_packed_document_that_would_fill_memory_is_refused_unread(tmp_path: Pa
 def test_a_page_whose_head_is_not_closed_has_text_all_the_same(tmp_path: Path) -> None:
     (tmp_path / "a.html").write_text("<head><title>t</title><h1>Rules</h1><p>Be kind.<script>x</script><p>Be brief.")
     assert read(tmp_path / "a.html") == [("line 1", ("Rules",), "Be kind.\nBe brief.")]
+
+
+def test_a_tag_that_does_not_end_is_text_and_what_follows_is_read_on(tmp_path: Path) -> None:
+    file = tmp_path / "a.html"
+    file.write_text("<p>One <a href='x>two</a> three</p><h1>Next</h1>four &amp; five <b")
+    assert read(file) == [
+        ("line 1", (), "One <a href='x>two three"), ("line 1", ("Next",), "four & five <b"),
+    ]  # fmt: skip
+
+
+def test_a_section_of_a_page_that_python_cannot_name_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: HTMLParser, i: int, report: bool = True) -> int:
+        raise AssertionError
+
+    monkeypatch.setattr(HTMLParser, "parse_marked_section", fail)
+    (tmp_path / "a.html").write_text("<p>one<![if x]>, two<![endif]>, three")
+    assert read(tmp_path / "a.html") == [("line 1", (), "one, two, three")]
 
 
 def test_formulas_in_cells_are_text_like_any_other(tmp_path: Path) -> None:
