@@ -153,7 +153,7 @@ def _sample(project: str, failed: bool) -> list[str]:
     if failed:
         wanted = wanted.where(row.severity > 0)
     with reading() as session:
-        bodies = session.scalars(wanted.order_by(row.lot).limit(SAMPLE).execution_options(yield_per=500))
+        bodies = session.scalars(wanted.order_by(row.lot).limit(SAMPLE).execution_options(yield_per=logs.AT_ONCE))
         return [logs.question_of(body) for body in bodies]
 
 
@@ -172,12 +172,14 @@ def _pages(project: str) -> Iterator[_Page]:
         wanted = sa.select(row.number, row.id, row.day, row.severity, row.version, row.body)
         with reading() as session:
             page = wanted.where(row.project == project, row.number > last).order_by(row.number).limit(PAGE)
-            rows = session.execute(page).all()
+            rows: list[tuple[Any, ...]] = [
+                (*about, logs.question_of(body))
+                for *about, body in session.execute(page.execution_options(yield_per=logs.AT_ONCE))
+            ]
         if not rows:
             return
-        last = rows[-1].number
-        numbers, ids, days, severities, versions, bodies = map(list, zip(*rows, strict=True))
-        yield _Page(numbers, ids, days, severities, versions, [logs.question_of(body) for body in bodies])
+        last = rows[-1][0]
+        yield _Page(*map(list, zip(*rows, strict=True)))
 
 
 def _reasons(numbers: Sequence[int]) -> dict[int, list[str]]:

@@ -136,8 +136,9 @@ def _new(project: str, last: int) -> Iterator[list[tuple[int, str, str]]]:
     while True:
         wanted = sa.select(row.number, row.version, row.body).where(row.project == project, row.number > last)
         with reading() as session:
-            page = session.execute(wanted.order_by(row.number).limit(_PAGE)).all()
+            found = session.execute(wanted.order_by(row.number).limit(_PAGE).execution_options(yield_per=logs.AT_ONCE))
+            page = [(number, version, logs.question_of(body)) for number, version, body in found]
         if not page:
             return
-        last = page[-1].number
-        yield [(number, version, logs.question_of(body)) for number, version, body in page]
+        last = page[-1][0]
+        yield page

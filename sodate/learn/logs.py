@@ -24,6 +24,8 @@ from sodate.db.tables import StoredReply
 from sodate.learn import feedback, keeping, lineage, names, recording, retention
 from sodate.learn.recorder import KEPT, OUTCOMES
 
+READ = 1000  # characters of each of many questions
+AT_ONCE = 20  # exchanges whose bodies are in memory together, where many are read: one may be megabytes long
 DROPPED = tuple(one for one in OUTCOMES if one != KEPT)
 
 
@@ -77,8 +79,8 @@ def short(row: ExchangeRow, most: int = 200) -> dict[str, Any]:
 
 
 def question_of(body: str) -> str:
-    """What was asked last, of a row's body."""
-    return question(json.loads(body))
+    """What was asked last, of a row's body, as far as anybody who looks at thousands of them reads it."""
+    return question(json.loads(body))[:READ]
 
 
 def question(body: dict[str, Any]) -> str:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import random
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from sodate.core.errors import UsageError
+from sodate.db.connection import writing
+from sodate.db.exchange_tables import ExchangeRow
 from sodate.learn import grams, grouping, mending, review
 from sodate.learn.clusters import clusters
 from sodate.learn.keeping import DAY
 from tests.db.test_connection import database, postgres  # noqa: F401 (fixtures)
-from tests.learn.made import TODAY, exchange, keep
+from tests.learn.made import TODAY, exchange, keep, many
 
 TOPICS = {
     "返品": ("返品したいのですが、どうすればよいですか", "この商品の返品は可能でしょうか", "セール品でも返品できますか",
@@ -83,6 +87,19 @@ def test_one_failure_is_a_cluster_of_one_and_none_is_no_cluster(home: Path) -> N
     told = clusters()
     assert [(one["failures"], one["words"]) for one in told["clusters"]] == [(1, ["領収書"])]
     assert told["scattered"] == 1  # a question without a letter is like nothing
+
+
+def test_exchanges_of_any_length_are_read_a_few_at_a_time(home: Path) -> None:
+    many(["相談です。"] * 120, confidence=0.1)
+    told = {"messages": [{"role": "user", "content": "長い相談です。" * 15_000}], "replies": []}
+    with writing() as session:
+        session.execute(sa.update(ExchangeRow).values(body=json.dumps(told)))
+    tracemalloc.start()
+    found = clusters()
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # A body is 600 kB of escapes on the disk, and 200 kB read; tables of grams take 25 MB.
+    assert found["failures"] == 120 and most < 50_000_000
 
 
 def test_a_cluster_of_another_project_is_not_found(home: Path) -> None:
