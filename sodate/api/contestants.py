@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sodate.core.errors import UsageError
-from sodate.core.paths import refusal
+from sodate.core.paths import is_file, refusal
 from sodate.core.text import blank, en, ja, tr
 from sodate.core.types import Conversation, Message, Preference
 from sodate.data.datasets import located
@@ -140,7 +140,7 @@ def _prompt(given: str | Path) -> str:
     """A system prompt: the text of a file, or the text itself."""
     path = Path(given)
     try:
-        text = path.read_text("utf-8-sig") if len(str(given)) < 4096 and path.is_file() else str(given)
+        text = path.read_text("utf-8-sig") if is_file(path) else str(given)
     except (OSError, UnicodeDecodeError) as error:
         why = refusal(error)
         raise UsageError(

@@ -24,6 +24,7 @@ from sodate.api.calibrating import (
 from sodate.api.loading import Model, load
 from sodate.core.errors import UsageError
 from sodate.core.files import read_json, sha256_file, sha256_json
+from sodate.core.paths import is_file
 from sodate.core.text import tr
 from sodate.core.types import Message
 from sodate.data.datasets import count_use, located
@@ -131,7 +132,7 @@ def _options(given: str | Path | Sequence[str] | None, rows: Sequence[Asked]) ->
     if given is None:
         found = sorted({row.answer for row in rows if row.answer is not None})
     elif isinstance(given, str | Path):
-        found = _in_file(Path(given)) if Path(given).is_file() else str(given).split(",")
+        found = _in_file(Path(given)) if is_file(given) else str(given).split(",")
     else:
         found = list(given)
     chosen = list(dict.fromkeys(text for one in found if (text := plain(one))))

@@ -15,6 +15,7 @@ import yaml
 from sodate.api.import_rows import alpaca, axolotl, sharegpt
 from sodate.api.imported import Imported, begin
 from sodate.core.errors import SodateError
+from sodate.core.paths import is_file
 from sodate.core.recipe import METHODS
 from sodate.core.text import tr
 from sodate.core.yaml_files import yaml_value
@@ -99,7 +100,7 @@ def _infos(folder: Path, places: list[str], made: Imported) -> dict[str, tuple[P
     for place in dict.fromkeys([".", *places, "../data"]):
         base = folder / place
         info = base / "dataset_info.json"
-        if not info.is_file():
+        if not is_file(info):
             continue
         try:
             value = json.loads(info.read_text("utf-8-sig"))
@@ -121,14 +122,14 @@ def _data_set(made: Imported, name: str, base: Path, info: Row, written: dict[st
         made.leave(place, tr(f"It is fetched from elsewhere ({source}); save it as a file.",
                              f"外部から取得するデータです ({source})。ファイルに保存してください。"))  # fmt: skip
         return
+    columns, tags = (dict(given) if isinstance(given := info.get(key), dict) else {} for key in ("columns", "tags"))
     for media in ("images", "videos", "audios"):
-        if media in (info.get("columns") or {}):
+        if media in columns:
             made.leave(f"{place} {media}", tr("Only text is trained here.", "学習できるのはテキストだけです。"))
     path = base / file
-    if not path.is_file() or not path.resolve().is_relative_to(base.resolve().parent):
+    if not is_file(path) or not path.resolve().is_relative_to(base.resolve().parent):
         made.leave(place, tr(f"{file} is not there.", f"{file} がありません。"))
         return
-    columns, tags = dict(info.get("columns") or {}), dict(info.get("tags") or {})
     read = sharegpt if info.get("formatting") == "sharegpt" else alpaca
     _convert(made, name, path, place, lambda row: read(row, columns, tags, bool(info.get("ranking"))), written)
 
@@ -222,17 +223,16 @@ def import_axolotl(path: Path, out: Path | None = None) -> Imported:
 
 
 def _axolotl_recipe(made: Imported, place: str, config: Row, folder: Path) -> None:
-    rl = config.get("rl")
+    rl, adapter = (str(given) if (given := config.get(key)) is not None else None for key in ("rl", "adapter"))
     method = {None: "sft", "dpo": "dpo", "ipo": "dpo", "kto": "kto", "orpo": "orpo", "simpo": "simpo", "grpo": "grpo"}
     keys: dict[str, Any] = {"method": "reward" if config.get("reward_model") is True else method.get(rl, "sft")}
     used = {"rl", "reward_model", "base_model", "datasets", "test_datasets", "adapter", "load_in_4bit", "chat_template"}
     if rl == "ipo":
         keys["loss"] = "ipo"
     if rl is not None and rl not in method:
-        made.unmatched(place, "rl", rl)
+        made.unmatched(place, "rl", config["rl"])
     if config.get("base_model"):
         keys["model"] = config["base_model"]
-    adapter = config.get("adapter")
     keys["adapter"] = {"lora": "lora", "qlora": "qlora", None: "full"}.get(adapter, "lora")
     for flag, name in (("peft_use_dora", "dora"), ("peft_use_rslora", "rslora")):
         used.add(flag)
@@ -259,7 +259,7 @@ def _axolotl_data(made: Imported, place: str, key: str, given: Any, folder: Path
         files = [files] if isinstance(files, str) else files if isinstance(files, list) else [one["path"]]
         for file in files:
             path = folder / str(file)
-            if not path.is_file() or not path.resolve().is_relative_to(folder.resolve()):
+            if not is_file(path) or not path.resolve().is_relative_to(folder.resolve()):
                 made.leave(where, tr(f"{file} is not a file beside the YAML; save it as one.",
                                      f"{file} は YAML のそばにあるファイルではありません。"))  # fmt: skip
                 continue
@@ -268,7 +268,7 @@ def _axolotl_data(made: Imported, place: str, key: str, given: Any, folder: Path
             names += written.values()
         for name in sorted(set(one) - {"path", "type", "ds_type", "data_files", "split", "field_messages",
                                        "message_property_mappings", "message_field_role", "message_field_content",
-                                       "field", "roles", "conversation"}):  # fmt: skip
+                                       "field", "roles", "conversation"}, key=str):  # fmt: skip
             made.unmatched(where, name, one[name])
     return names
 

@@ -39,6 +39,17 @@ def refusal(error: OSError | UnicodeError) -> Sentence:
     return tr(english, _REASONS.get(error.errno or 0, english))
 
 
+def is_file(path: str | Path) -> bool:
+    """Whether what may be the name of a file, and may be another text, names one: a text too long for a name does not,
+    where `Path.is_file` fails."""
+    try:
+        return Path(path).is_file()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return False
+
+
 def near(path: str | Path) -> Path | None:
     """The file in the same folder whose name is most like that of `path`, which is not there."""
     path = Path(path)

@@ -24,6 +24,7 @@ from pydantic import (
 from sodate.core.complaints import reason
 from sodate.core.errors import UsageError
 from sodate.core.home import beside
+from sodate.core.paths import is_file
 from sodate.core.recipe_values import amount_bytes, column_pairs
 from sodate.core.text import en, ja, tr
 from sodate.core.yaml_files import read_mapping, yaml_value
@@ -372,5 +373,6 @@ def _beside(recipe: Path, key: str, value: Any) -> Any:
     if key == "eval" and isinstance(value, str):
         return beside(recipe, value)
     if key in ("init_adapter", "template") and isinstance(value, str):
-        return str(there) if (there := recipe.parent / value).exists() else value
+        there = recipe.parent / value
+        return str(there) if is_file(there) or (key == "init_adapter" and there.exists()) else value
     return value

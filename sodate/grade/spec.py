@@ -51,7 +51,7 @@ from pathlib import Path
 from typing import Any
 
 from sodate.core.errors import UsageError
-from sodate.core.paths import refusal
+from sodate.core.paths import is_file, refusal
 from sodate.core.text import en, ja, tr
 from sodate.grade import answers, programs, reading, sandbox, strings
 from sodate.grade.base import Grader
@@ -148,7 +148,7 @@ def _banned_words(spec: Spec, base: Path) -> Grader:
         pieces = [words] if isinstance(words, str) else [str(word) for word in words]
     path = base / pieces[0] if len(pieces) == 1 else None
     # One piece that looks like a file is a file: a mistyped path must not become a word that is never found.
-    if path is not None and (path.is_file() or path.suffix == ".txt" or "/" in pieces[0]):
+    if path is not None and (is_file(path) or path.suffix == ".txt" or "/" in pieces[0]):
         try:
             lines = path.read_text("utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:

@@ -28,7 +28,7 @@ import yaml
 from sodate.api.grading import check_specs
 from sodate.core import home
 from sodate.core.errors import UsageError
-from sodate.core.paths import refusal
+from sodate.core.paths import is_file, refusal
 from sodate.core.recipe import load_recipe
 from sodate.core.text import en, ja, tr
 from sodate.core.yaml_files import yaml_value
@@ -83,7 +83,7 @@ def read_cycle(path: str | Path) -> CycleFile:
 
     def there(key: str, name: str) -> Path:
         found = file.parent / name
-        if not found.is_file():
+        if not is_file(found):
             raise _refused(file, key, tr(f"there is no file {found}", f"ファイル {found} がありません"))
         return found
 
@@ -136,13 +136,13 @@ def _grader(file: Path, spec: str) -> str:
     """A grader's spec whose file is found from every folder."""
     kind, colon, rest = spec.partition(":")
     beside = file.parent / rest
-    return f"{kind}:{beside}" if colon and rest and beside.is_file() else spec
+    return f"{kind}:{beside}" if colon and rest and is_file(beside) else spec
 
 
 def _gate(file: Path, given: Any) -> Mapping[str, Any]:
     """What the gate asks for: keys of `release.gate`, of which baseline and data are the cycle's."""
     where = file.parent / given if isinstance(given, str) else file
-    if not where.is_file():
+    if not is_file(where):
         raise _refused(file, "gate", tr(f"there is no file {where}", f"ファイル {where} がありません"))
     own = _mapping(where) if isinstance(given, str) else given
     if not isinstance(own, dict) or not any(own.get(tier) for tier in _TIERS):

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sodate.api import grading
 from sodate.core.errors import UsageError
 from sodate.core.home import checked_name
-from sodate.core.paths import refusal
+from sodate.core.paths import is_file, refusal
 from sodate.core.text import en, ja, tr
 from sodate.db.connection import reading, writing
 from sodate.db.exchange_tables import RecordingRow
@@ -129,7 +129,7 @@ def _checked(rules: Rules) -> Rules:
 def _absolute(grader: str) -> str:
     """A grader's spec whose file is found from every folder."""
     kind, colon, rest = grader.partition(":")
-    return f"{kind}:{Path(rest).absolute()}" if colon and Path(rest).is_file() else grader
+    return f"{kind}:{Path(rest).absolute()}" if colon and is_file(rest) else grader
 
 
 def _terms(words: Sequence[str]) -> tuple[str, ...]:

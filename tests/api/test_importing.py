@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -280,3 +281,23 @@ def test_a_configuration_that_is_none_is_left(tmp_path: Path) -> None:
         made = bring_in(tmp_path / "a")
         assert not made.made
         assert len(made.left) == 3
+
+
+@pytest.mark.parametrize("odd", [5, True, [5], ["a"], "x", {"a": [1]}, [], "w" * 300])
+def test_values_of_another_kind_leave_the_rest_of_a_configuration(tmp_path: Path, odd: Any) -> None:
+    """Each key that is read as something else than it is costs itself, not the import."""
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    (folder / "x.json").write_text('[{"instruction": "a", "output": "b"}]')
+    about = {name: {"file_name": "x.json", "columns": odd, "tags": odd} for name in ("a", "b")}
+    (folder / "dataset_info.json").write_text(json.dumps({**about, "c": {"file_name": odd}}))
+    config = {"stage": "sft", "model_name_or_path": "m", "dataset": "a", "dataset_dir": odd}
+    (folder / "train.yaml").write_text(yaml.safe_dump(config))
+    made = import_llama_factory(folder, tmp_path / "one")
+    assert [one["kind"] for one in made.made].count("recipe") == 1
+    rest = [{"path": "x.json", "type": "alpaca", 5: 1, "more": 2}, {"path": "w" * 300}]
+    (folder / "train.yaml").write_text(
+        yaml.safe_dump({"base_model": "m", "rl": odd, "adapter": copy.deepcopy(odd), "datasets": rest})
+    )
+    made = import_axolotl(folder / "train.yaml", tmp_path / "two")
+    assert [one["kind"] for one in made.made].count("recipe") == 1

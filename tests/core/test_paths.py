@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from sodate.core.paths import _REASONS, near, refusal
+from sodate.api import contestants, deciding, grading
+from sodate.core.paths import _REASONS, is_file, near, refusal
+from sodate.core.recipe import load_recipe
 from sodate.core.text import reading_in
+from sodate.learn import recording
 from tests import worker
 
 JAPANESE = re.compile("[ぁ-んァ-ヶ一-龠]")
@@ -31,6 +34,19 @@ def test_a_reason_of_its_own_is_left_and_another_encoding_is_named_as_such() -> 
         "荷物".encode("cp932").decode("utf-8")
     with reading_in("en"):
         assert str(refusal(caught.value)) == "it is not UTF-8"
+
+
+def test_a_text_that_is_too_long_for_a_name_is_no_file_wherever_a_file_or_a_text_may_stand(
+    home: Path, tmp_path: Path
+) -> None:
+    long = ",".join(["word"] * 2000)
+    assert not is_file(long) and not is_file("w" * 300) and not is_file("a\0b") and is_file(__file__)
+    assert contestants._prompt("w" * 300) == "w" * 300
+    assert deciding._options(long + ",other", []) == ["word", "other"]
+    assert grading.check_specs(["banned_words:" + "w" * 300]) is None
+    assert recording.change("default", {"graders": (f"banned_words:{long}",)}).graders == (f"banned_words:{long}",)
+    (tmp_path / "recipe.yaml").write_text("model: m\ndata: d.jsonl\ntemplate: '{{ bos_token }}" + "w" * 300 + "'\n")
+    assert load_recipe(tmp_path / "recipe.yaml", {}).template == "{{ bos_token }}" + "w" * 300
 
 
 def test_the_file_whose_name_is_like_it_is_found(tmp_path: Path) -> None:
