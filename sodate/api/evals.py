@@ -177,7 +177,9 @@ def _turn_text(turn: Mapping[str, Any]) -> str:
 def sample_of(body: Mapping[str, Any]) -> dict[str, Any]:
     """A chat completion as graders see it."""
     choices = body.get("choices") or [{}]
-    message = choices[0].get("message") or {}
+    first = choices[0] if isinstance(choices, list) else None
+    message = first.get("message") if isinstance(first, Mapping) else None
+    message = message if isinstance(message, Mapping) else {}
     text = message.get("content") or ""
     sample = {"output_text": text, "output_tools": message.get("tool_calls") or [], "choices": choices,
               "model": body.get("model")}  # fmt: skip

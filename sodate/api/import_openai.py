@@ -142,13 +142,13 @@ def _sort(place: str, value: Any, found: _Found, made: Imported) -> None:
     kind = str(value.get("object", ""))
     if kind in ("fine_tuning.job", "file", "eval", "eval.run", "eval.run.output_item", "chat.completion"):
         found.add(kind, place, value)
-    elif value.get("type") in TYPES and "name" in value:
+    elif str(value.get("type")) in TYPES and "name" in value:
         found.add("grader", place, value)
     elif isinstance(value.get("grader"), dict):
         found.add("grader", place, value["grader"])
     elif "testing_criteria" in value and "data_source_config" in value:
         found.add("eval", place, value)
-    elif (owner := re.fullmatch(r"(chatcmpl-\w+)-\d+", str(value.get("id", "")))) and "role" in value:
+    elif (owner := re.fullmatch(r"(chatcmpl-\w+)-\d{1,9}", str(value.get("id", "")))) and "role" in value:
         found.messages.setdefault(owner[1], []).append(value)
     elif kind == "fine_tuning.job.checkpoint":
         made.leave(place, tr("A checkpoint is a name; OpenAI gives no weights.",

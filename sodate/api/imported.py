@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ import yaml
 from sodate.core import home
 from sodate.core.errors import UsageError
 from sodate.core.files import write_bytes, write_text
-from sodate.core.text import tr
+from sodate.core.text import json_text, tr
 
 MANY = 20  # equal complaints about one file, of which the first are listed
 
@@ -44,8 +43,8 @@ class Imported:
 
     def rows(self, kind: str, name: str, rows: Iterable[Mapping[str, Any]], source: str) -> Path:
         """A JSONL file of `rows`."""
-        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        return self._write(kind, name, ".jsonl", text.encode("utf-8", "surrogatepass"), source)
+        text = "".join(json_text(row) + "\n" for row in rows)
+        return self._write(kind, name, ".jsonl", text.encode(), source)
 
     def copied(self, kind: str, name: str, path: Path, source: str) -> Path:
         """A file as it is."""
@@ -53,8 +52,7 @@ class Imported:
 
     def document(self, kind: str, name: str, value: Any, source: str) -> Path:
         """A JSON file."""
-        text = json.dumps(value, ensure_ascii=False, indent=1) + "\n"
-        return self._write(kind, name, ".json", text.encode("utf-8", "surrogatepass"), source)
+        return self._write(kind, name, ".json", (json_text(value, indent=1) + "\n").encode(), source)
 
     def recipe(self, name: str, keys: Mapping[str, Any], source: str) -> Path:
         """A recipe, whose files are named from where it lies."""
@@ -73,7 +71,7 @@ class Imported:
 
     def note(self) -> None:
         """Keeps the list beside what was made."""
-        write_text(self.folder / "import.json", json.dumps(self.to_json(), ensure_ascii=False, indent=1) + "\n")
+        write_text(self.folder / "import.json", json_text(self.to_json(), indent=1) + "\n")
 
 
 def begin(what: str, source: Path, out: Path | None) -> Imported:

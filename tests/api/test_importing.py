@@ -18,6 +18,7 @@ from sodate.api.imported import Imported
 from sodate.cli import app
 from sodate.core.errors import UsageError
 from sodate.core.recipe import load_recipe
+from sodate.core.text import visible
 
 
 @pytest.fixture(autouse=True)
@@ -301,3 +302,20 @@ def test_values_of_another_kind_leave_the_rest_of_a_configuration(tmp_path: Path
     )
     made = import_axolotl(folder / "train.yaml", tmp_path / "two")
     assert [one["kind"] for one in made.made].count("recipe") == 1
+
+
+@pytest.mark.parametrize("odd", ['{"object": "\\ud800"}', '{"type": []}', '{"type": {}, "name": "\\u202e"}'])
+def test_objects_of_no_kind_are_named_whatever_stands_in_them(tmp_path: Path, odd: str) -> None:
+    (tmp_path / "saved.json").write_text(odd)
+    assert len(import_openai(tmp_path / "saved.json", tmp_path / "out").left) == 1
+    noted = (tmp_path / "out" / "import.json").read_text("utf-8")
+    assert noted == visible(noted) and len(json.loads(noted)["left"]) == 1
+
+
+@pytest.mark.parametrize("choices", [True, [None], [{"message": True}], {"a": 1}, "no"])
+def test_a_reply_of_another_shape_is_none(tmp_path: Path, choices: Any) -> None:
+    turns = [{"role": "user", "content": "Hi."}]
+    odd = {"object": "chat.completion", "id": "chatcmpl-1", "choices": choices, "messages": turns}
+    document(tmp_path / "saved.json", [odd, {"id": "chatcmpl-1-" + "9" * 5000, "role": "user"}])
+    made = import_openai(tmp_path / "saved.json", tmp_path / "out")
+    assert "It has no reply." in [one["why"] for one in made.left]
