@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 
-BULLET = re.compile(r"\s*(?:[-*・●○■◆▪•]|\d{1,3}[.)．:、]|[①-⑳]|#+\s)")
+BULLET = re.compile(
+    r"\s*(?:[-*・●○■□◆▪•※→>|]|(?:手順|ステップ|Step ?)?\d{1,3}[.)）．:：、]|[(（](?:\d{1,3}|[ア-ンA-Za-z])[)）]|"
+    r"[A-Za-z][.)）．]\s|[①-⑳]|(?:手順|ステップ|Step ?)\d|#+\s)"
+)
 _ASIDE = re.compile(r"[（(［\[〔【][^（(［\[〔【）)］\]〕】]*[）)］\]〕】]")
 # How a sentence ends that is not marked as one: as verbs, adjectives and final particles do.
 _PREDICATE = re.compile(r"[うくぐすずつづぬふぶぷむゆるただいかねよ]$")

@@ -97,7 +97,7 @@ class Finding(BaseModel):
 
 
 _PLAIN_END = re.compile(
-    r"(?:[しみべれてけめえせじきちりにびげねで]ろ|だ|だった|であった|(?<!よろし)く|[うぐすずつづぬふぶむゆる]|[かしたなれけねっえい]た|ない|たい|しい|べき|よい|良い|"
+    r"(?:[しみべれてけめえせじきちりにびげねで]ろ|だ|だった|であった|(?<!よろし)く|(?<!ありがと)(?<!おはよ)(?<!おめでと)う|[ぐすつぬふぶむゆる]|[かしたなれけねっえい]た|ない|たい|しい|べき|よい|良い|"
     r"多い|高い|安い)$"
 )
 _TO_POLITE = tuple((re.compile(f"(?:{end})$"), polite_) for end, polite_ in (
@@ -112,18 +112,28 @@ _TO_PLAIN = tuple((re.compile(f"(?:{end})$"), plain) for end, plain in (
     ("します", "する"),     ("あります", "ある"), ("できます", "できる"), ("なります", "なる"),
 ))  # fmt: skip
 _SASETE = re.compile(
-    r"(?P<stem>[一-龠々ァ-ヶー]{1,8})?(?:さ)?せて(?:いただ|頂)(?P<end>きます|きました|き|いて|いた|く|け)"
-)
+    r"(?:(?P<stem>[一-龠々ァ-ヶー]{1,8})?させ|(?<=[かがたなばまらわ])(?<!知ら)(?<!合わ)(?<!あわ)(?<!済ま)(?<!聞か)せ)"
+    r"て(?:いただ|頂)(?P<end>きます|きました|き|いて|いた|く|け)"
+)  # in 知らせて or 見せていただく somebody else does it
+_HUMBLE = {"きます": "いたします", "きました": "いたしました", "き": "いたし", "いて": "いたして", "いた": "いたした",
+           "く": "する", "け": "でき"}  # fmt: skip
 _QUOTED = re.compile(r"「[^「」]*」|『[^『』]*』")
 _SENTENCE = re.compile(rf"(?:{_QUOTED.pattern}|[^。！？!?\n])+[。！？!?]*")
+_GOES_ON = re.compile(rf"[^\S\n]*\n(?!{BULLET.pattern}|\s*?(?:\n|\Z))")  # the next line is neither empty nor an item
+_LABEL = re.compile(r"\s*[^、。:：\n]{1,15}[:：]")  # 返品: できない
 
 
 def findings(text: str, house: House) -> list[Finding]:
     """What is wrong with a reply, in its order. What stands in 「」 is somebody else's and is left out."""
-    pieces = [found[0].strip() for found in _SENTENCE.finditer(text[:MAX_TEXT]) if found[0].strip()]
+    matches = [found for found in _SENTENCE.finditer(text[:MAX_TEXT]) if found[0].strip()]
+    pieces = [found[0].strip() for found in matches]
+    whole = [
+        found[0][-1] in "。！？!?" or not (_GOES_ON.match(text, found.end()) or _LABEL.match(found[0]))
+        for found in matches
+    ]
     bare = [_QUOTED.sub("「」", piece) for piece in pieces]
     spelling = list(_spelling(bare, house)) if "spelling" in house.checks else []
-    mixing = _mixing(bare, house) if "mixing" in house.checks else {}
+    mixing = _mixing(bare, whole, house) if "mixing" in house.checks else {}
     sasete = _sasete(bare, house.sasete) if "sasete" in house.checks else {}
     result = []
     for number, (piece, plain) in enumerate(zip(pieces, bare, strict=True)):
@@ -138,14 +148,15 @@ def findings(text: str, house: House) -> list[Finding]:
     return result
 
 
-def _mixing(pieces: Sequence[str], house: House) -> dict[int, Mistake]:
-    """Sentences whose end is of the other style than wanted, or than most, with the end in the right one."""
+def _mixing(pieces: Sequence[str], whole: Sequence[bool], house: House) -> dict[int, Mistake]:
+    """Sentences whose end is of the other style than wanted, or than most, with the end in the right one. What is no
+    `whole` sentence, as the first half of a wrapped line (ご注文が確定した), says nothing of a plain style."""
     ends: dict[int, tuple[str, bool]] = {}
     for number, piece in enumerate(pieces):
         for ending in [] if BULLET.match(piece) else sentences(piece)[-1:]:  # items of a list have a style of their own
             if polite(ending):
                 ends[number] = ending, True
-            elif _PLAIN_END.search(ending):
+            elif whole[number] and _PLAIN_END.search(ending):
                 ends[number] = ending, False
     if not ends:
         return {}
@@ -169,8 +180,7 @@ def _sasete(pieces: Sequence[str], most: int) -> dict[int, Mistake]:
         for found in _SASETE.finditer(piece):
             count += 1
             if count > most and number not in result:
-                end = {"きます": "します", "きました": "しました", "き": "し", "いて": "して", "いた": "した"}
-                humble = end.get(found["end"], "いたし").replace("し", "いたし", 1)
+                humble = _HUMBLE[found["end"]]
                 result[number] = Mistake("sasete", found[0], (found["stem"] or "…") + humble)
     return result
 

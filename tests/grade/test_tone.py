@@ -45,6 +45,11 @@ from sodate.grade.tone import House, findings
         ("弊社の田中様が伺います。", "in_group", "弊社の田中"),
         ("担当の佐藤様より折り返しご連絡いたします。", "in_group", "担当の佐藤"),
         ("読まさせていただきます。", "sasete", "読ませ"),
+        ("お釣りのほうお返しします。", "baito", "お釣り"),
+        ("こちら、ホットコーヒーになります。", "baito", "こちら、ホットコーヒーでございます"),
+        ("先生が参られました。", "confused", "いらっしゃいました"),
+        ("冷めないうちにいただいてください。", "confused", "うちに召し上がってください"),
+        ("弊社社長がおっしゃいました。", "confused", "弊社社長が申し"),
     ],
 )
 def test_a_mistake_is_named_with_what_to_write(sentence: str, check: str, instead: str) -> None:
@@ -69,6 +74,27 @@ def test_a_mistake_is_named_with_what_to_write(sentence: str, check: str, instea
         "お世話になります。",
         "ご希望の方はお申し込みください。",
         "お客様各位",
+        "こちらの資料のほうが詳しいです。",
+        "大きいお部屋のほうをご希望でしょうか。",
+        "お客様のほうでご用意いただくものはございません。",
+        "こちらは来月から新しい住所になります。",
+        "先生様々なご意見をいただきました。",
+        "御社様式の書類をお送りください。",
+        "弊社社長が申しましたとおりです。",
+        "社長が参りますので、少々お待ちください。",
+        "弊社より田中様へご連絡いたします。",
+        "弊社へ田中様がいらっしゃる日程です。",
+        "弊社の提携先の山田様からご紹介をいただきました。",
+        "弊社サービスご利用の田中様へのお知らせです。",
+        "当社の株主様へ",
+        "弊社のたくさんの商品をご覧ください。",
+        "弊社の受付で先生がいらっしゃるのをお待ちします。",
+        "私の先生がおっしゃったことです。",
+        "私は部長のおっしゃるとおりにいたします。",
+        "弊社は御社のおっしゃる条件で問題ありません。",
+        "弊社の資料はホームページでご覧になれます。",
+        "当店の料理は店内で召し上がれます。",
+        "当社は何でもおっしゃっていただける職場です。",
         "弊社の担当者が伺います。",
         "お待ちください。",
         "ご利用になれます。",
@@ -110,6 +136,33 @@ def test_sasete_may_stand_as_often_as_the_house_says() -> None:
     found = [(one.number, one.instead) for one in findings(reply, once)]
     assert found == [(1, "説明いたします"), (2, "確認いたします")]
     assert findings(reply, often) == []
+
+
+def test_somebody_else_who_lets_know_or_shows_is_no_sasete() -> None:
+    reply = "ご意見を寄せていただき、感謝いたします。結果を知らせていただけますか。資料も見せていただけると助かります。"
+    assert findings(reply, House()) == []
+    twice = "本日ご説明させていただきます。読ませていただければ幸いです。確認させていただければ幸いです。"
+    assert [(one.number, one.instead) for one in findings(twice, House())] == [(1, "…でき"), (2, "確認でき")]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "納品書を同封いたしましたので、\nご査収くださいますよう\nお願い申し上げます。",
+        "ご注文が確定した\n時点でメールをお送りします。",
+        "(1) アプリを開く\n(2) ログインする\n手順3：電源を切る\n以上です。",
+        "返品の可否：できない\n\n以上、ご確認ください。",
+        "> 返品できない\n> と言われた。\n\n上記の件、確認いたしました。",
+        "詳細はこちらです。\n※一部地域を除く。",
+        "私のことはお気になさらず。ありがとう。よろしくお願いします。",
+    ],
+)
+def test_wrapped_lines_items_and_notes_are_no_plain_sentences(reply: str) -> None:
+    assert findings(reply, House()) == []
+
+
+def test_a_plain_line_that_stands_alone_is_one() -> None:
+    assert [one.number for one in findings("ご連絡します。\n\n明日までに対応する\n", House())] == [1]
 
 
 def test_one_word_is_written_in_one_way(tmp_path: Path) -> None:
