@@ -34,27 +34,36 @@ _LETTERS = {"M": "明治", "T": "大正", "S": "昭和", "H": "平成", "R": "�
 _SIGNS = {"㍾": "明治", "㍽": "大正", "㍼": "昭和", "㍻": "平成", "㋿": "令和"}
 _UP_TO_99 = r"[0-9]{1,2}|[〇零一二三四五六七八九十]{1,3}"
 _ERA = re.compile(rf"(明治|大正|昭和|平成|令和)\s*({_UP_TO_99}|元)\s*年")
-_SHORT_ERA = re.compile(r"(?<![A-Za-z0-9])([MTSHR])\s?([0-9]{1,2})([./-])([0-9]{1,2})\3([0-9]{1,2})(?![0-9])")
+_LETTER_ERA = re.compile(r"(?<![A-Za-z0-9])([MTSHR])\s?([0-9]{1,2}|元)\s?年")
+_SHORT_ERA = re.compile(r"(?<![A-Za-z0-9])([MTSHR])\s?([0-9]{1,2}|元)([./-])([0-9]{1,2})\3([0-9]{1,2})(?![0-9])")
 _DATE = re.compile(r"(?<![0-9./-])([0-9]{4})([./-])([0-9]{1,2})\2([0-9]{1,2})(?![0-9]|[./-][0-9])")
-_SPELT_DATE = re.compile(rf"(?<![0-9])([0-9]{{4}})\s*年\s*({_UP_TO_99})\s*月\s*({_UP_TO_99})\s*日")
+_SPELT_DATE = re.compile(
+    rf"(?<![0-9〇一二三四五六七八九十百千])([0-9]{{4}}|[一二][〇一二三四五六七八九十百千]{{3,8}})\s*年\s*({_UP_TO_99})\s*月\s*({_UP_TO_99})\s*日"
+)
 _COMPANIES = tuple(
     (re.compile(rf"[(（]{short}[)）]" + (f"|[{signs}]" if signs else "")), full)
     for short, signs, full in (
         ("株", "㈱㍿", "株式会社"), ("有", "㈲", "有限会社"), ("資", "㈾", "合資会社"), ("名", "㈴", "合名会社"),
         ("同", "", "合同会社"), ("社", "㈳", "社団法人"), ("財", "㈶", "財団法人"), ("学", "㈻", "学校法人"),
+        ("一社", "", "一般社団法人"), ("一財", "", "一般財団法人"), ("公社", "", "公益社団法人"),
+        ("公財", "", "公益財団法人"), ("医", "", "医療法人"), ("福", "", "社会福祉法人"),
     )
 )  # fmt: skip
-_AMOUNT = r"[0-9〇一二三四五六七八九十百千万億兆壱弐参拾,.]+"
+_AMOUNT = rf"[0-9{kanji.NUMERALS},]+(?:\.[0-9]+)?"
 _YEN = (
-    (re.compile(rf"[¥￥\\]\s*({_AMOUNT})(?:\s*[-ー]|\s*円)?"), r"\1円"),
+    (re.compile(rf"(?:[¥￥\\]|\bJPY)\s*({_AMOUNT})(?:\s*\.?[-ー]|\s*円)?", re.IGNORECASE), r"\1円"),
     (re.compile(rf"金\s*({_AMOUNT})\s*円(?:也|なり)?"), r"\1円"),
     (re.compile(r"円(?:也|なり)"), "円"),
     (re.compile(r"(?<=[0-9])\s*(?:JPY|yen)\b", re.IGNORECASE), "円"),
 )
+# A single kanji before what counts things is a number here also where it may be part of a word: 大人二名, 一日.
+_COUNTED = re.compile(
+    rf"(?<![0-9.,・{kanji.NUMERALS}])[一二三四五六七八九](?=[つ人名個枚点本台件室回日年月週時分秒円歳部番丁階冊箱泊組杯])"
+)
 
 
 def _small(text: str) -> int | None:
-    """A number below 100 in digits or kanji, or 元 for the first."""
+    """A whole number in digits or kanji, or 元 for the first year."""
     if text == "元":
         return 1
     found = kanji.value(text, numbers.arabic)
@@ -66,27 +75,32 @@ def _era(text: str) -> str:
         year = _small(found[2])
         return f"{_ERAS[found[1]] + year}年" if year else found[0]
 
+    def letter(found: re.Match[str]) -> str:
+        year = _small(found[2])
+        return f"{_ERAS[_LETTERS[found[1]]] + year}年" if year else found[0]
+
     def short(found: re.Match[str]) -> str:
-        year = int(found[2])
+        year = _small(found[2])
         return f"{_ERAS[_LETTERS[found[1]]] + year}{found[3]}{found[4]}{found[3]}{found[5]}" if year else found[0]
 
     for sign, name in _SIGNS.items():
         text = text.replace(sign, name)
-    return _SHORT_ERA.sub(short, _ERA.sub(western, text))
+    return _SHORT_ERA.sub(short, _LETTER_ERA.sub(letter, _ERA.sub(western, text)))
 
 
 def _date(text: str) -> str:
     def one(found: re.Match[str]) -> str:
-        year, month, day = found[1], _small(found[found.re.groups - 1]), _small(found[found.re.groups])
-        if not month or not day or month > 12 or day > 31:
+        year, month, day = map(_small, (found[1], found[found.re.groups - 1], found[found.re.groups]))
+        if not year or not month or not day or month > 12 or day > 31:
             return found[0]
-        return f"{year}-{month:02d}-{day:02d}"
+        return f"{year:04d}-{month:02d}-{day:02d}"
 
     return _DATE.sub(one, _SPELT_DATE.sub(one, text))
 
 
 def _numerals(text: str) -> str:
     """Every number as its value. Codes with a zero in front (007), dates and what may be part of a word stay."""
+    text = _COUNTED.sub(lambda found: str(kanji.DIGITS[found[0]]), text)
     pieces, at = [], 0
     for one in numbers.find(text):
         written = text[one.start : one.end].lstrip("-+")

@@ -25,6 +25,10 @@ from sodate.grade.equality import FOLDINGS, equal
         ("㈱山田", "株式会社山田", "company"), ("山田㈲", "山田有限会社", "company"),
         ("(株)髙橋", "株式会社高橋", "company variants"), ("渡邉", "渡辺", "variants"), ("山﨑", "山崎", "variants"),
         ("ＡＢＣ１２", "ABC12", "width"), ("ｶﾞｽ", "ガス", "width"), ("山田　太郎", "山田太郎", "space"),
+        ("二〇二四年四月一日", "2024年4月1日", "numerals"), ("R6年4月1日", "2024年4月1日", "era"), ("R元.5.1", "2019.5.1", "era"),
+        ("一人", "1人", "numerals"), ("大人二名", "大人2名", "numerals"), ("二丁目三番地", "2丁目3番地", "numerals"),
+        ("金壱百萬円也", "1,000,000円", "currency numerals"), ("JPY 3,000", "3,000円", "currency"),
+        ("(一社)青空", "一般社団法人青空", "company"), ("¥3,000.-", "3000円", "currency numerals"),
         ("２０２４年４月１日", "2024-4-1", "width date"), ("３，０００円（税込）", "3000円(税込)", "width numerals"),
     ],
 )  # fmt: skip
