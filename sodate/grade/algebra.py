@@ -1,7 +1,8 @@
 """Mathematical expressions as people and models write them, read by a grammar of its own and compared.
 
 Read: numbers (1,234.5, 2 1/2 is not), letters with an index (x, x_1), + - * / ^ and **, implied products (2x, 3(a+b)),
-brackets, \\frac{a}{b}, \\sqrt[n]{a}, √2, π, e, i, %, and the functions of _FUNCTIONS. Nothing is evaluated as code.
+brackets, \\frac{a}{b}, \\sqrt[n]{a}, √2, π, e, i, %, 5!, \\binom{5}{2}, 0.\\overline{3}, and the functions of
+_FUNCTIONS, also as \\sin^2 x and \\log_2 8. Nothing is evaluated as code.
 
 Two expressions are the same when they are as quotients of polynomials over the rationals, exactly. Where one has a
 root, a function or a constant such as π, they are when they agree to ten digits at _POINTS random places.
@@ -26,6 +27,8 @@ MAX_EXPONENT = 60
 MAX_BITS = 2_000  # of a coefficient
 _POINTS = 6
 _DIGITS = 1e-10
+_MAX_FACTORIAL = 150
+_REPEATING = re.compile(r"(\d{1,40})\.(\d{0,40})\\(?:overline|dot)\s*\{(\d{1,40})\}")  # 0.1\overline{6}
 
 
 class NotAlgebraError(ValueError):
@@ -49,7 +52,7 @@ _CONSTANTS: Mapping[str, complex] = {"pi": math.pi, "e": math.e, "i": 1j}
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)|\d+(?:\.\d+)?|\.\d+)|(?P<command>\\[A-Za-z]+)"
     r"|(?P<name>arcsin|arccos|arctan|sqrt|exp|log|ln|sin|cos|tan|abs|pi|[A-Za-z](?:_(?:\d+|\{\d+\}))?)"
-    r"|(?P<sign>\*\*|[-+*/^(){}\[\]|%!,]))"
+    r"|(?P<sign>\*\*|[-+*/^_(){}\[\]|%!,]))"
 )
 _WORDS = re.compile(
     "a|all|an|and|any|are|as|at|be|by|can|did|do|for|get|got|had|has|he|her|his|how|if|in|is|it|its|me|my|no|not|now|of|"
@@ -58,7 +61,8 @@ _WORDS = re.compile(
 _SPELT = (
     ("−", "-"), ("×", "*"), ("·", "*"), ("÷", "/"), ("√", "\\sqrt "), ("π", "\\pi "), ("\\left", ""), ("\\right", ""),
     ("\\cdot", "*"), ("\\times", "*"), ("\\div", "/"), ("\\dfrac", "\\frac"), ("\\tfrac", "\\frac"), ("\\,", ""),
-    ("\\!", ""), ("\\;", ""), ("\\%", "%"), ("\\ ", " "),
+    ("\\!", ""), ("\\;", ""), ("\\%", "%"), ("\\ ", " "), ("\\tbinom", "\\binom"),
+    ("\\dbinom", "\\binom"), ("∞", "\\infty "),
 )  # fmt: skip
 
 
@@ -66,7 +70,7 @@ def read(text: str) -> Node:
     """The expression that all of `text` is. NotAlgebraError where it is none."""
     for written, instead in _SPELT:
         text = text.replace(written, instead)
-    text = normalise(text).replace("×", "*").strip().rstrip(".")
+    text = _REPEATING.sub(_repeating, normalise(text)).replace("×", "*").strip().rstrip(".")
     if not text or len(text) > MAX_CHARACTERS:
         raise NotAlgebraError("empty or too long")
     for run in re.findall(r"(?<![\\A-Za-z])[A-Za-z]{2,}", text):
@@ -86,6 +90,22 @@ def read(text: str) -> Node:
     if reader.at < len(tokens):
         raise NotAlgebraError(f"{tokens[reader.at][1]!r} is not understood")
     return node
+
+
+def _repeating(found: re.Match[str]) -> str:
+    """0.1\\overline{6} as a quotient: (16 - 1) / 90."""
+    ones, first, again = found.groups()
+    below = (10 ** len(again) - 1) * 10 ** len(first)
+    return f"({int(ones + first + again) - int(ones + first)}/{below})"
+
+
+def _whole(node: Node) -> int:
+    """A natural number that stands written out."""
+    if node.kind != "number" or not isinstance(node.value, Fraction) or node.value.denominator != 1:
+        raise NotAlgebraError("no natural number")
+    if node.value > _MAX_FACTORIAL:
+        raise NotAlgebraError("too large")
+    return int(node.value)
 
 
 class _Reader:
@@ -140,6 +160,8 @@ class _Reader:
         node = self.atom(depth)
         while self.take("%"):
             node = Node("/", parts=(node, Node("number", Fraction(100))))
+        if self.take("!"):
+            node = Node("number", Fraction(math.factorial(_whole(node))))
         if self.take("^", "**"):
             sign = self.take("-", "+")
             exponent = self.power(depth + 1)
@@ -163,8 +185,11 @@ class _Reader:
             self.need("]")
             inverse = Node("/", parts=(Node("number", Fraction(1)), degree))
             return Node("^", parts=(self.group(depth), inverse))
+        if name == "binom":
+            above, below = _whole(self.group(depth)), _whole(self.group(depth))
+            return Node("number", Fraction(math.comb(above, below)))
         if name in _FUNCTIONS:
-            return Node("call", name, (self.group(depth),))
+            return self.call(name, depth)
         if kind == "name" or (kind == "command" and len(name) > 1):
             return Node("name", re.sub(r"[{}]", "", name))
         if text in ("(", "{", "["):
@@ -176,6 +201,29 @@ class _Reader:
             self.need("|")
             return Node("call", "abs", (node,))
         raise NotAlgebraError(f"{text or 'the end'} is not understood")
+
+    def call(self, name: str, depth: int) -> Node:
+        """A function with what stands between its name and its argument: \\sin^2 x, \\sin^{-1} x, \\log_2 8."""
+        base = self.group(depth) if name == "log" and self.take("_") else None
+        power = self.group(depth) if self.take("^") else None
+        if name in ("sin", "cos", "tan") and power == Node(
+            "-", parts=(Node("number", Fraction(0)), Node("number", Fraction(1)))
+        ):
+            name, power = f"arc{name}", None
+        argument = self.argument(name, depth)
+        node = Node("call", "ln" if base else name, (argument,))
+        node = Node("/", parts=(node, Node("call", "ln", (base,)))) if base else node
+        return Node("^", parts=(node, power)) if power else node
+
+    def argument(self, name: str, depth: int) -> Node:
+        """What a function takes: a bracket, or the factors up to the next sign or function (\\sin 2x)."""
+        bracket = self.next()[1] in ("(", "{", "[")
+        node = self.group(depth)
+        while not bracket and name != "sqrt" and self.next()[0] in ("name", "command"):
+            if self.next()[1].removeprefix("\\") in (*_FUNCTIONS, "frac"):
+                break
+            node = Node("*", parts=(node, self.power(depth + 1)))
+        return node
 
     def group(self, depth: int) -> Node:
         """What a function takes: a bracket, or the next factor (√2, \\frac12)."""
@@ -315,6 +363,20 @@ def same(left: Node, right: Node, tolerance: float = 0.0) -> bool:
     if variables and a is not None and b is not None:
         return False
     return _alike(left, right, variables, max(tolerance, _DIGITS))
+
+
+def proportional(left: Node, right: Node) -> bool:
+    """Whether one expression is the other times a number other than 0, at random places."""
+    variables = sorted(names(left) | names(right))
+    rng, ratios = random.Random(0), list[complex]()
+    for _ in range(4 * _POINTS):
+        where = {name: complex(rng.uniform(0.2, 3.0)) for name in variables}
+        try:
+            ratios.append(value(left, where) / value(right, where))
+        except (ArithmeticError, ValueError):
+            continue
+    ratios = [one for one in ratios if cmath.isfinite(one)]
+    return len(ratios) >= _POINTS and abs(ratios[0]) > 0 and all(abs(one / ratios[0] - 1) < 1e-8 for one in ratios)
 
 
 def _alike(left: Node, right: Node, variables: list[str], within: float) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,13 +16,27 @@ from sodate.grade.strings import clip
 
 _WORD = re.compile(r"\w", re.ASCII)
 
-# What counts as not knowing, unless the grader is given phrases of its own.
+# What counts as not knowing, unless the grader is given phrases of its own. 返品はいたしかねます is an answer, so that
+# what one is unable to do is only to answer or judge.
 ABSTAINING = (
-    "I don't know", "I do not know", "I'm not sure", "I am not sure", "no information", "not have that information",
-    "don't have information", "cannot answer", "can't answer", "わかりません", "分かりません", "存じません",
-    "情報がありません", "お答えできません", "分かりかねます", "わかりかねます", "いたしかねます", "できかねます",
-    "記載がございません", "情報がございません", "記載がありません", "記載はありません",
+    "I don't know", "I do not know", "I'm not sure", "I am not sure", "no idea", "no information",
+    "no mention of", "not have that information", "don't have information", "not have enough information",
+    "don't have enough information", "cannot answer", "can't answer", "unable to answer",
+    "find any information", "find that information", "find this information", "not mentioned in",
+    "do not mention", "does not mention", "don't mention", "doesn't mention", "documents do not say",
+    "documents don't say", "passages do not say", "passages don't say", "not contain that information",
+    "not contain this information", "not contain any information", "わかりません", "分かりません", "わからない",
+    "分からない", "不明です", "存じません", "存じ上げません", "把握しておりません", "把握していません",
+    "情報がありません", "情報はありません", "情報がございません", "情報はございません", "情報が見つかりません",
+    "情報は見つかりません", "記載が見つかりません", "お答えできません", "回答できません",
+    "答えすることができません", "答えすることはできません", "分かりかねます", "わかりかねます",
+    "答えいたしかねます", "答えできかねます", "答え致しかねます", "回答いたしかねます", "回答できかねます",
+    "判断いたしかねます", "判断できかねます", "案内いたしかねます", "案内できかねます", "記載がございません",
+    "記載はございません", "記載がありません", "記載はありません", "記載されていません", "記載されておりません",
+    "書かれていません", "書かれておりません", "資料にありません", "資料にはありません",
+    "資料では確認できません", "資料からは確認できません",
 )  # fmt: skip
+_IF = r"(?!(?:でし)?たら|場合|とき|時|方|お客|こと|ところ|点|ようでしたら)"  # 分からない場合はお電話ください
 
 
 def number(reply: str, reference: str | None, item: Mapping[str, Any]) -> Grade:
@@ -56,8 +71,13 @@ def length(low: int, high: int) -> GradeFunction:
 
 def abstained(reply: str, phrases: Sequence[str] = ABSTAINING) -> bool:
     """Whether the reply says that it does not know, in any of the phrases."""
-    text = fold(reply.replace("’", "'"))
-    return any(fold(phrase) in text for phrase in phrases)
+    return _phrased(tuple(phrases)).search(fold(reply.replace("’", "'"))) is not None
+
+
+@functools.cache
+def _phrased(phrases: tuple[str, ...]) -> re.Pattern[str]:
+    """Any of the phrases, but not as a condition."""
+    return re.compile(f"(?:{'|'.join(re.escape(fold(phrase)) for phrase in phrases)}){fold(_IF)}")
 
 
 def abstention(phrases: Sequence[str]) -> GradeFunction:

@@ -56,6 +56,24 @@ def test_abstention_is_right_where_nobody_knows_and_wrong_elsewhere() -> None:
         grader("x", None, {})
 
 
+@pytest.mark.parametrize(
+    "reply",
+    ["資料には記載されておりません。", "申し訳ございませんが、その情報は見つかりませんでした。", "不明です。", "回答できません。",
+     "こちらでは判断いたしかねます。", "I couldn't find any information on that.", "The documents don’t mention this."],
+)  # fmt: skip
+def test_there_are_many_ways_to_say_that_one_does_not_know(reply: str) -> None:
+    assert parse_grader("abstention")(reply, "", {}).score == 1
+
+
+@pytest.mark.parametrize(
+    "reply",
+    ["セール品の返品はお受けいたしかねます。", "電話での交換はできかねます。", "サイズが分からない場合は、お電話ください。",
+     "分かりませんでしたら、窓口へどうぞ。", "This product does not contain nuts."],
+)  # fmt: skip
+def test_a_refusal_and_a_condition_are_answers(reply: str) -> None:
+    assert parse_grader("abstention")(reply, "お受けしません", {}).score == 1
+
+
 def test_a_pattern_occurs_with_its_commas() -> None:
     assert parse_grader(r"regex:^\d{2,4}$")("123", None, {}).score == 1
     assert parse_grader({"kind": "regex", "pattern": "https?:", "present": False})("http://a", None, {}).score == 0

@@ -46,6 +46,21 @@ def right(reply: str, reference: str, spec: str = "math") -> bool:
         ("-3", "−3"),
         (r"\ln(e)", "1"),
         ("#### 42", "The answer is 42."),
+        (r"\sin^2 x + \cos^2 x", "1"),
+        (r"\sin 2x", r"\sin(2x)"),
+        (r"\log_2 8 + \binom{5}{2} - 3!", "7"),
+        ("tan(45°)", "1"),
+        ("1/6", r"0.1\overline{6}"),
+        ("x = ±3", "x = 3, -3"),
+        ("求める答えは、3と5です。", "3, 5"),
+        ("解は 1 < x <= 3 です", r"3 \ge x > 1"),
+        ("x > 2 または x < -1", "x<-1, 2<x"),
+        (r"(2, \infty) \cup (-\infty, -1)", r"(-\infty,-1)\cup(2,\infty)"),
+        ("4x + 6y = 12", "2x+3y=6"),
+        ("2x + 1 = y", "y = 2x+1"),
+        ("6:8", "3：4"),
+        ("解なし", "解なし"),
+        ("a + b = 14", "14"),
     ],
 )
 def test_equal_answers(reply: str, reference: str) -> None:
@@ -73,6 +88,16 @@ def test_equal_answers(reply: str, reference: str) -> None:
         ("", "1"),
         ("__import__('os')", "1"),
         ("x" * 300, "x"),
+        ("x > 2", "x < 2"),
+        ("x > 2", r"x \ge 2"),
+        ("[0, 1]", "(0, 1)"),
+        ("(0, 1]", "(5, 1]"),
+        ("x + y = 6", "2x + 3y = 6"),
+        ("14", "a+b=14"),
+        ("3", r"0.\overline{3}"),
+        ("3", "3!"),
+        ("12 | 3", "3"),
+        ("3", "解なし"),
     ],
 )
 def test_answers_that_are_not_equal(reply: str, reference: str) -> None:
@@ -85,6 +110,8 @@ def test_a_tolerance_is_relative_and_has_bounds() -> None:
         parse_grader("math:tolerance=2")
     with pytest.raises(SodateError, match="neither"):
         parse_grader("math")("1", "a pleasant day", {})
+    with pytest.raises(SodateError, match="neither"):  # not read as 2
+        parse_grader("math")("2", r"\int_1^2 f(x) dx", {})
 
 
 def test_polynomials_are_the_same_where_sympy_says_so() -> None:
