@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sodate.api.retrieval import PASSAGES
+from sodate.core import quoted
 from sodate.core.errors import UsageError
 from sodate.core.ids import new_id
 from sodate.core.text import tr
@@ -16,7 +16,6 @@ from sodate.jobs.vector_search import Hit
 from sodate.serve.wire import FileSearch, ResponseTool
 
 RESULTS = "file_search_call.results"  # what `include` may ask for
-_MARK = re.compile(r"[\[［](\d{1,3})[\]］]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +41,10 @@ class Searched:
         """An annotation for each mark such as [1] that names a passage: the file, and where in the text the mark
         ends."""
         return [
-            {"type": "file_citation", "index": mark.end(), "file_id": self.hits[number - 1].file,
+            {"type": "file_citation", "index": end, "file_id": self.hits[number - 1].file,
              "filename": self.hits[number - 1].filename}
-            for mark in _MARK.finditer(text)
-            if 0 < (number := int(mark[1])) <= self.shown
+            for number, end in quoted.marks(text)
+            if 0 < number <= self.shown
         ]  # fmt: skip
 
 

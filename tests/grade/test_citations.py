@@ -37,6 +37,9 @@ def grade(reply: str, asked: str = ASKED) -> tuple[float, str]:
         "資料からは分かりません。",  # nothing to cite
         "500円で、受付は9時からです。[1][2]",
         "送料は500円です。詳しくは窓口まで。[1]",
+        "1. 30日以内に返品できます[1]。\n2. 送料は500円です[1]。\n3. Hanako へどうぞ[2]。",  # the numbers of a list
+        "500円で、受付は9時からです[1, 2]。",
+        "返品は30日以内で[1]、受付は9時からです[2]。",
     ],
 )
 def test_what_stands_in_the_passages_holds(reply: str) -> None:
@@ -54,10 +57,25 @@ def test_what_stands_in_the_passages_holds(reply: str) -> None:
         ("受付はスズキです。[1]", "not in the passages: スズキ"),
         ("It is open. Ask Suzuki [2].", "not in the passages: Suzuki"),
         ("返品できます。[1] 手数料は80円です。", "not in the passages: 80"),  # a sentence without a mark, too
+        ("返品は30日以内で[2]、受付は9時からです[1]。", "not in the passages: 30"),  # each clause has its own
+        ("[1]", "says nothing beside its marks"),
     ],
 )
 def test_what_does_not_is_named(reply: str, why: str) -> None:
     assert grade(reply) == (0.0, why)
+
+
+def test_dates_and_years_hold_however_they_are_written_and_headings_count() -> None:
+    passage = ("faq.md / プレミアム", "2026年4月1日から月額980円です。保証は two years です。")
+    asked = f"{quoted.write([passage])}\n\n質問: 料金は?"
+    for reply in (
+        "令和8年4月1日からです[1]。",
+        "2026/4/1 からです[1]。",
+        "プレミアムは980円です[1]。",
+        "It is 2 years [1].",
+    ):
+        assert grade(reply, asked)[0] == 1, reply
+    assert grade("令和8年4月2日からです[1]。", asked)[0] == grade("It is three years [1].", asked)[0] == 0
 
 
 def test_without_passages_nothing_can_be_cited() -> None:

@@ -58,7 +58,8 @@ def test_abstention_is_right_where_nobody_knows_and_wrong_elsewhere() -> None:
 
 @pytest.mark.parametrize(
     "reply",
-    ["資料には記載されておりません。", "申し訳ございませんが、その情報は見つかりませんでした。", "不明です。", "回答できません。",
+    ["資料には記載されておりません。", "申し訳ございませんが、その情報は見つかりませんでした。",
+     "不明です。", "回答できません。",
      "こちらでは判断いたしかねます。", "I couldn't find any information on that.", "The documents don’t mention this."],
 )  # fmt: skip
 def test_there_are_many_ways_to_say_that_one_does_not_know(reply: str) -> None:
@@ -67,7 +68,8 @@ def test_there_are_many_ways_to_say_that_one_does_not_know(reply: str) -> None:
 
 @pytest.mark.parametrize(
     "reply",
-    ["セール品の返品はお受けいたしかねます。", "電話での交換はできかねます。", "サイズが分からない場合は、お電話ください。",
+    ["セール品の返品はお受けいたしかねます。",
+     "電話での交換はできかねます。", "サイズが分からない場合は、お電話ください。",
      "分かりませんでしたら、窓口へどうぞ。", "This product does not contain nuts."],
 )  # fmt: skip
 def test_a_refusal_and_a_condition_are_answers(reply: str) -> None:
