@@ -15,7 +15,8 @@ from xml.sax.saxutils import quoteattr
 
 from sodate.api import sheets, vote_words
 from sodate.core.files import write_text
-from sodate.core.text import tr
+from sodate.core.paths import refusal
+from sodate.core.text import en, ja, tr
 
 
 def write(path: Path, rows: Sequence[tuple[str, str, Sequence[str]]], viewpoints: Sequence[str]) -> list[Path]:
@@ -56,7 +57,8 @@ def read(
 ) -> dict[str, list[tuple[int, str, dict[str, str]]]]:
     """By rater, (number of the task from 1, row id, votes by viewpoint). SodateError for what is no export of tasks.
 
-    `counts` says how many replies a row shows. Annotations that were cancelled are left out.
+    `counts` says how many replies a row shows. A task that a rater skipped (an annotation that was cancelled) is a row
+    without votes.
     """
     try:
         tasks = json.loads(path.read_text("utf-8-sig"))
@@ -65,21 +67,35 @@ def read(
     if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
         raise sheets.wrong(path, None, tr("it is not a list of tasks.", "タスクのリストではありません。"))
     found: dict[str, list[tuple[int, str, dict[str, str]]]] = {}
+    raters = set[str]()  # who judged anything at all
     for number, task in enumerate(tasks, 1):
         data = task.get("data")
         one = str(data.get(sheets.ID, "")) if isinstance(data, dict) else ""
-        for annotation in task.get("annotations") or task.get("completions") or ():
-            if not isinstance(annotation, dict) or annotation.get("was_cancelled"):
+        given = [each for each in task.get("annotations") or task.get("completions") or () if isinstance(each, dict)]
+        voted = {_rater(each.get("completed_by")) for each in given if not each.get("was_cancelled")}
+        for annotation in given:
+            rater, cells = _rater(annotation.get("completed_by")), dict[str, str]()
+            if not annotation.get("was_cancelled"):
+                cells = dict(_cells(annotation.get("result"), viewpoints, counts.get(one, 2)))
+            elif rater in voted:  # skipped first, and judged later
                 continue
-            cells = dict(_cells(annotation.get("result"), viewpoints, counts.get(one, 2)))
-            found.setdefault(_rater(annotation.get("completed_by")), []).append((number, one, cells))
-    return found
+            voted.add(rater)
+            raters |= {rater} if cells else set()
+            found.setdefault(rater, []).append((number, one, cells))
+    return {rater: rows for rater, rows in found.items() if rater in raters}
 
 
 def study_of(path: Path) -> str:
-    """The study that an export is of: what the first task's id begins with; "" where there is none."""
-    found = re.search(r'"id"\s*:\s*"([A-Za-z0-9]+)-\d+"', path.read_text("utf-8-sig", "replace"))
-    return found[1] if found else ""
+    """The study that an export is of: what the first task's id begins with. SodateError where there is none."""
+    try:
+        text = path.read_text("utf-8-sig", "replace")
+    except OSError as error:
+        why = refusal(error)
+        raise sheets.wrong(path, None, tr(f"it cannot be read: {en(why)}.", f"読めません: {ja(why)}")) from None
+    found = re.search(r'"id"\s*:\s*"([A-Za-z0-9]+)-\d+"', text)
+    if found is None:
+        raise sheets.wrong(path, None, tr("no task has the id of a row.", "行の id を持つタスクがありません。"))
+    return found[1]
 
 
 def _rater(given: Any) -> str:

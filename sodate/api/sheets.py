@@ -87,17 +87,16 @@ def _in_cp932(character: str) -> bool:
 
 
 def read(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """(row number from 1, cells by column) of every row that is not empty. SodateError without a column `id`."""
+    """(row number from 1, cells of every column) of every row that is not empty. SodateError without a column `id`."""
     table = _read_xlsx(path) if path.suffix.lower() == ".xlsx" else _read_csv(path)
     header = [cell.strip() for cell in table[0]] if table else []
     if ID not in header:
         raise wrong(path, None, tr(f"there is no column {ID}.", f"{ID} の列がありません。"))
-    found = [
-        (number, {name: cell.strip() for name, cell in zip(header, row, strict=False)})
+    return [
+        (number, dict.fromkeys(header, "") | {name: cell.strip() for name, cell in zip(header, row, strict=False)})
         for number, row in enumerate(table[1:], 2)
         if any(cell.strip() for cell in row)
     ]
-    return [(number, {ID: "", **row}) for number, row in found]
 
 
 def wrong(path: Path, line: int | None, why: str) -> SodateError:

@@ -33,15 +33,20 @@ def import_sheet(path: str | Path, *, by: str = "", partial: bool = False) -> di
         return _import_tasks(file, by, partial)
     rater = _rater(by or file.stem)
     table = sheets.read(file)
-    ids = [row[sheets.ID] for _, row in table]
-    study = ids[0].partition("-")[0] if ids else ""
+    if not table:
+        raise sheets.wrong(file, None, tr("it has no rows.", "行がありません。"))
+    study = table[0][1][sheets.ID].partition("-")[0]
     key = study_key(study, file)
+    if gone := [viewpoint for viewpoint in key["viewpoints"] if viewpoint not in table[0][1]]:
+        why = tr(f"there is no column {gone[0]}; leave its cells empty, don't delete it.",
+                 f"{gone[0]} の列がありません。列は消さず、空欄のままに。")  # fmt: skip
+        raise sheets.wrong(file, None, why)
     votes = _checked(file, [(line, row[sheets.ID], row) for line, row in table], key, partial)
     return _kept(study, rater, votes)
 
 
 def _import_tasks(file: Path, by: str, partial: bool) -> dict[str, Any]:
-    study = label_studio.study_of(file) if file.is_file() else ""
+    study = label_studio.study_of(file)
     key = study_key(study, file)
     counts = {one: len(row["replies"]) for one, row in key["rows"].items()}
     found = label_studio.read(file, key["viewpoints"], counts)
@@ -95,8 +100,10 @@ def _checked(
                 votes[one][viewpoint] = vote
     own = max(key["sheets"], key=lambda sheet: len(set(sheet) & set(votes)))
     if not partial and (missing := [one for one in own if one not in votes]):
-        what = tr(f"{len(missing)} rows are missing, such as {missing[0]}; leave a row empty, don't delete it.",
-                  f"{len(missing)} 行足りません ({missing[0]} など)。行は消さず、空欄のままに。")  # fmt: skip
+        what = tr(f"{len(missing)} rows are missing, such as {missing[0]}; leave a row empty, don't delete it, "
+                  "or take what is there with --partial.",
+                  f"{len(missing)} 行足りません ({missing[0]} など)。行は消さず、空欄のままに。"
+                  "ある行だけを取り込むには --partial を付けます。")  # fmt: skip
         raise sheets.wrong(file, None, what)
     return votes
 

@@ -139,8 +139,30 @@ def test_an_export_with_rows_missing_double_or_unknown_is_refused(tmp_path: Path
     (tmp_path / "e.json").write_text(json.dumps(whole[1:]))
     assert import_sheet(tmp_path / "e.json", partial=True, by="kato")["rows"] == 2
     (tmp_path / "e.json").write_text("[1")
-    with pytest.raises(UsageError, match="no study"):
-        import_sheet(tmp_path / "e.json")
+    for bad, why in ((tmp_path / "e.json", "no task has the id"), (tmp_path / "absent.json", "cannot be read")):
+        with pytest.raises(SodateError, match=why):
+            import_sheet(bad)
+
+
+def test_a_task_that_was_skipped_is_a_row_without_votes(tmp_path: Path) -> None:
+    study(tmp_path, names="ab", count=3, out="tasks.json", viewpoints=["good"])
+    first, *tasks = json.loads((tmp_path / "tasks.json").read_text())
+    skipped = {**annotation("", {}), "was_cancelled": True}
+    export = [{"data": first["data"], "annotations": [skipped]}]
+    export += [{"data": task["data"], "annotations": [skipped, annotation("", {"v1": "A"})]} for task in tasks]
+    (tmp_path / "e.json").write_text(json.dumps(export))
+    back = import_sheet(tmp_path / "e.json")
+    assert (back["rater"], back["rows"], back["votes"]) == ("7", 3, 2)
+
+
+def test_a_sheet_without_a_viewpoint_or_without_rows_is_refused(tmp_path: Path) -> None:
+    done = study(tmp_path, names="ab", count=3, viewpoints=["good", "polite"])
+    lines = Path(done["sheets"][0]).read_text("utf-8-sig").splitlines()
+    sheet = tmp_path / "back.csv"
+    for kept, why in (([line.rpartition(",")[0] for line in lines], "no column polite"), (lines[:1], "no rows")):
+        sheet.write_text("\n".join(kept))
+        with pytest.raises(SodateError, match=why):
+            import_sheet(sheet)
 
 
 def test_rankings_in_label_studio_have_a_place_for_each_reply(tmp_path: Path) -> None:
