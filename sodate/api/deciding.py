@@ -85,6 +85,14 @@ def decide(
         held_to = None if schema is None else read_json(Path(schema))
         return generated.decide(load(model), rows, known, promise, grader, made_of, held_to)
     chosen = _options(options, known or rows)
+    if known and max(_right(known, chosen)) < 0:
+        raise UsageError(
+            tr("None of the calibration's answers is one of the options.",
+               "校正用データの答えがどれも選択肢にありません。"),
+            tr(f"The first answer is {known[0].answer!r}, the first option {chosen[0]!r}.",
+               f"最初の答えは「{known[0].answer}」、最初の選択肢は「{chosen[0]}」です。"),
+            code="bad_value", param="options",
+        )  # fmt: skip
     loaded = load(model)
     if known:
         found = calibrated(

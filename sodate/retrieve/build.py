@@ -29,7 +29,7 @@ from sodate.retrieve.index import Index, Weights
 from sodate.retrieve.passages import Passage, passages
 from sodate.retrieve.vectors import Encode
 
-READER = 4  # raised when documents become other passages, or at other places, than before
+READER = 5  # raised when documents become other passages, or at other places, than before
 NEAR = 0.95  # Jaccard similarity from which a passage is one that is there already
 TOGETHER = 256  # passages that are looked up among the others at once
 ENCODED = 32  # passages that are made vectors of at once

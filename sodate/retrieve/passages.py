@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from sodate.retrieve.sections import Section
 
 WIDTH = 1000  # columns of a passage at most, a wide character counting two: 500 Japanese ones, or 180 English words
+_ENDED = re.compile(r"[。！？.!?][」』）)\"”]{0,2}$")
 _END = re.compile(r"[。！？]+[」』）]*|(?<![!?])[!?]+(?=\s)|(?<=[a-z0-9)])\.(?=\s+[A-Z])|\n+")  # of a sentence
 
 
@@ -42,20 +43,27 @@ def width(text: str) -> int:
 
 
 def passages(file: str, sections: Iterable[Section], most: int = WIDTH, overlap: int = 0) -> Iterator[Passage]:
-    """The passages of a document, of `most` columns. Sections under the same headings are joined while they fit; where
+    """The passages of a document, of `most` columns. Sections under the same headings are joined while they fit, but
+    not over the end of a page that ends with a sentence, so that a citation leads to the page of what it says. Where
     one is cut, the sentences before the cut stand in the next passage too, up to `overlap` columns of them."""
     waiting: list[Section] = []
     held = 0  # columns of what waits
     for section in sections:
         own = 0 if section.id else width(section.text) + 1  # what has an id is joined to nothing
         alike = waiting and not (section.id or waiting[-1].id) and section.titles == waiting[-1].titles
-        if alike and held + own <= most and not section.whole:
+        if alike and held + own <= most and not (section.whole or _turned(waiting[-1], section)):
             waiting.append(section)
             held += own
             continue
         yield from _cut(file, waiting, most, overlap)
         waiting, held = [section], own
     yield from _cut(file, waiting, most, overlap)
+
+
+def _turned(last: Section, section: Section) -> bool:
+    """Whether a page begins with this section, and the page before ended with a whole sentence."""
+    paged = section.place.startswith("page ") and section.place != last.place
+    return paged and _ENDED.search(last.text.rstrip()[-3:]) is not None
 
 
 def _cut(file: str, sections: list[Section], most: int, overlap: int) -> Iterator[Passage]:

@@ -108,6 +108,8 @@ def test_too_few_rows_say_how_many_it_takes(farm: farms.Farm, tmp_path: Path) ->
         sodate.decide("orders", data)
     with pytest.raises(UsageError, match="Line 1 of the calibration file has no answer"):
         sodate.decide("orders", data, options=OPTIONS, calibrate=data)
+    with pytest.raises(UsageError, match="None of the calibration's answers is one of the options"):
+        sodate.decide("orders", data, options="red,blue", calibrate=rows(tmp_path / "cal.jsonl", 60, OPTIONS))
 
 
 def test_a_promise_is_fitted_kept_with_the_version_and_used_again(

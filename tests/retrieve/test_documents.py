@@ -257,6 +257,14 @@ def test_paragraphs_under_one_heading_are_joined_and_those_of_another_are_not() 
     assert [one.text for one in passages("a", sections)] == ["A.\nB.", "C."]
 
 
+def test_a_passage_goes_over_a_page_only_within_a_sentence(tmp_path: Path) -> None:
+    file = pdf(tmp_path / "a.pdf", ["The warranty lasts two years.", "Returns are taken", "within 14 days. Ask us."])
+    found = list(passages("a.pdf", read_document(file, lambda code, text: None)))
+    assert [(one.place, one.text.split()[0], one.text.split()[-1]) for one in found] == [
+        ("page 1", "The", "years."), ("page 2", "Returns", "us."),
+    ]  # fmt: skip
+
+
 def test_a_pdf_of_a_thousand_pages_is_read_to_its_end_and_what_has_no_text_is_counted(tmp_path: Path) -> None:
     pages = [f"Article {n} of the rules." if n % 100 else "" for n in range(1, 1001)]
     notes: list[tuple[str, str]] = []
