@@ -10,6 +10,7 @@ that cannot be read.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -180,14 +181,16 @@ def _closes_at_the_end(text: str) -> bool:
     return False
 
 
+_THOUSANDS = re.compile(r"(?<=\d),\d{3}(?!\d)")
+
+
 def _apart(text: str) -> list[str]:
     """Split at commas, "and", または, と outside brackets; a comma within a number (1,234) is none."""
     text = re.sub(r"(?<!\s)\s+(?:and|or)\s+|または|及び|と(?!な)|、|;|；", " , ", text)
     pieces, depth, begin = [], 0, 0
     for place, character in enumerate(text):
         depth += 1 if character in "([{" else -1 if character in ")]}" else 0
-        thousands = re.match(r",\d{3}(?!\d)", text[place:]) and text[place - 1 : place].isdigit()
-        if character == "," and not depth and not thousands:
+        if character == "," and not depth and not _THOUSANDS.match(text, place):
             pieces.append(text[begin:place])
             begin = place + 1
     return [piece for piece in [*pieces, text[begin:]] if piece.strip()]
@@ -240,6 +243,16 @@ def final(text: str, right: bool = False) -> tuple[str, Values] | None:
     return number.text, Values((algebra.Node("number", number.value),))
 
 
+def _wanted(reference: str) -> tuple[str, Values] | None:
+    """The final answer of a reference. Short ones are remembered: each is read for every model that is compared."""
+    return _of_short(reference) if len(reference) <= MAX_ANSWER else final(reference, right=True)
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _of_short(reference: str) -> tuple[str, Values] | None:
+    return final(reference, right=True)
+
+
 def same_answer(left: str, right: str) -> bool:
     """Whether two replies come to the same final answer; those without one have to be the same text."""
     said, wanted = final(left), final(right)
@@ -263,7 +276,7 @@ def math(tolerance: float) -> GradeFunction:
     is no number and no expression."""
 
     def grade(reply: str, reference: str | None, item: Mapping[str, Any]) -> Grade:
-        wanted = final(reference or "", right=True)
+        wanted = _wanted(reference or "")
         lone = _NAMED.match((reference or "").strip().strip("$"))
         if reference and not lone and _equation(reference) is not None and "\n" not in reference.strip():
             same = _same_equation(reply, reference)
