@@ -187,7 +187,7 @@ class GRPORecipe(RolloutRecipe):
     variant: Literal["grpo", "dr_grpo", "dapo", "rloo"] = "grpo"
     draws: PositiveInt = 4
     clip_high: PositiveFloat | Auto = "auto"
-    updates: PositiveInt = 1
+    updates: PositiveInt = 2
 
 
 class PPORecipe(RolloutRecipe):
