@@ -21,8 +21,9 @@ MOST = 200
 FEWEST = 16  # held-out rows; fewer could hardly show anything, so that a file of less than 5 × 16 rows gives none
 BUDGET = 0.1  # of what the run computes, for all looks together
 # What a look at one row costs, to what a step computes for one: a pair goes forward once, and not back; a task gets one
-# greedy reply, and not `samples` of them with gradients (docs/lab/rewards.md: 200 looks cost what 23 rows of steps do).
-PAIR, REPLIES = 1 / 3, 1.0
+# greedy reply, and not `samples` of them with gradients, twice, and those of prompts that others take the place of
+# (docs/lab/rewards.md: looks at 76 rows took 3 to 5 % of a run of 24 steps, where 1.0 had reckoned with 10).
+PAIR, REPLIES = 1 / 3, 0.65
 
 
 def count(recipe: PolishRecipe, rows: int) -> int:
