@@ -22,7 +22,10 @@ from sodate.grade.strings import clip
 
 _SENTENCE = re.compile(r"(?:[^。！？!?.\n]|\.(?=\S))+[。！？!?.\n]*" + rf"(?:\s{{0,4}}{quoted.MARK.pattern})*")
 _CLAUSE = re.compile(r"(?<=[\]］])(?=[、，,;；])")
-_ITEM = re.compile(r"(?m)^\s*(?:\d{1,2}[.．)）](?!\d)|[①-⑳])\s*")  # the numbers of a list are nobody's figures
+# The numbers of a list are nobody's figures. They are looked for within their line: with the ends of lines, every empty
+# line would begin a search through all of them.
+_BLANK = r"[^\S\n]*"
+_ITEM = re.compile(rf"(?m)^{_BLANK}(?:\d{{1,2}}[.．)）](?!\d)|[①-⑳]){_BLANK}")
 _QUOTATION = re.compile(r"「([^「」]{4,})」|『([^『』]{4,})』|“([^“”]{4,})”|\"([^\"\n]{4,})\"")
 _NAME = re.compile(r"[ァ-ヶー]{3,}|(?<![A-Za-z])[A-Z][A-Za-z]{2,}")
 _BEGIN = re.compile(r"\W*[A-Z]")
