@@ -5,13 +5,14 @@ The final answer is what stands in the last \\boxed{…}; else the first that ca
 One answer counts, so that naming several earns nothing. Several values, as (1, 2) or "x = 1, 2", are compared one by
 one; in any order, unless they stand in round or square brackets. Inequalities (1 < x ≤ 3), intervals ((0, 1]), ratios
 (3 : 4) and equations (2x + 3y = 6) are compared as such, and 解なし with itself. A number is never cut out of a formula
-that cannot be read.
+that cannot be read: where the reference is one, a matrix or a word, the answers have to be written alike.
 """
 
 from __future__ import annotations
 
 import functools
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ from sodate.grade.strings import clip
 MAX_TEXT = 100_000
 MAX_VALUES = 20
 MAX_ANSWER = 2_000  # characters of a final answer
+MAX_WRITTEN = 200  # and of one that is compared as it is written: more is a text
 _ANSWER = re.compile(
     r"(?:final answer|answer|答え?|解答|解|正解)\s*(?:is|are|は|を|[:：=＝])+\s*+[:：=＝]?+\s*+([^\n。]+)",
     re.IGNORECASE,
@@ -44,7 +46,7 @@ _CUT = re.compile(r"[<>≤≥|]|\\(?:leq?|geq?|overline|log|binom)(?![a-z])|\d!|
 _FORMULA = re.compile(rf"{_CUT.pattern}|\\(?!(?:text|mathrm|mbox|quad)\b)[A-Za-z]+|[≠±√∞=]|[\^_][\d{{]")
 _DOLLARS = re.compile(r"\$\$?([^$\n]{1,400})\$\$?|\\\(([^\n]{1,400}?)\\\)|\\\[([^\n]{1,400}?)\\\]")
 _UNIT = re.compile(
-    r"(?:\\(?:text|mathrm|mbox)\s*\{[^{}]*\}|\\circ|°|です|となる|である|になる|円|個|人|本|枚|通り|度|点|時間|分|秒|日|年|歳|"
+    r"(?:\\(?:text|mathrm|mbox)\s*\{[^{}]*\}|\^?\s?\{?\\circ\}?|°|です|となる|である|になる|円|個|人|本|枚|通り|度|点|時間|分|秒|日|年|歳|"
     r"(?:cm|mm|km|kg|m|g|L|mL)(?:\^\{?[23]\}?|[²³])?|dollars?|units?|degrees?)[\s。.]*$"
 )
 _LEADING = re.compile(
@@ -267,13 +269,37 @@ def _same_equation(reply: str, reference: str) -> bool:
     return said is not None and wanted is not None and algebra.proportional(said, wanted)
 
 
+_LOOKS = re.compile(
+    r"\\(?:left|right|displaystyle|limits|[bB]ig[lr]?)(?![A-Za-z])|\\(?:text|mathrm|mathbf|mbox|textbf)(?=\s*\{)"
+    r"|(?<!\\)\\[,;:!> ]|[\s{}]"
+)
+
+
+def _written(text: str) -> str:
+    """An answer without what changes its looks alone: spaces, sizes, typefaces; (B) is B."""
+    bare = unicodedata.normalize("NFKC", text).strip().strip("$").rstrip(".。")
+    bare = _LOOKS.sub("", re.sub(r"\\[dt]frac(?![A-Za-z])", r"\\frac", bare))
+    return re.sub(r"^\(([A-Za-z])\)$", r"\1", bare).casefold()
+
+
+def _as_written(reply: str, reference: str) -> Grade | None:
+    """Whether the final answers are written alike; None where the reference is a text rather than an answer."""
+    wanted = (answers(reference) or [""])[0] if len(reference) <= MAX_ANSWER else ""
+    if not _written(wanted) or len(wanted) > MAX_WRITTEN or (boxed(reference) is None and "\n" in reference.strip()):
+        return None
+    said = answers(reply) if len(reply) <= MAX_TEXT else []
+    if _written(wanted) in map(_written, said):
+        return Grade(1.0, tr(f"written as {clip(wanted)}", f"表記が {clip(wanted)} と同じ"))
+    return Grade(0.0, _differ(clip(wanted), clip(said[0] if said else reply.strip())))
+
+
 def _differ(right: str, got: str) -> Sentence:
     return tr(f"expected {right}, got {got}", f"正解 {right}、返答 {got}")
 
 
 def math(tolerance: float) -> GradeFunction:
     """1 where the final answers are equal; numbers may differ by `tolerance`, relative. SodateError where the reference
-    is no number and no expression."""
+    is a text and not an answer."""
 
     def grade(reply: str, reference: str | None, item: Mapping[str, Any]) -> Grade:
         wanted = _wanted(reference or "")
@@ -284,9 +310,11 @@ def math(tolerance: float) -> GradeFunction:
             why = tr(f"{got} is {right}", f"{got} は {right} に等しい") if same else _differ(right, got)
             return Grade(float(same), why)
         if wanted is None:
+            if (grade := _as_written(reply, reference or "")) is not None:
+                return grade
             raise SodateError(
-                tr(f"math compares numbers and expressions, and the reference {clip(reference or '')!r} is neither.",
-                   f"math は数や式を比べる採点ですが、正解 {clip(reference or '')!r} はどちらでもありません。"),
+                tr(f"math compares final answers, and the reference {clip(reference or '')!r} has none.",
+                   f"math は最終的な答えを比べる採点ですが、正解 {clip(reference or '')!r} には答えがありません。"),
                 code="bad_reference",
             )  # fmt: skip
         said = final(reply)

@@ -108,10 +108,39 @@ def test_a_tolerance_is_relative_and_has_bounds() -> None:
     assert right("3.14", r"\pi", "math:tolerance=0.001") and not right("3.13", r"\pi", "math:tolerance=0.001")
     with pytest.raises(UsageError, match="tolerance=2"):
         parse_grader("math:tolerance=2")
-    with pytest.raises(SodateError, match="neither"):
-        parse_grader("math")("1", "a pleasant day", {})
-    with pytest.raises(SodateError, match="neither"):  # not read as 2
-        parse_grader("math")("2", r"\int_1^2 f(x) dx", {})
+
+
+MATRIX = r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}"
+
+
+@pytest.mark.parametrize(
+    ("reply", "reference", "same"),
+    [
+        (r"So \boxed{\begin{pmatrix}1\\2\end{pmatrix}}", f"${MATRIX}$", True),
+        (r"So \boxed{\begin{pmatrix}1\\3\end{pmatrix}}", f"${MATRIX}$", False),
+        ("The answer is Alice.", "Alice", True),
+        ("It may be Alice or Bob.", "Alice", False),
+        (r"\boxed{B}", r"\text{(B)}", True),
+        (r"\boxed{\text{Monday}}", "Monday", True),
+        (r"Hence $\left( 0, \dfrac{\pi}{2} \right] \setminus A$", r"(0,\frac{\pi}{2}]\setminus A", True),
+        ("2", r"\int_1^2 f(x) dx", False),  # not read as 2
+        ("答えは東京です", "答え：東京です", True),
+        ("", "Alice", False),
+        (r"\boxed{30}", r"30^\circ", True),
+        (r"\boxed{30^{\circ}}", "30°", True),
+        ("31", r"30^\circ", False),
+    ],
+)
+def test_what_is_no_number_and_no_expression_is_compared_as_it_is_written(
+    reply: str, reference: str, same: bool
+) -> None:
+    assert right(reply, reference) is same
+
+
+def test_a_reference_that_is_a_text_has_no_answer_to_compare() -> None:
+    for text in ("Once upon a time\nthere was a queen.", "word " * 60, ""):
+        with pytest.raises(SodateError, match="has none"):
+            parse_grader("math")("1", text, {})
 
 
 def test_polynomials_are_the_same_where_sympy_says_so() -> None:
