@@ -82,7 +82,7 @@ class End:
     """A reply is complete. `ids` are all its tokens, those that a stop string cut away among them.
 
     `stop` is the control token that ended it; `cached` of the prompt's tokens were found computed. `counted` is as in
-    core/engine.py.
+    core/engine.py. `cut`: a stop string ended it, wherever its form was.
     """
 
     finish: Literal["stop", "length"]
@@ -90,6 +90,7 @@ class End:
     stop: Scored | None = None
     cached: int = 0
     counted: tuple[int, int] | None = None
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,15 +197,15 @@ class Service:
                     if piece:
                         yield piece
                     if pieces.stopped:
-                        yield self._ended(ask, End("stop", tuple(pieces.ids)), began)
+                        yield self._ended(ask, End("stop", tuple(pieces.ids), cut=True), began)
                         return
                 else:
                     last = pieces.flush()
                     if last:
                         yield last
-                    cut = event.finish == "length" and not pieces.stopped
-                    finish: Literal["stop", "length"] = "length" if cut else "stop"
-                    end = End(finish, tuple(pieces.ids), pieces.stop, event.cached, event.counted)
+                    full = event.finish == "length" and not pieces.stopped
+                    finish: Literal["stop", "length"] = "length" if full else "stop"
+                    end = End(finish, tuple(pieces.ids), pieces.stop, event.cached, event.counted, pieces.stopped)
                     yield self._ended(ask, end, began)
         except Exception as error:
             if not isinstance(error, UsageError) and getattr(error, "code", "") not in NOT_ITS_FAULT:

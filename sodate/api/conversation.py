@@ -208,7 +208,7 @@ async def converse(service: Service, turn: Turn, ask: Ask) -> AsyncGenerator[Del
         yield said.add(Delta("content", content))
     for call in calls:
         yield Delta("call", call=call)
-    if turn.schema is not None and not calls and end.finish == "stop":
+    if turn.schema is not None and not calls and end.finish == "stop" and not end.cut:
         await asyncio.to_thread(_check, said.content, turn.schema)
     sure = None if calls else await _confidence(service, turn, ask, said, end)
     yield Finished(

@@ -138,9 +138,11 @@ def _refusal(kind: str, text: str) -> str:
 
 
 def _not_enforced(why: str, param: str) -> UsageError:
-    why = why.splitlines()[0][:300]
+    lines = why.splitlines()
+    said = lines[0] if not lines[0].endswith(":") else f"{lines[0]} {lines[-1].removeprefix('error: ')}"
+    said = said.partition(" Enable ")[0].rstrip(".")[:300]  # what follows is for who calls the library
     return UsageError(
-        tr(f"This JSON schema cannot be enforced: {why}.", f"この JSON スキーマは強制できません: {why}"),
+        tr(f"This JSON schema cannot be enforced: {said}.", f"この JSON スキーマは強制できません: {said}"),
         tr("Leave out what is named here; nothing is enforced by halves.",
            "上記の指定を外してください。一部だけを強制することはありません。"),
         code="unsupported_schema", param=param,

@@ -101,7 +101,8 @@ class Matcher:
 
 def unsupported(why: str) -> SodateError:
     return SodateError(
-        tr(f"This constraint can't be enforced: {en(why)}", f"この制約は守らせることができません: {ja(why)}"),
+        tr(f"This constraint can't be enforced: {en(why).rstrip('.')}.",
+           f"この制約は守らせることができません: {ja(why).rstrip('.。')}。"),
         tr("Leave that part out, or ask without a constraint and check the reply.",
            "その部分を外すか、制約なしで生成して返答を検査してください。"),
         code="constraint_unsupported",

@@ -118,6 +118,30 @@ def test_json_object_is_an_object_or_was_cut_off(served: Running) -> None:
         assert isinstance(json.loads(choice["message"]["content"]), dict)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_stop_string_ends_a_reply_of_a_form_before_the_form_does(served: Running, stream: bool) -> None:
+    body = {
+        "model": "orders",
+        "messages": ASKED,
+        "response_format": form(ORDER),
+        "stop": ['"urgent"'],
+        "stream": stream,
+    }
+    with served.http() as http:
+        answer = http.post("/v1/chat/completions", json=body)
+    assert answer.status_code == 200, answer.text
+    if stream:
+        chunks = [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: {")]
+        choices = [chunk["choices"][0] for chunk in chunks]
+        text = "".join(choice["delta"].get("content", "") for choice in choices)
+        assert answer.text.rstrip().endswith("data: [DONE]")
+    else:
+        choices = answer.json()["choices"]
+        text = choices[0]["message"]["content"]
+    assert choices[-1]["finish_reason"] == "stop"
+    assert text.startswith('{"product"') and "urgent" not in text
+
+
 def test_the_client_parses_into_its_own_model(served: Running) -> None:
     from typing import Literal
 
@@ -136,7 +160,8 @@ def test_the_client_parses_into_its_own_model(served: Running) -> None:
     ({"type": "object", "properties": {"a": {"type": "array", "contains": {"type": "null"}}}}, "contains"),
     ({"$ref": "http://example.com/schema"}, "example.com"), ({"type": "strin"}, "strin"),
     ({"type": "string", "format": "colour"}, "colour"), ({"const": 2**53 + 1}, "2^53"),
-    ({"type": "string", "pattern": "[a-z&&x]"}, "&&"),
+    ({"type": "string", "pattern": "[a-z&&x]"}, "&&"), ({"type": "string", "pattern": "^(?=a)b$"}, "look-ahead"),
+    ({"oneOf": [{"const": 1}, {"const": 2}]}, "oneOf constraints are not supported."),
 ])  # fmt: skip
 def test_a_schema_that_cannot_be_enforced_is_refused_naming_why(served: Running, schema: Any, named: str) -> None:
     with served.http() as http:
