@@ -50,7 +50,8 @@ class StoredReply(Table):
     """A reply its asker wanted kept: `body` is the object that was sent, `asked` its messages, both JSON texts. `user`
     is the keyed hash of whom it was for.
 
-    `number` gives the order: a clock can be set back.
+    `name` is the model that was asked for, `model` the version that answered. `number` gives the order: a clock can be
+    set back.
     """
 
     __tablename__ = "stored_replies"
@@ -60,6 +61,7 @@ class StoredReply(Table):
     kind: Mapped[str]  # chat.completion or response
     project: Mapped[str]
     model: Mapped[str]
+    name: Mapped[str | None]
     created_at: Mapped[int]
     body: Mapped[str] = mapped_column(Text)
     asked: Mapped[str] = mapped_column(Text)
@@ -69,6 +71,7 @@ class StoredReply(Table):
     __table_args__ = (
         Index("stored_replies_by_project", "project", "kind", "number"),
         Index("stored_replies_by_model", "project", "kind", "model", "number"),
+        Index("stored_replies_by_name", "project", "kind", "name", "number"),
         Index("stored_replies_by_user", "user", "number"),
         Index("stored_replies_by_age", "project", "created_at"),
     )

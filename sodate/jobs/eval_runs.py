@@ -157,7 +157,7 @@ def _stored(inner: Mapping[str, Any], kind: str, project: str) -> Iterator[tuple
         StoredReply.kind == ("response" if kind == "responses" else "chat.completion"),
     )
     if inner.get("model"):
-        wanted = wanted.where(StoredReply.model == inner["model"])
+        wanted = wanted.where((StoredReply.model == inner["model"]) | (StoredReply.name == inner["model"]))
     if inner.get("created_after") is not None:
         wanted = wanted.where(StoredReply.created_at > inner["created_after"])
     if inner.get("created_before") is not None:

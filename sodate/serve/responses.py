@@ -315,7 +315,8 @@ def _keep(here: ServerState, job: Job, body: dict[str, Any], project: str) -> No
     asked = job.request
     if job.stored:
         who = asked.safety_identifier or asked.user
-        body["store"] = stored.keep(here, KIND, body, job.items, asked.metadata or {}, project, who)
+        tags = asked.metadata or {}
+        body["store"] = stored.keep(here, KIND, body, job.items, tags, project, who, asked.model)
 
 
 @router.get("/{id}", response_model=None)

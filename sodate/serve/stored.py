@@ -47,7 +47,8 @@ class Update(Body):
 def keep_chat(here: ServerState, body: dict[str, Any], asked: ChatRequest, project: str) -> None:
     """Stores a chat reply with what was asked."""
     turns = [turn.model_dump(exclude_none=True) for turn in asked.messages]
-    keep(here, CHAT, body, turns, asked.metadata or {}, project, asked.safety_identifier or asked.user)
+    who = asked.safety_identifier or asked.user
+    keep(here, CHAT, body, turns, asked.metadata or {}, project, who, asked.model)
 
 
 def keep(
@@ -58,22 +59,24 @@ def keep(
     tags: dict[str, str],
     project: str,
     user: str | None,
+    name: str,
 ) -> bool:
-    """Stores a reply as its project says; False where it does not, or it can't be: the answer goes out all the same."""
+    """Stores a reply as its project says; False where it does not, or it can't be: the answer goes out all the same.
+    `name` is the model that was asked for."""
     rules = here.recorder.rules(project)
     if rules.stored == "off":
         return False
     outcome = KEPT
     try:
         if rules.stored == "raw":
-            put(kind, body["id"], body, asked, tags, project, user)
+            put(kind, body["id"], body, asked, tags, project, user, name)
         elif len(json.dumps([body, asked], ensure_ascii=False)) > LONGEST:
             outcome = TOO_LARGE
         else:
             outcome = SCRUB_FAILED  # until it is
             clean = _scrubbed(rules.words, body, asked, tags, names.user(project, user))
             outcome = DATABASE_FAILED
-            put(kind, body["id"], *clean, project, user)
+            put(kind, body["id"], *clean, project, user, name)
             here.originals.put(body["id"], body, asked)
             outcome = KEPT
     except Exception as error:  # by its name alone: its text may quote what was asked
@@ -127,10 +130,11 @@ def put(
     tags: dict[str, str],
     project: str,
     user: str | None,
+    name: str | None = None,
 ) -> None:
     """Writes a stored reply. JSON keeps its escapes: PostgreSQL's text cannot hold a NUL."""
     created = int(body.get("created") or body.get("created_at") or 0)
-    row = StoredReply(id=id, kind=kind, project=project, model=body["model"], created_at=created,
+    row = StoredReply(id=id, kind=kind, project=project, model=body["model"], name=name, created_at=created,
                       body=json.dumps(body), asked=json.dumps(asked), user=names.user(project, user))  # fmt: skip
     row.tags = [ReplyTag(key=json.dumps(key), value=json.dumps(value)) for key, value in tags.items()]
     with writing() as session:
@@ -186,13 +190,15 @@ def listed(
     limit: Limit = 20,
     order: Order = "asc",
 ) -> JSONResponse:
-    """The project's stored replies. `metadata[KEY]=VALUE` chooses those with that pair."""
+    """The project's stored replies. `model` is the one that was asked for or the version that answered;
+    `metadata[KEY]=VALUE` chooses those with that pair."""
     project = request.state.project
     number = StoredReply.number
     with reading() as session:
         wanted = sa.select(StoredReply).where(StoredReply.project == project, StoredReply.kind == CHAT)
         if model is not None:
-            wanted = wanted.where(StoredReply.model == model.replace("\0", "\ufffd"))
+            called = model.replace("\0", "\ufffd")
+            wanted = wanted.where((StoredReply.model == called) | (StoredReply.name == called))
         for name, value in request.query_params.multi_items():
             if pair := _TAG.fullmatch(name):
                 same = (ReplyTag.key == json.dumps(pair[1])) & (ReplyTag.value == json.dumps(value))

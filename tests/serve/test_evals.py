@@ -167,7 +167,7 @@ def test_stored_completions_and_responses_are_graded_or_asked_again(client: open
     logs = {"type": "logs", "metadata": tag}
     check = {**SAME, "operation": "like", "reference": "{{sample.model}}", "input": "orders@1 {{sample.output_text}}"}
     made = client.evals.create(data_source_config=logs, testing_criteria=[check])  # type: ignore[arg-type, list-item]
-    stored = {"type": "stored_completions", "metadata": tag}
+    stored = {"type": "stored_completions", "metadata": tag, "model": "orders"}
     run = run_of(client, made.id, {"type": "completions", "source": stored})
     assert (run.status, run.result_counts.passed) == ("completed", 2)
     run = run_of(client, made.id, {"type": "completions", "source": {**stored, "limit": 1}, "model": "gpt-4o-mini",

@@ -149,6 +149,19 @@ def test_raw_is_kept_only_where_a_project_says_so(shop: tuple[Running, openai.Op
         recording.change("asked", {"stored": "on"})
 
 
+def test_stored_replies_are_found_by_the_name_that_was_asked_for(shop: tuple[Running, openai.OpenAI]) -> None:
+    _, client = shop
+    tag = {"by": "name"}
+    ask = {**CHAT, "model": "gpt-4o-mini", "metadata": tag}
+    done = client.chat.completions.create(messages=[{"role": "user", "content": "Hi"}], **ask)
+
+    def found(name: str) -> list[str]:
+        return [one.id for one in client.chat.completions.list(model=name, metadata=tag)]
+
+    assert found("gpt-4o-mini") == found(done.model) == [done.id]
+    assert found("orders") == found("nobody") == []
+
+
 def test_deleted_is_gone_from_memory_too_and_other_tags_are_scrubbed(shop: tuple[Running, openai.OpenAI]) -> None:
     _, client = shop
     done = client.chat.completions.create(messages=[{"role": "user", "content": SAID}], **CHAT)
