@@ -98,9 +98,9 @@ def _checked(here: ServerState, asked: CompletionRequest, project: str) -> Job:
         raise _wrong(tr("suffix is not supported: the models here only go on with a text.",
                         "suffix には対応していません。ここのモデルは文章の続きだけを書きます。"), "suffix")  # fmt: skip
     n, longest = asked.n or 1, 16 if asked.max_tokens is None else asked.max_tokens
-    if asked.best_of is not None and (asked.best_of < n or asked.stream):
-        raise _wrong(tr("best_of must be at least n, and cannot be streamed.",
-                        "best_of は n 以上にしてください。ストリームでは使えません。"), "best_of")  # fmt: skip
+    if asked.best_of is not None and (asked.best_of < n or (asked.stream and asked.best_of > n)):
+        raise _wrong(tr("best_of must be at least n, and no more than n in a stream.",
+                        "best_of は n 以上にしてください。ストリームでは n と同じ値だけです。"), "best_of")  # fmt: skip
     prompts = _prompts(asked, served)
     check_width(len(prompts) * max(n, asked.best_of or 1), longest, served)
     # The chosen token's own log-probability is always told, so one is asked for even where none were.

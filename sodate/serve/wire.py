@@ -21,6 +21,15 @@ class Wire(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nothing(cls, value: Any) -> Any:
+        """A null under a name that is not known asks for nothing: clients write out what they leave unset."""
+        if cls.model_config["extra"] != "forbid" or not isinstance(value, dict) or None not in value.values():
+            return value
+        known = {field.alias or name for name, field in cls.model_fields.items()}
+        return {name: one for name, one in value.items() if one is not None or name in known}
+
 
 class Body(Wire):
     """A whole request: all text in it can be written as UTF-8, and every number as JSON has it."""

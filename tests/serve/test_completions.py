@@ -87,6 +87,15 @@ def test_a_streamed_completion_says_what_the_whole_one_says(served: Running) -> 
     assert chunks[-1].usage.total_tokens == whole.usage.total_tokens
 
 
+def test_a_stream_may_say_best_of_where_all_are_told(served: Running) -> None:
+    with served.http() as http:
+        ask = {"model": "orders", "prompt": "a", "max_tokens": 2, "stream": True}
+        assert http.post("/v1/completions", json={**ask, "best_of": 1}).status_code == 200
+        assert http.post("/v1/completions", json={**ask, "best_of": 2, "n": 2}).status_code == 200
+        refused = http.post("/v1/completions", json={**ask, "best_of": 2})
+    assert refused.status_code == 400 and refused.json()["error"]["param"] == "best_of"
+
+
 @pytest.mark.parametrize(("body", "param"), [
     ({"prompt": "a", "suffix": "b"}, "suffix"), ({"prompt": "a", "best_of": 1, "n": 2}, "best_of"),
     ({"prompt": [10**6]}, "prompt"), ({"prompt": "a", "logprobs": 50}, "logprobs"), ({"prompt": "a", "n": 999}, "n"),

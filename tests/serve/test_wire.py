@@ -106,6 +106,30 @@ def test_a_body_that_is_not_sent_as_json_is_refused_with_the_header_to_send(serv
         assert "Content-Type: application/json" in error["message"]
 
 
+def test_a_null_asks_for_nothing_under_any_name(served: Running) -> None:
+    """Clients of other ages write out what they leave unset, at the top and further in."""
+    tool = {"type": "function", "function": {**TOOL, "cache_control": None}}
+    unset = {"audio": None, "functions": None, "web_search_options": None, "tools": [tool], "stream_options": None}
+    post(served, "chat/completions", messages=SAID, max_tokens=1, **unset)
+    post(served, "completions", prompt="hi", max_tokens=1, use_beam_search=None)
+    own = {"type": "function", **TOOL, "defer_loading": None}
+    post(served, "responses", input="hi", max_output_tokens=1, conversation=None, prompt=None, tools=[own])
+    with served.http() as http:
+        refused = http.post("/v1/chat/completions", json={"model": "orders", "messages": SAID, "audio": {}})
+    assert refused.json()["error"]["code"] == "unknown_parameter"
+
+
+def test_head_is_answered_as_get_without_a_body(served: Running) -> None:
+    with served.http() as http:
+        for path in ("/healthz", "/readyz", "/v1/models", "/v1/models/orders"):
+            seen, same = http.head(path), http.get(path)
+            assert (seen.status_code, seen.content) == (200, b"")
+            assert seen.headers["content-length"] == str(len(same.content))
+        assert http.head("/v1/models/nobody").status_code == 404
+        counted = http.get("/metrics").text
+    assert 'method="HEAD",route="/v1/models",status="200"' in counted
+
+
 def test_numbers_that_are_not_json_are_refused_wherever_they_stand(served: Running) -> None:
     grader = '{"type": "score_model", "name": "s", "model": "orders", "input": [], "range": [0, %s]}'
     for number in ("NaN", "Infinity", "1e999"):
