@@ -19,7 +19,7 @@ from sodate.core.errors import UsageError
 from sodate.core.ids import new_id
 from sodate.core.text import tr
 from sodate.core.types import Message
-from sodate.serve import asked_model, kept, stored
+from sodate.serve import asked_model, functions, kept, stored
 from sodate.serve.asking import check_stream_options, check_tools, check_width, no_scores, numbered, sampling
 from sodate.serve.sending import (
     EventStream,
@@ -63,7 +63,7 @@ class Job:
 async def chat(request: Request, asked: ChatRequest) -> Response:
     """The assistant's next message."""
     here = server_state(request)
-    job = await asyncio.to_thread(_checked, here, asked, request.state.project)
+    job = await asyncio.to_thread(_checked, here, functions.as_tools(asked), request.state.project)
     headers = reply_headers(job.turn.served.id, job.turn.passages)
     if asked.stream:
         deltas = await primed(request, _merged(here, job))
@@ -180,13 +180,11 @@ def _choice(job: Job, number: int, done: Finished) -> dict[str, Any]:
     if done.message.reasoning:
         message["reasoning_content"] = done.message.reasoning
     if done.message.tool_calls:
-        message["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in done.message.tool_calls
-        ]
+        message |= functions.told(job.request, done.message.tool_calls)
     scores = logprobs(done.tokens, job) if job.request.logprobs else None
     sure = {"confidence": done.confidence} if done.confidence else {}
-    return {"index": number, "message": message, "logprobs": scores, "finish_reason": done.finish, **sure}
+    reason = functions.finish(job.request, done.finish)
+    return {"index": number, "message": message, "logprobs": scores, "finish_reason": reason, **sure}
 
 
 def logprobs(tokens: Sequence[Scored], job: Job) -> dict[str, Any]:
@@ -236,12 +234,10 @@ async def _events(
             async for number, delta in deltas:
                 if isinstance(delta, Finished):
                     done[number] = delta
-                    yield chunk(number, {}, delta.finish, sure=delta.confidence)
+                    yield chunk(number, {}, functions.finish(job.request, delta.finish), sure=delta.confidence)
                 elif delta.call is not None:
-                    function = {"name": delta.call.name, "arguments": delta.call.arguments}
-                    call = {"index": calls[number], "id": delta.call.id, "type": "function", "function": function}
+                    yield chunk(number, functions.told(job.request, [delta.call], calls[number]))
                     calls[number] += 1
-                    yield chunk(number, {"tool_calls": [call]})
                 else:
                     name = "content" if delta.kind == "content" else "reasoning_content"
                     scores = logprobs(delta.tokens, job) if job.request.logprobs and delta.kind == "content" else None

@@ -14,8 +14,10 @@ def messages(given: Sequence[ChatMessage]) -> tuple[Message, ...]:
     """The turns as the house knows them. UsageError for a part that is not text, or a tool result nobody called for."""
     out: list[Message] = []
     open_calls: dict[str, str] = {}
+    called: dict[str, str] = {}  # functions of the older form that the message before called, and the ids they get here
     for number, turn in enumerate(given):
         where = f"messages[{number}]"
+        answers = turn.tool_call_id
         if open_calls and turn.role != "tool":
             raise _wrong(
                 tr(f"These tool calls have no result yet: {', '.join(open_calls)}.",
@@ -31,6 +33,16 @@ def messages(given: Sequence[ChatMessage]) -> tuple[Message, ...]:
                     f"{where}.tool_call_id",
                 )  # fmt: skip
             del open_calls[turn.tool_call_id]
+        elif turn.role == "function":
+            answers = called.pop(turn.name or "", None)
+            if answers is None:
+                raise _wrong(
+                    tr("A message with role 'function' must name the function that the message before it calls.",
+                       "role が 'function' のメッセージの name は、直前のメッセージが呼んだ関数の名前にしてください。"),
+                    f"{where}.name",
+                )  # fmt: skip
+        elif turn.function_call and turn.role == "assistant" and not turn.tool_calls:
+            calls = (ToolCall(f"call{number:05}", turn.function_call.name, turn.function_call.arguments),)
         elif turn.tool_calls:
             if turn.role != "assistant":
                 raise _wrong(tr("Only the assistant calls tools.", "ツールを呼べるのは assistant だけです。"),
@@ -40,10 +52,11 @@ def messages(given: Sequence[ChatMessage]) -> tuple[Message, ...]:
         refused = turn.refusal if turn.role == "assistant" else None  # what an earlier reply said instead of content
         if turn.content is None and not (turn.role == "assistant" and (calls or turn.reasoning_content or refused)):
             raise _wrong(tr("A message needs content.", "content が必要です。"), f"{where}.content")
-        role: Role = "system" if turn.role == "developer" else turn.role
+        called = {call.name: call.id for call in calls} if turn.function_call and not turn.tool_calls else {}
+        role: Role = "system" if turn.role == "developer" else "tool" if turn.role == "function" else turn.role
         content = text(turn.content, f"{where}.content") or refused or ""
         thought = turn.reasoning_content or "" if role == "assistant" else ""
-        out.append(Message(role, content, calls, turn.tool_call_id, turn.name, reasoning=thought))
+        out.append(Message(role, content, calls, answers, turn.name, reasoning=thought))
     if open_calls:
         raise _wrong(
             tr(f"These tool calls have no result yet: {', '.join(open_calls)}.",

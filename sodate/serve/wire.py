@@ -96,10 +96,11 @@ class ChatMessage(Wire):
     """A turn. What an earlier reply carried beside its content may be sent back, and is not read."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
-    role: Literal["system", "developer", "user", "assistant", "tool"]
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[Part] | None = None
     name: str | None = None
     tool_calls: list[Call] | None = None
+    function_call: FunctionCall | None = None
     tool_call_id: str | None = None
     reasoning_content: str | None = None
     refusal: str | None = None
@@ -194,6 +195,8 @@ class ChatRequest(Choosing):
     tools: list[Tool] | None = Field(None, max_length=128)
     tool_choice: Literal["none", "auto", "required"] | NamedTool | AllowedChoice | None = None
     parallel_tool_calls: bool | None = None
+    functions: list[Function] | None = Field(None, min_length=1, max_length=128)  # tools in their older form
+    function_call: Literal["none", "auto"] | Named | None = None
     store: bool | None = None
     metadata: Metadata | None = None
     modalities: list[Literal["text"]] | None = None
