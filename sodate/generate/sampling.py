@@ -17,6 +17,7 @@ from torch import Tensor
 from sodate.core.engine import Sampling
 
 BLOCK = 256  # ids whose probabilities are summed together when one is drawn
+COLDEST = 1e-30  # logits over less are beyond float32, and one such row would fail all rows of its step
 
 
 class ChosenToken(NamedTuple):
@@ -55,7 +56,7 @@ def choose(logits: Tensor, choices: Sequence[TokenChoice]) -> list[ChosenToken]:
     """The token of each row of logits (n, V), which are changed in place."""
     for row, choice in zip(logits, choices, strict=True):
         _adjust(row, choice)
-    heat = [c.sampling.temperature or 1.0 for c in choices]
+    heat = [max(c.sampling.temperature, COLDEST) if c.sampling.temperature else 1.0 for c in choices]
     if any(one != 1 for one in heat):
         logits /= torch.tensor(heat, device=logits.device)[:, None]
     logp = torch.log_softmax(logits, -1)  # logsumexp would take twenty times as long

@@ -13,7 +13,7 @@ from sodate.core.engine import Sampling
 from sodate.generate import torch_engine
 from sodate.generate.engine import Reply, generate
 from sodate.generate.paged_attention import PrefillAttention
-from sodate.generate.sampling import _drawn
+from sodate.generate.sampling import TokenChoice, _drawn, choose
 from sodate.model import attention
 from tests.close import assert_as_exact
 from tests.families import VOCABULARY, WINDOW, in_float64, pair
@@ -251,3 +251,13 @@ def test_no_token_without_probability_is_drawn_however_the_sums_round() -> None:
     p[:, 300], p[:, 310] = 0.25, 0.75  # nothing behind id 310, nor in the blocks around
     uniform = torch.tensor([0.0, 0.25, 1.0], dtype=torch.float64)  # 1.0 stands for a product that rounds up to the sum
     assert _drawn(p, uniform).tolist() == [300, 310, 310]
+
+
+@pytest.mark.parametrize("temperature", [5e-324, 1e-310, 1e-45, 1e-38, 1e-31, 1e-10])
+def test_however_cold_a_row_is_it_takes_its_likeliest_token_and_no_other_row_suffers(temperature: float) -> None:
+    logits = torch.randn(2, 600, generator=torch.Generator().manual_seed(1)) * 20
+    likeliest = logits.argmax(-1).tolist()
+    cold, greedy = (TokenChoice(Sampling(1, one), 0.999) for one in (temperature, 0.0))
+    chosen = choose(logits, [cold, greedy])
+    assert [one.id for one in chosen] == likeliest
+    assert chosen[0].log_probability == pytest.approx(0)
