@@ -9,6 +9,8 @@ from sodate.core.text import tr
 from sodate.core.types import Message, Role, ToolCall
 from sodate.serve.wire import ChatMessage, Part
 
+TEXTS = ("text", "input_text", "output_text", "refusal")  # types of parts that are read
+
 
 def messages(given: Sequence[ChatMessage]) -> tuple[Message, ...]:
     """The turns as the house knows them. UsageError for a part that is not text, or a tool result nobody called for."""
@@ -71,7 +73,13 @@ def text(content: str | list[Part] | None, where: str) -> str:
     if content is None or isinstance(content, str):
         return content or ""
     for number, part in enumerate(content):
-        if part.type not in ("text", "input_text", "output_text", "refusal") or _of(part) is None:
+        if part.type in TEXTS and _of(part) is None:
+            lacking = f"{where}[{number}].{'refusal' if part.type == 'refusal' else 'text'}"
+            raise UsageError(
+                tr(f"Missing required parameter: {lacking}.", f"必須の {lacking} がありません。"),
+                code="missing_parameter", param=lacking,
+            )  # fmt: skip
+        if part.type not in TEXTS:
             raise _wrong(
                 tr(f"Content of type {part.type!r} cannot be read: this server's models read text.",
                    f"種類 {part.type!r} の内容は扱えません。このサーバーのモデルが読めるのはテキストだけです。"),

@@ -176,6 +176,11 @@ def test_parts_of_text_are_one_text_and_other_parts_are_refused_by_name(served: 
     assert answer.status_code == 400
     error = answer.json()["error"]
     assert "image_url" in error["message"] and error["param"] == "messages[0].content[0].type"
+    with served.http() as http:
+        empty = [{"type": "text", "text": "a"}, {"type": "text"}]
+        answer = http.post("/v1/chat/completions", json={**GREEDY, "messages": [{"role": "user", "content": empty}]})
+    error = answer.json()["error"]
+    assert (error["code"], error["param"]) == ("missing_parameter", "messages[0].content[1].text")
 
 
 def test_models_are_listed_under_every_name_and_found_by_each(served: Running) -> None:
