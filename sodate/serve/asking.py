@@ -91,6 +91,15 @@ def check_tools(tools: Sequence[Mapping[str, Any]], mode: str, chosen: Sequence[
         )  # fmt: skip
 
 
+def missing(param: str) -> UsageError:
+    """For a part of a request that it needs and lacks."""
+    return UsageError(
+        tr(f"Missing required parameter: {param}.", f"必須の {param} がありません。"),
+        code="missing_parameter",
+        param=param,
+    )
+
+
 def no_scores(param: str) -> UsageError:
     """For what a model can't be asked for whose engine knows messages and text alone."""
     return UsageError(

@@ -32,7 +32,7 @@ from sodate.core.text import tr
 from sodate.core.types import Message, ToolCall
 from sodate.db.connection import reading, writing
 from sodate.serve import asked_model, file_search, kept, stored
-from sodate.serve.asking import check_stream_options, check_tools, no_scores, sampling
+from sodate.serve.asking import check_stream_options, check_tools, missing, no_scores, sampling
 from sodate.serve.file_search import Searched
 from sodate.serve.sending import EventStream, confidence_headers, primed, reply_headers, unless_gone
 from sodate.serve.spelling import Spelling, input_item, message_item, output
@@ -233,6 +233,8 @@ def _turns(items: list[ResponseItem]) -> tuple[Message, ...]:
             if item.call_id not in known:
                 raise _wrong(tr("This result answers no call before it.", "対応する呼び出しがありません。"),
                              f"{where}.call_id")  # fmt: skip
+            if item.output is None:
+                raise missing(f"{where}.output")
             turns.append(Message("tool", text(item.output, f"{where}.output"), tool_call_id=item.call_id))
             waiting.discard(item.call_id or "")
         else:
@@ -261,10 +263,7 @@ def _schema(asked: ResponseRequest) -> Any:
         return {"type": "object"}
     for part, given in (("name", form.name), ("schema", form.json_schema)):
         if given is None:
-            raise UsageError(
-                tr(f"Missing required parameter: text.format.{part}.", f"必須の text.format.{part} がありません。"),
-                code="missing_parameter", param=f"text.format.{part}",
-            )  # fmt: skip
+            raise missing(f"text.format.{part}")
     return form.json_schema
 
 

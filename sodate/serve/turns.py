@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
 from sodate.core.types import Message, Role, ToolCall
+from sodate.serve.asking import missing
 from sodate.serve.wire import ChatMessage, Part
 
 TEXTS = ("text", "input_text", "output_text", "refusal")  # types of parts that are read
@@ -74,11 +75,7 @@ def text(content: str | list[Part] | None, where: str) -> str:
         return content or ""
     for number, part in enumerate(content):
         if part.type in TEXTS and _of(part) is None:
-            lacking = f"{where}[{number}].{'refusal' if part.type == 'refusal' else 'text'}"
-            raise UsageError(
-                tr(f"Missing required parameter: {lacking}.", f"必須の {lacking} がありません。"),
-                code="missing_parameter", param=lacking,
-            )  # fmt: skip
+            raise missing(f"{where}[{number}].{'refusal' if part.type == 'refusal' else 'text'}")
         if part.type not in TEXTS:
             raise _wrong(
                 tr(f"Content of type {part.type!r} cannot be read: this server's models read text.",

@@ -173,6 +173,9 @@ def test_a_call_without_a_result_is_refused_by_the_responses_endpoint_too(served
             answer = http.post("/v1/responses", json={**given, "input": items})
             assert (answer.status_code, answer.json()["error"]["param"]) == (400, "input")
             assert "c1" in answer.json()["error"]["message"]
+        empty = [*SAID, call, {"type": "function_call_output", "call_id": "c1"}]
+        error = http.post("/v1/responses", json={**given, "input": empty}).json()["error"]
+        assert (error["code"], error["param"]) == ("missing_parameter", f"input[{len(empty) - 1}].output")
         made = http.post("/v1/responses", json={**given, "input": "hi"}).json()
         answer = http.post(f"/v1/responses/{made['id']}/cancel")
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_status")
