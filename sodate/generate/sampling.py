@@ -5,6 +5,7 @@ Each row is chosen for by its own settings and its own random stream, so that no
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -53,7 +54,8 @@ class Stream:
 
 
 def choose(logits: Tensor, choices: Sequence[TokenChoice]) -> list[ChosenToken]:
-    """The token of each row of logits (n, V), which are changed in place."""
+    """The token of each row of logits (n, V), which are changed in place. Where these are not numbers, its
+    log-probability is none either."""
     for row, choice in zip(logits, choices, strict=True):
         _adjust(row, choice)
     heat = [max(c.sampling.temperature, COLDEST) if c.sampling.temperature else 1.0 for c in choices]
@@ -61,7 +63,8 @@ def choose(logits: Tensor, choices: Sequence[TokenChoice]) -> list[ChosenToken]:
         logits /= torch.tensor(heat, device=logits.device)[:, None]
     logp = torch.log_softmax(logits, -1)  # logsumexp would take twenty times as long
     ids = _likeliest(logp)
-    drawn = [i for i, choice in enumerate(choices) if choice.sampling.temperature > 0]
+    known = [not math.isnan(value) for value in logp.gather(1, ids[:, None])[:, 0].tolist()]
+    drawn = [i for i, choice in enumerate(choices) if choice.sampling.temperature > 0 and known[i]]
     if drawn:
         nucleus = [i for i in drawn if choices[i].sampling.top_p < 1]
         if nucleus:
@@ -69,7 +72,7 @@ def choose(logits: Tensor, choices: Sequence[TokenChoice]) -> list[ChosenToken]:
         uniform = torch.tensor([choices[i].uniform for i in drawn], dtype=torch.float64, device=logits.device)
         ids[drawn] = _drawn((logp if len(drawn) == len(choices) else logp[drawn]).exp(), uniform)
     values = logp.gather(1, ids[:, None])[:, 0].tolist()
-    return [ChosenToken(token, value, _top(logp[i], choices[i].sampling.top_logprobs))
+    return [ChosenToken(token, value, _top(logp[i], choices[i].sampling.top_logprobs if known[i] else 0))
             for i, (token, value) in enumerate(zip(ids.tolist(), values, strict=True))]  # fmt: skip
 
 

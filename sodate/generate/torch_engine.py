@@ -7,6 +7,7 @@ as rows of one forward, with drafts where they pay. Then it chooses the next tok
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -368,6 +369,9 @@ class TorchEngine:
                 if not coming:
                     break
             token = coming.popleft()
+            if math.isnan(token.log_probability):  # its own fault: the others of the step go on
+                self.requests.leave(one)
+                return [*events, Done(number, "stop", one.cached, "engine_failed", _no_numbers())]
             one.ids.append(token.id)
             events.append(Token(number, token.id, token.log_probability, token.top))
             stopped = token.id in one.request.stop_ids
@@ -377,3 +381,13 @@ class TorchEngine:
             if one.matcher is not None:
                 one.matcher.take(token.id)
         return events
+
+
+def _no_numbers() -> SodateError:
+    return SodateError(
+        tr("The model computed no probabilities: its numbers are not finite.",
+           "モデルの計算結果が有限の数にならず、確率を求められませんでした。"),
+        tr("Its weights may be broken: look at the loss of the run that made them.",
+           "重みが壊れているかもしれません。学習時の損失を確かめてください。"),
+        code="engine_failed",
+    )  # fmt: skip

@@ -154,6 +154,34 @@ def test_short_prompts_wait_for_each_other_while_replies_are_under_way(prepared:
         assert replies[number] == with_transformers(plain, prompts[number], [], 12)
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_row_without_numbers_ends_its_own_reply_and_no_other(
+    prepared: Models, monkeypatch: pytest.MonkeyPatch, temperature: float
+) -> None:
+    ours, _ = prepared
+    prompts = [tokens(5, 1), tokens(7, 2), tokens(9, 3)]
+    alone = ask(TorchEngine(ours), *prompts, temperature=temperature, top_p=0.9, seed=3)
+    engine = TorchEngine(ours)
+    engine.drafts = False
+    right, steps = torch_engine.choose, itertools.count()
+
+    def broken(logits: torch.Tensor, choices: Any) -> Any:
+        if next(steps) == 4:
+            logits[1] = float("nan")
+        return right(logits, choices)
+
+    monkeypatch.setattr(torch_engine, "choose", broken)
+    for number, prompt in enumerate(prompts):
+        engine.admit(Request(number, prompt, [], Sampling(12, temperature=temperature, top_p=0.9, seed=3)))
+    events = []
+    while engine.requests.running:
+        events += engine.step()
+    said = {n: [one.id for one in events if isinstance(one, Token) and one.number == n] for n in alone}
+    assert said == {**alone, 1: alone[1][:4]}
+    errors = {one.number: one.cause.code for one in events if isinstance(one, Done) and one.cause is not None}
+    assert errors == {1: "engine_failed"}
+
+
 def test_cancelled_requests_are_gone_before_the_next_step(llama: Models) -> None:
     ours, plain = llama
     engine = TorchEngine(ours, slots=2)
