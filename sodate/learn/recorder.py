@@ -57,7 +57,6 @@ class Recorder:
         self._desks: dict[Rules, Desk] = {}
         self._looked = self._swept = self._complained = -RULES_SECONDS - SWEEP_SECONDS
         self._ending = threading.Event()
-        self._wake = threading.Event()
         self._look_up()
         self._thread = threading.Thread(target=self._run, name="exchanges", daemon=True)
         self._thread.start()
@@ -71,14 +70,10 @@ class Recorder:
 
     def rules(self, project: str) -> Rules:
         """What a project keeps, as it was two seconds ago at most."""
-        if time.monotonic() - self._looked > RULES_SECONDS:
-            self._wake.set()
         return self._rules.get(project, OFF)
 
     def put(self, told: Exchange) -> None:
         """Takes an exchange that is wanted; drops it where there is no room."""
-        if time.monotonic() - self._looked > RULES_SECONDS:
-            self._wake.set()
         if not self.wants(told.project, told.id):
             return
         size = told.size
@@ -109,7 +104,6 @@ class Recorder:
         """Writes what is left, for so long at most, and ends."""
         self.flush(seconds)
         self._ending.set()
-        self._wake.set()
         self._thread.join(seconds)
 
     def _run(self) -> None:
@@ -194,8 +188,7 @@ class Recorder:
     def _now_and_then(self) -> None:
         self._also()
         now = time.monotonic()
-        if self._wake.is_set() and now - self._looked > RULES_SECONDS:
-            self._wake.clear()
+        if now - self._looked > RULES_SECONDS:  # asked or not: nobody asks while nothing is kept
             self._look_up()
         if now - self._swept > SWEEP_SECONDS:
             self._swept = now

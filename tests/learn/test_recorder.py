@@ -41,6 +41,18 @@ def test_nothing_is_kept_of_a_project_that_did_not_ask_for_it(home: Path) -> Non
     assert logs.listed()["exchanges"] == [] and not outcomes
 
 
+def test_recording_begins_when_it_is_set_while_the_server_runs(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "RULES_SECONDS", 0.05)
+    made = Recorder()
+    assert not made.wants("default", "chatcmpl-0")
+    recording.change("default", {"mode": "on"})
+    end = time.monotonic() + 20
+    while not made.wants("default", "chatcmpl-0"):  # nothing is put, for nothing is wanted yet
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    made.close()
+
+
 def test_an_exchange_is_kept_with_all_that_is_known_of_it(home: Path) -> None:
     recording.change("default", {"mode": "on"})
     made, outcomes = recorded(user="taro", session="s1", passages=({"file": "faq.md", "place": "2"},), grounded=True)
