@@ -15,6 +15,7 @@ from typing import Any
 
 from sodate.api.evals import sample_of
 from sodate.api.imported import Imported, begin, slug
+from sodate.core import json_faults
 from sodate.core.errors import SodateError
 from sodate.core.text import en, ja, tr
 from sodate.data.supervised import NOT_ITEM
@@ -87,7 +88,7 @@ def _look(path: Path, name: str, found: _Found, made: Imported) -> None:
     try:
         values = list(_values(path, name))
     except (ValueError, RecursionError) as error:
-        made.leave(name, tr(f"It can't be read as JSON: {error}", f"JSON として読めません: {error}"))
+        made.leave(name, json_faults.unread(error))
         return
     if path.suffix.lower() != ".json" and values and all(_is_row(value) for _, value in values):
         found.datasets.append(path)
@@ -109,7 +110,7 @@ def _values(path: Path, name: str) -> Iterator[tuple[str, Any]]:
             try:
                 yield from _unpacked(json.loads(line), f"{name}:{number}")
             except ValueError as error:
-                raise ValueError(f"line {number}: {error}") from None
+                raise ValueError(json_faults.said(error, number)) from None
 
 
 def _unpacked(value: Any, place: str) -> Iterator[tuple[str, Any]]:

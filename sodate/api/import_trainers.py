@@ -14,6 +14,7 @@ import yaml
 
 from sodate.api.import_rows import alpaca, axolotl, sharegpt
 from sodate.api.imported import Imported, begin
+from sodate.core import json_faults
 from sodate.core.errors import SodateError
 from sodate.core.paths import is_file
 from sodate.core.recipe import METHODS
@@ -105,7 +106,7 @@ def _infos(folder: Path, places: list[str], made: Imported) -> dict[str, tuple[P
         try:
             value = json.loads(info.read_text("utf-8-sig"))
         except (ValueError, RecursionError) as error:
-            made.leave(info.name, tr(f"It can't be read as JSON: {error}", f"JSON として読めません: {error}"))
+            made.leave(info.name, json_faults.unread(error))
             continue
         for name, one in value.items() if isinstance(value, dict) else ():
             if isinstance(one, dict):

@@ -14,6 +14,7 @@ from typing import Any
 from xml.sax.saxutils import quoteattr
 
 from sodate.api import sheets, vote_words
+from sodate.core import json_faults
 from sodate.core.files import write_text
 from sodate.core.paths import refusal
 from sodate.core.text import en, ja, tr
@@ -63,7 +64,8 @@ def read(
     try:
         tasks = json.loads(path.read_text("utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
-        raise sheets.wrong(path, None, tr(f"it is not JSON: {error}.", f"JSON として読めません: {error}")) from None
+        what = json_faults.said(error)
+        raise sheets.wrong(path, None, tr(f"it is not JSON: {what.en}.", f"JSON として読めません: {what.ja}")) from None
     if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
         raise sheets.wrong(path, None, tr("it is not a list of tasks.", "タスクのリストではありません。"))
     found: dict[str, list[tuple[int, str, dict[str, str]]]] = {}

@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from sodate.core import json_faults
 from sodate.core.engine import Constraint
 from sodate.core.errors import UsageError
 from sodate.core.text import tr
@@ -77,8 +78,9 @@ def schema_in(path: Path) -> Any:
             code="file_missing", param="schema", file=path,
         ) from None  # fmt: skip
     except (OSError, ValueError, RecursionError) as error:
+        what = json_faults.said(error)
         raise UsageError(
-            tr(f"{path} is no JSON: {error}", f"{path} は JSON として読めません: {error}"),
+            tr(f"{path} is no JSON: {what.en}", f"{path} は JSON として読めません: {what.ja}"),
             code="bad_schema", param="schema", file=path,
         ) from None  # fmt: skip
     if unchecked:

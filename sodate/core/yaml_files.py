@@ -9,11 +9,44 @@ import yaml
 
 from sodate.core.errors import UsageError
 from sodate.core.paths import refusal
-from sodate.core.text import Sentence, en, ja, tr
+from sodate.core.text import Sentence, en, ja, said_by, tr
 
 MAX_CHARS = 1_000_000
 MAX_DEPTH = 100  # of values within values
 MAX_DIGITS = 1_000  # of a whole number: 1:1:1… takes time by its square, and Python says none of over 4300 digits
+
+
+_FULL_WIDTH = tr("its colon is full width; write a plain one and a space",
+                 "コロンが全角です。半角の「:」と空白にしてください")  # fmt: skip
+_FAULTS = (  # a part of what the parser says, and what a person is told instead
+    ("'\\t' that cannot start", tr("a tab; lines are indented by spaces", "タブがあります。字下げには空白を使います")),
+    ("mapping values are not allowed", tr("a colon where none can be; text with one in it stands in quotes",
+                                          "ここにコロンは置けません。コロンを含む文字列は引用符で囲みます")),
+    ("could not find expected ':'", tr("a key without a colon and a space", "キーの後ろにコロンと空白がありません")),
+    ("expected ',' or ", tr("a bracket that is not closed, or no comma between values",
+                            "括弧が閉じていないか、値の間にカンマがありません")),
+    ("expected <block end>", tr("the indentation differs from the lines before", "字下げが前の行とそろっていません")),
+    ("unexpected end of stream", tr("a quote that is not closed", "引用符が閉じていません")),
+    ("cannot start any token", tr("text that begins with this sign stands in quotes",
+                                  "この記号で始まる文字列は引用符で囲みます")),
+)  # fmt: skip
+
+
+class _Fault(yaml.YAMLError):
+    """What the parser found wrong, in both languages, and where."""
+
+    def __init__(self, error: yaml.MarkedYAMLError, text: str) -> None:
+        self.problem_mark = mark = error.problem_mark or error.context_mark
+        problem = error.problem or str(error)
+        what = next((said for part, said in _FAULTS if part in problem), tr(problem, problem))
+        if mark is None:
+            super().__init__(what)
+            return
+        lines = text.splitlines()[max(0, mark.line - 1) : mark.line + 1]
+        if "expected ':'" in problem and any("：" in line for line in lines):
+            what = _FULL_WIDTH
+        line, column = mark.line + 1, mark.column + 1
+        super().__init__(tr(f"line {line}, column {column}: {what.en}", f"{line} 行目の {column} 文字目: {what.ja}"))
 
 
 class _Loader(yaml.SafeLoader):
@@ -45,12 +78,23 @@ def yaml_value(text: str) -> Any:
             return loader.get_single_data()
         finally:
             loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        raise _Fault(error, text) from None
     except RecursionError:
         raise yaml.YAMLError(tr("nested too deeply", "入れ子が深すぎます")) from None
     except (ValueError, OverflowError) as error:
         raise yaml.YAMLError(str(error)) from None
     except (AttributeError, LookupError, TypeError):  # of a value that is not what its tag says: !!timestamp x
         raise yaml.YAMLError(tr("a value is not what its tag says", "値がタグの示す型ではありません")) from None
+
+
+def keyless(value: Any) -> Sentence:
+    """Why a document holds no keys, as a person may mend it."""
+    if isinstance(value, str) and "：" in value:
+        return _FULL_WIDTH
+    if isinstance(value, str) and ":" in value:
+        return tr("a space is missing after a colon", "コロンの後ろに空白がありません")
+    return tr("it has no keys", "キーがありません")
 
 
 def read_mapping(path: Path, what: Sentence, param: str, *, code: str) -> dict[Any, Any]:
@@ -75,15 +119,20 @@ def read_mapping(path: Path, what: Sentence, param: str, *, code: str) -> dict[A
         ) from None
     except yaml.YAMLError as error:
         raise UsageError(
-            tr(f"{path} is not valid YAML: {error}", f"{path} は正しい YAML ではありません: {error}"),
+            tr(f"{path} is not valid YAML: {en(said_by(error))}",
+               f"{path} は正しい YAML ではありません: {ja(said_by(error))}"),
             code=code,
             param=param,
             file=path,
             line=_line(error),
-        ) from None
+        ) from None  # fmt: skip
     if not isinstance(loaded, dict):
+        why = keyless(loaded)
         raise UsageError(
-            tr(f"{path} is not a mapping of keys to values.", f"{path} がキーと値の対応になっていません。"),
+            tr(
+                f"{path} is not a mapping of keys to values: {why.en}.",
+                f"{path} がキーと値の対応になっていません: {why.ja}。",
+            ),
             code=code,
             param=param,
             file=path,

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Set
 from typing import Any, BinaryIO, Literal, NoReturn
 
+from sodate.core import json_faults
 from sodate.core.text import blank, en, ja, tr
 from sodate.data.ledger import RowError
 
@@ -198,7 +199,8 @@ def _explain(error: json.JSONDecodeError, text: str) -> str:
             f"a raw control character ({en(at)}); a line break inside a string is written \\n.",
             f"制御文字がそのまま入っています（{ja(at)}）。文字列の中の改行は \\n と書きます。",
         )
-    return tr(f"{error.msg.lower()} ({en(at)}).", f"{error.msg} ({ja(at)})。")
+    what = json_faults.words(error)
+    return tr(f"{what.en.lower()} ({en(at)}).", f"{what.ja}（{ja(at)}）。")
 
 
 _IN_STRING = re.compile(rb'["\\]')

@@ -15,7 +15,7 @@ import yaml
 from sodate.core.errors import UsageError
 from sodate.core.intervals import Interval, t_quantile
 from sodate.core.text import en, ja, tr
-from sodate.core.yaml_files import yaml_value
+from sodate.core.yaml_files import keyless, yaml_value
 from sodate.evaluate.answered import Answered
 from sodate.evaluate.calibration import risk_coverage, rows_needed, threshold
 from sodate.evaluate.retention import Retained, sentence
@@ -50,7 +50,7 @@ def read_prices(path: Path) -> dict[str, Prices]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise _refused(path, str(error)) from None
     if not isinstance(given, dict):
-        raise _refused(path, tr("it has no keys", "キーがありません"))
+        raise _refused(path, keyless(given))
     models = given.pop("models", None) or {}
     if not isinstance(models, dict):
         raise _refused(path, tr("models wants names with prices", "models には名前と価格を書いてください"))

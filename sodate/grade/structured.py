@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sodate.core import json_faults
 from sodate.core.text import tr
 from sodate.grade.base import Grade, GradeFunction
 from sodate.grade.schemas import Schema
@@ -75,10 +76,11 @@ def read_json(text: str) -> Any:
     except json.JSONDecodeError as error:
         if not text.strip():
             raise NotJsonError(tr("the reply is empty", "返答が空です")) from None
+        what = json_faults.words(error)
         raise NotJsonError(
             tr(
-                f"{error.msg} at character {error.pos + 1} of {len(text)}",
-                f"{len(text)} 文字中の {error.pos + 1} 文字目で JSON として読めません ({error.msg})",
+                f"{what.en} at character {error.pos + 1} of {len(text)}",
+                f"{len(text)} 文字中の {error.pos + 1} 文字目で JSON として読めません ({what.ja})",
             )
         ) from None
     except RecursionError:

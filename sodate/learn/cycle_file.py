@@ -30,8 +30,8 @@ from sodate.core import home
 from sodate.core.errors import UsageError
 from sodate.core.paths import is_file, refusal
 from sodate.core.recipe import load_recipe
-from sodate.core.text import en, ja, tr
-from sodate.core.yaml_files import yaml_value
+from sodate.core.text import en, ja, said_by, tr
+from sodate.core.yaml_files import keyless, yaml_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +118,10 @@ def _mapping(file: Path) -> dict[str, Any]:
             code="file_missing", param="cycle", file=file,
         ) from None  # fmt: skip
     except yaml.YAMLError as error:
-        raise _refused(file, "", tr(f"it is not YAML: {error}", f"YAML として読めません: {error}")) from None
+        fault = said_by(error)
+        raise _refused(file, "", tr(f"it is not YAML: {en(fault)}", f"YAML として読めません: {ja(fault)}")) from None
     if not isinstance(given, dict):
-        raise _refused(file, "", tr("it has no keys", "キーがありません"))
+        raise _refused(file, "", keyless(given))
     return given
 
 

@@ -24,8 +24,8 @@ from sodate.core.files import sha256_file
 from sodate.core.home import dataset_of, dataset_rows
 from sodate.core.intervals import wilson
 from sodate.core.paths import refusal
-from sodate.core.text import en, ja, tr
-from sodate.core.yaml_files import yaml_value
+from sodate.core.text import en, ja, said_by, tr
+from sodate.core.yaml_files import keyless, yaml_value
 
 TIERS = ("blocking", "target", "guard")
 
@@ -85,14 +85,15 @@ def read_gate(path: Path) -> Gate:
     except UnicodeDecodeError as error:
         raise _refused(path, refusal(error)) from None
     except yaml.YAMLError as error:
-        raise _refused(path, tr(f"it is not YAML: {error}", f"YAML として読めません: {error}")) from None
+        why = said_by(error)
+        raise _refused(path, tr(f"it is not YAML: {en(why)}", f"YAML として読めません: {ja(why)}")) from None
     return parsed(given, path)
 
 
 def parsed(given: Any, path: Path) -> Gate:
     """The gate that a document says, which lies at `path` or is to. UsageError for what is not understood."""
     if not isinstance(given, dict):
-        raise _refused(path, tr("it has no keys", "キーがありません"))
+        raise _refused(path, keyless(given))
     if unknown := [key for key in given if key not in ("baseline", "data", *TIERS)]:
         raise _refused(path, tr(f"unknown key {unknown[0]!r}", f"{unknown[0]!r} というキーはありません"))
     guard = given.get("guard") or {}
