@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -140,7 +141,7 @@ def _options(given: str | Path | Sequence[str] | None, rows: Sequence[Asked]) ->
     if given is None:
         found = sorted({row.answer for row in rows if row.answer is not None})
     elif isinstance(given, str | Path):
-        found = _in_file(Path(given)) if is_file(given) else str(given).split(",")
+        found = _in_file(Path(given)) if is_file(given) else _listed(str(given))
     else:
         found = list(given)
     chosen = list(dict.fromkeys(text for one in found if (text := plain(one))))
@@ -152,6 +153,11 @@ def _options(given: str | Path | Sequence[str] | None, rows: Sequence[Asked]) ->
             code="bad_value", param="options",
         )  # fmt: skip
     return chosen
+
+
+def _listed(text: str) -> list[str]:
+    """`A,B,C`; where there is no comma, `A、B、C` as a Japanese keyboard writes it."""
+    return text.split(",") if "," in text else re.split("[，、]", text)
 
 
 def _in_file(path: Path) -> list[str]:

@@ -20,6 +20,7 @@ from typing import Any, Literal
 from sodate.api import sheets
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.files import atomic_file, lock
+from sodate.core.paths import no_file
 from sodate.core.text import json_text, tr
 from sodate.data import encodings, mask_key
 from sodate.data.kinds import by_name, kind_of
@@ -124,7 +125,7 @@ def _kind(path: Path) -> str:
     """What kind of file it is, by its content. UsageError where it is not there, or of another kind."""
     if not path.is_file():
         raise UsageError(
-            tr(f"{path} is not a file.", f"{path} というファイルはありません。"),
+            no_file(path),
             code="file_unreadable", param="data", file=path,
         )  # fmt: skip
     if path.suffix.lower() in _WORKBOOKS:

@@ -240,6 +240,7 @@ def train(
     from sodate.core.recipe import given, load_recipe
 
     words = recipe or []
+    words = [w if "=" in w else w.replace("＝", "=", 1) for w in words]  # as a Japanese keyboard writes it
     files = [w for w in words if "=" not in w]
     if len(files) > 1:
         raise UsageError(

@@ -50,6 +50,13 @@ def is_file(path: str | Path) -> bool:
         return False
 
 
+def no_file(path: Path) -> Sentence:
+    """That a path names no file, or a folder instead."""
+    if path.is_dir():
+        return tr(f"{path} is a folder, not a file.", f"{path} はフォルダーです。ファイルを指定してください。")
+    return tr(f"{path} is not a file.", f"{path} というファイルはありません。")
+
+
 def near(path: str | Path) -> Path | None:
     """The file in the same folder whose name is most like that of `path`, which is not there."""
     path = Path(path)

@@ -26,13 +26,14 @@ def amount_bytes(text: str | None) -> int | None:
 
 
 def column_pairs(text: str) -> dict[str, str]:
-    """`a=b,c=d` as a mapping; UsageError if it is not of that form."""
-    parts = [[side.strip() for side in part.partition("=")] for part in text.split(",")]
+    """`a=b,c=d` as a mapping, also where the signs are full width; UsageError if it is not of that form."""
+    plain = text.replace("＝", "=").replace("，", ",")
+    parts = [[side.strip() for side in part.partition("=")] for part in plain.split(",")]
     if not all(key and equals and value for key, equals, value in parts):
         raise UsageError(
             tr(
-                f"columns {text!r} is not of the form key=value,key=value.",
-                f"columns {text!r} は key=value,key=value の形ではありません。",
+                f"columns {text!r} is not of the form prompt=COLUMN,completion=COLUMN.",
+                f"columns {text!r} は prompt=列名,completion=列名 の形ではありません。",
             ),
             code="bad_value",
             param="columns",

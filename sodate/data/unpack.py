@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from sodate.core.errors import SodateError, UsageError
-from sodate.core.paths import refusal
+from sodate.core.paths import no_file, refusal
 from sodate.core.text import en, ja, tr
 from sodate.data.datasets import meant
 
@@ -61,7 +61,7 @@ def opened(path: Path) -> BinaryIO:
 def _plain(path: Path) -> BinaryIO:
     if not path.is_file():
         raise UsageError(
-            tr(f"{path} is not a file.", f"{path} というファイルはありません。"),
+            no_file(path),
             meant(path),
             code="file_unreadable",
             param="data",

@@ -101,6 +101,8 @@ def test_too_few_rows_say_how_many_it_takes(farm: farms.Farm, tmp_path: Path) ->
     assert caught.value.code == "too_few_rows" and caught.value.exit_code == 1
     with pytest.raises(UsageError, match="two options or more"):
         sodate.decide("orders", data, options="one")
+    assert deciding._options("配送、返金，故障", ()) == ["配送", "返金", "故障"]
+    assert deciding._options("A、B,C", ()) == ["A、B", "C"]
     (tmp_path / "options.txt").write_bytes("料金\n返品\n".encode("cp932"))
     with pytest.raises(UsageError, match=r"options\.txt is not UTF-8"):
         sodate.decide("orders", data, options=str(tmp_path / "options.txt"))

@@ -272,6 +272,8 @@ def test_a_version_answers_in_generate_and_chat(farm: Farm, trained: dict[str, A
         ("versions show none", "There is no version 'none'"),
         ("train --method grpo --model M --data D", "'rewards' is missing. Give it in the recipe or as rewards=VALUE."),
         ("train .", "Recipe . can't be read"),
+        ("train --model M --data D epoch＝2", "'epoch'"),
+        ("judge import nowhere.xlsx", "nowhere.xlsx is not a file"),
         ("train --model M --data D name=[x", "name=[x: the value is not valid YAML"),
         ("data show D --model M --rows 5-3", "--rows 5-3"),
         ("eval M --data D --grader exact --cluster mail", "has no column mail"),

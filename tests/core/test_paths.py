@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sodate.api import contestants, deciding, grading
-from sodate.core.paths import _REASONS, is_file, near, refusal
+from sodate.core.paths import _REASONS, is_file, near, no_file, refusal
 from sodate.core.recipe import load_recipe
 from sodate.core.text import reading_in
 from sodate.learn import recording
@@ -92,3 +92,8 @@ def test_a_file_of_another_encoding_is_said_to_be_one(
     Path(name).write_bytes("name: 荷物\n".encode("cp932"))
     done = worker.run(*words, home=tmp_path)
     assert done.code == 2 and "not UTF-8" in done.err and "codec" not in done.err, done.err
+
+
+def test_a_folder_in_place_of_a_file_is_called_one(tmp_path: Path) -> None:
+    assert no_file(tmp_path).ja == f"{tmp_path} はフォルダーです。ファイルを指定してください。"
+    assert no_file(tmp_path / "rows.jsonl").en.endswith("rows.jsonl is not a file.")
