@@ -151,7 +151,7 @@ def study_key(study: str, file: Path | None = None) -> Any:
         known = ", ".join(sorted(p.name for p in home.judgements_dir().glob("*"))) or tr("none yet", "まだありません")
         raise UsageError(
             tr(f"There is no study {study!r} here.", f"調査 {study!r} はありません。"),
-            tr(f"Known: {en(known)}.", f"ある調査: {ja(known)}"),
+            tr(f"Known: {en(known)}.", f"調査: {ja(known)}"),
             code="study_not_found", param="study", file=file,
         )  # fmt: skip
     return read_json(path)

@@ -74,6 +74,7 @@ def ladders(
 def reports_list(as_json: Json = False) -> None:
     from sodate import terminal
     from sodate.api.reports import reports
+    from sodate.terminal.words import word
 
     rows = reports()
     if as_json:
@@ -82,7 +83,7 @@ def reports_list(as_json: Json = False) -> None:
         terminal.print_table(
             [
                 {"report": row["report"], "models": ", ".join(row["models"]), "graders": ", ".join(row["graders"]),
-                 "n": row["n"], "verdicts": ", ".join(row["verdicts"])}
+                 "n": row["n"], "verdict": ", ".join(str(word(one)) for one in row["verdicts"])}
                 for row in rows
             ]
         )  # fmt: skip

@@ -193,7 +193,7 @@ def _read(
     try:
         return examples.read_examples(path, columns, encoding)
     except NoFormatError as error:
-        args = (tr("any known format", "知っている形式"), error.reason)
+        args = (tr("any known format", "対応しているどの形式"), error.reason)
         rows = read_rows(path, encoding)
         refused = (r if isinstance(r, Problem) else Problem(r.file, r.line, "unknown-format", args) for r in rows)
         return "", refused

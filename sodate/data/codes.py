@@ -85,7 +85,7 @@ CODES: Mapping[str, Code] = {
     ),
     "delimiter": _warn(
         "The header is separated by {0}, so the file is read with that.",
-        "見出しが{0}区切りなので、その区切りで読みます。",
+        "見出しが「{0}」で区切られているので、その区切りで読みます。",
     ),
     "left-out": _warn("{0} is left out: {1}.", "{0}は使いません（{1}）。"),
     "wrong-columns": _out(
@@ -157,7 +157,7 @@ CODES: Mapping[str, Code] = {
     "missing-prompt": _out("There is no prompt.", "質問（プロンプト）がありません。"),
     "same-replies": _out(
         "Chosen and rejected are the same, so there is nothing to prefer.",
-        "選ばれた返答と選ばれなかった返答が同じで、比べるものがありません。",
+        "好ましい返答と好ましくない返答が同じで、比べるものがありません。",
     ),
     "unforeseen": _out(
         "The row could not be worked on, for a reason that was not foreseen ({0}). Please report it.",

@@ -146,7 +146,7 @@ def names_of(columns: Iterable[str]) -> str:
 
 def listed(columns: Mapping[str, object]) -> str:
     names = names_of(columns)
-    return tr(f"Columns found: {en(names)}.", f"見つかった列: {ja(names)}")
+    return tr(f"Columns found: {en(names)}.", f"見つかった列: {ja(names)}。")
 
 
 def advice(columns: Mapping[str, object]) -> str:

@@ -57,10 +57,10 @@ class NoFormatError(SodateError):
     """No known format fits a file with these columns; `reason` says so without naming the file."""
 
     def __init__(self, file: str, columns: Mapping[str, object]) -> None:
-        what = tr("none of the known formats fits.", "知っている形式に当てはまりません。")
-        said = f"{file}: " + what + " " + listed(columns)
+        what = tr("none of the known formats fits.", "対応している形式のどれにも当てはまりません。")
+        said = f"{file}: " + what + tr(" ", "") + listed(columns)
         super().__init__(said, advice(columns), code="unknown_format", param="data", file=file)
-        self.reason = listed(columns) + " " + self.fix
+        self.reason = listed(columns) + tr(" ", "") + self.fix
 
 
 def detect(rows: Sequence[Row], columns: Mapping[str, str], file: str) -> Format:
@@ -85,7 +85,11 @@ def detect(rows: Sequence[Row], columns: Mapping[str, str], file: str) -> Format
     if missing := ", ".join(column for column in columns.values() if column not in found):
         what = tr(f"there is no column {missing}.", f"列 {missing} がありません。")
         raise SodateError(
-            f"{file}: " + what + " " + listed(found), advice(found), code="missing_column", param="columns", file=file
+            f"{file}: " + what + tr(" ", "") + listed(found),
+            advice(found),
+            code="missing_column",
+            param="columns",
+            file=file,
         )
     raise NoFormatError(file, found)
 

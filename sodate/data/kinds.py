@@ -17,9 +17,9 @@ _HEAD = 1 << 16  # characters of the beginning that are looked at
 
 _ARRAY_OF_ROWS = re.compile(r"\[\s*\{")
 _FORMATS = (  # first bytes, what that is, the way out
-    (b"PK\x03\x04", tr("a ZIP archive (as Excel's .xlsx is)", "ZIP ファイル（Excel の .xlsx も含む）")),
+    (b"PK\x03\x04", tr("a ZIP archive (as Excel's .xlsx is)", "ZIP ファイル（Excel の .xlsx など）")),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", tr("an old Office document (.xls, .doc)", "古い Office 文書（.xls、.doc）")),
-    (b"%PDF-", tr("a PDF", "PDF")),
+    (b"%PDF-", tr("a PDF", "PDF ファイル")),
     (b"SQLite format 3\0", tr("an SQLite database", "SQLite データベース")),
     (b"\x28\xb5\x2f\xfd", tr("compressed with zstd", "zstd で圧縮されたファイル")),
     (b"BZh", tr("compressed with bzip2", "bzip2 で圧縮されたファイル")),
@@ -31,7 +31,7 @@ _FORMATS = (  # first bytes, what that is, the way out
     (b"version https://git-lfs", tr("only a pointer of Git LFS", "Git LFS のポインターだけのファイル")),
     (b"<!doctype html", tr("a web page", "ウェブページ")),
     (b"<html", tr("a web page", "ウェブページ")),
-    (b"<?xml", tr("XML", "XML")),
+    (b"<?xml", tr("XML", "XML ファイル")),
 )
 _NAMED = {
     "jsonl": tr("JSON lines", "JSON Lines"),
@@ -65,7 +65,7 @@ def kind_of(path: Path, sample: bytes, text: str) -> str:
     for mark, what in _FORMATS:
         if sample.startswith(mark) or (mark[:1] in b"<v" and begins.startswith(mark)):
             raise SodateError(
-                f"{path}: " + tr("the file is ", "このファイルは ") + what + tr(".", " です。"),
+                f"{path}: " + tr("the file is ", "このファイルは ") + what + tr(".", "です。"),
                 tr(
                     "Save the rows as CSV (UTF-8), JSON lines or Parquet.",
                     "CSV (UTF-8)、JSON Lines、Parquet のどれかで保存し直してください。",

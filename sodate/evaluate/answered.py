@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sodate.core.text import tr
+
 
 @dataclass(frozen=True, slots=True)
 class Answered:
@@ -49,4 +51,6 @@ class Answered:
     def __str__(self) -> str:
         tried = ", ".join(f"{name} {rate:.0f}" for name, rate in self.figures.get("rates", {}).items())
         said = f"; GFLOP/s: {tried}" if tried else ""
-        return f"{self.engine} ({self.details}{said}), {self.seconds:.1f} s, {self.speed:.1f} tokens/s"
+        with_what = f"{self.engine} ({self.details}{said})"
+        return str(tr(f"{with_what}, {self.seconds:.1f} s, {self.speed:.1f} tokens/s",
+                      f"{with_what}、{self.seconds:.1f} 秒、{self.speed:.1f} トークン/秒"))  # fmt: skip

@@ -141,6 +141,9 @@ def training(quiet: bool) -> Iterator[Callable[[str, Any], None]]:
                     bar.console.print(
                         f"  {shown(problem.file)}:{problem.line} {shown(problem.message)}", soft_wrap=True
                     )
+                if (more := ledger.rows_aside - SHOWN) > 0:
+                    told = tr(f"  … {more} more (sodate data check)", f"  … 他 {more} 件 (sodate data check)")
+                    bar.console.print(shown(told))
             elif kind == "run":
                 bar.console.print(f"[dim]{shown(str(data.path))}[/]", soft_wrap=True)
                 bar.update(task, description=tr("Preparing", "準備中"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ from rich.table import Table
 
 from sodate.core.text import en, ja, tr
 from sodate.terminal import out, print_table, shown
+from sodate.terminal.words import cell
 
 DROPPED: Mapping[str, str] = {
     "queue_full": tr("too many at once", "一度に多すぎた"),
@@ -200,7 +200,7 @@ def print_replay(told: Mapping[str, Any]) -> None:
 
 
 def _print_exchange(one: Mapping[str, Any]) -> None:
-    at = datetime.datetime.fromtimestamp(one["created_at"], datetime.UTC).isoformat(sep=" ", timespec="minutes")
+    at = cell("created_at", one["created_at"])
     reasons = ", ".join(str(REASONS[reason["reason"]]) for reason in one["reasons"])
     out.print(f"[bold]{shown(one['id'])}[/]  [dim]{at}  {shown(one['version'])}[/]  [red]{reasons}[/]", soft_wrap=True)
     out.print(f"  > {shown(one['question'])}", soft_wrap=True)

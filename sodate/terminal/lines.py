@@ -72,7 +72,7 @@ class Lines:
         rate = units / worked
         speed = tr(f"{rate:,.1f}/s", f"毎秒 {rate:,.1f}")
         if rate < 1:
-            speed = tr(f"{1 / rate:,.1f} s each", f"1 件 {1 / rate:,.1f} 秒")
+            speed = tr(f"{1 / rate:,.1f} s each", f"1 つ {1 / rate:,.1f} 秒")
         if now.total is None:
             return tr(f"{name}: {counted}, {en(speed)}", f"{name}: {counted}、{ja(speed)}")
         rest = (now.total - now.done) / rate - (self._clock() - now.at)

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from sodate.core.text import tr
 from sodate.terminal import out, shown
+from sodate.terminal.words import cell
 
 
 def print_gate(record: Mapping[str, Any]) -> None:
@@ -58,7 +59,7 @@ def print_moves(moves: Sequence[Mapping[str, Any]]) -> None:
         table.add_column(title, overflow="fold")
     for move in moves:
         kind = tr("override", "例外承認") if move.get("override") else move["kind"]
-        table.add_row(move["at"], str(kind), shown(move["version"]), shown(move.get("by", "")),
+        table.add_row(cell("moved_at", move["at"]), str(kind), shown(move["version"]), shown(move.get("by", "")),
                       shown(move.get("reason", "")))  # fmt: skip
     out.print(table)
 

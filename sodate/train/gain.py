@@ -195,7 +195,7 @@ def outcome(lines: Sequence[Mapping[str, Any]], kept: int | None, start: str) ->
         return Outcome("no-gain", tr(
             f"The preferred replies are less what the model says itself: of their tokens {now:.0%} are its first "
             f"choice, {then:.0%} before. {en(figures)}. Go on using {start}. Lower lr, raise beta or sft_weight.",
-            f"選ばれた返答をモデル自身が言いにくくなりました。第一候補になるトークンは、学習前の {then:.0%} から "
+            f"好ましい返答をモデル自身が言いにくくなりました。第一候補になるトークンは、学習前の {then:.0%} から "
             f"{now:.0%} に下がりました。{ja(figures)}。{start} をそのまま使ってください。lr を下げるか、beta や "
             "sft_weight を上げてみてください。",
         ))  # fmt: skip
@@ -204,7 +204,7 @@ def outcome(lines: Sequence[Mapping[str, Any]], kept: int | None, start: str) ->
         return Outcome("no-gain", tr(
             f"The preferred replies themselves became less likely (held-out reward {-fell:+.2f}): {en(figures)}. Go on "
             f"using {start}. Lower lr, raise beta or sft_weight.",
-            f"選ばれた返答そのものの確率が下がりました (検証用の報酬 {-fell:+.2f})。{ja(figures)}。{start} をそのまま"
+            f"好ましい返答そのものの確率が下がりました (検証用の報酬 {-fell:+.2f})。{ja(figures)}。{start} をそのまま"
             "使ってください。lr を下げるか、beta や sft_weight を上げてみてください。",
         ))  # fmt: skip
     if gain > 0 and items < TELLING:

@@ -39,7 +39,7 @@ def watch(
             tr(
                 f"The preferred replies are themselves becoming less likely (reward {mean:.2f}, at first {first:.2f}): "
                 "the model unlearns both sides, the rejected one faster. Lower lr, or raise beta or sft_weight.",
-                f"選ばれた返答そのものの確率が下がり続けています (報酬 {mean:.2f}、開始時 {first:.2f})。両方の返答を"
+                f"好ましい返答そのものの確率が下がり続けています (報酬 {mean:.2f}、開始時 {first:.2f})。両方の返答を"
                 "忘れつつあります。lr を下げるか、beta や sft_weight を上げてください。",
             )
         )
@@ -49,7 +49,7 @@ def watch(
             tr(
                 f"The margin between chosen and rejected replies has grown to {gap:.1f}: they are learnt by heart. "
                 "Fewer epochs, a lower lr or a higher beta keep the model closer to where it started.",
-                f"選ばれた返答と退けた返答の差が {gap:.1f} まで開きました。組を丸暗記しています。"
+                f"好ましい返答と好ましくない返答の差が {gap:.1f} まで開きました。組を丸暗記しています。"
                 "epochs や lr を下げるか、beta を上げると、元のモデルから離れすぎません。",
             )
         )

@@ -66,7 +66,7 @@ def wants() -> str:
     """What rows of pairs are, as a person reads it."""
     return tr(
         "prompts with a chosen and a rejected reply, or with ranked replies",
-        "選ばれた返答と退けた返答の組、または順位付きの返答",
+        "好ましい返答と好ましくない返答の組、または順位付きの返答",
     )
 
 

@@ -44,7 +44,7 @@ def test_a_line_says_done_total_rate_and_time_left() -> None:
     # 4 steps in 40 s are 10 s each; 16 are left, 160 s, of which 5 have passed since.
     assert after(55, steps(0, 10), steps(2, 31), steps(4, 50)).line() == "Training steps: 4/20, 10.0 s each, 2:35 left"
     with reading_in("ja"):
-        assert str(after(55, steps(0, 10), steps(4, 50)).line()) == "学習ステップ: 4/20、1 件 10.0 秒、残り 2:35"
+        assert str(after(55, steps(0, 10), steps(4, 50)).line()) == "学習ステップ: 4/20、1 つ 10.0 秒、残り 2:35"
 
 
 @pytest.mark.parametrize("count", [99, 100, 140])
