@@ -89,7 +89,7 @@ def _in_cp932(character: str) -> bool:
 def read(path: Path) -> list[tuple[int, dict[str, str]]]:
     """(row number from 1, cells of every column) of every row that is not empty. SodateError without a column `id`."""
     if not path.is_file():
-        raise UsageError(no_file(path), code="file_missing", param="file", file=path)
+        raise UsageError(no_file(path), code="bad_sheet", param="sheet", file=path)
     table = _read_xlsx(path) if path.suffix.lower() == ".xlsx" else _read_csv(path)
     header = [cell.strip() for cell in table[0]] if table else []
     if ID not in header:
