@@ -197,7 +197,7 @@ class Service:
                     if piece:
                         yield piece
                     if pieces.stopped:
-                        yield self._ended(ask, End("stop", tuple(pieces.ids), cut=True), began)
+                        yield self._ended(ask, End("stop", tuple(pieces.ids), cached=event.cached, cut=True), began)
                         return
                 else:
                     last = pieces.flush()

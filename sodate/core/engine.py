@@ -64,13 +64,15 @@ class Token:
     """A token of a reply. `log_probability` (nats) is that of the distribution it was drawn from: after temperature,
     bias, penalties and constraint; 0 where the constraint leaves no other.
 
-    `top` are the likeliest ids and their log-probabilities, likeliest first.
+    `top` are the likeliest ids and their log-probabilities, likeliest first. `cached` is as in Done, which never comes
+    where a stop string cuts the reply.
     """
 
     number: int
     id: int
     log_probability: float
     top: tuple[tuple[int, float], ...] = ()
+    cached: int = 0
 
 
 @dataclass(frozen=True, slots=True)

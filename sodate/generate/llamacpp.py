@@ -232,19 +232,20 @@ def _answer(call: Call, process: Process, request: Request, body: dict[str, Any]
             return
         else:
             for told in event.get("completion_probabilities", ()):
-                yield (token := _token(number, told, request.sampling))
+                yield (token := _token(number, told, request.sampling, cached))
                 if token.id in request.stop_ids:
                     yield Done(number, "stop", cached)
                     return  # and the connection is closed, which ends it there
     raise ConnectionResetError
 
 
-def _token(number: int, told: dict[str, Any], sampling: Sampling) -> Token:
+def _token(number: int, told: dict[str, Any], sampling: Sampling, cached: int) -> Token:
     def value(one: dict[str, Any]) -> float:
         return float(one["logprob"]) if "logprob" in one else math.log(max(one["prob"], 1e-45))
 
     likeliest = told.get("top_logprobs", told.get("top_probs", ()))[: sampling.top_logprobs]
-    return Token(number, int(told["id"]), value(told), tuple((int(one["id"]), value(one)) for one in likeliest))
+    top = tuple((int(one["id"]), value(one)) for one in likeliest)
+    return Token(number, int(told["id"]), value(told), top, cached)
 
 
 def _check(sampling: Sampling) -> None:

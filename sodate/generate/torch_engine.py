@@ -373,7 +373,7 @@ class TorchEngine:
                 self.requests.leave(one)
                 return [*events, Done(number, "stop", one.cached, "engine_failed", _no_numbers())]
             one.ids.append(token.id)
-            events.append(Token(number, token.id, token.log_probability, token.top))
+            events.append(Token(number, token.id, token.log_probability, token.top, one.cached))
             stopped = token.id in one.request.stop_ids
             if stopped or len(one.ids) >= one.most:
                 self.requests.leave(one)

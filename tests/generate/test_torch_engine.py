@@ -242,13 +242,15 @@ def test_known_beginnings_are_found_again_by_the_same_version_and_tenant_only(ll
     for number, (prompt, tenant) in enumerate(zip(prompts, ("a", "a", "b"), strict=True)):
         engine.admit(Request(number, prompt, [], Sampling(8), tenant=tenant))
         said: list[int] = []
+        told = set[int]()
         while engine.requests.running:
             for event in engine.step():
                 if isinstance(event, Done):
                     cached.append(event.cached)
                 else:
                     said.append(event.id)
-        assert said == with_transformers(plain, prompt, [], 8)
+                    told.add(event.cached)
+        assert said == with_transformers(plain, prompt, [], 8) and told == {cached[-1]}
     assert cached == [0, 5 * BLOCK, 0]
 
 

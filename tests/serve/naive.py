@@ -31,6 +31,7 @@ class NaiveEngine:
         self.models, self.tokenizer, self.slots, self.pause = models, tokenizer, slots, pause
         self.rows: dict[int, _Row] = {}
         self.steps = 0
+        self.known = 0  # tokens of every prompt that it says were found computed
         self.cancelled: list[int] = []
         self.closed = False
 
@@ -64,7 +65,7 @@ class NaiveEngine:
                 row.matcher.consume_token(token.id)
             stopped = token.id in row.request.stop_ids
             if stopped or len(row.ids) >= row.request.sampling.max_new_tokens:
-                events.append(Done(number, "stop" if stopped else "length"))
+                events.append(Done(number, "stop" if stopped else "length", self.known))
                 del self.rows[number]
         return events
 
@@ -93,7 +94,7 @@ class NaiveEngine:
             chosen = int(keep[row.random.choice(len(p), p=p / p.sum())])
         likeliest = logp.topk(sampling.top_logprobs) if sampling.top_logprobs else None
         top = tuple(zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True)) if likeliest else ()
-        return Token(request.number, chosen, float(logp[chosen]), top)
+        return Token(request.number, chosen, float(logp[chosen]), top, self.known)
 
     def cancel(self, number: int) -> None:
         if self.rows.pop(number, None) is not None:

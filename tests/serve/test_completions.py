@@ -68,6 +68,18 @@ def test_several_prompts_and_choices_come_in_order(served: Running) -> None:
     assert texts[0] == post(served, prompt="apple", max_tokens=4, temperature=0)["choices"][0]["text"]
 
 
+def test_a_reply_that_a_stop_string_cuts_says_what_of_its_prompt_was_known(
+    served: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"prompt": "apple", "max_tokens": 6, "temperature": 0}
+    monkeypatch.setattr(served.engine, "known", 4)
+    whole = post(served, **given)
+    cut = post(served, **given, stop=whole["choices"][0]["text"][1])
+    assert cut["choices"][0]["finish_reason"] == "stop" and len(cut["choices"][0]["text"]) == 1
+    for told in (whole, cut):
+        assert told["usage"]["prompt_tokens_details"]["cached_tokens"] == 4
+
+
 def test_the_best_of_several_is_the_likeliest(served: Running) -> None:
     given = {"prompt": "apple", "max_tokens": 3, "seed": 5, "logprobs": 0}
     many = post(served, **given, n=6)["choices"]
