@@ -326,7 +326,7 @@ def test_a_recipe_names_columns_as_the_command_line_does(tmp_path: Path) -> None
     (example,) = check([Path(p) for p in recipe.data], columns=recipe.columns).examples
     assert isinstance(example, Conversation)
     assert [m.content for m in example.messages] == ["営業時間は?", "十時からです。"]
-    with pytest.raises(UsageError, match="key=value"):
+    with pytest.raises(UsageError, match="prompt=COLUMN,completion=COLUMN"):
         load_recipe(written, {"columns": "prompt"})
 
 
