@@ -63,16 +63,16 @@ def choose(logits: Tensor, choices: Sequence[TokenChoice]) -> list[ChosenToken]:
         logits /= torch.tensor(heat, device=logits.device)[:, None]
     logp = torch.log_softmax(logits, -1)  # logsumexp would take twenty times as long
     ids = _likeliest(logp)
-    known = [not math.isnan(value) for value in logp.gather(1, ids[:, None])[:, 0].tolist()]
-    drawn = [i for i, choice in enumerate(choices) if choice.sampling.temperature > 0 and known[i]]
+    values = logp.gather(1, ids[:, None])[:, 0].tolist()
+    drawn = [i for i, c in enumerate(choices) if c.sampling.temperature > 0 and not math.isnan(values[i])]
     if drawn:
         nucleus = [i for i in drawn if choices[i].sampling.top_p < 1]
         if nucleus:
             logp[nucleus] = _nucleus(logp[nucleus], [choices[i].sampling.top_p for i in nucleus])
         uniform = torch.tensor([choices[i].uniform for i in drawn], dtype=torch.float64, device=logits.device)
         ids[drawn] = _drawn((logp if len(drawn) == len(choices) else logp[drawn]).exp(), uniform)
-    values = logp.gather(1, ids[:, None])[:, 0].tolist()
-    return [ChosenToken(token, value, _top(logp[i], choices[i].sampling.top_logprobs if known[i] else 0))
+        values = logp.gather(1, ids[:, None])[:, 0].tolist()
+    return [ChosenToken(token, value, _top(logp[i], choices[i].sampling.top_logprobs))
             for i, (token, value) in enumerate(zip(ids.tolist(), values, strict=True))]  # fmt: skip
 
 
