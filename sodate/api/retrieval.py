@@ -15,7 +15,7 @@ from sodate.api.reranking import MANY, reranked
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.text import tr
 from sodate.core.types import Conversation, Message, TaskItem
-from sodate.release.registry import find_version
+from sodate.release.registry import Version, find_version
 from sodate.retrieve import catalogue
 from sodate.retrieve.build import build
 from sodate.retrieve.context import heading, question, with_passages, without_passages
@@ -63,8 +63,28 @@ def retriever(index: str, k: int = PASSAGES) -> Retriever:
 def of_version(name: str, index: str | None = None) -> Retriever | None:
     """Of an index that is named, or else of the one that is part of a version; None where there is neither."""
     version = find_version(name)
-    own = index or (version.manifest.get("index") if version else None)
+    own = index or (index_of(version) if version else None)
     return retriever(own) if own else None
+
+
+def index_of(version: Version) -> str | None:
+    """The index that is part of a version, None where none is; SodateError where there was one and it is gone."""
+    own = version.manifest.get("index")
+    try:
+        return catalogue.find(own).id if own else None
+    except SodateError as error:
+        if error.code != "index_missing":
+            raise
+        name = own.partition("@")[0]
+        raise SodateError(
+            tr(f"{version.id} answers from index {own}, which is gone.",
+               f"{version.id} が使う索引 {own} がありません。"),
+            tr(f"Build it again (sodate index build DOCS --name {name}) and join them (sodate index bind {version.id} "
+               f"{name}), or name another index with --index.",
+               f"作り直して（sodate index build 文書 --name {name}）結び付けるか（sodate index bind {version.id} "
+               f"{name}）、--index で別の索引を指定してください。"),
+            code="index_missing",
+        ) from None  # fmt: skip
 
 
 def of_versions(names: Sequence[str], index: str | None = None) -> Retriever | None:

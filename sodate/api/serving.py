@@ -12,7 +12,7 @@ from sodate.api.answering import Served, Service
 from sodate.api.engines import check_engine
 from sodate.api.following import Follower
 from sodate.api.loading import Model, load, load_together, renderer_of, shares
-from sodate.api.retrieval import Retriever, of_version, retriever
+from sodate.api.retrieval import Retriever, index_of, of_version, retriever
 from sodate.api.text_stream import TokenBytes
 from sodate.api.worker import EngineThread
 from sodate.core.errors import SodateError, UsageError
@@ -22,7 +22,6 @@ from sodate.library.store import find
 from sodate.release.aliases import list_aliases, target
 from sodate.release.lookup import look_up
 from sodate.release.registry import OF_A_JOB, find_version, held, list_versions
-from sodate.retrieve import catalogue
 
 
 def open_service(
@@ -45,8 +44,8 @@ def open_service(
         for name in wanted:
             if (version := find_version(name)) is not None:
                 holding.enter_context(held(version))
-                if asking is None and (own := version.manifest.get("index")):
-                    catalogue.find(own)  # one that is gone is said before anything is loaded
+                if asking is None:
+                    index_of(version)  # one that is gone is said before anything is loaded
         moving = {name: name for name in wanted if target(name) is not None}
         moving |= {name: version for name, version in pairs if version in moving}
         models = load_together(wanted, more=bool(moving), engine=engine)

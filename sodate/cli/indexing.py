@@ -29,11 +29,11 @@ def index_build(
     name: Annotated[str, typer.Option(help=tr("Name of the index.", "索引の名前。"))],
     as_json: Json = False,
 ) -> None:
-    from sodate import terminal
     from sodate.api import retrieval
+    from sodate.terminal.passages import print_built
 
     built = retrieval.build_index(list(paths), name)
-    print_json(built) if as_json else terminal.print_tree(built)
+    print_json(built) if as_json else print_built(built)
 
 
 @index_app.command("list", help=tr("Every index.", "索引の一覧。"))
@@ -56,11 +56,11 @@ def index_show(index: str, as_json: Json = False) -> None:
 
 @index_app.command("diff", help=tr("Files added, removed and changed.", "追加・削除・変更されたファイル。"))
 def index_diff(old: str, new: str, as_json: Json = False) -> None:
-    from sodate import terminal
     from sodate.api import retrieval
+    from sodate.terminal.passages import print_changes
 
     found = retrieval.diff_indexes(old, new)
-    print_json(found) if as_json else terminal.print_tree(found)
+    print_json(found) if as_json else print_changes(found)
 
 
 @index_app.command("search", help=tr("The best passages for a query.", "問い合わせに合う文章。"))
@@ -96,13 +96,12 @@ def index_tune(
     ] = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    from sodate import terminal
     from sodate.api import index_tuning
-    from sodate.terminal.passages import print_unknown
+    from sodate.terminal.passages import print_tuned, print_unknown
 
     found = index_tuning.tune_index(index, questions, encoder)
     print_unknown(questions, found["unknown"])
-    print_json(found) if as_json else terminal.print_tree(found)
+    print_json(found) if as_json else print_tuned(found)
 
 
 @index_app.command("bind", help=tr("A version that answers from an index.", "索引を使って答えるバージョンを作る。"))
@@ -132,12 +131,12 @@ def data_with_context(
     seed: int = 0,
     as_json: Json = False,
 ) -> None:
-    from sodate import terminal
     from sodate.api import grounding
     from sodate.core.recipe_values import column_pairs
+    from sodate.terminal.passages import print_attached
 
     done = grounding.with_context(
         file, index, out, k=k, columns=column_pairs(columns) if columns else None, encoding=encoding,
         answerable=answerable, abstention=abstention, seed=seed,
     )  # fmt: skip
-    print_json(done) if as_json else terminal.print_tree(done)
+    print_json(done) if as_json else print_attached(done)

@@ -200,7 +200,8 @@ def _the_same(before: Index, seen: Mapping[str, str | None], others: list[dict[s
         return None
     if any(one["code"] == "extra_missing" for one in aside) or known != [one["file"] for one in others]:
         return None
-    built = Built(True, list(aside), about.get("duplicates", 0), len(about["sources"]), Counter(about["personal"]))
+    personal = Counter(about.get("personal", {}))
+    built = Built(True, list(aside), about.get("duplicates", 0), len(about["sources"]), personal)
     built.index = before
     return built
 

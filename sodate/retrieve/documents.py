@@ -267,7 +267,7 @@ def _pdf(path: Path, note: Note) -> Iterator[Section]:
             code="damaged",
         ) from None
     if broken:
-        note("damaged", _pages(path, broken, "can't be read", "読めない"))
+        note("damaged", _pages(path, broken, "pages that can't be read", "読めない"))
     if empty and len(empty) == len(reader.pages):
         raise _refused(
             path,
@@ -277,12 +277,12 @@ def _pdf(path: Path, note: Note) -> Iterator[Section]:
             code="scanned_document",
         )
     if empty:
-        note("scanned_document", _pages(path, empty, "have no text", "文字のない"))
+        note("scanned_document", _pages(path, empty, "pages without text", "文字のない"))
 
 
 def _pages(path: Path, numbers: list[int], english: str, japanese: str) -> str:
     some = ", ".join(map(str, numbers[:10])) + ("…" if len(numbers) > 10 else "")
-    return tr(f"{path.name}: {len(numbers)} pages {english}: {some}",
+    return tr(f"{path.name} has {english} ({len(numbers)}): {some}",
               f"{path.name}: {japanese}ページが {len(numbers)} あります: {some}")  # fmt: skip
 
 

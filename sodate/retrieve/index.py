@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,29 @@ class Candidate:
     cosine: float = 0.0
 
 
+def _describes_index(value: Mapping[str, Any]) -> bool:
+    """Whether every part of an index.json that is read is of its kind: the file may have been edited by hand."""
+    kinds = {"reader": int, "sources": list, "passages": int, "weights": dict, "files": dict}
+    if any(not isinstance(value.get(key), kind) for key, kind in kinds.items()):
+        return False
+    aside, personal = value.get("set_aside", []), value.get("personal", {})
+    encoder = value.get("encoder", {"width": 1, "text": 1, "vector": 1})
+    return (
+        {one.name for one in fields(Weights)} == value["weights"].keys()
+        and all(
+            isinstance(one, int | float) and 0 <= one <= 100
+            for one in (*value["weights"].values(), value.get("sure", 0))
+        )
+        and isinstance(personal, dict)
+        and all(isinstance(count, int) for count in personal.values())
+        and all(isinstance(one, dict) and {"file", "sha256", "passages"} <= one.keys() for one in value["sources"])
+        and isinstance(aside, list)
+        and all(isinstance(one, dict) and {"file", "code", "message"} <= one.keys() for one in aside)
+        and isinstance(encoder, dict)
+        and all(isinstance(encoder.get(key), int | float) for key in ("width", "text", "vector"))
+    )
+
+
 @dataclass(frozen=True)
 class Index:
     """One `name@N` on disk. `encode` makes the vectors of questions, where the index ranks by vectors too."""
@@ -80,14 +103,13 @@ class Index:
     def manifest(self) -> IndexManifest:
         """SodateError where it is gone, or not as it was written."""
         path = self.path / "index.json"
-        value: IndexManifest = read_manifest(path)
-        kinds = {"reader": int, "sources": list, "passages": int, "weights": dict, "files": dict}
-        weights = value.get("weights")
-        if (
-            any(not isinstance(value.get(key), kind) for key, kind in kinds.items())
-            or not isinstance(weights, dict)
-            or {one.name for one in fields(Weights)} != weights.keys()
-        ):
+        value: IndexManifest | None = None
+        try:
+            value = read_manifest(path)
+        except SodateError as error:
+            if error.code != "damaged":
+                raise
+        if value is None or not _describes_index(value):
             raise SodateError(
                 tr(f"{path} was changed: it does not describe an index.",
                    f"{path} が変更されていて、索引の情報として読めません。"),

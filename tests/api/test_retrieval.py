@@ -250,7 +250,7 @@ def test_an_index_is_part_of_a_version_and_moves_with_its_alias(faq: str, tmp_pa
     shutil.rmtree(catalogue.find("faq@1").path)
     with pytest.raises(SodateError) as gone:
         retrieval.of_version("orders@2")
-    assert gone.value.code == "index_missing" and "faq@1" in str(gone.value)
+    assert gone.value.code == "index_missing" and "orders@2 answers from index faq@1" in str(gone.value)
     with pytest.raises(SodateError) as gone:
         open_service(["orders@2"])  # before anything is loaded: there are no weights
     assert gone.value.code == "index_missing"

@@ -189,7 +189,7 @@ def test_pages_of_a_pdf_are_places_and_pages_without_text_are_named(tmp_path: Pa
     assert [(one.place, one.text.strip()) for one in found] == [
         ("page 1", "Returns within 30 days."), ("page 3", "Postage is free."),
     ]  # fmt: skip
-    assert notes == [("scanned_document", "a.pdf: 1 pages have no text: 2")]
+    assert notes == [("scanned_document", "a.pdf has pages without text (1): 2")]
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_a_pdf_of_a_thousand_pages_is_read_to_its_end_and_what_has_no_text_is_co
     found = read_document(pdf(tmp_path / "long.pdf", pages), lambda code, text: notes.append((code, str(text))))
     assert len(found) == 990 and (found[-1].place, found[-1].text.strip()) == ("page 999", "Article 999 of the rules.")
     assert notes == [
-        ("scanned_document", "long.pdf: 10 pages have no text: " + ", ".join(map(str, range(100, 1001, 100))))
+        ("scanned_document", "long.pdf has pages without text (10): " + ", ".join(map(str, range(100, 1001, 100))))
     ]
 
 
@@ -282,7 +282,7 @@ def test_a_page_that_cannot_be_read_takes_no_other_with_it(tmp_path: Path, monke
     notes: list[tuple[str, str]] = []
     found = read_document(file, lambda code, text: notes.append((code, str(text))))
     assert [one.place for one in found] == ["page 1", "page 3"]
-    assert notes == [("damaged", "a.pdf: 1 pages can't be read: 2")]
+    assert notes == [("damaged", "a.pdf has pages that can't be read (1): 2")]
 
 
 def test_a_packed_document_that_would_fill_memory_is_refused_unread(tmp_path: Path) -> None:

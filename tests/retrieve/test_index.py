@@ -240,11 +240,13 @@ def test_an_index_json_that_was_changed_or_removed_is_named_and_does_not_keep_an
     own = about.read_text()
     changed = json.loads(own)
     for text in (own[:20], "{}", "[]", own.replace('"weights"', '"weight"'), json.dumps({**changed, "passages": 90}),
-                 json.dumps({**changed, "files": {}})):  # fmt: skip
+                 json.dumps({**changed, "files": {}}), json.dumps({**changed, "set_aside": None}),
+                 json.dumps({**changed, "personal": 1}), json.dumps({**changed, "sources": ["a.md"]}),
+                 json.dumps({**changed, "weights": {"k1": "x", "b": 0.6, "titles": 2}})):  # fmt: skip
         about.write_text(text)
         with pytest.raises(SodateError) as raised:
             retrieval.search_index("faq", "返品")
-        assert raised.value.code == "damaged"
+        assert raised.value.code == "damaged" and "Build it again" in str(raised.value)
     about.write_text(own[:20])
     assert build([folder], "faq").index.id == "faq@2"
     assert [(one["index"], one["chunks"] is None) for one in retrieval.indexes()] == [("faq@1", True), ("faq@2", False)]
