@@ -69,9 +69,10 @@ def of_version(name: str, index: str | None = None) -> Retriever | None:
 
 def index_of(version: Version) -> str | None:
     """The index that is part of a version, None where none is; SodateError where there was one and it is gone."""
-    own = version.manifest.get("index")
+    if (own := version.manifest.get("index")) is None:
+        return None
     try:
-        return catalogue.find(own).id if own else None
+        return catalogue.find(own).id
     except SodateError as error:
         if error.code != "index_missing":
             raise
