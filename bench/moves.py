@@ -10,12 +10,14 @@ body and text are not all of one version: the text is compared with what that ve
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import statistics
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,23 +82,31 @@ def main() -> None:
         said = {version: alone(version) for version in versions}
         assert len(set(said.values())) == 2, "both versions say the same: nothing could be told apart"
         promote(versions[0], "live", override="begin", by="bench")
-        service = open_service(["live"])
-        settings = Settings(port=0, auth=False)
-        listening = server.bind(settings)
-        port, ready = listening.getsockname()[1], threading.Event()
-        servers: list[server.Server] = []
+        with serving(["live"]) as port:
+            result = under_load(given, port, versions, said)
+    print(json.dumps(result) if given.json else "\n".join(f"{key:<16}{value}" for key, value in result.items()))
 
-        def begun(made: server.Server) -> None:
-            servers.append(made)
-            ready.set()
 
-        thread = threading.Thread(target=server.run, args=(service, settings, listening, begun))
-        thread.start()
-        ready.wait(60)
-        result = under_load(given, port, versions, said)
+@contextlib.contextmanager
+def serving(names: list[str]) -> Iterator[int]:
+    """The port of a real server of these versions and aliases, in a thread."""
+    service, settings = open_service(names), Settings(port=0, auth=False)
+    listening = server.bind(settings)
+    ready = threading.Event()
+    servers: list[server.Server] = []
+
+    def begun(made: server.Server) -> None:
+        servers.append(made)
+        ready.set()
+
+    thread = threading.Thread(target=server.run, args=(service, settings, listening, begun))
+    thread.start()
+    ready.wait(60)
+    try:
+        yield listening.getsockname()[1]
+    finally:
         servers[0].should_exit = True
         thread.join(60)
-    print(json.dumps(result) if given.json else "\n".join(f"{key:<16}{value}" for key, value in result.items()))
 
 
 def under_load(given: argparse.Namespace, port: int, versions: list[str], said: dict[str, str]) -> dict[str, Any]:
