@@ -50,7 +50,7 @@ def over_splits(version: str, files: Sequence[str], labels: Sequence[str], known
         order = rng.permutation(len(rows))
         own, others = order[:known], order[known:]
         found = deciding.calibrated(logp[own], right[own], 0.8)
-        sure = found.map(probabilities(logp[others], found.temperature).max(axis=1).tolist())
+        sure = found.map(probabilities(logp[others]).max(axis=1).tolist())
         before.append(calibration_error(probabilities(logp[others]).max(axis=1).tolist(), hits[others]))
         after.append(calibration_error(sure, hits[others]))
         chance.append(calibration_error_by_chance(sure))

@@ -34,13 +34,15 @@ if TYPE_CHECKING:
     from sodate.api.loading import Model
 
 PROMISE = 0.95
+FORM = 2  # of what is kept; in the first one the map was of confidence with the temperature
 KINDS = ("logistic", "isotonic")  # of maps: what a model says of its answers is no share of right ones yet
 
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """Probabilities are taken to the power of 1 / temperature, confidence goes through `map`, and from `threshold` on
-    at least `promise` of the answers are right; None where that could not be promised, and everything is handed over.
+    """Probabilities of options are shown to the power of 1 / temperature. Confidence, which is the probability without
+    it, goes through `map`, and from `threshold` on at least `promise` of the answers are right; None where that could
+    not be promised, and everything is handed over.
     """
 
     temperature: float = 1.0
@@ -55,7 +57,7 @@ class Calibrated:
 
     def to_json(self) -> dict[str, Any]:
         """As it is kept."""
-        return {"temperature": self.temperature, "promise": self.promise, "threshold": self.threshold,
+        return {"form": FORM, "temperature": self.temperature, "promise": self.promise, "threshold": self.threshold,
                 "map": asdict(self.map), "about": self.about}  # fmt: skip
 
     @classmethod
@@ -92,20 +94,17 @@ def check_enough(rows: int, promise: float) -> None:
         )  # fmt: skip
 
 
-def promised(
-    confidence: Sequence[float], hits: Sequence[bool], promise: float, unseen: Sequence[float] | None = None
-) -> Calibrated:
+def promised(confidence: Sequence[float], hits: Sequence[bool], promise: float) -> Calibrated:
     """What these rows say: a map of the confidence, and from where on the promise holds.
 
-    `confidence` orders the rows without a look at their answers, or with one number fitted to all of them, and no map
-    changes that order: so the same rows may say how sure one may be, and from where on. How far confidence is then from
-    being right is told of rows that had no part in it: for each fifth the map is fitted on the others, to `unseen`,
-    the confidence of each row as rows of other fifths make it (none: as it is).
+    `confidence` orders the rows without a look at their answers, and no map changes that order: so the same rows may
+    say how sure one may be, and from where on. How far confidence is then from being right is told of rows that had no
+    part in it: for each fifth the map is fitted on the others.
     """
     mapped = fit_map(confidence, hits, KINDS)
     sure = mapped(confidence)
     least = threshold(sure, hits, promise)
-    given, right = np.asarray(confidence if unseen is None else unseen), np.asarray(hits)
+    given, right = np.asarray(confidence), np.asarray(hits)
     told = np.empty(len(right))
     for own, rest in folds(len(right)):
         told[own] = fit_map(given[rest].tolist(), right[rest].tolist(), KINDS)(given[own].tolist())

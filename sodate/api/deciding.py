@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sodate.api import generated
 from sodate.api.asked import Asked, plain, read_rows
 from sodate.api.calibrating import (
+    FORM,
     PROMISE,
     Calibrated,
     check_enough,
@@ -105,7 +106,7 @@ def decide(
         found = _kept(loaded, chosen, promise)
     logp, exact = log_probabilities(loaded, rows, chosen)
     table = calibration.probabilities(logp, found.temperature)
-    best, confidence = table.argmax(axis=1).tolist(), found.map(table.max(axis=1).tolist())
+    best, confidence = table.argmax(axis=1).tolist(), found.map(calibration.probabilities(logp).max(axis=1).tolist())
     results = [
         {
             "line": row.line,
@@ -217,14 +218,13 @@ def calibrated(logp: Any, right: Any, promise: float) -> Calibrated:
 
     from sodate.evaluate import calibration
 
-    temperature = calibration.fit_temperature(logp, right)
     hits = (logp.argmax(axis=1) == right).tolist()
     unseen = np.empty_like(logp)  # each fifth with the temperature of the others
     for own, rest in calibration.folds(len(logp)):
         unseen[own] = calibration.probabilities(logp[own], calibration.fit_temperature(logp[rest], right[rest]))
-    sure = [table.max(axis=1).tolist() for table in (calibration.probabilities(logp, temperature), unseen)]
-    found = promised(sure[0], hits, promise, sure[1])
-    return replace(found, temperature=temperature, about={**(found.about or {}), **_brier(unseen, right.tolist())})
+    found = promised(calibration.probabilities(logp).max(axis=1).tolist(), hits, promise)
+    about = {**(found.about or {}), **_brier(unseen, right.tolist())}
+    return replace(found, temperature=calibration.fit_temperature(logp, right), about=about)
 
 
 def _brier(table: Any, right: Sequence[int]) -> dict[str, Any]:
@@ -260,7 +260,7 @@ def _key(chosen: Sequence[str]) -> str:
 def _kept(loaded: Model, chosen: Sequence[str], promise: float | None) -> Calibrated:
     """The calibration that the version has for these options; none is no promise."""
     before = kept(loaded.files.name, _key(chosen))
-    if before is not None and promise in (None, before["promise"]):
+    if before is not None and before.get("form") == FORM and promise in (None, before["promise"]):
         return Calibrated.of_json(before)
     if promise is not None:
         raise not_calibrated(promise)

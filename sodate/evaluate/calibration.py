@@ -21,8 +21,8 @@ Floats = NDArray[np.float64]
 BINS = 10
 FOLDS = 5  # parts of the calibration rows; what is said of a part was fitted on the others
 TILT = 1e-6
-SPREAD = 1.0  # of log T, before any row is seen: two thirds of models are within a factor of e
 SURE = 0.95  # how often a promise has to hold, over calibrations
+PRIORS = (0.1, 0.25, 0.5, 1.0)  # how far log T, and a map's a and b, may lie from what changes nothing
 STARTS = (0.25, 0.5, 0.75)  # of the calibration rows: where a search for the threshold begins, if there are enough
 
 
@@ -35,26 +35,29 @@ def probabilities(logp: Floats, temperature: float = 1.0) -> Floats:
 
 
 def fit_temperature(logp: Floats, right: Sequence[int] | NDArray[np.int64]) -> float:
-    """The temperature T in [0.05, 20] under which the right options are likeliest (Guo et al., 1706.04599), where log T
-    is taken to lie near 0 (normal, SPREAD): a few rows that are all right would ask for no doubt at all, and outvote it
-    only by their number. Rows whose right answer is no option (-1) say nothing about it; 1 where none says anything.
+    """The temperature T in [1/20, 20] at which the likeliest option is right as often as its probability says: under
+    which it is likeliest that it was right and wrong where it was. (Guo et al., 1706.04599, take the likelihood of the
+    right option instead, which asks for doubt where the others are in a wrong order, too.) log T is taken to lie near
+    0, normal, of that deviation of PRIORS under which the answers are likeliest: few rows that agree change little.
 
-    Halving finds where the derivative of the loss is 0.
+    Rows whose right answer is no option (-1) say nothing about it; 1 where none says anything.
     """
     at = np.flatnonzero(np.asarray(right) >= 0)
     if not len(at):
         return 1.0
-    rows, answers = np.asarray(logp, dtype=np.float64)[at], np.asarray(right)[at]
-    rows = np.maximum(rows - rows.max(axis=1, keepdims=True), -1e4)
-    own = rows[np.arange(len(rows)), answers]
-    low, high = 1 / 20, 20.0
-    for _ in range(60):
-        middle = math.sqrt(low * high)
-        slope = ((probabilities(rows, 1 / middle) * rows).sum(axis=1) - own).sum() + math.log(
-            middle
-        ) / SPREAD**2 / middle
-        low, high = (low, middle) if slope > 0 else (middle, high)
-    return 1 / math.sqrt(low * high)
+    rows = np.asarray(logp, dtype=np.float64)[at]
+    hits = rows.argmax(axis=1) == np.asarray(right)[at]
+    logs = np.linspace(-3, 3, 241)
+    likely = np.empty(len(logs))
+    for k, value in enumerate(logs):
+        sure = probabilities(rows, math.exp(value)).max(axis=1)
+        likely[k] = np.log(np.maximum(np.where(hits, sure, 1 - sure), 1e-12)).sum()
+
+    def evidence(deviation: float) -> tuple[float, float]:
+        found = likely - (logs / deviation) ** 2 / 2
+        return float(np.logaddexp.reduce(found) - math.log(deviation)), float(logs[found.argmax()])
+
+    return math.exp(max(evidence(deviation) for deviation in PRIORS)[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,19 +100,39 @@ def fit_isotonic(confidence: Sequence[float], right: Sequence[bool]) -> Confiden
 
 
 def fit_logistic(confidence: Sequence[float], right: Sequence[bool]) -> ConfidenceMap:
-    """Platt's map of the log-odds (1999), a ≥ 0, by Newton's method. Right counts as (r + 1) / (r + 2) of r right rows,
-    wrong as 1 / (w + 2), so that no few rows make it certain."""
+    """Platt's map of the log-odds (1999), a ≥ 0, where a and b are taken to lie near 1 and 0, which change nothing:
+    each normal, of that deviation of PRIORS under which the answers are likeliest (evidence by Laplace's method, MacKay
+    1992). Few rows that agree with the confidence leave it as it is; what is far off is moved as far as they say. Right
+    counts as (r + 1) / (r + 2) of r right rows, wrong as 1 / (w + 2), so that no few rows make it certain."""
     z, hits = _logit(np.asarray(confidence, dtype=np.float64)), np.asarray(right, dtype=bool)
     y = np.where(hits, (hits.sum() + 1) / (hits.sum() + 2), 1 / ((~hits).sum() + 2))
-    basis, at = np.stack([z, np.ones_like(z)], 1), np.array([1.0, 0.0])
+    a, b = max((_near_identity(z, y, deviation) for deviation in PRIORS), key=lambda fit: fit[0])[1]
+    if a <= 0:  # more confidence, fewer right answers: then it says nothing
+        return ConfidenceMap("logistic", (0.0,), (float(_logit(y.mean())),))
+    return ConfidenceMap("logistic", (a,), (b,))
+
+
+def _near_identity(z: Floats, y: Floats, deviation: float) -> tuple[float, tuple[float, float]]:
+    """The log evidence of a deviation, and the likeliest (a, b) under it, by Newton's method with halved steps: the
+    loss is convex, but a full step from 1, where a sure model's curve is flat, leads away."""
+    basis, nothing = np.stack([z, np.ones_like(z)], 1), np.array([1.0, 0.0])
+
+    def loss(at: Floats) -> float:
+        odds = basis @ at
+        return float((np.logaddexp(0, odds) - y * odds).sum() + ((at - nothing) ** 2).sum() / 2 / deviation**2)
+
+    at = nothing
     for _ in range(100):
         p = _sigmoid(basis @ at)
-        bend = (basis * (p * (1 - p))[:, None]).T @ basis + 1e-6 * np.eye(2)
-        step = np.linalg.solve(bend, basis.T @ (p - y))
-        at = at - step * min(1.0, 2.0 / max(1e-12, float(np.abs(step).max())))
-    if at[0] <= 0:  # more confidence, fewer right answers: then it says nothing
-        return ConfidenceMap("logistic", (0.0,), (float(_logit(y.mean())),))
-    return ConfidenceMap("logistic", (float(at[0]),), (float(at[1]),))
+        bend = (basis * (p * (1 - p))[:, None]).T @ basis + np.eye(2) / deviation**2
+        step, part = np.linalg.solve(bend, basis.T @ (p - y) + (at - nothing) / deviation**2), 1.0
+        while part > 1e-9 and loss(at - part * step) > loss(at):
+            part /= 2
+        at = at - part * step
+        if np.abs(part * step).max() < 1e-10:
+            break
+    evidence = -loss(at) - np.linalg.slogdet(bend)[1] / 2 - 2 * math.log(deviation)
+    return float(evidence), (float(at[0]), float(at[1]))
 
 
 _FITS: Mapping[str, Callable[[Any, Any], ConfidenceMap]] = {
