@@ -136,6 +136,13 @@ async def respond(request: Request, asked: ResponseRequest) -> Response:
     return JSONResponse(body, headers=headers | confidence_headers(body.get("confidence")))
 
 
+@router.post("/input_tokens", response_model=None)
+async def counted(request: Request, asked: ResponseRequest) -> JSONResponse:
+    """How many tokens the request's prompt has. Nothing is generated, and nothing kept."""
+    job = await asyncio.to_thread(_checked, server_state(request), asked, request.state.project)
+    return JSONResponse({"object": "response.input_tokens", "input_tokens": len(job.ask.prompt)})
+
+
 def _checked(here: ServerState, asked: ResponseRequest, project: str) -> Job:
     started = time.monotonic()
     given = [ResponseItem(role="user", content=asked.input)] if isinstance(asked.input, str) else asked.input

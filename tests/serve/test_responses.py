@@ -28,6 +28,19 @@ def test_a_response_says_what_chat_says(served: Running) -> None:
     assert served.client().responses.retrieve(done.id).output_text == done.output_text
 
 
+def test_the_tokens_of_a_prompt_are_counted_before_it_is_asked(served: Running) -> None:
+    """With instructions, tools and what was said before, which all stand in the prompt."""
+    client, weather = served.client(), {"type": "function", "name": "weather", "parameters": WEATHER["function"]["parameters"]}
+    first = client.responses.create(input="apples", **GREEDY)
+    for more in ({}, {"instructions": "Be short."}, {"tools": [weather]}, {"previous_response_id": first.id}):
+        counted = client.responses.input_tokens.count(model="orders", input="apples and pears", **more)
+        done = client.responses.create(input="apples and pears", **GREEDY, **more)
+        assert (counted.object, counted.input_tokens) == ("response.input_tokens", done.usage.input_tokens)
+    with served.http() as http:
+        refused = http.post("/v1/responses/input_tokens", json={"model": "orders"})
+    assert refused.status_code == 400 and refused.json()["error"]["param"] == "input"
+
+
 def test_events_are_numbered_and_put_the_text_together(served: Running) -> None:
     with served.http() as http:
         answer = http.post("/v1/responses", json={"input": "apples", "stream": True, **GREEDY})
