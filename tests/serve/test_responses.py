@@ -30,7 +30,8 @@ def test_a_response_says_what_chat_says(served: Running) -> None:
 
 def test_the_tokens_of_a_prompt_are_counted_before_it_is_asked(served: Running) -> None:
     """With instructions, tools and what was said before, which all stand in the prompt."""
-    client, weather = served.client(), {"type": "function", "name": "weather", "parameters": WEATHER["function"]["parameters"]}
+    client = served.client()
+    weather = {"type": "function", "name": "weather", "parameters": WEATHER["function"]["parameters"]}
     first = client.responses.create(input="apples", **GREEDY)
     for more in ({}, {"instructions": "Be short."}, {"tools": [weather]}, {"previous_response_id": first.id}):
         counted = client.responses.input_tokens.count(model="orders", input="apples and pears", **more)
