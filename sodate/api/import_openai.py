@@ -17,7 +17,7 @@ from sodate.api.evals import sample_of
 from sodate.api.imported import Imported, begin, slug
 from sodate.core import json_faults
 from sodate.core.errors import SodateError
-from sodate.core.text import en, ja, tr
+from sodate.core.text import counted, en, ja, tr
 from sodate.data.supervised import NOT_ITEM
 from sodate.grade import parse_grader
 from sodate.grade.reading import TYPES, read
@@ -333,7 +333,7 @@ def _recorded(
     first = next(iter(by_run))
     if len(common) < len(everything):
         left = len(everything) - len(common)
-        made.leave(places[first], tr(f"{left} items of {eval} were not answered in every run.",
+        made.leave(places[first], tr(f"{counted(left, 'item')} of {eval} not answered in every run.",
                                      f"{eval} の {left} 件は、一部の実行でしか回答されていません。"))  # fmt: skip
     if not common:
         return

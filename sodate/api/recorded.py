@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sodate.core.errors import SodateError, UsageError
-from sodate.core.text import en, ja, tr
+from sodate.core.text import counted, en, ja, tr
 from sodate.evaluate.items import EvalItem, where
 
 REPLY, LINE = "reply", "line"
@@ -59,7 +59,7 @@ def read(path: Path, items: Sequence[EvalItem], encoding: str | None, *, some: b
     missing = next((item for number, item in enumerate(items) if number not in found), None)
     if missing is not None:
         place, count = where(missing, 0), len(items) - len(found)
-        what = tr(f"{count} items have no reply, the first is {en(place)}.",
+        what = tr(f"{counted(count, 'item')} without a reply, the first is {en(place)}.",
                   f"返答のない項目が {count} 件あります (最初は {ja(place)})。")  # fmt: skip
         raise _wrong(path, None, what)
     return [found[number] for number in range(len(items))]
@@ -67,7 +67,7 @@ def read(path: Path, items: Sequence[EvalItem], encoding: str | None, *, some: b
 
 def _in_order(path: Path, texts: list[str], count: int, some: bool) -> list[str]:
     if len(texts) < count or (len(texts) > count and not some):
-        raise _wrong(path, None, tr(f"{len(texts)} replies for {count} items.",
+        raise _wrong(path, None, tr(f"replies: {len(texts)}, for {counted(count, 'item')}.",
                                     f"項目 {count} 件に対し、返答が {len(texts)} 件あります。"))  # fmt: skip
     return texts[:count]
 

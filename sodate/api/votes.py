@@ -14,7 +14,7 @@ from sodate.core import home
 from sodate.core.errors import UsageError
 from sodate.core.files import write_json
 from sodate.core.manifests import SCHEMA_VERSION, read_manifest
-from sodate.core.text import en, ja, tr
+from sodate.core.text import counted, en, ja, tr
 
 Votes = dict[str, dict[str, str]]
 _PATH = set("/\\")
@@ -100,7 +100,7 @@ def _checked(
                 votes[one][viewpoint] = vote
     own = max(key["sheets"], key=lambda sheet: len(set(sheet) & set(votes)))
     if not partial and (missing := [one for one in own if one not in votes]):
-        what = tr(f"{len(missing)} rows are missing, such as {missing[0]}; leave a row empty, don't delete it, "
+        what = tr(f"{counted(len(missing), 'row')} missing, such as {missing[0]}; leave a row empty, don't delete it, "
                   "or take what is there with --partial.",
                   f"{len(missing)} 行足りません ({missing[0]} など)。行は消さず、空欄のままに。"
                   "ある行だけを取り込むには --partial を付けます。")  # fmt: skip

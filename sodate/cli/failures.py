@@ -124,9 +124,12 @@ def _as_error(raised: BaseException) -> SodateError:
 def _beside(error: SodateError) -> SodateError:
     """Of a file that is not there, the one beside it with nearly that name. The command line alone says it: who
     asks a server is not told what lies in its folders."""
-    if error.file and error.code in _MISSING and not Path(error.file).exists() and (like := near(error.file)):
-        hint = tr(f"Did you mean {like}?", f"{like} のことですか?")
-        error.fix = tr(f"{en(hint)} {en(error.fix)}".rstrip(), f"{ja(hint)} {ja(error.fix)}".rstrip())
+    if error.file and error.code in _MISSING and not Path(error.file).exists():
+        if like := near(error.file):
+            hint = tr(f"Did you mean {like}?", f"{like} のことですか?")
+            error.fix = tr(f"{en(hint)} {en(error.fix)}".rstrip(), f"{ja(hint)} {ja(error.fix)}".rstrip())
+        elif not error.fix:
+            error.fix = tr("Check the path.", "パスを確かめてください。")
     return error
 
 

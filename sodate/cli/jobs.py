@@ -15,7 +15,7 @@ from sodate.cli.failures import print_json
 from sodate.cli.options import Json
 from sodate.cli.parser_words import Verbs
 from sodate.cli.serving import need_extra
-from sodate.core.text import tr
+from sodate.core.text import counted, tr
 
 MOST_JOBS = 1_000_000  # of a quota
 projects_app = Verbs()
@@ -111,7 +111,7 @@ def backup(folder: Path, as_json: Json = False) -> None:
     made = backups.backup(folder)
     print_json(made) if as_json else print(
         tr(
-            f"{made['files']} files in {made['folder']}.",
+            f"{counted(made['files'], 'file')} in {made['folder']}.",
             f"{made['files']} 個を {made['folder']} に控えました。",
         )
     )
@@ -125,7 +125,7 @@ def restore(folder: Path, as_json: Json = False) -> None:
     made = backups.restore(folder)
     print_json(made) if as_json else print(
         tr(
-            f"{made['files']} files are in {made['home']}.",
+            f"{counted(made['files'], 'file')} in {made['home']}.",
             f"{made['files']} 個を {made['home']} に戻しました。",
         )
     )

@@ -10,7 +10,7 @@ import typer
 from sodate.cli import data_app
 from sodate.cli.failures import print_json
 from sodate.cli.options import Json
-from sodate.core.text import tr, visible
+from sodate.core.text import counted, tr, visible
 
 DataFile = Annotated[
     Path, typer.Argument(help=tr("xlsx, CSV, TSV, JSON lines or JSON.", "xlsx、CSV、TSV、JSONL、JSON。"))
@@ -44,7 +44,11 @@ def data_mask(
         print_json({**done.to_json(), "out": str(out), "key": None if key is None else str(key)})
         return
     found = ", ".join(f"{kind} {count}" for kind, count in sorted(done.masked.items())) or "-"
-    print(visible(tr(f"{done.rows} rows to {out}: {found}", f"{out} に {done.rows} 行を書き出しました: {found}")))
+    print(
+        visible(
+            tr(f"{counted(done.rows, 'row')} to {out}: {found}", f"{out} に {done.rows} 行を書き出しました: {found}")
+        )
+    )
     if key is not None:
         said = tr(f"Keep {key} apart from the data: it undoes this.",
                   f"{key} で元に戻せます。データとは別の場所に保管してください。")  # fmt: skip
@@ -64,4 +68,4 @@ def data_unmask(
     if as_json:
         print_json({"rows": done.rows, "out": str(out)})
     else:
-        print(visible(tr(f"{done.rows} rows to {out}.", f"{out} に {done.rows} 行を書き出しました。")))
+        print(visible(tr(f"{counted(done.rows, 'row')} to {out}.", f"{out} に {done.rows} 行を書き出しました。")))

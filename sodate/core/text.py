@@ -106,6 +106,11 @@ def tr(english: str, japanese: str) -> Sentence:
     return Sentence(english, japanese)
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 row`, `2 rows`: English, of a noun whose plural only has an s more."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def shortened(text: str, most: int) -> str:
     """A text, in both languages if it has two, of no more than `most` characters and a mark."""
     if len(en(text)) <= most and len(ja(text)) <= most:

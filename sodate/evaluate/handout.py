@@ -12,7 +12,7 @@ import jinja2
 from markupsafe import Markup
 
 from sodate.core.files import write_text
-from sodate.core.text import en, ja, language, tr, visible
+from sodate.core.text import counted, en, ja, language, tr, visible
 from sodate.evaluate.items import can_show, where
 from sodate.evaluate.report import sentence, signed
 from sodate.evaluate.run import FORM_ONLY, EvalResult, display_name
@@ -60,8 +60,8 @@ def disagreements(result: EvalResult) -> list[str]:
         rows, name = result.at_odds(model), display_name(model)
         if rows:
             first = where(result.items[rows[0]], rows[0])
-            found.append(tr(f"{en(name)}: graders disagree on {len(rows)} rows whether the reply is right, first on "
-                            f"{en(first)}.",
+            found.append(tr(f"{en(name)}: graders disagree on {counted(len(rows), 'row')} whether the reply is right, "
+                            f"first on {en(first)}.",
                             f"{ja(name)}: 返答の正誤について、採点方法どうしの判断が {len(rows)} 行で分かれています "
                             f"(最初は {ja(first)})。"))  # fmt: skip
     return found

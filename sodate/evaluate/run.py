@@ -9,7 +9,7 @@ from typing import Any
 
 from sodate.core.errors import SodateError, UsageError
 from sodate.core.intervals import Interval, paired_proportion_ci
-from sodate.core.text import en, ja, tr
+from sodate.core.text import counted, en, ja, tr
 from sodate.evaluate import stats
 from sodate.evaluate.answered import Answered
 from sodate.evaluate.grading import Again, graded, with_references
@@ -275,7 +275,7 @@ def evaluate(
         if len(said) != len(items):
             raise SodateError(
                 tr(
-                    f"{model} has {len(said)} replies for {len(items)} items.",
+                    f"{model} has {len(said)} replies for {counted(len(items), 'item')}.",
                     f"{model} の返答は {len(said)} 件で、データの {len(items)} 件と合いません。",
                 ),
                 code="bad_value",

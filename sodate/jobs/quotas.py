@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from sodate.core.errors import SodateError
-from sodate.core.text import tr
+from sodate.core.text import counted, tr
 from sodate.db.connection import reading, writing
 from sodate.db.tables import Quota, StoredFile, Upload, UploadPart, Work
 from sodate.db.vector_tables import VectorFile, VectorStore
@@ -72,7 +72,7 @@ def check_waiting(session: Session, project: str) -> None:
     waits = sa.select(sa.func.count()).where(Work.project == project, Work.owner.is_(None))
     if (session.scalar(waits) or 0) >= limit:
         raise _exceeded(
-            tr(f"{limit} jobs of project {project} are waiting already.",
+            tr(f"Project {project} has {counted(limit, 'job')} waiting already.",
                f"プロジェクト {project} の待機中のジョブはすでに {limit} 件あります。"),
             tr("Wait until some have begun, or cancel some.", "開始を待つか、いくつか取り消してください。"),
         )  # fmt: skip

@@ -33,7 +33,7 @@ from sodate.core.files import lock, write_json, write_text
 from sodate.core.manifests import SCHEMA_VERSION, CycleManifest, CycleStep, read_manifest
 from sodate.core.recipe import load_recipe
 from sodate.core.runs import RunFolder, now
-from sodate.core.text import json_text, tr
+from sodate.core.text import counted, json_text, tr
 from sodate.data import datasets
 from sodate.data.adding import Role
 from sodate.learn import cycle_page
@@ -150,7 +150,8 @@ class _Work:
         stock = take_stock(self.asked.project, self._since())
         ready = list(self._divided(self._rows(None)))
         to_train = sum(not held for held, _ in ready)
-        adds = tr(f"{to_train} rows to {self.asked.dataset}, {len(ready) - to_train} to {self.asked.held_out}",
+        adds = tr(f"{counted(to_train, 'row')} to {self.asked.dataset}, "
+                  f"{len(ready) - to_train} to {self.asked.held_out}",
                   f"{self.asked.dataset} に {to_train} 行、"
                   f"{self.asked.held_out} に {len(ready) - to_train} 行")  # fmt: skip
         base = load_recipe(self.asked.recipe, {"data": ["-"]}).model
@@ -308,7 +309,7 @@ class _Work:
             result = train(load_recipe(self.asked.recipe, keys), on_event=heard)
         rows = RunFolder(home.runs_dir() / self.state[key]).manifest["data"]["rows_used"]
         self._keep(**{way: result["version"], f"{way}_seconds": result.get("train_seconds")})
-        return "done", tr(f"{result['version']} from {model} on {rows} rows",
+        return "done", tr(f"{result['version']} from {model} on {counted(rows, 'row')}",
                           f"{model} から {rows} 行で {result['version']} を学習")  # fmt: skip
 
     def _production(self) -> str | None:
@@ -365,9 +366,9 @@ def _stock_said(stock: dict[str, Any] | None) -> str:
         return tr("no exchanges are looked at", "やり取りは対象にしていない")
     rate, count = stock.get("reviewed") or {}, stock["exchanges"]
     if rate.get("rate") is None:
-        return tr(f"{count} exchanges, none reviewed at random", f"やり取り {count} 件、無作為の確認なし")
+        return tr(f"{counted(count, 'exchange')}, none reviewed at random", f"やり取り {count} 件、無作為の確認なし")
     failed, low, high, n = f"{100 * rate['rate']:.0f}", *(f"{100 * end:.0f}" for end in rate["ci"]), rate["n"]
-    return tr(f"{count} exchanges, {failed} % failed ({low} to {high} %, n = {n})",
+    return tr(f"{counted(count, 'exchange')}, {failed} % failed ({low} to {high} %, n = {n})",
               f"やり取り {count} 件、失敗 {failed}%（{low}〜{high}%、n = {n}）")  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from sodate.core.text import en, ja, json_text, size, tr, visible
+from sodate.core.text import counted, en, ja, json_text, size, tr, visible
 from sodate.terminal.words import cell, word
 
 out = Console(highlight=False)
@@ -102,7 +102,8 @@ def print_model(entry: Any) -> None:
 def rows_line(checked: Any) -> str:
     rows_in, used, aside = checked.ledger.rows_in, checked.ledger.rows_used, checked.ledger.rows_aside
     counts = tr(
-        f"{rows_in} rows in = {used} used + {aside} set aside", f"入力 {rows_in} 行 = 使用 {used} + 除外 {aside}"
+        f"{counted(rows_in, 'row')} in = {used} used + {aside} set aside",
+        f"入力 {rows_in} 行 = 使用 {used} + 除外 {aside}",
     )
     return f"{counts}  ({shown(checked.format)})" if checked.format else str(counts)
 
@@ -223,7 +224,7 @@ def print_trained(result: Mapping[str, Any]) -> None:
         f"{result['first_loss']:.3f} → {result['final_loss']:.3f}",
         f"{result['peak_rss_bytes'] / 1e9:.1f} GB",
     )
-    said = tr(f"{steps} steps in {time} ({rate:,.0f} tokens/s), loss {loss}, peak memory {memory}",
+    said = tr(f"{counted(steps, 'step')} in {time} ({rate:,.0f} tokens/s), loss {loss}, peak memory {memory}",
               f"{steps} ステップ、{time} ({rate:,.0f} トークン/秒)、損失 {loss}、最大メモリ {memory}")  # fmt: skip
     if result["version"] is None:
         out.print(tr(f"[bold yellow]no version[/]  {en(said)}", f"[bold yellow]バージョンなし[/]  {ja(said)}"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from sodate.core.text import en, ja, tr, visible
+from sodate.core.text import counted, en, ja, tr, visible
 from sodate.terminal import SHOWN, out, rows_line, shown
 from sodate.terminal.words import figures, word
 
@@ -127,7 +127,7 @@ def print_added(done: Any) -> None:
     rows, name = about["rows"], shown(done.dataset.id)
     if done.new:
         out.print(
-            tr(f"{name}: {rows} rows ({done.added} added, {done.changed} changed, {done.removed} removed).",
+            tr(f"{name}: {counted(rows, 'row')} ({done.added} added, {done.changed} changed, {done.removed} removed).",
                f"{name}: {rows} 行（追加 {done.added}、変更 {done.changed}、削除 {done.removed}）。"),
             style="green",
         )  # fmt: skip
@@ -143,7 +143,7 @@ def print_split(done: Any, train: str, held_out: str) -> None:
     to_train, to_held_out = shown(train), shown(held_out)
     out.print(
         tr(
-            f"{done.train} rows to {to_train}, {done.held_out} to {to_held_out}.",
+            f"{counted(done.train, 'row')} to {to_train}, {done.held_out} to {to_held_out}.",
             f"{to_train} に {done.train} 行、{to_held_out} に {done.held_out} 行。",
         )
     )

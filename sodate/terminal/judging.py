@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from sodate.core.text import tr
+from sodate.core.text import counted, tr
 from sodate.terminal import out, shown
 
 ALPHA = 0.05  # a sign test's p below it tells two versions apart
@@ -20,7 +20,7 @@ def print_made(done: Mapping[str, Any]) -> None:
         out.print(shown(sheet), soft_wrap=True)
     out.print(
         tr(
-            f"Study {done['study']}: {done['rows']} rows, {done['shared']} of them on every sheet.",
+            f"Study {done['study']}: {counted(done['rows'], 'row')}, {done['shared']} of them on every sheet.",
             f"調査 {done['study']}: {done['rows']} 行、うち {done['shared']} 行は全員のシートに入っています。",
         )
     )
@@ -41,7 +41,7 @@ def print_judged(found: Mapping[str, Any]) -> None:
     raters = ", ".join(found["raters"])
     out.print(
         tr(
-            f"Study {found['study']}: {found['rows']} rows, judged by {shown(raters)}",
+            f"Study {found['study']}: {counted(found['rows'], 'row')}, judged by {shown(raters)}",
             f"調査 {found['study']}: {found['rows']} 行、評価者 {shown(raters)}",
         ),
         style="bold",

@@ -33,7 +33,7 @@ def climbing(quiet: bool) -> Iterator[Callable[[str, Any], None]]:
             err.print(f"[dim]{shown(name)}: {shown(why)}[/]", soft_wrap=True)
         elif kind == "rung":
             rung, interval = data
-            cut = tr(f"{rung.cut_off} replies cut off", f"{rung.cut_off} 件の返答が途中で切れた")
+            cut = tr(f"replies cut off: {rung.cut_off}", f"{rung.cut_off} 件の返答が途中で切れた")
             more = f"  [yellow]{cut}[/]" if rung.cut_off else ""
             err.print(f"[bold]{shown(rung.name)}[/]  {quality(rung, interval)}  [dim]{shown(rung.label)}[/]{more}")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from sodate.api import vote_words
-from sodate.core.text import tr
+from sodate.core.text import counted, tr
 from sodate.terminal import shown
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def vote(booth: Booth, *, quiet: bool = False) -> None:
         for viewpoint in booth.viewpoints:
             answer = _ask(out, viewpoint, len(replies))
             if answer is None:
-                out.print(tr(f"{len(booth.rows)} rows are left.", f"残りは {len(booth.rows)} 行です。"))
+                out.print(tr(f"{counted(len(booth.rows), 'row')} left.", f"残りは {len(booth.rows)} 行です。"))
                 return
             said[viewpoint] = answer
         booth.vote(one, said)

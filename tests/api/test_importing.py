@@ -158,7 +158,7 @@ def test_what_does_not_carry_over_is_named_with_its_reason(saved: Path, tmp_path
         "gone.jsonl was not saved", "no weights of ft:gpt-4o-mini:org:support:AbC12345",
         "learning_rate_multiplier = 1.8", "compute_multiplier = 2.0", "grader.json",
         "broken.jsonl: It can't be read as JSON: Expecting property name", ": line 2", "notes.txt",
-        "odd.json: Nothing here knows what it is (assistant)", "1 items of Support eval were not answered in every run",
+        "odd.json: Nothing here knows what it is (assistant)", "1 item of Support eval not answered in every run",
         "Its output items were not saved", "Its messages were not saved", "o4-mini is not an open",
     ):  # fmt: skip
         assert part in said, part

@@ -114,7 +114,7 @@ def test_a_sheet_that_is_not_as_it_was_made_is_refused_with_its_row(tmp_path: Pa
         assert caught.value.code == "bad_sheet"
 
     refused([*rows, rows[3]], rf"back\.csv:12: the row {rows[3]['id']} is there twice")
-    refused(rows[1:], rf"1 rows are missing, such as {rows[0]['id']}")
+    refused(rows[1:], rf"1 row missing, such as {rows[0]['id']}")
     refused([*rows, {**rows[0], "id": f"{done['study']}-99"}], "there is no row")
     refused([{**rows[0], "correct": "both"}, *rows[1:]], r"back\.csv:2: under correct 'both' is not A, B, tie or bad")
     with pytest.raises(UsageError, match="no study") as unknown:

@@ -129,7 +129,7 @@ def test_an_export_with_rows_missing_double_or_unknown_is_refused(tmp_path: Path
     whole = [{"data": task["data"], "annotations": [annotation("", {"v1": "A"})]} for task in tasks]
     strange = {"data": {**tasks[0]["data"], "id": tasks[0]["data"]["id"] + "9"}, "annotations": whole[0]["annotations"]}
     for changed, why in (
-        (whole[1:], "1 rows are missing"), ([*whole, whole[0]], "there twice"), ([*whole, strange], "no row"),
+        (whole[1:], "1 row missing"), ([*whole, whole[0]], "there twice"), ([*whole, strange], "no row"),
         ([{**whole[0], "annotations": [annotation("", {"v1": "C"})]}, *whole[1:]], "names C"),
         ([{"data": tasks[0]["data"], "annotations": []}], "nobody has annotated"),
     ):  # fmt: skip
@@ -183,9 +183,7 @@ def test_votes_at_the_terminal_are_kept_row_by_row(tmp_path: Path, home: Path) -
     stopped = worker.run("judge", "vote", done["study"], "--by", "aoki", home=home, stdin="a\nmaybe\nb\nq\n")
     assert stopped.code == 0, stopped.err
     assert (
-        "a0" in stopped.out + stopped.err
-        and "is not A, B, tie or bad" in stopped.out
-        and "1 rows are left" in stopped.out
+        "a0" in stopped.out + stopped.err and "is not A, B, tie or bad" in stopped.out and "1 row left" in stopped.out
     )
     assert done["models"] == ["a", "b"] and not any(name in stopped.out for name in ("a.jsonl", "b.jsonl"))
     left = booth(done["study"], "aoki")

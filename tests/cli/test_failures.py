@@ -163,6 +163,7 @@ def test_a_result_is_valid_json_whatever_is_in_it(capsys: pytest.CaptureFixture[
         ("data show mails@1", "There is no dataset yet."),
         ("data check empty.jsonl", "Write rows into it"),
         ("generate M --data empty.jsonl --prompt x", "either --prompt or --data"),
+        ("train nowhere.yaml", "Check the path."),
     ],
 )
 def test_a_beginners_mistake_says_what_to_do(
@@ -177,4 +178,4 @@ def test_a_beginners_mistake_says_what_to_do(
 def test_rows_of_no_known_format_have_no_empty_brackets(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_bytes("質問,回答\r\n荷物は,配送中です\r\n".encode("cp932"))
     done = worker.run("data", "check", str(tmp_path / "rows.csv"), home=tmp_path)
-    assert done.code == 1 and "1 rows in = 0 used + 1 set aside\n" in done.out, done.out
+    assert done.code == 1 and "1 row in = 0 used + 1 set aside\n" in done.out, done.out

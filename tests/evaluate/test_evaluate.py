@@ -160,7 +160,7 @@ def test_wrong_calls_are_refused() -> None:
         evaluate({"a": ["x"]}, items(1), [grader, grader])
     with pytest.raises(UsageError, match="baseline 'z'"):
         evaluate({"a": ["x"]}, items(1), [grader], baselines="z")
-    with pytest.raises(SodateError, match="2 replies for 1 items"):
+    with pytest.raises(SodateError, match=r"2 replies for 1 item\."):
         evaluate({"a": ["x", "y"]}, items(1), [grader])
 
 

@@ -73,8 +73,8 @@ ITEMS = [EvalItem((), "a", Source("held.jsonl", line)) for line in (1, 2, 4)]
 @pytest.mark.parametrize(
     ("rows", "line", "said"),
     [
-        ([{"reply": "a"}], None, "1 replies for 3 items"),
-        ([{"reply": "a"}] * 4, None, "4 replies for 3 items"),
+        ([{"reply": "a"}], None, "replies: 1, for 3 items"),
+        ([{"reply": "a"}] * 4, None, "replies: 4, for 3 items"),
         ([{"line": 1, "reply": "a"}, {"line": 3, "reply": "a"}], 2, "no item on line 3"),
         ([{"line": 1, "reply": "a"}, {"line": 1, "reply": "b"}], 2, "answered twice"),
         ([{"line": 1, "reply": "a"}, {"line": 4, "reply": "a"}], None, "the first is held.jsonl:2"),
